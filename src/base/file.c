@@ -1,0 +1,131 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+static int file_open_regular(const char *path, uint64_t limit, size_t *ret_size, struct error *error) {
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        enum error_code code = errno == ENOENT || errno == ENOTDIR ? ERROR_NOT_FOUND : ERROR_IO;
+        error_set_errno(error, code, errno, "%s", path);
+        return -1;
+    }
+    struct stat status;
+    if (fstat(descriptor, &status) < 0)
+        error_set_errno(error, ERROR_IO, errno, "%s", path);
+    else if (!S_ISREG(status.st_mode))
+        error_set(error, ERROR_INVALID, "%s: not a regular file", path);
+    else if ((uint64_t)status.st_size > limit)
+        error_set(error, ERROR_TOO_LARGE, "%s: %lld bytes, and the limit is %llu", path, (long long)status.st_size,
+                  (unsigned long long)limit);
+    else {
+        *ret_size = (size_t)status.st_size;
+        return descriptor;
+    }
+    close(descriptor);
+    return -1;
+}
+
+bool file_map_open(const char *path, uint64_t limit, struct file_map *ret, struct error *error) {
+    size_t size;
+    int descriptor = file_open_regular(path, limit, &size, error);
+    if (descriptor < 0)
+        return false;
+    void *bytes = NULL;
+    if (size) {
+        bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+        if (bytes == MAP_FAILED) {
+            error_set_errno(error, ERROR_IO, errno, "%s: cannot be mapped", path);
+            close(descriptor);
+            return false;
+        }
+    }
+    close(descriptor);
+    *ret = (struct file_map){bytes, size};
+    return true;
+}
+
+void file_map_close(struct file_map *map) {
+    if (map->bytes)
+        munmap((void *)map->bytes, map->size);
+    *map = (struct file_map){0};
+}
+
+void file_map_discard(const void *bytes, size_t size) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = ((uintptr_t)bytes + page - 1) & ~(page - 1), end = ((uintptr_t)bytes + size) & ~(page - 1);
+    if (end > start)
+        madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
+char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error *error) {
+    size_t size, done = 0;
+    int descriptor = file_open_regular(path, limit, &size, error);
+    if (descriptor < 0)
+        return NULL;
+    char *bytes = malloc(size + 1);
+    if (!bytes)
+        error_set(error, ERROR_MEMORY, "%s: no memory for %zu bytes", path, size);
+    while (bytes && done < size) {
+        ssize_t got = read(descriptor, bytes + done, size - done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) {
+            error_set(error, ERROR_IO, "%s: ended after %zu of %zu bytes", path, done, size);
+            free(steal_pointer(&bytes));
+            break;
+        }
+        done += (size_t)got;
+    }
+    close(descriptor);
+    if (bytes) {
+        bytes[size] = 0;
+        *ret_size = size;
+    }
+    return bytes;
+}
+
+static bool write_all(int descriptor, const char *bytes, size_t size) {
+    while (size) {
+        ssize_t wrote = write(descriptor, bytes, size);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote < 0)
+            return false;
+        bytes += wrote;
+        size -= (size_t)wrote;
+    }
+    return true;
+}
+
+bool file_write(const char *path, const void *bytes, size_t size, struct error *error) {
+    cleanup(freep) char *temporary = NULL;
+    if (asprintf(&temporary, "%s.XXXXXX", path) < 0) {
+        temporary = NULL;
+        return error_set(error, ERROR_MEMORY, "%s: no memory for its name", path);
+    }
+    int descriptor = mkostemp(temporary, O_CLOEXEC);
+    if (descriptor < 0)
+        return error_set_errno(error, ERROR_IO, errno, "%s: cannot be written", path);
+    bool done = write_all(descriptor, bytes, size) && fchmod(descriptor, 0644) == 0 && fsync(descriptor) == 0;
+    int number = errno;
+    if (close(descriptor) < 0 && done) {
+        number = errno;
+        done = false;
+    }
+    if (done && rename(temporary, path) < 0) {
+        number = errno;
+        done = false;
+    }
+    if (done)
+        return true;
+    unlink(temporary);
+    return error_set_errno(error, ERROR_IO, number, "%s: cannot be written", path);
+}

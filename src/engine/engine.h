@@ -1,0 +1,65 @@
+/* A model made ready and run.
+ *
+ * An engine is immutable once loaded: weights packed once and shared by every context and thread. A context is one
+ * running thread's: it holds the activations. Shapes need not be known at load time: a plan for each concrete set of input
+ * shapes is made on first use, kept, and shared. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "tensor/tensor.h"
+
+enum precision {
+    PRECISION_AUTO, /* bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
+    PRECISION_F32,  /* strict */
+    PRECISION_BF16,
+};
+
+/* "auto", "f32", "bf16" <-> enum; false where the name is none of them. */
+bool precision_parse(const char *name, enum precision *ret);
+const char *precision_name(enum precision precision);
+
+struct engine_options {
+    enum precision precision;
+    int threads;  /* of one run; 0: as many as the process may use */
+    bool no_baked; /* read the ONNX file even where a baked one is current */
+    bool profile; /* keep the time of every step */
+};
+
+/* One input or output of the model. */
+struct engine_port {
+    const char *name;
+    enum dtype dtype;
+    struct shape shape; /* -1: free */
+};
+
+struct engine;
+struct engine_context;
+
+/* Load an ONNX file. Everything that can be refused is refused here. Thread-safe. */
+struct engine *engine_load(const char *path, const struct engine_options *options, struct error *error);
+void engine_free(struct engine *engine); /* after its contexts */
+
+int engine_input_count(const struct engine *engine);
+const struct engine_port *engine_input(const struct engine *engine, int index);
+int engine_output_count(const struct engine *engine);
+const struct engine_port *engine_output(const struct engine *engine, int index);
+/* What is really used: never PRECISION_AUTO. */
+enum precision engine_precision(const struct engine *engine);
+int engine_threads(const struct engine *engine);
+/* "f32", "bf16" or "int8": for replies and logs. */
+const char *engine_precision_used(const struct engine *engine);
+
+struct engine_context *engine_context_create(struct engine *engine, struct error *error);
+void engine_context_free(struct engine_context *context);
+
+/* Make the plan for these inputs' shapes without running it, so that the first request does not pay for it.
+ * inputs[i].data may be NULL, except for inputs whose values decide shapes. */
+bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count, struct error *error);
+
+/* Run. inputs[i] are in the order of engine_input; outputs[i] are filled with views into the context's memory, right
+ * until its next run. One thread at a time per context. */
+bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count, struct tensor *outputs,
+                int output_count, struct error *error);

@@ -1,0 +1,19 @@
+/* Graph to better graph. Each pass keeps what the graph computes; only time and memory change.
+ *
+ * There are two moments. At load, once, with shapes as free as the file leaves them: passes_simplify, which may make new weights
+ * (they are shared by every later plan). Then, for each concrete set of input shapes, on a clone: passes_specialise, which makes every
+ * shape known and every shape computation a constant, and passes_fuse, which makes fewer, larger nodes that plan/ has fast
+ * steps for, without new large constants. */
+#pragma once
+#include "graph/graph.h"
+
+/* Fold constants (operators' own compute), remove what does nothing (Identity, Dropout, casts to the same type), fold batch norm and per-channel
+ * scales and shifts by constants into the convolution or matrix product before them. Bound graphs only. */
+bool passes_simplify(struct graph *graph, struct error *error);
+
+/* The inputs' concrete tensors: dtype and shape always, data where the values decide a shape (see passes_plan_inputs) and else NULL.
+ * Sets every value's dtype and shape, folds what became constant, removes dead nodes. */
+bool passes_specialise(struct graph *graph, const struct tensor *inputs, int input_count, struct error *error);
+
+/* For every graph input: does a shape depend on its value (through operators' plan_inputs)? [graph->input_count] */
+void passes_plan_inputs(const struct graph *graph, bool *ret);

@@ -1,0 +1,106 @@
+/* base/: arenas, buffers, errors, files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/file.h"
+
+static void arena_memory_is_zeroed_aligned_and_reusable(void **state) {
+    struct arena *arena = arena_create();
+    for (int round = 0; round < 3; round++) {
+        for (size_t size = 1; size < 200000; size = size * 3 + 1) {
+            unsigned char *bytes = arena_allocate(arena, size);
+            assert_int_equal((uintptr_t)bytes % (size >= 64 ? 64 : 16), 0);
+            for (size_t i = 0; i < size; i++)
+                assert_int_equal(bytes[i], 0);
+            memset(bytes, 0xff, size);
+        }
+        arena_reset(arena);
+    }
+    assert_string_equal(arena_printf(arena, "%d-%s", 7, "x"), "7-x");
+    assert_null(arena_allocate_array(arena, SIZE_MAX / 2, 3));
+    arena_free(arena);
+    arena_free(NULL);
+}
+
+static void buffer_stops_at_its_limit(void **state) {
+    struct buffer buffer = {.limit = 10};
+    assert_true(buffer_append_string(&buffer, "12345"));
+    assert_true(buffer_printf(&buffer, "%d", 67890));
+    assert_string_equal(buffer.bytes, "1234567890");
+    assert_false(buffer_append_string(&buffer, "x"));
+    assert_true(buffer.failed);
+    assert_int_equal(buffer.size, 10);
+    buffer_release(&buffer);
+}
+
+static void error_lines_are_prefixed_and_bounded(void **state) {
+    struct error error = {0};
+    assert_false(error_set(&error, ERROR_TOO_LARGE, "%d bytes", 12));
+    assert_false(error_prefix(&error, "photo %s", "a.jpg"));
+    assert_string_equal(error.message, "photo a.jpg: 12 bytes");
+    assert_int_equal(error_http_status(error.code), 413);
+    char *lengthy = malloc(5000);
+    memset(lengthy, 'a', 4999);
+    lengthy[4999] = 0;
+    error_set(&error, ERROR_INVALID, "%s", lengthy);
+    error_prefix(&error, "%s", lengthy);
+    assert_true(strlen(error.message) < sizeof error.message);
+    free(lengthy);
+}
+
+static void sizes_that_overflow_are_noticed(void **state) {
+    size_t result = 5;
+    assert_false(size_multiply(SIZE_MAX, 2, &result));
+    assert_false(size_add(SIZE_MAX, 1, &result));
+    assert_int_equal(result, 5);
+    assert_true(range_fits(3, 4, 7));
+    assert_false(range_fits(4, 4, 7));
+    assert_false(range_fits(UINT64_MAX, 2, 7));
+}
+
+static void files_are_written_whole_and_read_within_limits(void **state) {
+    char folder[] = "/tmp/guichet-test-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/file", folder);
+    struct error error = {0};
+    assert_true(file_write(path, "hello", 5, &error));
+    assert_true(file_write(path, "hello again", 11, &error));
+    size_t size;
+    char *text = file_read(path, 100, &size, &error);
+    assert_string_equal(text, "hello again");
+    free(text);
+    assert_null(file_read(path, 10, &size, &error));
+    assert_int_equal(error.code, ERROR_TOO_LARGE);
+    struct file_map map;
+    assert_true(file_map_open(path, 100, &map, &error));
+    assert_memory_equal(map.bytes, "hello again", 11);
+    file_map_close(&map);
+    assert_false(file_map_open(folder, 100, &map, &error));
+    assert_false(file_write("/nonexistent/folder/file", "x", 1, &error));
+    unlink(path);
+    assert_null(file_read(path, 100, &size, &error));
+    assert_int_equal(error.code, ERROR_NOT_FOUND);
+    rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arena_memory_is_zeroed_aligned_and_reusable),
+        cmocka_unit_test(buffer_stops_at_its_limit),
+        cmocka_unit_test(error_lines_are_prefixed_and_bounded),
+        cmocka_unit_test(sizes_that_overflow_are_noticed),
+        cmocka_unit_test(files_are_written_whole_and_read_within_limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
