@@ -99,6 +99,7 @@ struct node {
     struct post_op post_ops[NODE_POST_OPS];
     int post_op_count;
     struct node *previous, *next; /* in topological order */
+    int mark;                     /* graph.c's own, while it sorts or copies */
 };
 
 struct opset_import {
@@ -113,6 +114,7 @@ struct graph {
     int import_count;
     struct node *first, *last; /* topological order */
     int node_count;
+    int nodes_made; /* ever; numbers the nameless */
     struct value **values; /* [value_count] by id */
     int value_count, value_capacity;
     struct value **inputs; /* without initializers */
@@ -128,6 +130,17 @@ struct graph {
 struct graph *graph_create(void);
 void graph_free(struct graph *graph);
 
+static inline void graph_freep(struct graph **graph) {
+    graph_free(*graph);
+}
+
+/* Note which opset version of a domain ("" or "ai.onnx" for ONNX's own) later nodes are of; the last word for a domain counts. */
+bool graph_add_import(struct graph *graph, const char *domain, int version);
+int graph_opset(const struct graph *graph, const char *domain); /* 0 where the domain is not imported */
+/* Make a value the graph's next input or output. False when memory is out. */
+bool graph_add_input(struct graph *graph, struct value *value);
+bool graph_add_output(struct graph *graph, struct value *value);
+
 /* NULL when memory is out or LIMIT_MODEL_VALUES is reached. `name` is copied. */
 struct value *graph_add_value(struct graph *graph, const char *name);
 /* A constant; `data` is not copied and must live as long as the graph (its arena, a map, or graph_own_memory). */
@@ -136,7 +149,8 @@ struct value *graph_add_constant(struct graph *graph, const char *name, enum dty
 /* malloc'ed 64-byte aligned memory that goes with the graph. */
 void *graph_own_memory(struct graph *graph, size_t bytes);
 
-/* A node put before `before` (NULL: at the end). Strings are copied; inputs may hold NULL. Outputs get their producer. */
+/* A node put before `before` (NULL: at the end). Strings are copied; inputs may hold NULL. Outputs get their producer.
+ * A name that is NULL or empty is made up. NULL when memory is out or LIMIT_MODEL_NODES is reached. */
 struct node *graph_add_node(struct graph *graph, struct node *before, const char *domain, const char *op_type,
                             const char *name, struct value *const *inputs, int input_count,
                             struct value *const *outputs, int output_count);
@@ -144,7 +158,8 @@ struct node *graph_add_node(struct graph *graph, struct node *before, const char
 void graph_remove_node(struct graph *graph, struct node *node);
 /* Put `node` right before `before`. */
 void graph_move_node(struct graph *graph, struct node *node, struct node *before);
-/* Every use of `from`, and its place among the graph's outputs, goes to `to`. */
+/* Every use of `from`, and its place among the graph's outputs, goes to `to`. An output keeps its name: the two values exchange
+ * theirs, unless `to` is an input or an output itself. False when memory is out. */
 bool graph_replace_value(struct graph *graph, struct value *from, struct value *to);
 /* Remove the nodes whose outputs nobody uses; returns how many. */
 int graph_remove_dead_nodes(struct graph *graph);
