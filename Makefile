@@ -1,0 +1,41 @@
+# Thin over Meson: `make` builds, `make run` starts guichet, `make test` runs every test. `make help` lists the rest.
+PORT ?= 8080
+BUILD ?= build
+
+.DEFAULT_GOAL := build
+.PHONY: build run test fuzz format tidy clean help
+
+build: ## build guichet, optimised, in build/
+	@tools/setup build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@ninja -C $(BUILD)
+
+# Only the program itself, and silent where there is nothing to do: a second start takes well under a second.
+run: ## install what is missing, build, and serve http://127.0.0.1:$PORT (8080)
+	@tools/setup build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@ninja --quiet -C $(BUILD) guichet
+	@exec $(BUILD)/guichet serve --port $(PORT)
+
+test: ## install what the tests need and run all of them
+	@tools/setup test
+	@tests/run
+
+fuzz: ## run every fuzz target for FUZZ_SECONDS (60)
+	@tools/setup test
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} tests/run fuzz
+
+format: ## clang-format every C file in place
+	@git ls-files 'src/*.[ch]' 'tests/*.[ch]' | xargs clang-format -i
+
+tidy: ## clang-tidy over src/
+	@tools/setup test
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@ninja --quiet -C $(BUILD)
+	@git ls-files 'src/*.c' | xargs -P "$$(nproc)" -n 4 clang-tidy --quiet -p $(BUILD)
+
+clean: ## remove every build folder and the cache of the tests
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz .cache
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-14s %s\n", $$1, $$2}'
