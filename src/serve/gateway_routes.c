@@ -1,0 +1,285 @@
+#include "serve/gateway_routes.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FAILURES_TO_EJECT 3
+#define EJECTION_NS 1000000000ll
+#define EJECTION_DOUBLINGS 5 /* 1 s … 32 s */
+#define EJECTION_MOST_NS (30 * 1000000000ll)
+#define BUDGET_MOST 200.0
+#define BUDGET_PER_REQUEST 0.2
+#define BUDGET_PER_SECOND 10.0
+
+static struct replica *replica_create(const struct backend_url *url, const char *address) {
+    struct replica *replica = calloc(1, sizeof *replica);
+    if (!replica)
+        return NULL;
+    replica->url = *url;
+    strncpy(replica->address, address, sizeof replica->address - 1);
+    replica->references = 1;
+    replica->healthy = true;
+    return replica;
+}
+
+struct replica *replica_acquire(struct replica *replica) {
+    replica->references++;
+    return replica;
+}
+
+void replica_release(struct replica *replica) {
+    if (!replica || --replica->references > 0)
+        return;
+    http_upstream_free(replica->upstream);
+    free(replica);
+}
+
+void replica_begin(struct replica *replica) {
+    replica_acquire(replica);
+    replica->outstanding++;
+}
+
+void replica_abandoned(struct replica *replica) {
+    replica->outstanding--;
+    replica_release(replica);
+}
+
+void replica_succeeded(struct replica *replica) {
+    replica->failures = 0;
+    replica->ejections = 0;
+    replica->ejected_until = 0;
+    replica_abandoned(replica);
+}
+
+void replica_failed(struct replica *replica, bool refused, int64_t now_ns) {
+    replica->failures++;
+    if ((refused || replica->failures >= FAILURES_TO_EJECT) && replica->ejected_until <= now_ns) {
+        int doublings = replica->ejections < EJECTION_DOUBLINGS ? replica->ejections : EJECTION_DOUBLINGS;
+        int64_t lasts = EJECTION_NS << doublings;
+        replica->ejected_until = now_ns + (lasts < EJECTION_MOST_NS ? lasts : EJECTION_MOST_NS);
+        replica->ejections++;
+        replica->failures = 0;
+    }
+    replica_abandoned(replica);
+}
+
+void replica_checked(struct replica *replica, bool healthy) {
+    replica->healthy = healthy;
+    if (healthy) {
+        replica->ejected_until = 0;
+        replica->failures = 0;
+    }
+}
+
+void route_table_init(struct route_table *table, int bound) {
+    *table = (struct route_table){.bound = bound};
+}
+
+static void replica_retire(struct replica *replica) {
+    replica->retired = true;
+    replica_release(replica);
+}
+
+struct route *route_acquire(struct route *route) {
+    route->references++;
+    return route;
+}
+
+void route_release(struct route *route) {
+    if (route && --route->references == 0)
+        free(route);
+}
+
+/* Out of the table: whoever still holds it finds it empty. */
+static void route_retire(struct route *route) {
+    for (int i = 0; i < route->count; i++)
+        replica_retire(route->replicas[i]);
+    route->count = 0;
+    route->retired = true;
+    route_release(route);
+}
+
+void route_table_release(struct route_table *table) {
+    for (size_t i = 0; i < table->count; i++)
+        route_retire(table->routes[i]);
+    free(table->routes);
+    *table = (struct route_table){0};
+}
+
+struct route *route_table_find(const struct route_table *table, const char *model, size_t length) {
+    for (size_t i = 0; i < table->count; i++)
+        if (strncmp(table->routes[i]->model, model, length) == 0 && table->routes[i]->model[length] == 0)
+            return table->routes[i];
+    return NULL;
+}
+
+struct route *route_table_add(struct route_table *table, const char *model) {
+    struct route *route = route_table_find(table, model, strlen(model));
+    if (route)
+        return route;
+    struct route **routes = realloc(table->routes, (table->count + 1) * sizeof *routes);
+    if (!routes)
+        return NULL;
+    table->routes = routes;
+    route = calloc(1, sizeof *route);
+    if (!route)
+        return NULL;
+    strncpy(route->model, model, sizeof route->model - 1);
+    route->references = 1;
+    route->bound = table->bound;
+    route->budget.tokens = BUDGET_MOST;
+    routes[table->count++] = route;
+    return route;
+}
+
+static void table_remove_at(struct route_table *table, size_t at) {
+    route_retire(table->routes[at]);
+    memmove(&table->routes[at], &table->routes[at + 1], (table->count - at - 1) * sizeof table->routes[0]);
+    table->count--;
+}
+
+void route_table_remove(struct route_table *table, const char *model) {
+    for (size_t i = 0; i < table->count; i++)
+        if (strcmp(table->routes[i]->model, model) == 0) {
+            table_remove_at(table, i);
+            return;
+        }
+}
+
+static bool replica_is(const struct replica *replica, const struct route_target *target) {
+    return replica->url.port == target->url->port && replica->url.tls == target->url->tls &&
+           strcmp(replica->url.host, target->url->host) == 0 &&
+           strcmp(replica->url.base, target->url->base) == 0 &&
+           strcmp(replica->address, target->address) == 0;
+}
+
+bool route_update(struct route *route, const struct route_target *targets, size_t count) {
+    struct replica *next[REPLICAS_MOST];
+    int filled = 0;
+    bool complete = true;
+    for (size_t t = 0; t < count && filled < REPLICAS_MOST; t++) {
+        struct replica *found = NULL;
+        for (int i = 0; i < route->count && !found; i++)
+            if (replica_is(route->replicas[i], &targets[t]))
+                found = replica_acquire(route->replicas[i]);
+        bool twice = false;
+        for (int i = 0; i < filled; i++)
+            twice |= replica_is(next[i], &targets[t]);
+        if (!found && !twice)
+            found = replica_create(targets[t].url, targets[t].address);
+        if (found && !twice)
+            next[filled++] = found;
+        else if (found)
+            replica_release(found);
+        complete &= found || twice;
+    }
+    for (int i = 0; i < route->count; i++) {
+        bool stays = false;
+        for (int n = 0; n < filled; n++)
+            stays |= next[n] == route->replicas[i];
+        route->replicas[i]->retired = !stays;
+        replica_release(route->replicas[i]);
+    }
+    memcpy(route->replicas, next, (size_t)filled * sizeof next[0]);
+    route->count = filled;
+    return complete;
+}
+
+bool route_table_update(struct route_table *table, const struct route_target *targets, size_t count) {
+    struct route_target *own = calloc(count + 1, sizeof *own);
+    if (!own)
+        return false;
+    bool complete = true;
+    for (size_t i = 0; i < table->count; i++)
+        table->routes[i]->marked = false;
+    for (size_t t = 0; t < count; t++) {
+        struct route *route = route_table_add(table, targets[t].model);
+        if (!route) {
+            complete = false;
+            continue;
+        }
+        if (route->marked)
+            continue;
+        route->marked = true;
+        size_t mine = 0;
+        for (size_t u = t; u < count; u++)
+            if (strcmp(targets[u].model, route->model) == 0 && targets[u].address)
+                own[mine++] = targets[u];
+        complete &= route_update(route, own, mine);
+    }
+    free(own);
+    for (size_t i = table->count; i-- > 0;)
+        if (!table->routes[i]->marked)
+            table_remove_at(table, i);
+    return complete;
+}
+
+static bool was_tried(const struct replica *replica, struct replica *const *tried, int count) {
+    for (int i = 0; i < count; i++)
+        if (tried[i] == replica)
+            return true;
+    return false;
+}
+
+static bool replica_well(const struct replica *replica, int64_t now_ns) {
+    return replica->healthy && replica->ejected_until <= now_ns;
+}
+
+enum route_choice route_choose(struct route *route, struct replica *const *tried, int tried_count,
+                               int64_t now_ns, struct replica **ret) {
+    if (route->count == 0)
+        return ROUTE_EMPTY;
+    struct replica *best[2] = {NULL, NULL}; /* among the well, among the unwell */
+    bool full[2] = {false, false};
+    unsigned start = route->rotation++;
+    for (int i = 0; i < route->count; i++) {
+        struct replica *replica = route->replicas[(start + (unsigned)i) % (unsigned)route->count];
+        if (!replica->attached || was_tried(replica, tried, tried_count))
+            continue;
+        bool unwell = !replica_well(replica, now_ns);
+        if (replica->outstanding >= route->bound) {
+            full[unwell] = true;
+            continue;
+        }
+        if (!best[unwell] || replica->outstanding < best[unwell]->outstanding)
+            best[unwell] = replica;
+    }
+    if (!best[0] && (full[0] || (!best[1] && full[1])))
+        return ROUTE_FULL;
+    *ret = best[0] ? best[0] : best[1];
+    return *ret ? ROUTE_FOUND : tried_count > 0 ? ROUTE_TRIED : ROUTE_EMPTY;
+}
+
+static void budget_add(struct retry_budget *budget, double tokens, int64_t now_ns) {
+    if (budget->touched)
+        tokens += BUDGET_PER_SECOND * (double)(now_ns - budget->touched) / 1e9;
+    budget->touched = now_ns;
+    budget->tokens = fmin(BUDGET_MOST, budget->tokens + tokens);
+}
+
+void route_budget_deposit(struct route *route, int64_t now_ns) {
+    budget_add(&route->budget, BUDGET_PER_REQUEST, now_ns);
+}
+
+bool route_budget_take(struct route *route, int64_t now_ns) {
+    budget_add(&route->budget, 0, now_ns);
+    if (route->budget.tokens < 1)
+        return false;
+    route->budget.tokens -= 1;
+    return true;
+}
+
+int route_outstanding(const struct route *route) {
+    int outstanding = route->waiting;
+    for (int i = 0; i < route->count; i++)
+        outstanding += route->replicas[i]->outstanding;
+    return outstanding;
+}
+
+bool route_ready(const struct route *route, int64_t now_ns) {
+    for (int i = 0; i < route->count; i++)
+        if (route->replicas[i]->attached && replica_well(route->replicas[i], now_ns))
+            return true;
+    return false;
+}
