@@ -1,0 +1,35 @@
+/* What the parts of the ONNX reader share. Used inside onnx/ only. */
+#pragma once
+#include "graph/graph.h"
+#include "onnx/names.h"
+#include "onnx/tensor_proto.h"
+
+struct external_file {
+    char *location;
+    struct file_map map; /* the graph's */
+};
+
+struct reader {
+    struct graph *graph;
+    struct names names;
+    const char *path; /* of the model's file; NULL when it comes from memory */
+    char *folder;     /* its folder, resolved; found with the first external tensor */
+    uint64_t mapped;  /* bytes, against LIMIT_MODEL_BYTES */
+    struct external_file *files;
+    int file_count;
+    struct value **list; /* scratch for a node's inputs and outputs */
+    size_t list_capacity;
+    struct error *error;
+};
+
+/* Let the graph hold a mapping; it is closed on failure. */
+bool reader_hold_map(struct reader *reader, struct file_map *map);
+/* Find (map, if need be) the bytes of an external tensor. */
+bool reader_find_external(struct reader *reader, const struct tensor_proto *tensor, const uint8_t **ret);
+/* The elements of a tensor, in the map where they may stay there; NULL data for strings. False on failure. */
+bool reader_place_tensor(struct reader *reader, struct tensor_proto *tensor, struct tensor *ret);
+/* A name, copied; refused where it is no name. `what` is for the message. */
+bool reader_copy_name(struct reader *reader, const struct protobuf *bytes, const char *what,
+                      const char **ret);
+/* AttributeProto -> attribute; errors don't name the node. */
+bool reader_read_attribute(struct reader *reader, struct protobuf message, struct attribute *ret);
