@@ -1,6 +1,8 @@
-/* From the bytes of a photo to the tensor a model was trained on, equal to Pillow's and Hugging Face's pipeline.
+/* From the bytes of a photo to the tensor a model was trained on, equal to Pillow's and Hugging Face's
+ * pipeline.
  *
- * Decoding, resizing and normalising are pure functions of their arguments: any number of threads may call them. */
+ * Decoding, resizing and normalising are pure functions of their arguments: any number of threads may call
+ * them. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,10 +23,11 @@ enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
 /* Which format the first bytes announce. */
 enum image_format image_sniff(const uint8_t *bytes, size_t size);
 
-/* Decode JPEG (grey, YCbCr, CMYK/YCCK, EXIF orientation applied), PNG (palette, alpha, 16-bit, grey) or WebP into RGB as
- * PIL.Image.open(…).convert("RGB") after ImageOps.exif_transpose does. Refused from the header, before anything is allocated: sides of 0
- * or over LIMIT_IMAGE_SIDE, more than LIMIT_IMAGE_PIXELS. A truncated file is an error, not a grey half.
- * ERROR_INVALID ("not an image that can be read: …"), ERROR_TOO_LARGE only for size limits of encoded bytes. */
+/* Decode JPEG (grey, YCbCr, CMYK/YCCK, EXIF orientation applied), PNG (palette, alpha, 16-bit, grey) or WebP
+ * into RGB as PIL.Image.open(…).convert("RGB") after ImageOps.exif_transpose does. Refused from the header,
+ * before anything is allocated: sides of 0 or over LIMIT_IMAGE_SIDE, more than LIMIT_IMAGE_PIXELS. A
+ * truncated file is an error, not a grey half. ERROR_INVALID ("not an image that can be read: …"),
+ * ERROR_TOO_LARGE only for size limits of encoded bytes. */
 bool image_decode(const uint8_t *bytes, size_t size, struct image *ret, struct error *error);
 
 /* Pillow's filter numbers, as preprocessor_config.json's "resample" has them. */
@@ -37,30 +40,34 @@ enum image_filter {
     IMAGE_HAMMING = 5,
 };
 
-/* Pillow's antialiased resize in its fixed point (22 bits of precision, horizontal pass first, 8-bit between passes):
- * the same bytes as Image.resize((width, height), filter). */
-bool image_resize(const struct image *image, int width, int height, enum image_filter filter, struct image *ret,
-                  struct error *error);
+/* Pillow's antialiased resize in its fixed point (22 bits of precision, horizontal pass first, 8-bit between
+ * passes): the same bytes as Image.resize((width, height), filter). */
+bool image_resize(const struct image *image, int width, int height, enum image_filter filter,
+                  struct image *ret, struct error *error);
 
 /* What preprocessor_config.json asks for. */
 struct image_recipe {
     bool do_resize;
-    int resize_short;               /* > 0: the shorter side becomes this, the aspect kept */
+    int resize_short;                /* > 0: the shorter side becomes this, the aspect kept */
     int resize_width, resize_height; /* > 0: exactly this (resize_short 0) */
     enum image_filter filter;
     bool do_center_crop;
     int crop_width, crop_height;
     bool do_rescale;
     double rescale_factor; /* usually 1/255 */
+    double rescale_offset; /* taken away after that: 1 in some EfficientNets, else 0 */
     bool do_normalize;
     double mean[3], standard_deviation[3];
+    bool divide_again;  /* by the standard deviation: EfficientNet's include_top */
     bool flip_channels; /* BGR */
 };
 
 /* Sizes the recipe's output will have for an input of this size. */
-void image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width, int *ret_height);
+void image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width,
+                       int *ret_height);
 
 /* Resize, crop (padding with black where the image is smaller, as Hugging Face does), rescale, normalise.
- * tensor: [3, height, width] float32, sized by image_recipe_size. Resizes only the rows and columns that the crop keeps. */
-bool image_preprocess(const struct image *image, const struct image_recipe *recipe, float *tensor, struct error *error);
-
+ * tensor: [3, height, width] float32, sized by image_recipe_size. Resizes only the rows and columns that the
+ * crop keeps. */
+bool image_preprocess(const struct image *image, const struct image_recipe *recipe, float *tensor,
+                      struct error *error);

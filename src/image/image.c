@@ -1,0 +1,108 @@
+#include "image/image.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "image/decode.h"
+
+void image_release(struct image *image) {
+    free(image->pixels);
+    *image = (struct image){0};
+}
+
+bool image_check_size(int64_t width, int64_t height, struct error *error) {
+    if (width < 1 || height < 1)
+        return error_set(error, ERROR_INVALID, "the image is empty (%lldx%lld pixels)", (long long)width,
+                         (long long)height);
+    if (width > LIMIT_IMAGE_SIDE || height > LIMIT_IMAGE_SIDE || width * height > (int64_t)LIMIT_IMAGE_PIXELS)
+        return error_set(
+            error, ERROR_INVALID,
+            "the image is too large: %lldx%lld pixels, and the limits are %d a side and %u million in all",
+            (long long)width, (long long)height, LIMIT_IMAGE_SIDE, LIMIT_IMAGE_PIXELS / 1000000);
+    return true;
+}
+
+bool image_allocate(int64_t width, int64_t height, struct image *ret, struct error *error) {
+    if (!image_check_size(width, height, error))
+        return false;
+    uint8_t *pixels = malloc((size_t)width * (size_t)height * 3);
+    if (!pixels)
+        return error_set(error, ERROR_MEMORY, "no memory for an image of %lldx%lld pixels", (long long)width,
+                         (long long)height);
+    *ret = (struct image){(int)width, (int)height, pixels};
+    return true;
+}
+
+static bool bytes_begin(const uint8_t *bytes, size_t size, const char *magic, size_t length) {
+    return size >= length && memcmp(bytes, magic, length) == 0;
+}
+
+enum image_format image_sniff(const uint8_t *bytes, size_t size) {
+    if (bytes_begin(bytes, size, "\xff\xd8\xff", 3))
+        return IMAGE_JPEG;
+    if (bytes_begin(bytes, size, "\x89PNG\r\n\x1a\n", 8))
+        return IMAGE_PNG;
+    if (size >= 12 && memcmp(bytes, "RIFF", 4) == 0 && memcmp(bytes + 8, "WEBP", 4) == 0)
+        return IMAGE_WEBP;
+    return IMAGE_UNKNOWN;
+}
+
+/* What people send by mistake, named, so that they know what to do about it. */
+static const char *foreign_format(const uint8_t *bytes, size_t size) {
+    static const struct {
+        const char *magic, *name;
+        size_t length;
+    } formats[] = {
+        {"GIF8", "a GIF", 4},           {"BM", "a BMP", 2},
+        {"II*\0", "a TIFF", 4},         {"MM\0*", "a TIFF", 4},
+        {"%PDF", "a PDF", 4},           {"<svg", "an SVG drawing", 4},
+        {"<!DOCTYPE", "a web page", 9}, {"<!doctype", "a web page", 9},
+        {"<html", "a web page", 5},     {"<HTML", "a web page", 5},
+        {"{", "JSON text", 1},
+    };
+    if (size == 0)
+        return "empty";
+    if (size >= 12 && memcmp(bytes + 4, "ftyp", 4) == 0)
+        return memcmp(bytes + 8, "avi", 3) == 0  ? "an AVIF"
+               : memcmp(bytes + 8, "he", 2) == 0 ? "a HEIC"
+                                                 : "a film";
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (bytes_begin(bytes, size, formats[i].magic, formats[i].length))
+            return formats[i].name;
+    return NULL;
+}
+
+static bool decode_any(const uint8_t *bytes, size_t size, struct image *ret, int *orientation,
+                       struct error *error) {
+    switch (image_sniff(bytes, size)) {
+    case IMAGE_JPEG:
+        return image_decode_jpeg(bytes, size, ret, orientation, error);
+    case IMAGE_PNG:
+        return image_decode_png(bytes, size, ret, orientation, error);
+    case IMAGE_WEBP:
+        return image_decode_webp(bytes, size, ret, orientation, error);
+    case IMAGE_UNKNOWN:
+        break;
+    }
+    const char *name = foreign_format(bytes, size);
+    if (name)
+        return error_set(error, ERROR_INVALID, "it is %s; JPEG, PNG and WebP are read", name);
+    return error_set(error, ERROR_INVALID, "neither JPEG, PNG nor WebP");
+}
+
+bool image_decode(const uint8_t *bytes, size_t size, struct image *ret, struct error *error) {
+    if (size > LIMIT_IMAGE_BYTES)
+        return error_set(error, ERROR_TOO_LARGE, "the image file has %zu bytes, and the limit is %u MB", size,
+                         LIMIT_IMAGE_BYTES >> 20);
+    struct image image = {0};
+    int orientation = 1;
+    if (!decode_any(bytes, size, &image, &orientation, error))
+        return error->code == ERROR_INVALID ? error_prefix(error, "not an image that can be read") : false;
+    if (!image_orient(&image, orientation, error)) {
+        image_release(&image);
+        return false;
+    }
+    *ret = image;
+    return true;
+}

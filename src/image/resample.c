@@ -1,0 +1,270 @@
+/* Weights and inner loops of the resampling. Formulae: Pillow's documentation of its filters; Keys 1981 for
+ * the cubic with a = -1/2. The fixed point must be Pillow's to the bit, so the order of floating point
+ * operations matters. */
+#include "image/resample.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define HAVE_AVX2_KERNELS 1
+#endif
+
+enum {
+    PRECISION_BITS = 32 - 8 - 2,
+    HALF = 1 << (PRECISION_BITS - 1),
+    LOW_BITS = 11, /* a weight is high * 2^11 + low, both fit 16 bits */
+};
+
+static double filter_triangle(double x) {
+    x = fabs(x);
+    return x < 1.0 ? 1.0 - x : 0.0;
+}
+
+static double filter_cubic(double x) {
+    const double a = -0.5;
+    x = fabs(x);
+    if (x < 1.0)
+        return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+    if (x < 2.0)
+        return (((x - 5) * x + 8) * x - 4) * a;
+    return 0.0;
+}
+
+static double filter_box(double x) {
+    return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
+}
+
+static double filter_hamming(double x) {
+    x = fabs(x);
+    if (x == 0.0)
+        return 1.0;
+    if (x >= 1.0)
+        return 0.0;
+    x = x * M_PI;
+    return sin(x) / x * (0.54f + 0.46f * cos(x));
+}
+
+static double sinc(double x) {
+    if (x == 0.0)
+        return 1.0;
+    x = x * M_PI;
+    return sin(x) / x;
+}
+
+static double filter_lanczos(double x) {
+    return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
+}
+
+struct filter {
+    double (*value)(double x);
+    double support; /* half its width */
+};
+
+static struct filter filter_find(enum image_filter filter) {
+    switch (filter) {
+    case IMAGE_LANCZOS:
+        return (struct filter){filter_lanczos, 3.0};
+    case IMAGE_BICUBIC:
+        return (struct filter){filter_cubic, 2.0};
+    case IMAGE_BOX:
+        return (struct filter){filter_box, 0.5};
+    case IMAGE_HAMMING:
+        return (struct filter){filter_hamming, 1.0};
+    default:
+        return (struct filter){filter_triangle, 1.0};
+    }
+}
+
+/* One output's weights, normalised in double and then rounded; returns how many, *ret_start where they begin.
+ */
+static int weights_compute(const struct filter *filter, int from, double scale, int output, double *scratch,
+                           int32_t *weights, int *ret_start) {
+    double filter_scale = scale < 1.0 ? 1.0 : scale, support = filter->support * filter_scale;
+    double center = (output + 0.5) * scale, inverse = 1.0 / filter_scale, total = 0.0;
+    int start = (int)(center - support + 0.5), end = (int)(center + support + 0.5);
+    start = start < 0 ? 0 : start;
+    end = end > from ? from : end;
+    for (int i = 0; i < end - start; i++) {
+        scratch[i] = filter->value((i + start - center + 0.5) * inverse);
+        total += scratch[i];
+    }
+    for (int i = 0; i < end - start; i++) {
+        double weight = total != 0.0 ? scratch[i] / total : scratch[i];
+        weights[i] = (int32_t)((weight < 0 ? -0.5 : 0.5) + weight * (1 << PRECISION_BITS));
+    }
+    *ret_start = start;
+    return end - start;
+}
+
+/* Four weights become eight 16-bit halves, paired as the multiply-add instruction takes them: low 0 1, low 2
+ * 3, high 0 1, high 2 3. */
+static void weights_halve(const int32_t *weights, int count, uint32_t *halves) {
+    for (int i = 0; i < count; i += 4, weights += 4, halves += 4)
+        for (int pair = 0; pair < 2; pair++) {
+            uint32_t a = (uint32_t)weights[2 * pair], b = (uint32_t)weights[2 * pair + 1];
+            uint32_t mask = (1u << LOW_BITS) - 1;
+            halves[pair] = (a & mask) | (b & mask) << 16;
+            halves[2 + pair] = ((uint32_t)(weights[2 * pair] >> LOW_BITS) & 0xffff) |
+                               (uint32_t)(weights[2 * pair + 1] >> LOW_BITS) << 16;
+        }
+}
+
+void taps_release(struct taps *taps) {
+    free(taps->starts);
+    free(taps->counts);
+    free(taps->weights);
+    free(taps->halves);
+    *taps = (struct taps){0};
+}
+
+bool taps_create(int from, int to, enum image_filter filter_number, int first, int outputs, struct taps *ret,
+                 struct error *error) {
+    struct filter filter = filter_find(filter_number);
+    double scale = (double)from / to, support = filter.support * (scale < 1.0 ? 1.0 : scale);
+    int stride = (int)size_align((size_t)ceil(support) * 2 + 1, 4);
+    size_t cells = 0;
+    struct taps taps = {outputs, stride, NULL, NULL, NULL, NULL};
+    bool fits = size_multiply((size_t)outputs, (size_t)stride, &cells);
+    double *scratch = malloc((size_t)stride * sizeof *scratch);
+    taps.starts = calloc((size_t)outputs, sizeof *taps.starts);
+    taps.counts = calloc((size_t)outputs, sizeof *taps.counts);
+    taps.weights = fits ? calloc(cells, sizeof *taps.weights) : NULL;
+    taps.halves = fits ? malloc(cells * sizeof *taps.halves) : NULL;
+    bool done = scratch && taps.starts && taps.counts && taps.weights && taps.halves;
+    for (int i = 0; done && i < outputs; i++) {
+        int32_t *weights = taps.weights + (size_t)i * (size_t)stride;
+        taps.counts[i] = weights_compute(&filter, from, scale, first + i, scratch, weights, &taps.starts[i]);
+        weights_halve(weights, stride, taps.halves + (size_t)i * (size_t)stride);
+    }
+    free(scratch);
+    if (!done) {
+        taps_release(&taps);
+        return error_set(error, ERROR_MEMORY, "no memory to resize an image of %d pixels to %d", from, to);
+    }
+    *ret = taps;
+    return true;
+}
+
+static inline uint8_t clip(int32_t sum) {
+    sum >>= PRECISION_BITS;
+    return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+}
+
+static inline __attribute__((always_inline)) void pixel_resample(const uint8_t *source,
+                                                                 const struct taps *taps, int i,
+                                                                 uint8_t *target) {
+    const uint8_t *pixel = source + 3 * (size_t)taps->starts[i];
+    const int32_t *weights = taps->weights + (size_t)i * (size_t)taps->stride;
+    int32_t red = HALF, green = HALF, blue = HALF;
+    for (int t = 0; t < taps->counts[i]; t++, pixel += 3) {
+        red += pixel[0] * weights[t];
+        green += pixel[1] * weights[t];
+        blue += pixel[2] * weights[t];
+    }
+    target[0] = clip(red);
+    target[1] = clip(green);
+    target[2] = clip(blue);
+}
+
+void row_resample_portable(const uint8_t *source, const struct taps *taps, uint8_t *target) {
+    for (int i = 0; i < taps->outputs; i++)
+        pixel_resample(source, taps, i, target + 3 * i);
+}
+
+enum { COLUMN_BLOCK = 64 };
+
+static inline __attribute__((always_inline)) void column_block(const uint8_t *source, size_t stride,
+                                                               const int32_t *weights, int count,
+                                                               uint8_t *target, size_t bytes) {
+    int32_t sums[COLUMN_BLOCK];
+    for (size_t i = 0; i < bytes; i++)
+        sums[i] = HALF;
+    for (int t = 0; t < count; t++, source += stride)
+        for (size_t i = 0; i < bytes; i++)
+            sums[i] += source[i] * weights[t];
+    for (size_t i = 0; i < bytes; i++)
+        target[i] = clip(sums[i]);
+}
+
+static inline __attribute__((always_inline)) void column_loop(const uint8_t *source, size_t stride,
+                                                              const int32_t *weights, int count,
+                                                              uint8_t *target, size_t bytes) {
+    size_t done = 0;
+    for (; bytes - done >= COLUMN_BLOCK; done += COLUMN_BLOCK)
+        column_block(source + done, stride, weights, count, target + done, COLUMN_BLOCK);
+    column_block(source + done, stride, weights, count, target + done, bytes - done);
+}
+
+void column_resample_portable(const uint8_t *source, size_t stride, const int32_t *weights, int count,
+                              uint8_t *target, size_t bytes) {
+    column_loop(source, stride, weights, count, target, bytes);
+}
+
+#if HAVE_AVX2_KERNELS
+/* Four taps a step: the 12 bytes of four pixels are spread over two lanes as 16-bit pairs (r0 r1, g0 g1, b0
+ * b1 | r2 r3, …), multiplied by both halves of their weights and added pairwise. Sums wrap modulo 2^32, and
+ * so does the final shift and addition: where the true sum fits 32 bits, which normalised weights ensure, the
+ * result is exact. */
+__attribute__((target("avx2"))) static void row_resample_avx2(const uint8_t *source, const struct taps *taps,
+                                                              uint8_t *target) {
+    const __m256i spread =
+        _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, /* taps 0 1 */
+                         6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+    const __m256i lanes_low = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    const __m256i lanes_high = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+    for (int i = 0; i < taps->outputs; i++) {
+        const uint8_t *pixel = source + 3 * (size_t)taps->starts[i];
+        const uint32_t *halves = taps->halves + (size_t)i * (size_t)taps->stride;
+        __m256i low = _mm256_setzero_si256(), high = low;
+        for (int t = 0; t < taps->counts[i]; t += 4, pixel += 12, halves += 4) {
+            __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)pixel));
+            __m256i pairs = _mm256_shuffle_epi8(bytes, spread);
+            __m256i weights = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)halves));
+            low = _mm256_add_epi32(low,
+                                   _mm256_madd_epi16(pairs, _mm256_permutevar8x32_epi32(weights, lanes_low)));
+            high = _mm256_add_epi32(
+                high, _mm256_madd_epi16(pairs, _mm256_permutevar8x32_epi32(weights, lanes_high)));
+        }
+        __m256i both = _mm256_add_epi32(_mm256_slli_epi32(high, LOW_BITS), low);
+        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+        sum = _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(HALF)), PRECISION_BITS);
+        sum = _mm_packus_epi16(_mm_packs_epi32(sum, sum), sum);
+        uint32_t rgb = (uint32_t)_mm_cvtsi128_si32(sum);
+        target[3 * i] = (uint8_t)rgb;
+        target[3 * i + 1] = (uint8_t)(rgb >> 8);
+        target[3 * i + 2] = (uint8_t)(rgb >> 16);
+    }
+}
+
+__attribute__((target("avx2"))) static void column_resample_avx2(const uint8_t *source, size_t stride,
+                                                                 const int32_t *weights, int count,
+                                                                 uint8_t *target, size_t bytes) {
+    column_loop(source, stride, weights, count, target, bytes);
+}
+#endif
+
+void row_resample(const uint8_t *source, size_t slack, const struct taps *taps, uint8_t *target) {
+#if HAVE_AVX2_KERNELS
+    if (slack >= RESAMPLE_SLACK && __builtin_cpu_supports("avx2")) {
+        row_resample_avx2(source, taps, target);
+        return;
+    }
+#endif
+    row_resample_portable(source, taps, target);
+}
+
+void column_resample(const uint8_t *source, size_t stride, const int32_t *weights, int count, uint8_t *target,
+                     size_t bytes) {
+#if HAVE_AVX2_KERNELS
+    if (__builtin_cpu_supports("avx2")) {
+        column_resample_avx2(source, stride, weights, count, target, bytes);
+        return;
+    }
+#endif
+    column_resample_portable(source, stride, weights, count, target, bytes);
+}

@@ -1,0 +1,32 @@
+/* Any bytes through sniffing, decoding and, where a picture comes out, a small preprocessing. */
+#include <stdint.h>
+
+#include "image/image.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+/* The size that a header announces may be large and true; a fuzzer only wants the small ones. */
+static int announces_large(const uint8_t *bytes, size_t size) {
+    if (image_sniff(bytes, size) == IMAGE_PNG && size >= 24)
+        return bytes[16] || bytes[17] || bytes[20] || bytes[21] || bytes[18] > 8 || bytes[22] > 8;
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+    static float tensor[3 * 16 * 16];
+    const struct image_recipe recipe = {.do_resize = true,
+                                        .resize_short = 20,
+                                        .filter = IMAGE_BICUBIC,
+                                        .do_center_crop = true,
+                                        .crop_width = 16,
+                                        .crop_height = 16,
+                                        .do_rescale = true,
+                                        .rescale_factor = 1 / 255.0};
+    struct error error = {0};
+    struct image image;
+    if (announces_large(bytes, size) || !image_decode(bytes, size, &image, &error))
+        return 0;
+    image_preprocess(&image, &recipe, tensor, &error);
+    image_release(&image);
+    return 0;
+}

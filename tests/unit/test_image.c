@@ -1,0 +1,218 @@
+/* src/image against sums of Pillow's pixels; tests/image/parity.py compares far more, where Pillow is
+ * installed. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "image/decode.h"
+#include "image/image.h"
+#include "image/resample.h"
+
+static uint32_t bytes_hash(const uint8_t *bytes, size_t size) { /* FNV-1a */
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ bytes[i]) * 16777619u;
+    return hash;
+}
+
+static uint32_t image_hash(const struct image *image) {
+    return bytes_hash(image->pixels, (size_t)image->width * (size_t)image->height * 3);
+}
+
+static struct image drawing(int width, int height) {
+    struct image image = {width, height, malloc((size_t)width * (size_t)height * 3)};
+    uint8_t *pixel = image.pixels;
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++, pixel += 3) {
+            pixel[0] = (uint8_t)(x * 5 + y * 3);
+            pixel[1] = (uint8_t)(x * y);
+            pixel[2] = (uint8_t)(x * x + 7 * y);
+        }
+    return image;
+}
+
+static void every_filter_resizes_as_pillow_does(void **state) {
+    static const int sizes[4][2] = {{20, 11}, {90, 70}, {53, 12}, {9, 37}};
+    static const uint32_t expected[6][4] = {
+        {0xc465834f, 0x113583b1, 0x9912ed89, 0xb5baaa21}, {0x32239b3c, 0x4f8a7754, 0xe68ebafd, 0xadaa33cb},
+        {0x72c9d85c, 0x10210805, 0x02da4f30, 0x0eb8d0a8}, {0xa610d9b5, 0xab03859f, 0x4c9b6285, 0x09a19336},
+        {0x5f27c430, 0x113583b1, 0x91f3b839, 0xb2394f03}, {0x97b07229, 0x3c937c5a, 0xc883bff9, 0x254e749c},
+    };
+    struct image image = drawing(53, 37), resized;
+    struct error error;
+    for (int filter = 0; filter < 6; filter++)
+        for (int i = 0; i < 4; i++) {
+            assert_true(
+                image_resize(&image, sizes[i][0], sizes[i][1], (enum image_filter)filter, &resized, &error));
+            assert_int_equal(resized.width, sizes[i][0]);
+            assert_int_equal(image_hash(&resized), expected[filter][i]);
+            image_release(&resized);
+        }
+    image_release(&image);
+}
+
+static void fast_loops_equal_the_portable_ones(void **state) {
+    struct image image = drawing(301, 16);
+    uint8_t fast[903], plain[903];
+    struct error error;
+    for (int filter = 1; filter < 6; filter++)
+        for (int to = 1; to <= 301; to += 43) {
+            struct taps taps;
+            assert_true(taps_create(301, to, (enum image_filter)filter, 0, to, &taps, &error));
+            row_resample(image.pixels, 1000, &taps, fast);
+            row_resample_portable(image.pixels, &taps, plain);
+            assert_memory_equal(fast, plain, (size_t)to * 3);
+            int rows = taps.counts[0] < 16 ? taps.counts[0] : 16;
+            column_resample(image.pixels, 903, taps.weights, rows, fast, (size_t)to * 3);
+            column_resample_portable(image.pixels, 903, taps.weights, rows, plain, (size_t)to * 3);
+            assert_memory_equal(fast, plain, (size_t)to * 3);
+            taps_release(&taps);
+        }
+    image_release(&image);
+}
+
+static void files_decode_as_pillow_does(void **state) {
+    static const struct {
+        const char *name;
+        int width, height;
+        uint32_t hash;
+    } files[] = {
+        {"cmyk.jpg", 20, 14, 0xfbe260a2},        {"film.webp", 20, 14, 0x5a41fdc6},
+        {"grey.jpg", 20, 14, 0xfbe260a2},        {"grey16.png", 20, 14, 0x65d128af},
+        {"la.png", 20, 14, 0x65d128af},          {"lossless.webp", 20, 14, 0x65d128af},
+        {"lossy.webp", 14, 20, 0xeab5b496},      {"palette.png", 20, 14, 0x73a1d858},
+        {"progressive.jpg", 20, 14, 0xfbe260a2}, {"rgb.png", 20, 14, 0x65d128af},
+        {"turned.jpg", 14, 20, 0x602be64e},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "tests/fuzz/corpus/image/%s", files[i].name);
+        struct error error;
+        struct image image;
+        size_t size;
+        char *bytes = file_read(path, 1 << 20, &size, &error);
+        assert_non_null(bytes);
+        assert_true(image_decode((uint8_t *)bytes, size, &image, &error));
+        assert_int_equal(image.width, files[i].width);
+        assert_int_equal(image.height, files[i].height);
+        assert_int_equal(image_hash(&image), files[i].hash);
+        image_release(&image);
+        for (size_t cut = 0; cut < size; cut++) {
+            uint8_t *copy = malloc(cut + 1); /* of its exact size, so that a sanitizer sees a step too far */
+            copy = realloc(copy, cut ? cut : 1);
+            memcpy(copy, bytes, cut);
+            error = (struct error){0};
+            assert_false(image_decode(copy, cut, &image, &error));
+            assert_int_equal(error.code, ERROR_INVALID);
+            free(copy);
+        }
+        free(bytes);
+    }
+}
+
+static void refused(const void *bytes, size_t size, const char *part) {
+    struct image image = {0};
+    struct error error = {0};
+    assert_false(image_decode(bytes, size, &image, &error));
+    assert_int_equal(error.code, ERROR_INVALID);
+    if (!strstr(error.message, part))
+        fail_msg("'%s' does not say '%s'", error.message, part);
+    assert_null(image.pixels);
+}
+
+static void sizes_are_refused_from_the_header(void **state) {
+    uint8_t png[40] = "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
+    memcpy(png + 16, "\0\1\x86\xa0\0\1\x86\xa0\x08\x02", 10);
+    refused(png, sizeof png, "100000x100000");
+    memset(png + 16, 0, 8);
+    refused(png, sizeof png, "empty (0x0");
+    uint8_t jpeg[] = "\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x11\0\2\x11\0\3\x11\0\xff\xd9";
+    refused(jpeg, sizeof jpeg - 1, "65535x65535");
+    memset(jpeg + 7, 0, 2);
+    refused(jpeg, sizeof jpeg - 1, "empty (65535x0");
+    jpeg[6] = 12;
+    refused(jpeg, sizeof jpeg - 1, "12 bits");
+    uint8_t webp[] = "RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff";
+    refused(webp, sizeof webp - 1, "WebP");
+    struct image image;
+    struct error error;
+    assert_false(image_decode(png, LIMIT_IMAGE_BYTES + 1, &image, &error));
+    assert_int_equal(error.code, ERROR_TOO_LARGE);
+}
+
+static void foreign_files_are_named(void **state) {
+    refused("", 0, "empty");
+    refused("hello, world", 12, "neither JPEG, PNG nor WebP");
+    refused("<!doctype html><html></html>", 28, "a web page");
+    refused("GIF89a....", 10, "a GIF");
+    refused("\0\0\0\x18"
+            "ftypheic....",
+            16, "a HEIC");
+    refused("\xff\xd8\xff", 3, "ends before");
+    refused("\xff\xd8\xff\xd9", 4, "ends before");
+    refused("\x89PNG\r\n\x1a\n", 8, "no header");
+}
+
+static void orientation_is_read_within_bounds(void **state) {
+    uint8_t big[] = "Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0";
+    uint8_t little[] = "II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\3\0\0\0";
+    assert_int_equal(exif_orientation(big, sizeof big - 1), 6);
+    assert_int_equal(exif_orientation(little, sizeof little - 1), 3);
+    for (size_t cut = 0; cut < 26; cut++)
+        assert_int_equal(exif_orientation(big, cut), 1);
+    big[25] = 9;
+    assert_int_equal(exif_orientation(big, sizeof big - 1), 1);
+    memset(little + 4, 0xff, 4);
+    assert_int_equal(exif_orientation(little, sizeof little - 1), 1);
+}
+
+static void a_small_picture_is_padded_with_black(void **state) {
+    struct image_recipe recipe = {.do_center_crop = true, .crop_width = 4, .crop_height = 3};
+    struct image image = {1, 5, (uint8_t[]){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+    struct error error;
+    float tensor[36], expected[36] = {0};
+    for (int c = 0; c < 3; c++)
+        for (int y = 0; y < 3; y++) /* one column of four is kept: three go to the sides, two of them left */
+            expected[c * 12 + y * 4 + 2] = (float)(4 + 3 * y + c);
+    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+    assert_memory_equal(tensor, expected, sizeof tensor);
+    recipe.flip_channels = true;
+    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+    assert_true(tensor[2] == 6 && tensor[26] == 4);
+}
+
+static void the_longer_side_is_rounded_down(void **state) {
+    struct image_recipe recipe = {.do_resize = true, .resize_short = 256};
+    int width, height;
+    image_recipe_size(&recipe, 500, 333, &width, &height);
+    assert_true(width == 384 && height == 256);
+    image_recipe_size(&recipe, 333, 500, &width, &height);
+    assert_true(width == 256 && height == 384);
+    struct image image = {30000, 1, calloc(30000, 3)};
+    struct error error = {0};
+    float nothing;
+    assert_false(image_preprocess(&image, &recipe, &nothing, &error)); /* 7,680,000 x 256 */
+    assert_int_equal(error.code, ERROR_INVALID);
+    image_release(&image);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_filter_resizes_as_pillow_does),
+        cmocka_unit_test(fast_loops_equal_the_portable_ones),
+        cmocka_unit_test(files_decode_as_pillow_does),
+        cmocka_unit_test(sizes_are_refused_from_the_header),
+        cmocka_unit_test(foreign_files_are_named),
+        cmocka_unit_test(orientation_is_read_within_bounds),
+        cmocka_unit_test(a_small_picture_is_padded_with_black),
+        cmocka_unit_test(the_longer_side_is_rounded_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
