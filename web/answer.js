@@ -1,0 +1,53 @@
+// Probabilities in words. French needs no article this way, so no gender can be wrong; English chooses a or an.
+import {language} from './texts.js';
+
+const capital = (text) => text.charAt(0).toLocaleUpperCase(language()) + text.slice(1);
+
+function article(label) {
+  if (/[^su]s$/.test(label)) return '';
+  return /^(?!uni|eu|u[sk]e?\b|one\b)[aeiou]/i.test(label) ? 'an ' : 'a ';
+}
+
+function english(first, second, probability) {
+  const one = article(first) + first;
+  if (probability >= 0.95) return `That’s ${one}, no doubt about it.`;
+  if (probability >= 0.8) return `That’s ${one}, almost certainly.`;
+  if (probability >= 0.5) return `Most likely ${one}.`;
+  if (probability >= 0.25) return second ? `Perhaps ${one}, or else ${article(second)}${second}.` : `Perhaps ${one}.`;
+  return `Hard to say. The nearest guess: ${first}.`;
+}
+
+function french(first, second, probability) {
+  if (probability >= 0.95) return `${capital(first)}, sans hésiter.`;
+  if (probability >= 0.8) return `${capital(first)}, presque à coup sûr.`;
+  if (probability >= 0.5) return `${capital(first)}, probablement.`;
+  if (probability >= 0.25) return second ? `${capital(first)}, peut-être, ou bien ${second}.` : `${capital(first)}, peut-être.`;
+  return `Difficile à dire. Au plus près : ${first}.`;
+}
+
+// The sentence for a reply of /predict.
+export function sentence(predictions) {
+  const [first, second] = predictions;
+  if (!first) return '';
+  const say = language() === 'fr' ? french : english;
+  return say(first.label, second && second.label, first.probability);
+}
+
+export const percent = (probability) => new Intl.NumberFormat(language(), {
+  style: 'percent', maximumFractionDigits: probability < 0.1 || (probability > 0.99 && probability < 1) ? 1 : 0,
+}).format(probability);
+
+// "0.4 ms", "12 ms", "1.3 s"
+export function duration(milliseconds) {
+  const number = (value, digits) => new Intl.NumberFormat(language(), {maximumFractionDigits: digits}).format(value);
+  if (milliseconds >= 1000) return `${number(milliseconds / 1000, 1)}\u00a0s`;
+  return `${number(milliseconds, milliseconds < 10 ? 1 : 0)}\u00a0ms`;
+}
+
+export function size(bytes) {
+  const units = language() === 'fr' ? ['ko', 'Mo', 'Go'] : ['kB', 'MB', 'GB'];
+  let value = bytes / 1000;
+  let unit = 0;
+  for (; value >= 1000 && unit < 2; unit++) value /= 1000;
+  return `${new Intl.NumberFormat(language(), {maximumFractionDigits: value < 10 ? 1 : 0}).format(value)}\u00a0${units[unit]}`;
+}

@@ -1,0 +1,256 @@
+// The page: a photo comes in, the service is asked, the answer is printed on the ticket.
+import {predict} from './api.js';
+import {duration, percent, sentence} from './answer.js';
+import * as compare from './compare.js';
+import {bar, element, fill, find} from './dom.js';
+import * as models from './models.js';
+import {fromAddress, fromCamera, fromFile, fromTransfer, hasCamera, PhotoError, thumbnail} from './photo.js';
+import * as recent from './recent.js';
+import {errorSentence, language, setLanguage, text, translate} from './texts.js';
+
+let photo = null; // {blob} or {url}: what was asked last
+let shown = null; // what the ticket says: {reply, model, took} or {error}
+let asking = null; // AbortController of the question under way
+
+// ---- The photo ----
+
+let shownAddress = null; // an object URL to give back
+
+function showPhoto(source) {
+  if (shownAddress) URL.revokeObjectURL(shownAddress);
+  shownAddress = source instanceof Blob ? URL.createObjectURL(source) : null;
+  const image = find('photo');
+  find('unseen').hidden = true;
+  find('empty').hidden = true;
+  image.hidden = false;
+  image.alt = text('yourPhotoShown');
+  image.src = shownAddress || source;
+}
+
+function watchPhoto() {
+  const image = find('photo');
+  image.addEventListener('error', () => {
+    image.hidden = true;
+    find('unseen').hidden = false;
+  });
+}
+
+// ---- The ticket ----
+
+function ticket(state) {
+  find('ticket').dataset.state = state;
+  find('ticket').setAttribute('aria-busy', state === 'working');
+}
+
+function work(line) {
+  find('working-line').textContent = line;
+  find('live').textContent = line;
+}
+
+function stubRow(name, value) {
+  return element('div', {}, element('dt', {}, text(name)), element('dd', {}, value));
+}
+
+function drawStub({reply, model, took}) {
+  const stages = ['fetch', 'decode', 'preprocess', 'infer'].filter((stage) => reply.timing_ms && reply.timing_ms[stage] > 0)
+    .map((stage) => `${text(stage)} ${duration(reply.timing_ms[stage])}`);
+  fill(find('stub'), stubRow('stubModel', reply.model || model), reply.precision ? stubRow('stubPrecision', reply.precision) : null,
+    stubRow('stubTime', duration(took)), stages.length ? stubRow('stubStages', stages.join(', ')) : null);
+}
+
+function drawAnswer() {
+  if (!shown) return;
+  if (shown.error) {
+    fill(find('stub'));
+    find('error-line').textContent = errorSentence(shown.error, Boolean(photo && photo.url));
+    find('error-reason').textContent = shown.error.reason || '';
+    find('retry').hidden = !photo;
+    ticket('error');
+    return;
+  }
+  const line = sentence(shown.reply.predictions);
+  find('sentence').textContent = line;
+  fill(find('bars'), ...shown.reply.predictions.map((one) => bar('li', one.label, one.probability, percent(one.probability))));
+  drawStub(shown);
+  find('photo').alt = text('photoOf')(shown.reply.predictions[0].label);
+  find('live').textContent = line;
+  ticket('result');
+}
+
+function fail(error) {
+  shown = {error};
+  find('live').textContent = '';
+  drawAnswer();
+}
+
+// While the question is under way, say so where the model has to start first.
+async function watchStart(name, signal) {
+  while (!signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    if (signal.aborted) return;
+    try {
+      await models.refresh(signal);
+    } catch {
+      return;
+    }
+    const {state} = models.modelNamed(name) || {};
+    if (signal.aborted || state === 'ready') return;
+    if (state === 'starting' || state === 'stopped') work(text('starting')(name));
+  }
+}
+
+// ---- Asking ----
+
+async function ask(given) {
+  if (asking) asking.abort();
+  const {signal} = asking = new AbortController();
+  const watching = new AbortController();
+  photo = given;
+  showPhoto(photo.blob || photo.url);
+  compare.forget();
+  ticket('working');
+  fill(find('stub'));
+  work(text(photo.url ? 'fetching' : 'looking'));
+  const model = models.currentModel();
+  watchStart(model, watching.signal);
+  const before = performance.now();
+  try {
+    const reply = await predict(photo, {language: language(), signal});
+    const took = performance.now() - before;
+    if (signal.aborted) return;
+    shown = {reply, model, took};
+    drawAnswer();
+    recent.add({...shown, image: given.image || await thumbnail(given), url: given.url});
+  } catch (error) {
+    if (!signal.aborted) fail(error);
+  } finally {
+    watching.abort();
+  }
+}
+
+// The same photo again, because the model or the language is another.
+const askAgain = () => photo && ask(photo);
+
+// `get` gives a photo, or null where there was none to be had.
+async function take(get) {
+  try {
+    const given = await get();
+    if (given) await ask(given);
+  } catch (error) {
+    if (!(error instanceof PhotoError)) throw error;
+    if (asking) asking.abort();
+    photo = null;
+    fail(error);
+  }
+}
+
+function showRecent(entry) {
+  if (asking) asking.abort();
+  photo = entry.url ? {url: entry.url} : null;
+  shown = entry;
+  compare.forget();
+  showPhoto(entry.image || entry.url);
+  drawAnswer();
+  if (entry.image) fetchShot(entry);
+  find('ask').scrollIntoView({block: 'start', behavior: 'auto'});
+}
+
+// The small picture of a last photo can be asked about again, too.
+function fetchShot(entry) {
+  const [head, data] = entry.image.split(',');
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  photo = {blob: new Blob([bytes], {type: head.slice(5, head.indexOf(';'))}), image: entry.image};
+}
+
+// ---- Ways in ----
+
+function watchDrops() {
+  let depth = 0;
+  const over = (yes) => find('pane').classList.toggle('over', yes);
+  document.addEventListener('dragenter', (event) => {
+    event.preventDefault();
+    over(++depth > 0);
+  });
+  document.addEventListener('dragleave', () => over(--depth > 0));
+  document.addEventListener('dragover', (event) => event.preventDefault());
+  document.addEventListener('drop', (event) => {
+    event.preventDefault();
+    over(Boolean(depth = 0));
+    take(() => fromTransfer(event.dataTransfer));
+  });
+}
+
+function watchPastes() {
+  document.addEventListener('paste', (event) => {
+    const files = event.clipboardData.files.length > 0;
+    if (!files && event.target.matches('input, textarea')) return;
+    event.preventDefault();
+    take(() => fromTransfer(event.clipboardData));
+  });
+}
+
+function watchFiles() {
+  for (const id of ['file', 'capture']) {
+    find(id).addEventListener('change', (event) => {
+      const [file] = event.target.files;
+      event.target.value = '';
+      if (file) take(() => fromFile(file));
+    });
+  }
+  find('choose').addEventListener('click', () => find('file').click());
+  find('pane').addEventListener('click', () => find('file').click());
+  find('camera').addEventListener('click', () => {
+    if (!hasCamera()) find('capture').click();
+    else take(() => fromCamera().catch(() => {
+      throw new PhotoError('camera');
+    }));
+  });
+}
+
+function watchAddress() {
+  find('address').addEventListener('submit', (event) => {
+    event.preventDefault();
+    take(() => fromAddress(find('url').value));
+  });
+}
+
+function watchLanguages() {
+  for (const button of document.querySelectorAll('[data-language]')) {
+    button.addEventListener('click', () => {
+      if (button.dataset.language === language()) return;
+      setLanguage(button.dataset.language);
+      models.draw();
+      compare.draw();
+      recent.draw();
+      if (shown && shown.error) drawAnswer();
+      else askAgain(); // labels come from the service, in its language
+    });
+  }
+}
+
+async function start() {
+  translate();
+  watchPhoto();
+  watchDrops();
+  watchPastes();
+  watchFiles();
+  watchAddress();
+  watchLanguages();
+  find('retry').addEventListener('click', askAgain);
+  recent.start(showRecent);
+  compare.start(() => photo);
+  try {
+    await models.start({
+      onFailed: fail,
+      onChosen: (name) => {
+        find('live').textContent = text('modelChosen')(name);
+        askAgain();
+      },
+    });
+    compare.draw();
+  } catch (error) {
+    fail(error);
+  }
+}
+
+start();

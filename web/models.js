@@ -1,0 +1,91 @@
+// The menu of models: what there is, which one is this session's, and choosing another.
+import {chooseModel, listModels, readSession} from './api.js';
+import {duration, size} from './answer.js';
+import {element, fill, find} from './dom.js';
+import {text} from './texts.js';
+
+let models = []; // [{name, bytes, precision, typical_ms, state, reason}]
+let current = '';
+let chosen = () => {};
+let failed = () => {};
+
+const STATES = {ready: 'ready', stopped: 'stopped', starting: 'startingState', failed: 'failed'};
+
+export const modelList = () => models;
+export const currentModel = () => current;
+export const modelNamed = (name) => models.find((model) => model.name === name);
+
+// "3.1 MB · bfloat16 · about 2 ms · ready"
+export function facts(model) {
+  return [
+    model.bytes ? size(model.bytes) : null, model.precision,
+    model.typical_ms ? text('typical')(duration(model.typical_ms)) : null,
+    STATES[model.state] ? text(STATES[model.state]) : null,
+  ].filter(Boolean).join(' · ');
+}
+
+function open(shown) {
+  find('models-panel').hidden = !shown;
+  find('models-button').setAttribute('aria-expanded', shown);
+}
+
+async function choose(name) {
+  open(false);
+  find('models-button').focus();
+  if (name === current) return;
+  try {
+    current = (await chooseModel(name)).model;
+  } catch (error) {
+    failed(error);
+    return;
+  }
+  draw();
+  chosen(current);
+}
+
+function item(model) {
+  const broken = model.state === 'failed';
+  return element('li', {}, element('button', {
+    type: 'button', class: 'model', 'aria-pressed': model.name === current, disabled: broken, onclick: () => choose(model.name),
+  }, element('span', {class: 'dot', 'data-state': model.state || 'ready', 'aria-hidden': 'true'}),
+  element('span', {class: 'model-name'}, model.name), element('span', {class: 'model-facts'}, facts(model)),
+  broken && model.reason ? element('span', {class: 'model-reason'}, model.reason) : null));
+}
+
+export function draw() {
+  find('models-name').textContent = current || '…';
+  find('models-dot').dataset.state = (modelNamed(current) || {}).state || 'ready';
+  fill(find('models-list'), ...models.map(item));
+}
+
+// Ask the service again; the menu shows what it says.
+export async function refresh(signal) {
+  models = await listModels(signal);
+  draw();
+  return models;
+}
+
+// onChosen(name) after another model was chosen; onFailed(error) where it could not be.
+export async function start({onChosen, onFailed}) {
+  chosen = onChosen;
+  failed = onFailed;
+  const menu = find('models');
+  find('models-button').addEventListener('click', () => {
+    const shown = find('models-panel').hidden;
+    open(shown);
+    if (shown) refresh().catch(() => {});
+  });
+  menu.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape' && !find('models-panel').hidden) {
+      open(false);
+      find('models-button').focus();
+    }
+  });
+  document.addEventListener('pointerdown', (event) => menu.contains(event.target) || open(false));
+  menu.addEventListener('focusout', (event) => {
+    if (event.relatedTarget && !menu.contains(event.relatedTarget)) open(false);
+  });
+  const [session] = await Promise.all([readSession(), refresh()]);
+  current = session.model || (models[0] || {}).name || '';
+  draw();
+}

@@ -1,0 +1,131 @@
+// Every word of the page, in French and in English, and which of the two is spoken.
+// The browser's language decides at first; a choice is remembered.
+
+const TEXTS = {
+  en: {
+    skip: 'Skip to the photo', language: 'Language', model: 'Model:', modelHint: 'Who looks at your photos. The choice is yours alone.',
+    title: 'Show a photo, read the answer.',
+    subtitle: 'Drop one, paste one, take one, or give its address. The answer comes at once.',
+    yourPhoto: 'Your photo', drop: 'Drop a photo here', paste: 'or paste one with Ctrl+V', release: 'Let go, I have it',
+    unseen: 'Your browser cannot show this photo, but the service can look at it.',
+    choose: 'Choose a file', camera: 'Camera', addressLabel: 'Address of a photo', addressExample: 'https://… address of a photo',
+    ask: 'Ask', answer: 'Answer', idle: 'The answer will be printed here.', topFive: 'The five likeliest', details: 'How it was answered',
+    retry: 'Try again', compareTitle: 'Compare models', compareHint: 'One photo, several opinions, side by side.',
+    compare: 'Compare', comparePick: 'Models to compare', recentTitle: 'Your last photos', recentHint: 'Kept in this tab only, gone when you close it.',
+    clear: 'Clear', privacy: 'Photos are looked at and forgotten: the service keeps none.', docs: 'For programs: the API',
+    cameraTitle: 'Take a photo', cancel: 'Cancel', shoot: 'Take the photo',
+    looking: 'Looking…', fetching: 'Fetching the photo…',
+    starting: (name) => `${name} is getting ready. The first time takes a moment…`,
+    stubModel: 'Model', stubPrecision: 'Precision', stubTime: 'Time', stubStages: 'Of which',
+    fetch: 'fetching', decode: 'decoding', preprocess: 'preparing', infer: 'thinking',
+    ready: 'ready', stopped: 'asleep, wakes on first use', startingState: 'starting', failed: 'cannot be used',
+    typical: (time) => `about ${time}`, photoOf: (label) => `Photo: ${label}`, yourPhotoShown: 'The photo you gave',
+    agree: (label) => `They all agree: ${label}.`,
+    disagree: (count) => `They don’t agree: ${count} different answers.`,
+    fastest: 'fastest', needPhoto: 'Give a photo first, then compare.', needTwo: 'Pick at least two models.',
+    modelChosen: (name) => `${name} will answer from now on.`,
+    errors: {
+      address: 'That doesn’t look like the address of a photo. It should begin with https:// or http://.',
+      file: 'This file doesn’t look like a photo I can read. JPEG, PNG and WebP work best.',
+      url: 'There is no photo I can read at this address.',
+      private: 'This address lies inside a private network, and I don’t go there.',
+      key: 'This counter is for people with a key, and none came with the request.',
+      model: 'This model is no longer here. Pick another one.',
+      large: 'This photo is too heavy for me. Try one under 20 MB.',
+      rate: 'That was a lot of photos in a short time. Wait a moment, then try again.',
+      broken: 'Something broke on our side. It isn’t your photo’s fault.',
+      site: 'The site where this photo lives didn’t hand it over.',
+      siteSlow: 'The site where this photo lives took too long.',
+      busy: 'There is a queue at the counter. Try again in a moment.',
+      away: 'Nobody answers at the counter. Check your connection, then try again.',
+      slow: 'The answer took too long to come. Try again in a moment.',
+      camera: 'The camera could not be opened. You can choose a file instead.',
+    },
+  },
+  fr: {
+    skip: 'Aller à la photo', language: 'Langue', model: 'Modèle :', modelHint: 'Qui regarde vos photos. Ce choix n’engage que vous.',
+    title: 'Montrez une photo, lisez la réponse.',
+    subtitle: 'Déposez-la, collez-la, prenez-la, ou donnez son adresse. La réponse vient aussitôt.',
+    yourPhoto: 'Votre photo', drop: 'Déposez une photo ici', paste: 'ou collez-en une avec Ctrl+V', release: 'Lâchez, je la tiens',
+    unseen: 'Votre navigateur ne peut pas montrer cette photo, mais le service peut la regarder.',
+    choose: 'Choisir un fichier', camera: 'Caméra', addressLabel: 'Adresse d’une photo', addressExample: 'https://… adresse d’une photo',
+    ask: 'Demander', answer: 'Réponse', idle: 'La réponse s’imprimera ici.', topFive: 'Les cinq plus probables', details: 'Comment la réponse est venue',
+    retry: 'Réessayer', compareTitle: 'Comparer des modèles', compareHint: 'Une photo, plusieurs avis, côte à côte.',
+    compare: 'Comparer', comparePick: 'Modèles à comparer', recentTitle: 'Vos dernières photos', recentHint: 'Gardées dans cet onglet seulement, perdues quand vous le fermez.',
+    clear: 'Effacer', privacy: 'Les photos sont regardées puis oubliées : le service n’en garde aucune.', docs: 'Pour les programmes : l’API',
+    cameraTitle: 'Prendre une photo', cancel: 'Annuler', shoot: 'Prendre la photo',
+    looking: 'Je regarde…', fetching: 'Je vais chercher la photo…',
+    starting: (name) => `${name} se prépare. La première fois demande un instant…`,
+    stubModel: 'Modèle', stubPrecision: 'Précision', stubTime: 'Temps', stubStages: 'Dont',
+    fetch: 'transfert', decode: 'décodage', preprocess: 'préparation', infer: 'réflexion',
+    ready: 'prêt', stopped: 'endormi, s’éveille à la première demande', startingState: 'se prépare', failed: 'inutilisable',
+    typical: (time) => `environ ${time}`, photoOf: (label) => `Photo : ${label}`, yourPhotoShown: 'La photo que vous avez donnée',
+    agree: (label) => `Tous d’accord : ${label}.`,
+    disagree: (count) => `Pas d’accord entre eux : ${count} réponses différentes.`,
+    fastest: 'le plus rapide', needPhoto: 'Donnez d’abord une photo, puis comparez.', needTwo: 'Choisissez au moins deux modèles.',
+    modelChosen: (name) => `${name} répondra désormais.`,
+    errors: {
+      address: 'Cela ne ressemble pas à l’adresse d’une photo. Elle devrait commencer par https:// ou http://.',
+      file: 'Ce fichier ne ressemble pas à une photo que je sache lire. JPEG, PNG et WebP conviennent le mieux.',
+      url: 'Il n’y a pas, à cette adresse, de photo que je sache lire.',
+      private: 'Cette adresse se trouve dans un réseau privé, et je n’y vais pas.',
+      key: 'Ce guichet demande une clé, et la demande n’en portait pas.',
+      model: 'Ce modèle n’est plus là. Choisissez-en un autre.',
+      large: 'Cette photo est trop lourde pour moi. Essayez-en une de moins de 20 Mo.',
+      rate: 'Cela fait beaucoup de photos en peu de temps. Attendez un instant, puis réessayez.',
+      broken: 'Quelque chose s’est cassé de notre côté. Votre photo n’y est pour rien.',
+      site: 'Le site qui héberge cette photo ne l’a pas donnée.',
+      siteSlow: 'Le site qui héberge cette photo a mis trop de temps.',
+      busy: 'Il y a la queue au guichet. Réessayez dans un instant.',
+      away: 'Personne ne répond au guichet. Vérifiez votre connexion, puis réessayez.',
+      slow: 'La réponse a mis trop de temps à venir. Réessayez dans un instant.',
+      camera: 'La caméra n’a pas pu s’ouvrir. Vous pouvez choisir un fichier à la place.',
+    },
+  },
+};
+
+const KEY = 'guichet-language';
+let current = remembered() || (navigator.languages || [navigator.language]).map((name) => name.slice(0, 2).toLowerCase())
+  .find((name) => name in TEXTS) || 'en';
+
+function remembered() {
+  try {
+    const name = localStorage.getItem(KEY);
+    return name in TEXTS ? name : null;
+  } catch {
+    return null; // storage is forbidden here
+  }
+}
+
+export const language = () => current;
+export const text = (name) => TEXTS[current][name];
+
+// Put the words into everything that is marked with data-text, data-label or data-placeholder.
+export function translate(root = document) {
+  document.documentElement.lang = current;
+  for (const node of root.querySelectorAll('[data-text]')) node.textContent = text(node.dataset.text);
+  for (const node of root.querySelectorAll('[data-label]')) node.setAttribute('aria-label', text(node.dataset.label));
+  for (const node of root.querySelectorAll('[data-placeholder]')) node.placeholder = text(node.dataset.placeholder);
+  for (const node of root.querySelectorAll('[data-language]'))
+    node.setAttribute('aria-pressed', node.dataset.language === current);
+}
+
+export function setLanguage(name) {
+  current = name;
+  try {
+    localStorage.setItem(KEY, name);
+  } catch {
+    // not remembered, then
+  }
+  translate();
+}
+
+// A sentence for a failure: {status, reason}; `byAddress`: the photo was given as an address.
+export function errorSentence(error, byAddress) {
+  const errors = text('errors');
+  const names = {0: 'away', 401: 'key', 403: 'private', 404: 'model', 408: 'slow', 413: 'large', 415: 'file',
+    429: 'rate', 502: byAddress ? 'site' : 'broken', 503: 'busy', 504: byAddress ? 'siteSlow' : 'slow'};
+  if (error.kind) return errors[error.kind];
+  if (error.status === 400) return errors[byAddress ? 'url' : 'file'];
+  return errors[names[error.status] || 'broken'];
+}
