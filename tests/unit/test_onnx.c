@@ -1,0 +1,652 @@
+/* onnx/: reading what is right, refusing what is wrong at the right place, writing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "onnx/onnx.h"
+#include "proto.h"
+
+static struct proto graph, model, tensor, attribute;
+
+static struct graph *read_model(struct error *error) {
+    *error = (struct error){0};
+    /* On the heap, to the byte, so that a sanitizer sees every step beyond. */
+    uint8_t *bytes = malloc(model.size ? model.size : 1);
+    memcpy(bytes, model.bytes, model.size);
+    struct graph *result = onnx_graph_read_memory("m.onnx", bytes, model.size, error);
+    if (result) /* the graph points into the bytes: they go with it */
+        graph_own_memory(result, 1), free(result->owned[result->owned_count - 1]),
+            result->owned[result->owned_count - 1] = bytes;
+    else
+        free(bytes);
+    return result;
+}
+
+static void expect_refusal(const char *part) {
+    struct error error;
+    struct graph *result = read_model(&error);
+    assert_null(result);
+    if (!strstr(error.message, part))
+        fail_msg("'%s' does not say '%s'", error.message, part);
+    assert_null(strchr(error.message, '\n'));
+    assert_ptr_equal(strstr(error.message, "m.onnx: "), error.message);
+}
+
+static void add_tensor(const char *name, int data_type, const int64_t *dims, int rank) {
+    tensor.size = 0;
+    for (int i = 0; i < rank; i++)
+        proto_int(&tensor, 1, dims[i]);
+    proto_int(&tensor, 2, data_type);
+    proto_string(&tensor, 8, name);
+}
+
+static void small_graph(void) {
+    graph.size = 0;
+    attribute.size = 0;
+    proto_string(&attribute, 1, "pads");
+    proto_int(&attribute, 20, 7);
+    for (int i = 0; i < 4; i++)
+        proto_int(&attribute, 8, i - 1);
+    /* Written last first: the reader sorts. */
+    proto_node(&graph, "Relu", NULL, NAMES("t"), NAMES("y"), NULL);
+    proto_node(&graph, "Mul", "scale", NAMES("x", "w", ""), NAMES("t"), &attribute);
+    proto_string(&graph, 2, "small");
+    float weight[3] = {1, 2, 3};
+    add_tensor("w", 1, (int64_t[]){3}, 1);
+    proto_bytes(&tensor, 9, weight, sizeof weight);
+    proto_message(&graph, 5, &tensor);
+    proto_value_info(&graph, 11, "x", (int64_t[]){-1, 3}, 2);
+    proto_value_info(&graph, 11, "w", (int64_t[]){3}, 1);
+    proto_value_info(&graph, 12, "y", (int64_t[]){-1, 3}, 2);
+    proto_value_info(&graph, 13, "t", (int64_t[]){-5, 3}, 2);
+    proto_value_info(&graph, 13, "gone", (int64_t[]){1}, 1);
+}
+
+static void a_small_model_is_read(void **state) {
+    struct error error;
+    small_graph();
+    proto_model(&model, 7, 13, &graph);
+    cleanup(graph_freep) struct graph *g = read_model(&error);
+    assert_non_null(g);
+    assert_string_equal(g->name, "small");
+    assert_string_equal(g->producer, "test");
+    assert_int_equal(graph_opset(g, ""), 13);
+    assert_int_equal(g->input_count, 1); /* w is an initializer */
+    assert_string_equal(g->inputs[0]->name, "x");
+    assert_int_equal(g->inputs[0]->dtype, DTYPE_F32);
+    assert_true(shape_equal(&g->inputs[0]->shape, &(struct shape){2, {-1, 3}}));
+    assert_int_equal(g->node_count, 2);
+    struct node *mul = g->first;
+    assert_string_equal(mul->name, "scale");
+    assert_int_equal(mul->input_count, 2); /* nothing left out at the end */
+    assert_int_equal(mul->opset, 13);
+    assert_true(((float *)mul->inputs[1]->constant->data)[2] == 3);
+    assert_true(shape_equal(&mul->outputs[0]->shape, &(struct shape){2, {-1, 3}}));
+    const int64_t *pads;
+    assert_int_equal(node_ints(mul, "pads", &pads), 4);
+    assert_int_equal(pads[0], -1);
+    assert_int_equal(pads[3], 2);
+    assert_true(*g->last->name);
+    assert_true(g->outputs[0]->is_output && g->outputs[0]->producer == g->last);
+    assert_null(g->inputs[0]->plan);
+}
+
+static void a_cut_at_any_byte_is_an_error(void **state) {
+    struct error error;
+    small_graph();
+    proto_model(&model, 7, 13, &graph);
+    size_t whole = model.size;
+    for (model.size = 0; model.size < whole; model.size++)
+        assert_null(read_model(&error));
+}
+
+static void any_byte_changed_never_crashes(void **state) {
+    struct error error;
+    small_graph();
+    proto_model(&model, 7, 13, &graph);
+    static const uint8_t changes[] = {0x01, 0x80, 0xff, 0x7f, 0x08};
+    for (size_t i = 0; i < model.size; i++)
+        for (size_t k = 0; k < sizeof changes; k++) {
+            model.bytes[i] ^= changes[k];
+            graph_free(read_model(&error));
+            model.bytes[i] ^= changes[k];
+        }
+}
+
+static void what_is_no_model_is_refused(void **state) {
+    model.size = 0;
+    expect_refusal("not an ONNX model");
+    memcpy(model.bytes, "<html>hello</html>", model.size = 18);
+    expect_refusal("damaged at byte");
+    small_graph();
+    proto_model(&model, 99, 13, &graph);
+    expect_refusal("IR version 99");
+    proto_model(&model, 7, 13, NULL);
+    expect_refusal("no graph");
+    proto_model(&model, 7, 0, &graph);
+    expect_refusal("opset");
+    proto_model(&model, 7, 13, &graph);
+    proto_message(&model, 7, &graph);
+    expect_refusal("two graphs");
+    graph.size = 0;
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("no outputs");
+}
+
+static void lengths_beyond_the_end_are_refused(void **state) {
+    model.size = 0;
+    proto_int(&model, 1, 7);
+    proto_varint(&model, 7 << 3 | 2);
+    size_t head = model.size;
+    for (int shift = 3; shift < 64; shift++) {
+        model.size = head;
+        proto_varint(&model, (1ull << shift) - 1);
+        expect_refusal("damaged at byte");
+    }
+    model.size = head;
+    proto_varint(&model, UINT64_MAX);
+    expect_refusal("length runs past the end");
+    model.size = 2;
+    memset(model.bytes + 2, 0xff, 12); /* a varint without end */
+    model.size = 14;
+    expect_refusal("damaged at byte 2");
+}
+
+static void add_initializer_and_try(const char *part) {
+    graph.size = 0;
+    proto_node(&graph, "Relu", "r", NAMES("w"), NAMES("y"), NULL);
+    proto_message(&graph, 5, &tensor);
+    proto_value_info(&graph, 12, "y", (int64_t[]){1}, 1);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal(part);
+}
+
+static void tensors_that_lie_are_refused(void **state) {
+    uint8_t bytes[64] = {0};
+    add_tensor("w", 1, (int64_t[]){1000, 2048}, 2);
+    proto_bytes(&tensor, 9, bytes, 12);
+    add_initializer_and_try(
+        "initializer 'w': raw data has 12 bytes, shape 1000x2048 of float32 needs 8192000");
+    add_tensor("w", 1, (int64_t[]){3}, 1);
+    proto_bytes(&tensor, 9, bytes, 13);
+    add_initializer_and_try("needs 12");
+    add_tensor("w", 1, (int64_t[]){-3}, 1);
+    proto_bytes(&tensor, 9, bytes, 12);
+    add_initializer_and_try("negative");
+    add_tensor("w", 1, (int64_t[]){1ll << 32, 1ll << 32}, 2);
+    proto_bytes(&tensor, 9, bytes, 0);
+    add_initializer_and_try("more elements");
+    add_tensor("w", 1, (int64_t[]){1, 1, 1, 1, 1, 1, 1, 1, 1}, 9);
+    add_initializer_and_try("9 dimensions");
+    add_tensor("w", 1, (int64_t[]){3}, 1);
+    add_initializer_and_try("has 0 elements");
+    add_tensor("w", 7, (int64_t[]){1ll << 30},
+               1); /* no memory is asked for before the file has shown that much */
+    proto_int(&tensor, 7, 1);
+    add_initializer_and_try("has 1 elements");
+    add_tensor("w", 14, (int64_t[]){1}, 1);
+    add_initializer_and_try("element type 14");
+    add_tensor("", 1, (int64_t[]){0}, 1);
+    add_initializer_and_try("no name");
+}
+
+static void read_typed(int data_type, int field, bool packed, const int64_t *numbers, struct tensor *ret,
+                       struct graph **ret_graph) {
+    add_tensor("w", data_type, (int64_t[]){3}, 1);
+    struct proto list = {.size = 0};
+    for (int i = 0; i < 3; i++) {
+        if (packed)
+            proto_varint(&list, (uint64_t)numbers[i]);
+        else
+            proto_int(&tensor, field, numbers[i]);
+    }
+    if (packed)
+        proto_message(&tensor, field, &list);
+    graph.size = 0;
+    proto_node(&graph, "Relu", "r", NAMES("w"), NAMES("y"), NULL);
+    proto_message(&graph, 5, &tensor);
+    proto_value_info(&graph, 12, "y", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    struct error error;
+    *ret_graph = read_model(&error);
+    if (!*ret_graph)
+        fail_msg("%s", error.message);
+    *ret = *(*ret_graph)->first->inputs[0]->constant;
+}
+
+static void typed_fields_packed_and_not(void **state) {
+    static const struct {
+        int data_type, field;
+        int64_t numbers[3];
+    } cases[] = {
+        {2, 5, {0, 200, 255}},      {3, 5, {-128, -1, 127}},           {4, 5, {0, 40000, 65535}},
+        {5, 5, {-32768, 0, 32767}}, {6, 5, {INT32_MIN, 0, INT32_MAX}}, {7, 7, {INT64_MIN, -1, INT64_MAX}},
+        {9, 5, {0, 1, 1}},          {12, 11, {0, 7, UINT32_MAX}},      {13, 11, {0, 1, INT64_MAX}},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int packed = 0; packed < 2; packed++) {
+            struct tensor t;
+            struct graph *g;
+            read_typed(cases[c].data_type, cases[c].field, packed, cases[c].numbers, &t, &g);
+            for (int i = 0; i < 3; i++)
+                assert_true(tensor_get_i64(&t, i) == cases[c].numbers[i]);
+            graph_free(g);
+        }
+    struct tensor t;
+    struct graph *g;
+    read_typed(10, 5, true, (int64_t[]){0x3c00, 0xc000, 0x7bff}, &t, &g); /* float16 bits */
+    assert_true(tensor_get_f64(&t, 0) == 1 && tensor_get_f64(&t, 1) == -2 && tensor_get_f64(&t, 2) == 65504);
+    graph_free(g);
+    read_typed(16, 5, true, (int64_t[]){0x3f80, 0xc000, 0}, &t, &g); /* bfloat16 bits */
+    assert_true(tensor_get_f64(&t, 0) == 1 && tensor_get_f64(&t, 1) == -2);
+    graph_free(g);
+    read_typed(9, 5, true, (int64_t[]){0, 2, 255}, &t, &g); /* a bool is 0 or 1, whatever the file says */
+    assert_true(((uint8_t *)t.data)[1] == 1 && ((uint8_t *)t.data)[2] == 1);
+    graph_free(g);
+}
+
+static void floats_and_doubles_in_typed_fields(void **state) {
+    double doubles[2] = {0.1, -1e300};
+    for (int data_type = 1; data_type <= 11; data_type += 10) {
+        add_tensor("w", data_type, (int64_t[]){2}, 1);
+        if (data_type == 11)
+            proto_bytes(&tensor, 10, doubles, sizeof doubles);
+        else {
+            proto_fixed32(&tensor, 4, 0.5f);
+            proto_fixed32(&tensor, 4, -2.0f);
+        }
+        graph.size = 0;
+        proto_node(&graph, "Relu", "r", NAMES("w"), NAMES("y"), NULL);
+        proto_message(&graph, 5, &tensor);
+        proto_value_info(&graph, 12, "y", NULL, 0);
+        proto_model(&model, 7, 13, &graph);
+        struct error error;
+        cleanup(graph_freep) struct graph *g = read_model(&error);
+        assert_non_null(g);
+        const struct tensor *t = g->first->inputs[0]->constant;
+        assert_int_equal((uintptr_t)t->data % 8, 0);
+        assert_true(tensor_get_f64(t, 0) == (data_type == 11 ? 0.1 : 0.5));
+        assert_true(tensor_get_f64(t, 1) == (data_type == 11 ? -1e300 : -2.0));
+    }
+}
+
+static void graphs_that_make_no_sense_are_refused(void **state) {
+    graph.size = 0;
+    proto_node(&graph, "Add", "a", NAMES("x", "b"), NAMES("c"), NULL);
+    proto_node(&graph, "Relu", "loop", NAMES("c"), NAMES("b"), NULL);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("cycle");
+
+    graph.size = 0;
+    proto_node(&graph, "Add", "adder", NAMES("x", "nowhere"), NAMES("c"), NULL);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("node 'adder' (Add): input 'nowhere' is not defined");
+
+    graph.size = 0;
+    proto_node(&graph, "Relu", "a", NAMES("x"), NAMES("c"), NULL);
+    proto_node(&graph, "Relu", "b", NAMES("x"), NAMES("c"), NULL);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("node 'b': value 'c' is defined twice");
+
+    graph.size = 0;
+    proto_node(&graph, "Split", "s", NAMES("x"), NAMES("c", "c"), NULL);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("defined twice");
+
+    graph.size = 0;
+    proto_node(&graph, "", NULL, NAMES("x"), NAMES("c"), NULL);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("node 0: it names no operator");
+
+    graph.size = 0;
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "x", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("'x' is defined twice");
+
+    graph.size = 0;
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "z", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("output 'z' is computed by no node");
+
+    graph.size = 0;
+    proto_node(&graph, "Relu", "bad\nname", NAMES("x"), NAMES("c"), NULL);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("not text");
+
+    graph.size = 0;
+    proto_value_info(&graph, 11, "x", (int64_t[]){1, 1, 1, 1, 1, 1, 1, 1, 1}, 9);
+    proto_value_info(&graph, 12, "x", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("input 'x': more than 8 dimensions");
+}
+
+static void a_name_too_long_is_refused(void **state) {
+    static char name[LIMIT_NAME_BYTES + 2];
+    memset(name, 'n', LIMIT_NAME_BYTES + 1);
+    graph.size = 0;
+    proto_node(&graph, "Relu", NULL, NAMES(name), NAMES("c"), NULL);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal("longer than 4096");
+}
+
+static void nested_messages_are_no_bomb(void **state) {
+    static struct proto inner, outer;
+    inner.size = 0;
+    proto_int(&inner, 20, 5);
+    for (int i = 0; i < 2000; i++) { /* graphs in attributes in nodes in graphs … */
+        outer.size = 0;
+        proto_message(&outer, i % 3 == 0 ? 6 : i % 3 == 1 ? 5 : 1, &inner);
+        if (outer.size > PROTO_ROOM / 4)
+            break;
+        inner = outer;
+    }
+    attribute.size = 0;
+    proto_string(&attribute, 1, "body");
+    proto_int(&attribute, 20, 5);
+    proto_message(&attribute, 6, &inner);
+    graph.size = 0;
+    proto_node(&graph, "Loop", "l", NAMES("x"), NAMES("c"), &attribute);
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, "c", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    struct error error;
+    cleanup(graph_freep) struct graph *g = read_model(&error);
+    assert_non_null(g);
+    assert_int_equal(node_attribute(g->first, "body")->kind, ATTRIBUTE_OTHER);
+}
+
+static void strings_are_known_and_not_computed_with(void **state) {
+    add_tensor("w", 8, (int64_t[]){2}, 1);
+    proto_string(&tensor, 6, "a");
+    proto_string(&tensor, 6, "b");
+    graph.size = 0;
+    proto_node(&graph, "Identity", "r", NAMES("w"), NAMES("y"), NULL);
+    proto_message(&graph, 5, &tensor);
+    proto_value_info(&graph, 12, "y", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    struct error error;
+    cleanup(graph_freep) struct graph *g = read_model(&error);
+    assert_non_null(g);
+    assert_int_equal(g->first->inputs[0]->dtype, DTYPE_STRING);
+    assert_null(g->first->inputs[0]->constant->data);
+}
+
+/* A folder for files, removed by the caller's paths. */
+static char folder[] = "/tmp/guichet-onnx-XXXXXX";
+
+static int make_folder(void **state) {
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static const char *in_folder(const char *name) {
+    static char paths[4][256];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static void write_file(const char *path, const void *bytes, size_t size) {
+    struct error error;
+    assert_true(file_write(path, bytes, size, &error));
+}
+
+static struct graph *read_external(const char *location, const char *offset, const char *length,
+                                   struct error *error) {
+    static struct proto entry;
+    const char *pairs[][2] = {{"location", location}, {"offset", offset}, {"length", length}};
+    add_tensor("w", 1, (int64_t[]){2}, 1);
+    for (int i = 0; i < 3; i++) {
+        if (!pairs[i][1])
+            continue;
+        entry.size = 0;
+        proto_string(&entry, 1, pairs[i][0]);
+        proto_string(&entry, 2, pairs[i][1]);
+        proto_message(&tensor, 13, &entry);
+    }
+    proto_int(&tensor, 14, 1);
+    graph.size = 0;
+    proto_node(&graph, "Relu", "r", NAMES("w"), NAMES("y"), NULL);
+    proto_message(&graph, 5, &tensor);
+    proto_value_info(&graph, 12, "y", NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    write_file(in_folder("m.onnx"), model.bytes, model.size);
+    *error = (struct error){0};
+    return onnx_graph_read(in_folder("m.onnx"), error);
+}
+
+static void external_data_stays_in_the_folder(void **state) {
+    float data[5] = {0, 1, 2, 3, 4};
+    struct error error;
+    write_file(in_folder("weights.bin"), data, sizeof data);
+    struct graph *g = read_external("weights.bin", "8", "8", &error);
+    assert_non_null(g);
+    assert_true(tensor_get_f64(g->first->inputs[0]->constant, 1) == 3);
+    assert_int_equal(g->map_count, 2);
+    graph_free(g);
+    g = read_external("weights.bin", "3", NULL, &error); /* not aligned: copied */
+    assert_non_null(g);
+    assert_int_equal((uintptr_t)g->first->inputs[0]->constant->data % 4, 0);
+    graph_free(g);
+
+    assert_int_equal(symlink("/etc/passwd", in_folder("link")), 0);
+    assert_int_equal(mkdir(in_folder("sub"), 0755), 0);
+    static const struct {
+        const char *location, *offset, *length, *part;
+    } cases[] = {
+        {"weights.bin", "16", NULL, "ends behind"},
+        {"weights.bin", "18446744073709551615", "8", "ends behind"},
+        {"weights.bin", "18446744073709551616", "8", "not a number"},
+        {"weights.bin", "-4", "8", "not a number"},
+        {"weights.bin", "0", "12", "has 12 bytes"},
+        {"missing.bin", NULL, NULL, "missing.bin"},
+        {"/etc/passwd", NULL, NULL, "outside"},
+        {"../../../../../../etc/passwd", NULL, NULL, "outside"},
+        {"link", NULL, NULL, "outside"},
+        {"sub", NULL, NULL, "not a regular file"},
+        {"", NULL, NULL, "without a file's name"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        g = read_external(cases[i].location, cases[i].offset, cases[i].length, &error);
+        assert_null(g);
+        if (!strstr(error.message, cases[i].part) || !strstr(error.message, "initializer 'w'"))
+            fail_msg("case %zu: %s", i, error.message);
+    }
+    read_external("weights.bin", "8", "8", &error);
+    assert_null(onnx_graph_read_memory("m", model.bytes, model.size, &error));
+    assert_non_null(strstr(error.message, "from memory"));
+}
+
+static void a_tensor_file_is_read(void **state) {
+    struct tensor t;
+    struct error error;
+    int16_t data[2] = {-5, 300};
+    add_tensor("", 5, (int64_t[]){2, 1}, 2);
+    proto_bytes(&tensor, 9, data, sizeof data);
+    write_file(in_folder("t.pb"), tensor.bytes, tensor.size);
+    assert_true(onnx_tensor_read(in_folder("t.pb"), &t, &error));
+    assert_int_equal(t.dtype, DTYPE_I16);
+    assert_int_equal(tensor_get_i64(&t, 1), 300);
+    free(t.data);
+    write_file(in_folder("t.pb"), tensor.bytes, tensor.size - 1);
+    assert_false(onnx_tensor_read(in_folder("t.pb"), &t, &error));
+    assert_false(onnx_tensor_read(in_folder("none.pb"), &t, &error));
+    assert_int_equal(error.code, ERROR_NOT_FOUND);
+}
+
+static void same_values(const struct value *a, const struct value *b) {
+    assert_string_equal(a->name, b->name);
+    assert_int_equal(a->constant != NULL, b->constant != NULL);
+    if (!a->constant)
+        return;
+    assert_int_equal(a->constant->dtype, b->constant->dtype);
+    assert_true(shape_equal(&a->constant->shape, &b->constant->shape));
+    if (tensor_bytes(a->constant))
+        assert_memory_equal(a->constant->data, b->constant->data, tensor_bytes(a->constant));
+}
+
+static void same_graphs(const struct graph *a, const struct graph *b) {
+    assert_int_equal(a->node_count, b->node_count);
+    assert_int_equal(a->input_count, b->input_count);
+    assert_int_equal(a->output_count, b->output_count);
+    for (int i = 0; i < a->input_count; i++) {
+        assert_int_equal(a->inputs[i]->dtype, b->inputs[i]->dtype);
+        assert_true(shape_equal(&a->inputs[i]->shape, &b->inputs[i]->shape));
+    }
+    const struct node *n = b->first;
+    for (const struct node *m = a->first; m; m = m->next, n = n->next) {
+        assert_string_equal(m->name, n->name);
+        assert_string_equal(m->op_type, n->op_type);
+        assert_int_equal(m->opset, n->opset);
+        assert_int_equal(m->attribute_count, n->attribute_count);
+        for (int i = 0; i < m->attribute_count; i++) {
+            const struct attribute *p = &m->attributes[i], *q = &n->attributes[i];
+            assert_string_equal(p->name, q->name);
+            assert_int_equal(p->kind, q->kind);
+            assert_true(p->i == q->i && p->f == q->f && p->count == q->count);
+            if (p->kind == ATTRIBUTE_STRING)
+                assert_string_equal(p->s, q->s);
+            if (p->kind == ATTRIBUTE_INTS && p->count)
+                assert_memory_equal(p->ints, q->ints, p->count * 8);
+            if (p->kind == ATTRIBUTE_FLOATS && p->count)
+                assert_memory_equal(p->floats, q->floats, p->count * 4);
+            if (p->kind == ATTRIBUTE_TENSOR)
+                assert_memory_equal(p->tensor->data, q->tensor->data, tensor_bytes(p->tensor));
+        }
+        assert_int_equal(m->input_count, n->input_count);
+        for (int i = 0; i < m->input_count; i++) {
+            assert_int_equal(m->inputs[i] != NULL, n->inputs[i] != NULL);
+            if (m->inputs[i])
+                same_values(m->inputs[i], n->inputs[i]);
+        }
+    }
+}
+
+static void what_is_written_reads_the_same(void **state) {
+    struct error error;
+    small_graph();
+    add_tensor("", 7, (int64_t[]){}, 0);
+    proto_int(&tensor, 7, 42);
+    attribute.size = 0;
+    proto_string(&attribute, 1, "value");
+    proto_int(&attribute, 20, 4);
+    proto_message(&attribute, 5, &tensor);
+    proto_node(&graph, "Constant", "c", NAMES("") + 1, NAMES("k"), &attribute);
+    attribute.size = 0;
+    proto_string(&attribute, 1, "scales");
+    proto_int(&attribute, 20, 6);
+    proto_fixed32(&attribute, 7, 0.5f);
+    proto_fixed32(&attribute, 7, 2.0f);
+    proto_node(&graph, "Resize", NULL, NAMES("y", "", "w"), NAMES("z"), &attribute);
+    attribute.size = 0;
+    proto_string(&attribute, 1, "mode");
+    proto_int(&attribute, 20, 3);
+    proto_string(&attribute, 4, "linear");
+    proto_node(&graph, "Pad", NULL, NAMES("z"), NAMES("p"), &attribute);
+    proto_value_info(&graph, 12, "p", (int64_t[]){-1}, 1);
+    proto_model(&model, 7, 13, &graph);
+    cleanup(graph_freep) struct graph *g = read_model(&error);
+    assert_non_null(g);
+    assert_true(onnx_graph_write(g, in_folder("again.onnx"), &error));
+    cleanup(graph_freep) struct graph *again = onnx_graph_read(in_folder("again.onnx"), &error);
+    if (!again)
+        fail_msg("%s", error.message);
+    same_graphs(g, again);
+
+    /* Nameless and like-named values get names of their own; fused nodes are refused, and leave nothing
+     * behind. */
+    struct value *nameless =
+        graph_add_constant(again, "", DTYPE_F32, &(struct shape){1, {1}}, graph_own_memory(again, 4));
+    struct value *twin =
+        graph_add_constant(again, "w", DTYPE_F32, &(struct shape){1, {1}}, graph_own_memory(again, 4));
+    memset(nameless->constant->data, 0, 4);
+    memset(twin->constant->data, 0, 4);
+    node_set_input(again, again->last, 1, nameless);
+    node_set_input(again, again->last, 2, twin);
+    assert_true(onnx_graph_write(again, in_folder("third.onnx"), &error));
+    cleanup(graph_freep) struct graph *third = onnx_graph_read(in_folder("third.onnx"), &error);
+    assert_non_null(third);
+    again->last->post_op_count = 1;
+    assert_false(onnx_graph_write(again, in_folder("fused.onnx"), &error));
+    assert_non_null(strstr(error.message, "fused"));
+    assert_int_not_equal(access(in_folder("fused.onnx"), F_OK), 0);
+    again->last->post_op_count = 0;
+    assert_false(onnx_graph_write(again, in_folder("no/such/folder.onnx"), &error));
+    assert_int_equal(error.code, ERROR_IO);
+}
+
+static void shared_models_survive_a_round_trip(void **state) {
+    const char *shared = getenv("GUICHET_SHARED");
+    static const char *const names[] = {"mobilenet_v2", "mobilenet_v2_qat"};
+    for (int i = 0; i < 2; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/models/%s/model.onnx", shared ? shared : "../shared", names[i]);
+        if (access(path, R_OK) != 0) {
+            print_message("# SKIP %s is not there\n", path);
+            skip();
+        }
+        struct error error;
+        cleanup(graph_freep) struct graph *g = onnx_graph_read(path, &error);
+        if (!g)
+            fail_msg("%s", error.message);
+        assert_int_equal(g->input_count, 1);
+        assert_int_equal(g->node_count, i ? 340 : 102);
+        assert_true(onnx_graph_write(g, in_folder("copy.onnx"), &error));
+        cleanup(graph_freep) struct graph *again = onnx_graph_read(in_folder("copy.onnx"), &error);
+        if (!again)
+            fail_msg("%s", error.message);
+        same_graphs(g, again);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_small_model_is_read),
+        cmocka_unit_test(a_cut_at_any_byte_is_an_error),
+        cmocka_unit_test(any_byte_changed_never_crashes),
+        cmocka_unit_test(what_is_no_model_is_refused),
+        cmocka_unit_test(lengths_beyond_the_end_are_refused),
+        cmocka_unit_test(tensors_that_lie_are_refused),
+        cmocka_unit_test(typed_fields_packed_and_not),
+        cmocka_unit_test(floats_and_doubles_in_typed_fields),
+        cmocka_unit_test(graphs_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_name_too_long_is_refused),
+        cmocka_unit_test(nested_messages_are_no_bomb),
+        cmocka_unit_test(strings_are_known_and_not_computed_with),
+        cmocka_unit_test(external_data_stays_in_the_folder),
+        cmocka_unit_test(a_tensor_file_is_read),
+        cmocka_unit_test(what_is_written_reads_the_same),
+        cmocka_unit_test(shared_models_survive_a_round_trip),
+    };
+    return cmocka_run_group_tests_name("onnx", tests, make_folder, remove_folder);
+}
