@@ -21,7 +21,7 @@ function french(first, second, probability) {
   if (probability >= 0.95) return `${capital(first)}, sans hésiter.`;
   if (probability >= 0.8) return `${capital(first)}, presque à coup sûr.`;
   if (probability >= 0.5) return `${capital(first)}, probablement.`;
-  if (probability >= 0.25) return second ? `${capital(first)}, peut-être, ou bien ${second}.` : `${capital(first)}, peut-être.`;
+  if (probability >= 0.25) return second ? `${capital(first)}, peut-\u2060être, ou bien ${second}.` : `${capital(first)}, peut-\u2060être.`;
   return `Difficile à dire. Au plus près : ${first}.`;
 }
 

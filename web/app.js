@@ -1,6 +1,6 @@
 // The page: a photo comes in, the service is asked, the answer is printed on the ticket.
 import {predict} from './api.js';
-import {duration, percent, sentence} from './answer.js';
+import {duration, percent, sentence, size} from './answer.js';
 import * as compare from './compare.js';
 import {bar, element, fill, find} from './dom.js';
 import * as models from './models.js';
@@ -58,6 +58,21 @@ function drawStub({reply, model, took}) {
     stubRow('stubTime', duration(took)), stages.length ? stubRow('stubStages', stages.join(', ')) : null);
 }
 
+// Before the first answer: who will give it.
+function drawIdle() {
+  const model = models.modelNamed(models.currentModel());
+  if (!model || find('ticket').dataset.state !== 'idle') return;
+  fill(find('stub'), stubRow('stubModel', model.name), model.precision ? stubRow('stubPrecision', model.precision) : null,
+    model.bytes ? stubRow('stubSize', size(model.bytes)) : null,
+    model.typical_ms ? stubRow('stubTypical', duration(model.typical_ms)) : null);
+}
+
+// On a phone the ticket lies below the window: bring it into view.
+function showTicket() {
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  find('ticket').scrollIntoView({block: 'nearest', behavior: calm ? 'auto' : 'smooth'});
+}
+
 function drawAnswer() {
   if (!shown) return;
   if (shown.error) {
@@ -66,6 +81,7 @@ function drawAnswer() {
     find('error-reason').textContent = shown.error.reason || '';
     find('retry').hidden = !photo;
     ticket('error');
+    showTicket();
     return;
   }
   const line = sentence(shown.reply.predictions);
@@ -75,6 +91,7 @@ function drawAnswer() {
   find('photo').alt = text('photoOf')(shown.reply.predictions[0].label);
   find('live').textContent = line;
   ticket('result');
+  showTicket();
 }
 
 function fail(error) {
@@ -222,6 +239,7 @@ function watchLanguages() {
       models.draw();
       compare.draw();
       recent.draw();
+      drawIdle();
       if (shown && shown.error) drawAnswer();
       else askAgain(); // labels come from the service, in its language
     });
@@ -244,10 +262,12 @@ async function start() {
       onFailed: fail,
       onChosen: (name) => {
         find('live').textContent = text('modelChosen')(name);
+        drawIdle();
         askAgain();
       },
     });
     compare.draw();
+    drawIdle();
   } catch (error) {
     fail(error);
   }

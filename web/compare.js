@@ -36,7 +36,7 @@ function verdict() {
   const answers = results.filter((result) => result.reply).map((result) => result.reply.predictions[0].label);
   if (answers.length < 2 || results.some((result) => !result.reply && !result.error)) return '';
   const different = new Set(answers);
-  return different.size === 1 ? text('agree')(answers[0]) : text('disagree')(different.size);
+  return different.size === 1 ? text('agree')(answers[0], answers.length) : text('disagree')(different.size);
 }
 
 function drawResults() {
