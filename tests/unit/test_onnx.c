@@ -482,7 +482,7 @@ static void external_data_stays_in_the_folder(void **state) {
         if (!strstr(error.message, cases[i].part) || !strstr(error.message, "initializer 'w'"))
             fail_msg("case %zu: %s", i, error.message);
     }
-    read_external("weights.bin", "8", "8", &error);
+    graph_free(read_external("weights.bin", "8", "8", &error));
     assert_null(onnx_graph_read_memory("m", model.bytes, model.size, &error));
     assert_non_null(strstr(error.message, "from memory"));
 }
