@@ -62,8 +62,10 @@ struct image_recipe {
     bool flip_channels; /* BGR */
 };
 
-/* Sizes the recipe's output will have for an input of this size. */
-void image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width,
+/* Sizes the recipe's output will have for an input of this size. False, and 0x0, where that is beyond the
+ * limits of an image (a very long strip whose shorter side is enlarged): image_preprocess then says so
+ * without touching the tensor. */
+bool image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width,
                        int *ret_height);
 
 /* Resize, crop (padding with black where the image is smaller, as Hugging Face does), rescale, normalise.

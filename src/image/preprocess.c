@@ -28,13 +28,16 @@ static struct size resized_size(const struct image_recipe *recipe, int width, in
     return (struct size){longer_side(recipe->resize_short, width, height), recipe->resize_short};
 }
 
-void image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width,
+bool image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width,
                        int *ret_height) {
     struct size size = resized_size(recipe, width, height);
+    struct error error;
     if (recipe->do_center_crop)
         size = (struct size){recipe->crop_width, recipe->crop_height};
-    *ret_width = (int)size.width;
-    *ret_height = (int)size.height;
+    bool fits = image_check_size(size.width, size.height, &error);
+    *ret_width = fits ? (int)size.width : 0;
+    *ret_height = fits ? (int)size.height : 0;
+    return fits;
 }
 
 /* Where a crop of `crop` begins in a side of `side`: rounded down, and before the picture where it is
@@ -94,9 +97,10 @@ bool image_preprocess(const struct image *image, const struct image_recipe *reci
         return error_set(error, ERROR_INVALID, "an image of %dx%d pixels cannot be resized for this model",
                          image->width, image->height);
     int width, height;
-    image_recipe_size(recipe, image->width, image->height, &width, &height);
-    if (!image_check_size(width, height, error))
-        return error_prefix(error, "resized for this model");
+    if (!image_recipe_size(recipe, image->width, image->height, &width, &height))
+        return error_set(error, ERROR_INVALID,
+                         "an image of %dx%d pixels becomes too large when resized for this model",
+                         image->width, image->height);
     struct window window, place;
     side_cut(resized.width, width, &window.left, &window.width, &place.left);
     side_cut(resized.height, height, &window.top, &window.height, &place.top);

@@ -1,0 +1,24 @@
+#include "model/config.h"
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/limits.h"
+
+json_t *config_read(const char *path, json_type type, struct error *error) {
+    size_t size;
+    cleanup(freep) char *text = file_read(path, LIMIT_CONFIG_BYTES, &size, error);
+    if (!text)
+        return NULL;
+    json_error_t place;
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &place);
+    if (!root) {
+        error_set(error, ERROR_MODEL, "%s: line %d: %s", path, place.line, place.text);
+        return NULL;
+    }
+    if (json_typeof(root) != type) {
+        json_decref(root);
+        error_set(error, ERROR_MODEL, "%s: not a JSON %s", path, type == JSON_ARRAY ? "list" : "object");
+        return NULL;
+    }
+    return root;
+}
