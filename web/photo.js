@@ -12,14 +12,20 @@ export class PhotoError extends Error {
   }
 }
 
-async function toCanvas(blob, side) {
-  const bitmap = await createImageBitmap(blob);
-  const scale = side ? Math.min(1, side / Math.max(bitmap.width, bitmap.height)) : 1;
+// Drawn through an <img>, which reads everything that the browser can show, SVG too, upright as the camera held it.
+async function toCanvas(blob, side = Infinity) {
+  const image = new Image();
+  image.src = URL.createObjectURL(blob);
+  try {
+    await image.decode();
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
+  const scale = Math.min(1, side / Math.max(image.naturalWidth, image.naturalHeight));
   const canvas = document.createElement('canvas');
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  canvas.getContext('2d').drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
+  canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
+  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+  canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
   return canvas;
 }
 

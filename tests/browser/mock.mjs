@@ -43,7 +43,7 @@ async function predict(request, response, url, model) {
   if (known.state === 'failed') return json(response, 503, {error: known.reason});
   if ((request.headers['content-type'] || '').includes('json') && JSON.parse(body).url.includes('missing'))
     return json(response, 502, {error: 'photo.example.org answered 404 Not Found'});
-  if (body.length < 30) return json(response, 400, {error: 'not an image: neither JPEG nor PNG nor WebP'});
+  if (!/^(\{|\xff\xd8|\x89PNG)/.test(body.toString('latin1'))) return json(response, 400, {error: 'not an image: neither JPEG nor PNG nor WebP'});
   if (known.state === 'stopped') {
     known.state = 'starting';
     await wait(1500);

@@ -1,0 +1,246 @@
+// The page in a real browser, over a real `guichet serve`:  node page.mjs PROGRAM   (PROGRAM `mock`: the stand-in)
+import assert from 'node:assert/strict';
+import {drawPhoto, launch, photoSite, runTests, serve, until} from './harness.mjs';
+
+const program = process.argv[2] || 'mock';
+const browser = await launch();
+const {base, stop} = await serve(program);
+const photo = await drawPhoto(browser);
+const png = await drawPhoto(browser, 'image/png');
+const site = await photoSite(photo);
+const complaints = []; // console errors and requests to elsewhere; must stay empty
+
+// A page in a fresh session of its own. `expected`: statuses whose console lines are part of the test.
+async function open({path = '/', expected = [], ...options} = {}) {
+  const context = await browser.newContext({locale: 'en-GB', ...options});
+  const page = await context.newPage();
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => {
+    const known = expected.some((status) => message.text().includes(`status of ${status}`));
+    if (message.type() === 'error' && !known) complaints.push(message.text());
+  });
+  page.on('request', (request) => {
+    const url = request.url();
+    if (![base, site.base, 'data:', 'blob:'].some((start) => url.startsWith(start))) complaints.push(`asked ${url}`);
+  });
+  await page.goto(base + path);
+  if (path === '/') await until('the models', async () => (await page.textContent('#models-name')) !== '…');
+  return page;
+}
+
+async function closing(page, body) {
+  try {
+    await body(page);
+  } finally {
+    await page.context().close();
+  }
+}
+
+const test = (name, body, options) => [name, async () => closing(await open(options), body)];
+
+async function answer(page) {
+  await page.waitForSelector('#ticket[data-state="result"], #ticket[data-state="error"]', {timeout: 60000});
+  assert.equal(await page.getAttribute('#ticket', 'data-state'), 'result', await page.textContent('#error'));
+  return page.textContent('#sentence');
+}
+
+// What the service itself says of the same bytes.
+async function category(bytes, type = 'image/jpeg', query = '') {
+  const response = await fetch(`${base}/predict${query}`, {method: 'POST', headers: {'Content-Type': type}, body: bytes});
+  assert.equal(response.status, 200);
+  return (await response.json()).predictions[0].label;
+}
+
+const fold = (text) => text.toLowerCase();
+
+async function assertAnswers(page, expected) {
+  const sentence = await answer(page);
+  assert.ok(fold(sentence).includes(fold(expected)), `"${sentence}" should speak of ${expected}`);
+}
+
+const give = (page, bytes = photo, name = 'photo.jpg', mimeType = 'image/jpeg') =>
+  page.setInputFiles('#file', {name, mimeType, buffer: bytes});
+
+// Hand bytes to the page as a drop or a paste does.
+async function transfer(page, kind, bytes, type) {
+  await page.evaluate(([event, text, mime]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], 'photo', {type: mime}));
+    const init = {bubbles: true, cancelable: true};
+    const made = event === 'drop' ? new DragEvent('drop', {...init, dataTransfer: data})
+      : new ClipboardEvent('paste', {...init, clipboardData: data});
+    (event === 'drop' ? document.getElementById('pane') : document.body).dispatchEvent(made);
+  }, [kind, bytes.toString('base64'), type]);
+}
+
+async function tabTo(page, selector) {
+  for (let presses = 0; presses < 40; presses++) {
+    await page.keyboard.press('Tab');
+    if (await page.evaluate((wanted) => document.activeElement.matches(wanted), selector)) return;
+  }
+  assert.fail(`Tab never reaches ${selector}`);
+}
+
+async function choose(page, name) {
+  await page.click('#models-button');
+  await page.click(`.model:has(.model-name:text-is("${name}"))`);
+  await until(`${name} to be chosen`, async () => (await page.textContent('#models-name')) === name);
+}
+
+const names = async () => (await (await fetch(`${base}/models`)).json()).slice(0, 2);
+
+const tests = [
+  test('a dropped photo is answered in a sentence, with five bars and the time', async (page) => {
+    await transfer(page, 'drop', photo, 'image/jpeg');
+    await assertAnswers(page, await category(photo));
+    assert.equal(await page.locator('#bars li').count(), 5);
+    assert.match(await page.textContent('#bars li:first-child .bar-value'), /%/);
+    assert.match(await page.textContent('#stub'), /\d.*ms/);
+    assert.ok(await page.evaluate(() => document.getElementById('photo').naturalWidth > 0), 'the photo is shown');
+    assert.equal(await page.textContent('#live'), await page.textContent('#sentence'), 'it is read out');
+  }),
+  test('a chosen file is answered', async (page) => {
+    await give(page);
+    await assertAnswers(page, await category(photo));
+  }),
+  test('a pasted image is answered', async (page) => {
+    await transfer(page, 'paste', png, 'image/png');
+    await assertAnswers(page, await category(png, 'image/png'));
+  }),
+  test('an image that only the browser can read is answered too', async (page) => {
+    const drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><circle cx="150" cy="100" r="80" fill="#a52"/></svg>';
+    await give(page, Buffer.from(drawing), 'drawing.svg', 'image/svg+xml');
+    await answer(page);
+  }),
+  test('the camera takes a photo', async (page) => {
+    await page.click('#camera');
+    await until('a picture', () => page.evaluate(() => document.getElementById('camera-video').videoWidth > 0));
+    await page.click('#camera-shoot');
+    await answer(page);
+    assert.equal(await page.isVisible('#camera-dialog'), false);
+  }, {permissions: ['camera']}),
+  test('the keyboard alone is enough: an address, the answer, the language', async (page) => {
+    await tabTo(page, '#url');
+    await page.keyboard.type(`${site.base}/photo.jpg`);
+    await page.keyboard.press('Enter');
+    await answer(page);
+    await tabTo(page, '#recent-clear');
+    await page.keyboard.press('Enter');
+    await until('the list to go', async () => !(await page.isVisible('#recent')));
+    await page.reload();
+    await tabTo(page, '#models-button');
+    await page.keyboard.press('Enter');
+    await tabTo(page, '.model');
+    await page.keyboard.press('Escape');
+    assert.equal(await page.isVisible('#models-panel'), false);
+    await tabTo(page, '[data-language="fr"]');
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    assert.notEqual(outline, 'none', 'focus is visible');
+    await page.keyboard.press('Enter');
+    assert.match(await page.textContent('h1'), /Montrez/);
+  }),
+  test('it speaks the browser\'s language, and remembers another that was chosen', async (page) => {
+    assert.match(await page.textContent('h1'), /Montrez/);
+    await give(page);
+    await assertAnswers(page, await category(photo, 'image/jpeg', '?lang=fr'));
+    await page.click('[data-language="en"]');
+    await until('English', async () => (await page.getAttribute('html', 'lang')) === 'en');
+    await assertAnswers(page, await category(photo));
+    await page.reload();
+    assert.match(await page.textContent('h1'), /Show a photo/);
+  }, {locale: 'fr-FR'}),
+  ['two people with two choices do not disturb each other, and a reload keeps each', async () => {
+    const [first, second] = await names();
+    await closing(await open(), async (one) => closing(await open(), async (other) => {
+      await choose(one, first);
+      await choose(other, second);
+      await Promise.all([one.reload(), other.reload()]);
+      for (const [page, name] of [[one, first], [other, second]]) {
+        await until('the choice', async () => (await page.textContent('#models-name')) === name);
+        await give(page);
+        await answer(page);
+        assert.ok((await page.textContent('#stub')).includes(name), `${name} answers`);
+      }
+    }));
+  }],
+  test('choosing another model asks it about the same photo', async (page) => {
+    const [, second] = await names();
+    await give(page);
+    await answer(page);
+    await choose(page, second);
+    await until('its answer', async () => (await page.textContent('#stub')).includes(second), 60);
+  }),
+  test('models are compared side by side', async (page) => {
+    await give(page);
+    await answer(page);
+    await page.click('#compare-start');
+    await until('both answers', async () => (await page.locator('#compare-results .bars').count()) >= 2, 60);
+    assert.match(await page.textContent('#compare-verdict'), /agree/);
+    assert.match(await page.textContent('#compare-results .card-time'), /\d/);
+  }),
+  test('what is no photo gets a sentence and the reason, and the next photo works', async (page) => {
+    await give(page, Buffer.from('this is a letter, and no photo at all'), 'letter.jpg');
+    await page.waitForSelector('#ticket[data-state="error"]');
+    assert.match(await page.textContent('#error-line'), /doesn’t look like a photo/);
+    assert.ok((await page.textContent('#error-reason')).length > 5);
+    assert.equal(await page.getAttribute('#error', 'role'), 'alert');
+    await page.click('[data-language="fr"]');
+    assert.match(await page.textContent('#error-line'), /ne ressemble pas/);
+    await give(page);
+    await answer(page);
+  }, {expected: [400, 415]}),
+  test('an address that leads nowhere, and one that is none, are explained', async (page) => {
+    await page.fill('#url', 'tabby cat');
+    await page.press('#url', 'Enter');
+    await page.waitForSelector('#ticket[data-state="error"]');
+    assert.match(await page.textContent('#error-line'), /address/);
+    await page.fill('#url', `${site.base}/missing.jpg`);
+    await page.press('#url', 'Enter');
+    await until('the reason', async () => /hand it over/.test(await page.textContent('#error-line')));
+  }, {expected: [404, 502]}),
+  test('the last photos of the tab outlive a reload, come back at a click, and can be cleared', async (page) => {
+    await give(page);
+    const sentence = await answer(page);
+    await until('the list', () => page.isVisible('#recent-list img'));
+    await page.reload();
+    await page.click('#recent-list button');
+    assert.equal(await answer(page), sentence);
+    await page.click('#recent-clear');
+    await page.reload();
+    assert.equal(await page.isVisible('#recent'), false);
+  }),
+  test('nothing sticks out on a phone, nor on a very narrow one', async (page) => {
+    await give(page);
+    await answer(page);
+    for (const width of [390, 320]) {
+      await page.setViewportSize({width, height: 700});
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      assert.ok(over <= 0, `${over} px too wide at ${width}`);
+    }
+  }, {viewport: {width: 390, height: 844}, isMobile: true, hasTouch: true}),
+  test('everything that can be used has a name', async (page) => {
+    const nameless = await page.evaluate(() => [...document.querySelectorAll('button, a, input:not([tabindex="-1"])')]
+      .filter((node) => !(node.textContent.trim() || node.getAttribute('aria-label') || (node.labels && node.labels.length)))
+      .map((node) => node.outerHTML));
+    assert.deepEqual(nameless, []);
+  }),
+];
+
+if (program !== 'mock') {
+  tests.push(test('the API\'s page lays the description out, and its form calls the service', async (page) => {
+    await page.waitForSelector('.operation');
+    assert.ok(await page.locator('.operation').count() >= 5);
+    const models = page.locator('.operation', {has: page.locator('code', {hasText: /^\/models$/})}).first();
+    await models.locator('summary').click();
+    await models.locator('button[type="submit"]').click();
+    await until('the reply', async () => /200[^]*animals/.test(await models.locator('.try pre').textContent()));
+  }, {path: '/docs'}));
+}
+
+tests.push(['no console error, and nothing asked of anyone else', async () => assert.deepEqual(complaints, [])]);
+
+const failed = await runTests(tests);
+await browser.close();
+await site.stop();
+await stop();
+process.exit(failed ? 1 : 0);
