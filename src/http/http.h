@@ -144,7 +144,7 @@ struct http_server_options {
     size_t body_limit;        /* [LIMIT_BODY_BYTES] -> 413, before it is read where Content-Length tells */
     size_t body_total_limit;  /* [1 GiB] request bodies in memory at once, all connections -> 503 */
     int connection_limit;     /* [20000] beyond it new connections are closed at once */
-    int header_timeout_ms;    /* [10000] from a request's first byte (or from accepting) to its last header -> 408 */
+    int header_timeout_ms;    /* [10000] from a request's first byte to its last header -> 408 */
     int body_stall_ms;        /* [10000] no byte of a body for so long -> 408 */
     int body_timeout_ms;      /* [120000] the whole of a body -> 408 */
     int idle_timeout_ms;      /* [75000] between requests: closed silently */

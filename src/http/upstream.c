@@ -1,0 +1,153 @@
+#include <netdb.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "http/client_internal.h"
+
+void upstream_reference(struct http_upstream *upstream) {
+    atomic_fetch_add(&upstream->references, 1);
+}
+
+void upstream_release(struct http_upstream *upstream) {
+    if (atomic_fetch_sub(&upstream->references, 1) != 1)
+        return;
+    SSL_CTX_free(upstream->tls);
+    pthread_mutex_destroy(&upstream->mutex);
+    free(upstream->url_text);
+    free(upstream->ca_file);
+    free(upstream);
+}
+
+bool upstream_address(struct http_upstream *upstream, unsigned start, int attempt, struct upstream_address *ret) {
+    pthread_mutex_lock(&upstream->mutex);
+    bool found = attempt < upstream->address_count;
+    if (found)
+        *ret = upstream->addresses[(start + (unsigned)attempt) % (unsigned)upstream->address_count];
+    pthread_mutex_unlock(&upstream->mutex);
+    return found;
+}
+
+bool http_upstream_resolve(struct http_upstream *upstream, struct error *error) {
+    char service[16];
+    snprintf(service, sizeof service, "%d", upstream->url.port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+    int failure = getaddrinfo(upstream->url.host, service, &hints, &list);
+    if (failure)
+        return error_set(error, ERROR_UPSTREAM, "%s: the name \"%s\" is not known: %s", upstream->url_text,
+                         upstream->url.host, gai_strerror(failure));
+    pthread_mutex_lock(&upstream->mutex);
+    upstream->address_count = 0;
+    for (struct addrinfo *info = list; info && upstream->address_count < UPSTREAM_ADDRESSES; info = info->ai_next) {
+        struct upstream_address *address = &upstream->addresses[upstream->address_count];
+        if (info->ai_addrlen > sizeof address->address)
+            continue;
+        memcpy(&address->address, info->ai_addr, info->ai_addrlen);
+        address->size = info->ai_addrlen;
+        address->family = info->ai_family;
+        upstream->address_count++;
+    }
+    pthread_mutex_unlock(&upstream->mutex);
+    freeaddrinfo(list);
+    return true;
+}
+
+static bool load_client_tls(struct http_upstream *upstream, struct error *error) {
+    upstream->tls = SSL_CTX_new(TLS_client_method());
+    if (!upstream->tls)
+        return error_set(error, ERROR_MEMORY, "no memory for TLS");
+    SSL_CTX_set_min_proto_version(upstream->tls, TLS1_2_VERSION);
+    SSL_CTX_set_mode(upstream->tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(upstream->tls, SSL_VERIFY_PEER, NULL);
+    int loaded = upstream->ca_file ? SSL_CTX_load_verify_locations(upstream->tls, upstream->ca_file, NULL)
+                                   : SSL_CTX_set_default_verify_paths(upstream->tls);
+    return loaded == 1 || error_set(error, ERROR_IO, "%s: no certificates to trust can be read from it",
+                                    upstream->ca_file ? upstream->ca_file : "the system's store");
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *context) {
+    struct upstream_pool *pool = context;
+    int64_t now = clock_ns();
+    /* Checking one connection may end others, and the upstream with the last of them. */
+    upstream_reference(pool->upstream);
+    for (struct client_connection *connection = pool->first; connection; connection = pool->cursor) {
+        pool->cursor = client_connection_next(connection);
+        client_connection_check(connection, now);
+    }
+    upstream_release(pool->upstream);
+}
+
+static void set_defaults(struct http_upstream_options *options) {
+    if (!options->connect_timeout_ms)
+        options->connect_timeout_ms = 1000;
+    if (!options->idle_timeout_ms)
+        options->idle_timeout_ms = 30000;
+    if (!options->idle_limit)
+        options->idle_limit = 64;
+    if (!options->answer_limit)
+        options->answer_limit = (size_t)64 << 20;
+}
+
+struct http_upstream *http_upstream_create(struct http_loops *loops, const struct http_upstream_options *options,
+                                           struct error *error) {
+    size_t count = (size_t)http_loops_count(loops);
+    struct url url;
+    if (!url_parse(options->url, &url, error))
+        return NULL;
+    struct http_upstream *upstream = calloc(1, sizeof *upstream + count * sizeof *upstream->pools);
+    if (!upstream) {
+        error_set(error, ERROR_MEMORY, "no memory for an upstream");
+        return NULL;
+    }
+    pthread_mutex_init(&upstream->mutex, NULL);
+    upstream->references = 1;
+    upstream->options = *options;
+    set_defaults(&upstream->options);
+    upstream->url = url;
+    upstream->loops = loops;
+    upstream->url_text = strdup(options->url);
+    upstream->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
+    size_t path = strlen(upstream->url.path);
+    if (path && upstream->url.path[path - 1] == '/')
+        upstream->url.path[path - 1] = 0;
+    bool bracketed = strchr(url.host, ':');
+    int length = snprintf(upstream->host_header, sizeof upstream->host_header, bracketed ? "[%s]" : "%s", url.host);
+    if (url.port != (url.secure ? 443 : 80))
+        snprintf(upstream->host_header + length, sizeof upstream->host_header - (size_t)length, ":%d", url.port);
+    for (size_t i = 0; i < count; i++) {
+        struct upstream_pool *pool = &upstream->pools[i];
+        pool->upstream = upstream;
+        pool->loop = http_loops_get(loops, (int)i);
+        event_assign(&pool->sweep, pool->loop->base, -1, EV_PERSIST, on_sweep, pool);
+    }
+    if ((url.secure && !load_client_tls(upstream, error)) || !http_upstream_resolve(upstream, error)) {
+        upstream_release(upstream);
+        return NULL;
+    }
+    return upstream;
+}
+
+const char *http_upstream_url(const struct http_upstream *upstream) {
+    return upstream->url_text;
+}
+
+static void close_idle(void *context) {
+    struct upstream_pool *pool = context;
+    client_pool_close_idle(pool);
+    upstream_release(pool->upstream);
+}
+
+void http_upstream_free(struct http_upstream *upstream) {
+    if (!upstream)
+        return;
+    atomic_store(&upstream->closed, true);
+    for (int i = 0; i < http_loops_count(upstream->loops); i++) {
+        upstream_reference(upstream);
+        while (!http_loop_post(upstream->pools[i].loop, close_idle, &upstream->pools[i]))
+            usleep(10000);
+    }
+    upstream_release(upstream);
+}
