@@ -487,8 +487,8 @@ void connection_start(struct server_part *part, int fd, SSL *ssl, const char *pe
     connection_enter(connection);
     update_reading(connection);
     read_available(connection); /* often the request is here already */
-    if (part->draining)
-        connection_drain(connection);
+    if (part->draining && connection->state == CONNECTION_IDLE)
+        connection_drop(connection);
     connection_leave(connection);
 }
 
