@@ -1,0 +1,188 @@
+/* oneDNN 2.x: operation descriptors first, memory descriptors by value. */
+#include "plan/dnnl_api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const bool zero_points_at_execution = false;
+const bool scales_at_execution = false;
+
+bool primitive_bias_before_scales(void) {
+    return true;
+}
+
+static md_handle md_keep(dnnl_status_t status, const dnnl_memory_desc_t *md) {
+    md_handle kept = status == dnnl_success ? malloc(sizeof *kept) : NULL;
+    if (kept)
+        *kept = *md;
+    return kept;
+}
+
+md_handle md_create_strided(int rank, const int64_t *dims, dnnl_data_type_t dtype, const int64_t *strides) {
+    dnnl_memory_desc_t md;
+    return md_keep(dnnl_memory_desc_init_by_strides(&md, rank, dims, dtype, strides), &md);
+}
+
+md_handle md_create_any(int rank, const int64_t *dims, dnnl_data_type_t dtype) {
+    dnnl_memory_desc_t md;
+    return md_keep(dnnl_memory_desc_init_by_tag(&md, rank, dims, dtype, dnnl_format_tag_any), &md);
+}
+
+md_handle md_copy(md_const md) {
+    return md_keep(dnnl_success, md);
+}
+
+md_handle md_permute(md_const md, const int *permutation) {
+    dnnl_memory_desc_t permuted;
+    return md_keep(dnnl_memory_desc_permute_axes(&permuted, md, permutation), &permuted);
+}
+
+md_handle md_reshape(md_const md, int rank, const int64_t *dims) {
+    dnnl_memory_desc_t reshaped;
+    return md_keep(dnnl_memory_desc_reshape(&reshaped, md, rank, dims), &reshaped);
+}
+
+md_handle md_retype(md_const md, dnnl_data_type_t dtype) {
+    md_handle copy = md_copy(md);
+    if (copy) {
+        copy->data_type = dtype;
+        memset(&copy->extra, 0, sizeof copy->extra);
+    }
+    return copy;
+}
+
+void md_destroy(md_handle md) {
+    free(md);
+}
+
+size_t md_to_bytes(md_const md, const void **ret) {
+    *ret = md;
+    return sizeof *md;
+}
+
+md_handle md_from_bytes(const void *bytes, size_t size) {
+    dnnl_memory_desc_t md;
+    if (size != sizeof md)
+        return NULL;
+    memcpy(&md, bytes, sizeof md);
+    return md_keep(dnnl_success, &md);
+}
+
+bool md_blocks(md_const md, struct md_blocks *ret) {
+    if (md->format_kind != dnnl_blocked)
+        return false;
+    const dnnl_blocking_desc_t *blocking = &md->format_desc.blocking;
+    ret->rank = md->ndims;
+    ret->block_count = blocking->inner_nblks;
+    memcpy(ret->dims, md->dims, sizeof ret->dims);
+    memcpy(ret->padded_dims, md->padded_dims, sizeof ret->padded_dims);
+    memcpy(ret->strides, blocking->strides, sizeof ret->strides);
+    memcpy(ret->block_sizes, blocking->inner_blks, sizeof ret->block_sizes);
+    memcpy(ret->block_axes, blocking->inner_idxs, sizeof ret->block_axes);
+    ret->has_extra = md->extra.flags != 0;
+    return true;
+}
+
+dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, int64_t count, int channel_axis,
+                              int weights_mask) {
+    (void)weights_mask;
+    return dnnl_primitive_attr_set_output_scales(attr, count, count > 1 ? 1 << channel_axis : 0, scales);
+}
+
+dnnl_status_t attr_set_zero_point(dnnl_primitive_attr_t attr, int argument, int32_t zero_point) {
+    return dnnl_primitive_attr_set_zero_points(attr, argument, 1, 0, &zero_point);
+}
+
+dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, float alpha, float beta) {
+    return dnnl_post_ops_append_eltwise(posts, 1.0f, kind, alpha, beta);
+}
+
+dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point, dnnl_data_type_t dtype) {
+    if (zero_point)
+        return dnnl_post_ops_append_sum_v3(posts, scale, zero_point, dtype);
+    return dnnl_post_ops_append_sum_v2(posts, scale, dtype);
+}
+
+#define MAKE(description)                                                                                              \
+    (status == dnnl_success ? dnnl_primitive_desc_create(ret, &(description), attr, engine, NULL) : status)
+
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, md_const source, md_const weights,
+                             md_const bias, md_const destination, const int64_t *strides,
+                             const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
+                             const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    dnnl_convolution_desc_t description;
+    dnnl_status_t status =
+        transposed ? dnnl_dilated_deconvolution_forward_desc_init(
+                         &description, dnnl_forward_inference, dnnl_deconvolution_direct, source, weights, bias,
+                         destination, strides, dilations, pads_begin, pads_end)
+                   : dnnl_dilated_convolution_forward_desc_init(
+                         &description, dnnl_forward_inference, dnnl_convolution_direct, source, weights, bias,
+                         destination, strides, dilations, pads_begin, pads_end);
+    return MAKE(description);
+}
+
+dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
+                        md_const destination, const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    dnnl_matmul_desc_t description;
+    dnnl_status_t status = dnnl_matmul_desc_init(&description, source, weights, bias, destination);
+    return MAKE(description);
+}
+
+dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
+                               md_const destination, const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    dnnl_inner_product_desc_t description;
+    dnnl_status_t status = dnnl_inner_product_forward_desc_init(&description, dnnl_forward_inference, source, weights,
+                                                                bias, destination);
+    return MAKE(description);
+}
+
+dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source, md_const destination,
+                         const int64_t *strides, const int64_t *kernel, const int64_t *dilations,
+                         const int64_t *pads_begin, const int64_t *pads_end, const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    dnnl_pooling_v2_desc_t description;
+    dnnl_status_t status = dnnl_pooling_v2_forward_desc_init(&description, dnnl_forward_inference, kind, source,
+                                                             destination, strides, kernel, dilations, pads_begin,
+                                                             pads_end);
+    return MAKE(description);
+}
+
+dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source, md_const destination,
+                         float alpha, float beta, const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    (void)destination; /* always laid out as the source is */
+    dnnl_eltwise_desc_t description;
+    dnnl_status_t status =
+        dnnl_eltwise_forward_desc_init(&description, dnnl_forward_inference, kind, source, alpha, beta);
+    return MAKE(description);
+}
+
+dnnl_status_t pd_binary(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const a, md_const b,
+                        md_const destination, const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    dnnl_binary_desc_t description;
+    dnnl_status_t status = dnnl_binary_desc_init(&description, kind, a, b, destination);
+    return MAKE(description);
+}
+
+dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const source, md_const destination, int axis,
+                         const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    dnnl_softmax_v2_desc_t description;
+    dnnl_status_t status = dnnl_softmax_v2_forward_desc_init(
+        &description, dnnl_forward_inference, logarithm ? dnnl_softmax_log : dnnl_softmax_accurate, source,
+        destination, axis);
+    return MAKE(description);
+}
+
+dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, md_const layout, int64_t size, float alpha, float beta, float k,
+                     const_dnnl_primitive_attr_t attr) {
+    dnnl_engine_t engine = dnnl_processor();
+    dnnl_lrn_desc_t description;
+    dnnl_status_t status = dnnl_lrn_forward_desc_init(&description, dnnl_forward_inference, dnnl_lrn_across_channels,
+                                                      layout, size, alpha, beta, k);
+    return MAKE(description);
+}

@@ -1,0 +1,206 @@
+/* Layouts over oneDNN's memory descriptors. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan/dnnl_pool.h"
+
+dnnl_data_type_t dnnl_dtype(enum dtype dtype) {
+    switch (dtype) {
+    case DTYPE_F32:
+        return dnnl_f32;
+    case DTYPE_BF16:
+        return dnnl_bf16;
+    case DTYPE_F16:
+        return dnnl_f16;
+    case DTYPE_I32:
+        return dnnl_s32;
+    case DTYPE_I8:
+        return dnnl_s8;
+    case DTYPE_U8:
+        return dnnl_u8;
+    default:
+        return dnnl_data_type_undef;
+    }
+}
+
+static enum dtype dtype_of(md_const md) {
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_data_type_t type = dnnl_data_type_undef;
+    dnnl_memory_desc_query(md, dnnl_query_data_type, &type);
+#else
+    dnnl_data_type_t type = md->data_type;
+#endif
+    static const enum dtype all[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I32, DTYPE_I8, DTYPE_U8};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (dnnl_dtype(all[i]) == type)
+            return all[i];
+    return DTYPE_UNKNOWN;
+}
+
+const struct layout *layout_keep(struct primitive_pool *pool, md_handle md) {
+    struct layout *layout = md ? calloc(1, sizeof *layout) : NULL;
+    if (!layout) {
+        md_destroy(md);
+        return NULL;
+    }
+    struct md_blocks blocks;
+    layout->shape.rank = -1;
+    if (md_blocks(md, &blocks) && blocks.rank <= LIMIT_TENSOR_RANK) {
+        layout->shape.rank = blocks.rank;
+        memcpy(layout->shape.dims, blocks.dims, (size_t)blocks.rank * sizeof blocks.dims[0]);
+    }
+    layout->md = md;
+    layout->dtype = dtype_of(md);
+    layout->next = pool->layouts;
+    pool->layouts = layout;
+    return layout;
+}
+
+const struct layout *layout_strided(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape,
+                                    const int64_t *strides) {
+    if (shape->rank < 1 || dnnl_dtype(dtype) == dnnl_data_type_undef)
+        return NULL;
+    dnnl_dims_t dims = {0}, steps = {0};
+    memcpy(dims, shape->dims, (size_t)shape->rank * sizeof dims[0]);
+    memcpy(steps, strides, (size_t)shape->rank * sizeof steps[0]);
+    return layout_keep(pool, md_create_strided(shape->rank, dims, dnnl_dtype(dtype), steps));
+}
+
+const struct layout *layout_plain(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape) {
+    int64_t strides[LIMIT_TENSOR_RANK], step = 1;
+    for (int i = shape->rank - 1; i >= 0; i--) {
+        strides[i] = step;
+        step *= shape->dims[i];
+    }
+    return layout_strided(pool, dtype, shape, strides);
+}
+
+const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape) {
+    if (shape->rank < 3)
+        return NULL;
+    int64_t strides[LIMIT_TENSOR_RANK], step = shape->dims[1];
+    for (int i = shape->rank - 1; i >= 2; i--) {
+        strides[i] = step;
+        step *= shape->dims[i];
+    }
+    strides[1] = 1;
+    strides[0] = step;
+    return layout_strided(pool, dtype, shape, strides);
+}
+
+const struct layout *layout_permute(struct primitive_pool *pool, const struct layout *layout,
+                                    const int *permutation) {
+    int inverse[LIMIT_TENSOR_RANK]; /* oneDNN: axis i of the source becomes axis permutation[i] */
+    for (int i = 0; i < layout->shape.rank; i++)
+        inverse[permutation[i]] = i;
+    return layout->shape.rank > 0 ? layout_keep(pool, md_permute(layout->md, inverse)) : NULL;
+}
+
+const struct layout *layout_reshape(struct primitive_pool *pool, const struct layout *layout,
+                                    const struct shape *shape) {
+    if (shape->rank < 1)
+        return NULL;
+    if (layout_is_plain(layout))
+        return layout_plain(pool, layout->dtype, shape);
+    dnnl_dims_t dims = {0};
+    memcpy(dims, shape->dims, (size_t)shape->rank * sizeof dims[0]);
+    return layout_keep(pool, md_reshape(layout->md, shape->rank, dims));
+}
+
+const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout, enum dtype dtype) {
+    return dtype == layout->dtype ? layout_keep(pool, md_copy(layout->md))
+                                  : layout_keep(pool, md_retype(layout->md, dnnl_dtype(dtype)));
+}
+
+const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout) {
+    return layout_keep(pool, md_copy(layout->md));
+}
+
+size_t layout_to_bytes(const struct layout *layout, const void **ret) {
+    return md_to_bytes(layout->md, ret);
+}
+
+const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size) {
+    return layout_keep(pool, md_from_bytes(bytes, size));
+}
+
+bool layout_equal(const struct layout *a, const struct layout *b) {
+    return a == b || dnnl_memory_desc_equal(a->md, b->md);
+}
+
+/* The axes in the order `order` (outermost first) lie contiguously, without blocks or padding; axes of 1 lie anywhere. */
+static bool layout_has_order(const struct layout *layout, const int *order) {
+    struct md_blocks blocks;
+    if (!md_blocks(layout->md, &blocks) || blocks.block_count || blocks.has_extra)
+        return false;
+    int64_t step = 1;
+    for (int i = blocks.rank - 1; i >= 0; i--) {
+        int axis = order[i];
+        if (blocks.padded_dims[axis] != blocks.dims[axis])
+            return false;
+        if (blocks.dims[axis] != 1 && blocks.strides[axis] != step)
+            return false;
+        step *= blocks.dims[axis];
+    }
+    return true;
+}
+
+bool layout_is_plain(const struct layout *layout) {
+    int order[MD_RANK];
+    for (int i = 0; i < MD_RANK; i++)
+        order[i] = i;
+    return layout->shape.rank >= 0 && layout_has_order(layout, order);
+}
+
+bool layout_is_channels_last(const struct layout *layout) {
+    int order[MD_RANK], rank = layout->shape.rank;
+    if (rank < 3)
+        return false;
+    order[0] = 0;
+    for (int i = 1; i < rank - 1; i++)
+        order[i] = i + 1;
+    order[rank - 1] = 1;
+    return layout_has_order(layout, order);
+}
+
+bool layout_is_padded(const struct layout *layout) {
+    struct md_blocks blocks;
+    if (!md_blocks(layout->md, &blocks))
+        return true;
+    for (int i = 0; i < blocks.rank; i++)
+        if (blocks.padded_dims[i] != blocks.dims[i])
+            return true;
+    return false;
+}
+
+size_t layout_bytes(const struct layout *layout) {
+    return dnnl_memory_desc_get_size(layout->md);
+}
+
+enum dtype layout_dtype(const struct layout *layout) {
+    return layout->dtype;
+}
+
+const struct shape *layout_shape(const struct layout *layout) {
+    return &layout->shape;
+}
+
+const char *layout_describe(const struct layout *layout, char *text, size_t size) {
+    struct md_blocks blocks;
+    if (layout_is_plain(layout))
+        snprintf(text, size, "plain");
+    else if (layout_is_channels_last(layout))
+        snprintf(text, size, "channels last");
+    else if (!md_blocks(layout->md, &blocks))
+        snprintf(text, size, "packed");
+    else if (!blocks.block_count)
+        snprintf(text, size, "strided");
+    else {
+        int length = snprintf(text, size, "blocks of");
+        for (int i = 0; i < blocks.block_count && length >= 0 && (size_t)length < size; i++)
+            length += snprintf(text + length, size - (size_t)length, " %lld%c", (long long)blocks.block_sizes[i],
+                               (char)('a' + blocks.block_axes[i]));
+    }
+    return text;
+}

@@ -1,0 +1,186 @@
+/* Tensor primitives over oneDNN, whatever its generation: layouts, primitives, and executions bound to memory.
+ *
+ * This header knows nothing of graphs. dnnl.c holds what both generations share, dnnl2.c and dnnl3.c what differs; no other
+ * file includes dnnl.h. A pool is used by one thread while a plan is made; afterwards layouts and primitives are immutable and shared. An
+ * execution is one thread's. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "tensor/tensor.h"
+
+/* Owns layouts and primitives; they live as long as it does. */
+struct primitive_pool;
+struct primitive_pool *primitive_pool_create(struct error *error);
+void primitive_pool_free(struct primitive_pool *pool);
+
+/* How a tensor lies in memory: element type, shape, and an order, maybe blocked and padded. */
+struct layout;
+struct primitive;
+
+/* Each returns NULL where the layout can't be (the rank, no memory, or a view that needs a copy). */
+const struct layout *layout_plain(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
+/* [n, c, spatial…] with the channels innermost. */
+const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
+/* Row-major elements of a larger tensor: strides in elements. */
+const struct layout *layout_strided(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape,
+                                    const int64_t *strides);
+/* Views of the same bytes: axis i of the result is axis permutation[i] of the layout; or another shape. */
+const struct layout *layout_permute(struct primitive_pool *pool, const struct layout *layout, const int *permutation);
+const struct layout *layout_reshape(struct primitive_pool *pool, const struct layout *layout,
+                                    const struct shape *shape);
+/* The same order for another element type. */
+const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout, enum dtype dtype);
+/* A copy in another pool, and to and from bytes (baked files). The bytes are right for one generation of oneDNN only. */
+const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout);
+size_t layout_to_bytes(const struct layout *layout, const void **ret);
+const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size);
+
+bool layout_equal(const struct layout *a, const struct layout *b);
+bool layout_is_plain(const struct layout *layout);         /* row-major, contiguous */
+bool layout_is_channels_last(const struct layout *layout); /* rank >= 3, channels innermost, contiguous */
+bool layout_is_padded(const struct layout *layout);        /* holds more elements than the shape has */
+size_t layout_bytes(const struct layout *layout);
+enum dtype layout_dtype(const struct layout *layout);
+const struct shape *layout_shape(const struct layout *layout);
+/* "plain", "nhwc", "blocked 16c", … for people. */
+const char *layout_describe(const struct layout *layout, char *text, size_t size);
+
+enum primitive_argument {
+    ARGUMENT_SOURCE,
+    ARGUMENT_SOURCE_1, /* matmul and binary: the second operand */
+    ARGUMENT_WEIGHTS,
+    ARGUMENT_BIAS,
+    ARGUMENT_DESTINATION,
+    ARGUMENT_SCRATCHPAD,
+    ARGUMENT_OPERAND,  /* + i: operand of post-op i */
+    ARGUMENT_COUNT = ARGUMENT_OPERAND + 12
+};
+
+enum primitive_post_kind {
+    PRIMITIVE_POST_RELU = 1, /* alpha: slope below zero */
+    PRIMITIVE_POST_CLIP,
+    PRIMITIVE_POST_SIGMOID,
+    PRIMITIVE_POST_TANH,
+    PRIMITIVE_POST_ELU,
+    PRIMITIVE_POST_HARDSWISH,
+    PRIMITIVE_POST_SWISH,
+    PRIMITIVE_POST_GELU_ERF,
+    PRIMITIVE_POST_GELU_TANH,
+    PRIMITIVE_POST_LINEAR,
+    PRIMITIVE_POST_SUM,      /* + alpha * (what the destination held - zero_point) */
+    PRIMITIVE_POST_ADD,      /* + operand */
+    PRIMITIVE_POST_MULTIPLY, /* * operand */
+    PRIMITIVE_POST_EXP,
+    PRIMITIVE_POST_SQRT,
+    PRIMITIVE_POST_ABS,
+};
+
+struct primitive_post {
+    enum primitive_post_kind kind;
+    float alpha, beta;
+    int32_t zero_point;
+    enum dtype sum_dtype;         /* SUM: how to read the destination; DTYPE_UNKNOWN: as its own type */
+    const struct layout *operand; /* ADD, MULTIPLY */
+};
+
+#define PRIMITIVE_POSTS 10
+
+/* A layout left NULL is the primitive's to choose: ask primitive_layout afterwards. */
+struct convolution_spec {
+    struct shape source;      /* [n, c, spatial…] */
+    struct shape weights;     /* [o, i / groups, kernel…]; of a transposed convolution [i, o / groups, kernel…] */
+    struct shape destination; /* [n, o, spatial…] */
+    int64_t groups, strides[3], dilations[3], pads_begin[3], pads_end[3];
+    bool has_bias, transposed;
+    enum dtype source_dtype, weights_dtype, destination_dtype, bias_dtype;
+    const struct layout *source_layout, *weights_layout, *destination_layout;
+    const struct primitive_post *posts;
+    int post_count;
+    /* int8: result = scale[o] * (sum over (source - source_zero_point) * weights) + bias, then post-ops. */
+    const float *scales; /* [scale_count]: 1 or o; NULL: none */
+    int64_t scale_count;
+    int32_t source_zero_point, destination_zero_point;
+};
+/* How ONNX's row-major weights lie in the axes that oneDNN gives them: what to pack from. */
+const struct layout *primitive_convolution_weights(struct primitive_pool *pool, const struct convolution_spec *spec);
+const struct primitive *primitive_convolution(struct primitive_pool *pool, const struct convolution_spec *spec,
+                                              struct error *error);
+
+/* destination [batch…, m, n] = source [batch…, m, k] x weights [batch… or 1…, k, n] (+ bias [n]) */
+struct matmul_spec {
+    struct shape source, weights, destination;
+    bool has_bias;
+    enum dtype source_dtype, weights_dtype, destination_dtype, bias_dtype;
+    const struct layout *source_layout, *weights_layout, *destination_layout;
+    const struct primitive_post *posts;
+    int post_count;
+    const float *scales;
+    int64_t scale_count;
+    int32_t source_zero_point, weights_zero_point, destination_zero_point;
+};
+const struct primitive *primitive_matmul(struct primitive_pool *pool, const struct matmul_spec *spec,
+                                         struct error *error);
+/* The same with constant weights given as [n, k]: destination [m, n]. For few rows (m), where matmul is slower. */
+const struct primitive *primitive_inner_product(struct primitive_pool *pool, const struct matmul_spec *spec,
+                                                struct error *error);
+
+enum pooling_kind { POOLING_MAX, POOLING_AVERAGE_INCLUDE_PAD, POOLING_AVERAGE_EXCLUDE_PAD };
+struct pooling_spec {
+    enum pooling_kind kind;
+    struct shape source, destination;
+    enum dtype dtype;
+    int64_t kernel[3], strides[3], dilations[3], pads_begin[3], pads_end[3];
+    const struct layout *source_layout, *destination_layout;
+};
+const struct primitive *primitive_pooling(struct primitive_pool *pool, const struct pooling_spec *spec,
+                                          struct error *error);
+
+/* destination = posts(source), any order of elements, same layout on both sides unless given. */
+const struct primitive *primitive_elementwise(struct primitive_pool *pool, const struct layout *source,
+                                              const struct layout *destination, const struct primitive_post *posts,
+                                              int post_count, struct error *error);
+/* destination = a OP b, b broadcast to a: kind is PRIMITIVE_POST_ADD or PRIMITIVE_POST_MULTIPLY. */
+const struct primitive *primitive_binary(struct primitive_pool *pool, enum primitive_post_kind kind,
+                                         const struct layout *a, const struct layout *b,
+                                         const struct layout *destination, const struct primitive_post *posts,
+                                         int post_count, struct error *error);
+/* From one layout (and element type) to another. */
+const struct primitive *primitive_reorder(struct primitive_pool *pool, const struct layout *from,
+                                          const struct layout *to, struct error *error);
+const struct primitive *primitive_softmax(struct primitive_pool *pool, const struct layout *source,
+                                          const struct layout *destination, int axis, bool logarithm,
+                                          struct error *error);
+const struct primitive *primitive_lrn(struct primitive_pool *pool, const struct layout *layout, int64_t size,
+                                      float alpha, float beta, float k, struct error *error);
+
+const struct layout *primitive_layout(const struct primitive *primitive, enum primitive_argument argument);
+size_t primitive_scratchpad_bytes(const struct primitive *primitive);
+/* oneDNN's name for the chosen implementation, e.g. "jit:avx512_core". */
+const char *primitive_kernel(const struct primitive *primitive);
+/* The implementation is oneDNN's plain reference, or goes through im2col: another layout would be faster. */
+bool primitive_is_slow(const struct primitive *primitive);
+/* True (generation 2): a bias beside scales is added before them, so it is given divided by them. */
+bool primitive_bias_before_scales(void);
+
+/* A primitive bound to memory; pointers may be changed between runs. NULL when memory is out. */
+struct execution;
+struct execution *execution_create(const struct primitive *primitive, struct error *error);
+void execution_free(struct execution *execution);
+void execution_set(struct execution *execution, enum primitive_argument argument, const void *pointer);
+/* Runs on the calling thread's OpenMP team, and is done when it returns. */
+bool execution_run(struct execution *execution, struct error *error);
+
+/* Copy `from` (in from_layout) to `to` now, on this thread: packing weights. */
+bool primitive_reorder_now(struct primitive_pool *pool, const struct layout *from_layout, const void *from,
+                           const struct layout *to_layout, void *to, struct error *error);
+
+/* "oneDNN 2.6.3, AVX-512 …" */
+const char *primitive_library(char *text, size_t size);
+/* A number that changes with the library's version and the processor's instruction set: packed weights are right for one such only. */
+uint64_t primitive_signature(void);
+/* The processor multiplies bfloat16 / int8 pairs natively (and the library may use it). */
+bool primitive_has_native_bf16(void);
+bool primitive_has_native_int8(void);
