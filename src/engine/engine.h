@@ -63,3 +63,11 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
  * until its next run. One thread at a time per context. */
 bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count, struct tensor *outputs,
                 int output_count, struct error *error);
+
+/* The plan and the times of the context's last run or preparation, for people who want to see inside; NULL before. */
+struct plan;
+const struct plan *engine_context_plan(const struct engine_context *context);
+const int64_t *engine_context_times(const struct engine_context *context); /* ns of each step, with profile */
+/* The graph as it was read and simplified. */
+struct graph;
+const struct graph *engine_graph(const struct engine *engine);

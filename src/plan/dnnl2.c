@@ -51,6 +51,37 @@ md_handle md_retype(md_const md, dnnl_data_type_t dtype) {
     return copy;
 }
 
+md_handle md_resize(md_const like, const int64_t *dims) {
+    struct md_blocks blocks;
+    if (!md_blocks(like, &blocks) || blocks.has_extra)
+        return NULL;
+    md_handle md = md_copy(like);
+    if (!md)
+        return NULL;
+    dnnl_dim_t block[DNNL_MAX_NDIMS], step = 1;
+    bool placed[DNNL_MAX_NDIMS] = {false};
+    for (int i = 0; i < md->ndims; i++)
+        block[i] = 1;
+    for (int i = 0; i < blocks.block_count; i++) {
+        block[blocks.block_axes[i]] *= blocks.block_sizes[i];
+        step *= blocks.block_sizes[i];
+    }
+    for (int i = 0; i < md->ndims; i++) {
+        md->dims[i] = dims[i];
+        md->padded_dims[i] = (dims[i] + block[i] - 1) / block[i] * block[i];
+    }
+    for (int done = 0; done < md->ndims; done++) { /* innermost first: the smallest stride; of equals, the later axis */
+        int axis = -1;
+        for (int i = 0; i < md->ndims; i++)
+            if (!placed[i] && (axis < 0 || blocks.strides[i] <= blocks.strides[axis]))
+                axis = i;
+        placed[axis] = true;
+        md->format_desc.blocking.strides[axis] = step;
+        step *= md->padded_dims[axis] / block[axis];
+    }
+    return md;
+}
+
 void md_destroy(md_handle md) {
     free(md);
 }

@@ -26,6 +26,8 @@ md_handle md_copy(md_const md);
 md_handle md_permute(md_const md, const int *permutation);
 md_handle md_reshape(md_const md, int rank, const int64_t *dims);
 md_handle md_retype(md_const md, dnnl_data_type_t dtype);
+/* Blocks as `like` has them, with the outer axes in the same order, dense, for other dimensions. */
+md_handle md_resize(md_const like, const int64_t *dims);
 void md_destroy(md_handle md);
 size_t md_to_bytes(md_const md, const void **ret);
 md_handle md_from_bytes(const void *bytes, size_t size);

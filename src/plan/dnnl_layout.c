@@ -113,6 +113,13 @@ const struct layout *layout_retype(struct primitive_pool *pool, const struct lay
                                   : layout_keep(pool, md_retype(layout->md, dnnl_dtype(dtype)));
 }
 
+const struct layout *layout_for_shape(struct primitive_pool *pool, const struct layout *layout,
+                                      const struct shape *shape) {
+    if (shape->rank != layout->shape.rank)
+        return NULL;
+    return layout_keep(pool, md_resize(layout->md, shape->dims));
+}
+
 const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout) {
     return layout_keep(pool, md_copy(layout->md));
 }

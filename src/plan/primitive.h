@@ -33,6 +33,9 @@ const struct layout *layout_reshape(struct primitive_pool *pool, const struct la
                                     const struct shape *shape);
 /* The same order for another element type. */
 const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout, enum dtype dtype);
+/* The same order and blocks for another shape of the same rank; only for layouts of dense blocks. */
+const struct layout *layout_for_shape(struct primitive_pool *pool, const struct layout *layout,
+                                      const struct shape *shape);
 /* A copy in another pool, and to and from bytes (baked files). The bytes are right for one generation of oneDNN only. */
 const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout);
 size_t layout_to_bytes(const struct layout *layout, const void **ret);

@@ -1,0 +1,405 @@
+#include "engine/engine.h"
+
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lowering/lower.h"
+#include "onnx/onnx.h"
+#include "ops/operator.h"
+#include "passes/passes.h"
+
+#define ENGINE_PLANS 32  /* kept at once; the least recently used goes first */
+#define CONTEXT_RUNS 12
+
+/* A plan, and the inputs that it is right for. */
+struct prepared {
+    struct prepared *next;
+    struct plan *plan;
+    int users;       /* contexts that hold a run of it */
+    uint64_t used_at;
+    struct shape *shapes;        /* [input_count] */
+    struct tensor *values;       /* [input_count] data NULL where the value decides nothing */
+    struct arena *arena;
+};
+
+struct engine {
+    struct engine_options options;
+    enum precision precision;
+    bool quantised;
+    struct graph *graph;
+    struct weights_store *weights;
+    struct engine_port *inputs, *outputs;
+    bool *plan_inputs; /* [input_count] the value decides shapes */
+    pthread_mutex_t lock;
+    struct prepared *plans;
+    uint64_t clock;
+};
+
+struct held_run {
+    struct prepared *prepared;
+    struct plan_run *run;
+    uint64_t used_at;
+};
+
+struct engine_context {
+    struct engine *engine;
+    struct held_run runs[CONTEXT_RUNS];
+    int run_count;
+    uint64_t clock;
+    struct held_run *last;
+    const void **input_pointers, **output_pointers;
+};
+
+static const char *const precision_names[] = {"auto", "f32", "bf16"};
+
+bool precision_parse(const char *name, enum precision *ret) {
+    for (size_t i = 0; i < sizeof precision_names / sizeof precision_names[0]; i++)
+        if (strcmp(name, precision_names[i]) == 0) {
+            *ret = (enum precision)i;
+            return true;
+        }
+    return false;
+}
+
+const char *precision_name(enum precision precision) {
+    return precision_names[precision];
+}
+
+static int usable_processors(void) {
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 0 ? count : 1;
+}
+
+static bool ports_create(struct graph *graph, struct value **values, int count, struct engine_port **ret) {
+    struct engine_port *ports = arena_allocate_array(graph->arena, (size_t)count + 1, sizeof *ports);
+    for (int i = 0; ports && i < count; i++)
+        ports[i] = (struct engine_port){values[i]->name, values[i]->dtype, values[i]->shape};
+    *ret = ports;
+    return ports != NULL;
+}
+
+static bool graph_is_quantised(const struct graph *graph) {
+    for (const struct node *node = graph->first; node; node = node->next)
+        if (node_is(node, "QuantizeLinear") || strncmp(node->op_type, "QLinear", 7) == 0)
+            return true;
+    return false;
+}
+
+static bool engine_read(struct engine *engine, const char *path, struct error *error) {
+    engine->graph = onnx_graph_read(path, error);
+    if (!engine->graph)
+        return false;
+    if (!operators_bind(engine->graph, error))
+        return error_prefix(error, "%s", path);
+    engine->quantised = graph_is_quantised(engine->graph);
+    if (engine->quantised && !passes_dequantize(engine->graph, error))
+        return error_prefix(error, "%s", path);
+    if (!passes_simplify(engine->graph, error))
+        return error_prefix(error, "%s", path);
+    struct graph *graph = engine->graph;
+    engine->plan_inputs = arena_allocate_array(graph->arena, (size_t)graph->input_count + 1, sizeof(bool));
+    if (!engine->plan_inputs || !ports_create(graph, graph->inputs, graph->input_count, &engine->inputs) ||
+        !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
+        return error_set(error, ERROR_MEMORY, "%s: no memory for the model", path);
+    passes_plan_inputs(graph, engine->plan_inputs);
+    engine->weights = weights_store_create(graph, error);
+    return engine->weights != NULL;
+}
+
+struct engine *engine_load(const char *path, const struct engine_options *options, struct error *error) {
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
+        error_set(error, ERROR_MEMORY, "%s: no memory for the model", path);
+        return NULL;
+    }
+    pthread_mutex_init(&engine->lock, NULL);
+    engine->options = *options;
+    if (engine->options.threads <= 0)
+        engine->options.threads = usable_processors();
+    engine->precision = options->precision;
+    if (engine->precision == PRECISION_AUTO)
+        engine->precision = primitive_has_native_bf16() ? PRECISION_BF16 : PRECISION_F32;
+    if (engine_read(engine, path, error))
+        return engine;
+    engine_free(engine);
+    return NULL;
+}
+
+static void prepared_free(struct prepared *prepared) {
+    plan_free(prepared->plan);
+    arena_free(prepared->arena);
+    free(prepared);
+}
+
+void engine_free(struct engine *engine) {
+    if (!engine)
+        return;
+    while (engine->plans) {
+        struct prepared *next = engine->plans->next;
+        prepared_free(engine->plans);
+        engine->plans = next;
+    }
+    weights_store_free(engine->weights);
+    graph_free(engine->graph);
+    pthread_mutex_destroy(&engine->lock);
+    free(engine);
+}
+
+int engine_input_count(const struct engine *engine) {
+    return engine->graph->input_count;
+}
+
+const struct engine_port *engine_input(const struct engine *engine, int index) {
+    return &engine->inputs[index];
+}
+
+int engine_output_count(const struct engine *engine) {
+    return engine->graph->output_count;
+}
+
+const struct engine_port *engine_output(const struct engine *engine, int index) {
+    return &engine->outputs[index];
+}
+
+enum precision engine_precision(const struct engine *engine) {
+    return engine->precision;
+}
+
+int engine_threads(const struct engine *engine) {
+    return engine->options.threads;
+}
+
+const char *engine_precision_used(const struct engine *engine) {
+    return precision_names[engine->precision];
+}
+
+const struct graph *engine_graph(const struct engine *engine) {
+    return engine->graph;
+}
+
+/* The caller's tensors fit the model's inputs. */
+static bool check_inputs(const struct engine *engine, const struct tensor *inputs, int count, struct error *error) {
+    if (count != engine->graph->input_count)
+        return error_set(error, ERROR_INVALID, "the model has %d inputs, and %d are given", engine->graph->input_count,
+                         count);
+    for (int i = 0; i < count; i++) {
+        const struct engine_port *port = &engine->inputs[i];
+        char given[SHAPE_TEXT], wanted[SHAPE_TEXT];
+        bool fits = shape_is_known(&inputs[i].shape) && shape_elements(&inputs[i].shape) >= 0 &&
+                    (port->shape.rank < 0 || port->shape.rank == inputs[i].shape.rank);
+        for (int axis = 0; fits && port->shape.rank >= 0 && axis < port->shape.rank; axis++)
+            fits = port->shape.dims[axis] < 0 || port->shape.dims[axis] == inputs[i].shape.dims[axis];
+        if (!fits)
+            return error_set(error, ERROR_INVALID, "input '%s' has shape %s, and the model takes %s", port->name,
+                             shape_format(&inputs[i].shape, given, sizeof given),
+                             shape_format(&port->shape, wanted, sizeof wanted));
+        if (inputs[i].dtype != port->dtype)
+            return error_set(error, ERROR_INVALID, "input '%s' is %s, and the model takes %s", port->name,
+                             dtype_name(inputs[i].dtype), dtype_name(port->dtype));
+        if (engine->plan_inputs[i] && !inputs[i].data)
+            return error_set(error, ERROR_INVALID, "input '%s' decides shapes: its value is needed", port->name);
+    }
+    return true;
+}
+
+static bool prepared_fits(const struct engine *engine, const struct prepared *prepared, const struct tensor *inputs) {
+    for (int i = 0; i < engine->graph->input_count; i++) {
+        if (!shape_equal(&prepared->shapes[i], &inputs[i].shape))
+            return false;
+        if (engine->plan_inputs[i] &&
+            memcmp(prepared->values[i].data, inputs[i].data, tensor_bytes(&inputs[i])) != 0)
+            return false;
+    }
+    return true;
+}
+
+static struct plan *make_plan(struct engine *engine, const struct tensor *inputs, struct error *error) {
+    struct graph *graph = graph_clone(engine->graph);
+    if (!graph) {
+        error_set(error, ERROR_MEMORY, "no memory to plan the model");
+        return NULL;
+    }
+    if (!passes_specialise(graph, inputs, engine->graph->input_count, error) || !passes_fuse(graph, error)) {
+        graph_free(graph);
+        return NULL;
+    }
+    const struct lower_options options = {.compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32};
+    return lower_graph(graph, engine->weights, &options, error);
+}
+
+static struct prepared *prepared_create(struct engine *engine, const struct tensor *inputs, struct error *error) {
+    struct prepared *prepared = calloc(1, sizeof *prepared);
+    size_t count = (size_t)engine->graph->input_count;
+    bool done = prepared && (prepared->arena = arena_create()) != NULL;
+    if (done) {
+        prepared->shapes = arena_allocate_array(prepared->arena, count + 1, sizeof *prepared->shapes);
+        prepared->values = arena_allocate_array(prepared->arena, count + 1, sizeof *prepared->values);
+        done = prepared->shapes && prepared->values;
+    }
+    for (size_t i = 0; done && i < count; i++) {
+        prepared->shapes[i] = inputs[i].shape;
+        prepared->values[i] = inputs[i];
+        prepared->values[i].data = NULL;
+        if (!engine->plan_inputs[i])
+            continue;
+        prepared->values[i].data = arena_allocate(prepared->arena, tensor_bytes(&inputs[i]) + 1);
+        done = prepared->values[i].data != NULL;
+        if (done)
+            memcpy(prepared->values[i].data, inputs[i].data, tensor_bytes(&inputs[i]));
+    }
+    if (!done)
+        error_set(error, ERROR_MEMORY, "no memory to plan the model");
+    if (done && (prepared->plan = make_plan(engine, prepared->values, error)))
+        return prepared;
+    if (prepared)
+        prepared_free(prepared);
+    return NULL;
+}
+
+/* Under the lock: forget the plan that was used longest ago and that no context holds, when there are many. */
+static void evict_plan(struct engine *engine) {
+    int count = 0;
+    struct prepared **oldest = NULL;
+    for (struct prepared **place = &engine->plans; *place; place = &(*place)->next, count++)
+        if (!(*place)->users && (!oldest || (*place)->used_at < (*oldest)->used_at))
+            oldest = place;
+    if (count < ENGINE_PLANS || !oldest)
+        return;
+    struct prepared *gone = *oldest;
+    *oldest = gone->next;
+    prepared_free(gone);
+}
+
+/* The plan for these inputs, made when there is none yet; one user more. */
+static struct prepared *prepared_take(struct engine *engine, const struct tensor *inputs, struct error *error) {
+    pthread_mutex_lock(&engine->lock);
+    struct prepared *prepared = engine->plans;
+    while (prepared && !prepared_fits(engine, prepared, inputs))
+        prepared = prepared->next;
+    if (!prepared) {
+        evict_plan(engine);
+        prepared = prepared_create(engine, inputs, error);
+        if (prepared) {
+            prepared->next = engine->plans;
+            engine->plans = prepared;
+        }
+    }
+    if (prepared) {
+        prepared->users++;
+        prepared->used_at = ++engine->clock;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return prepared;
+}
+
+static void prepared_give_back(struct engine *engine, struct prepared *prepared) {
+    pthread_mutex_lock(&engine->lock);
+    prepared->users--;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+struct engine_context *engine_context_create(struct engine *engine, struct error *error) {
+    struct engine_context *context = calloc(1, sizeof *context);
+    if (context) {
+        context->engine = engine;
+        context->input_pointers = calloc((size_t)engine->graph->input_count + 1, sizeof(void *));
+        context->output_pointers = calloc((size_t)engine->graph->output_count + 1, sizeof(void *));
+    }
+    if (context && context->input_pointers && context->output_pointers)
+        return context;
+    engine_context_free(context);
+    error_set(error, ERROR_MEMORY, "no memory for a context");
+    return NULL;
+}
+
+static void held_run_release(struct engine_context *context, struct held_run *held) {
+    plan_run_free(held->run);
+    prepared_give_back(context->engine, held->prepared);
+}
+
+void engine_context_free(struct engine_context *context) {
+    if (!context)
+        return;
+    for (int i = 0; i < context->run_count; i++)
+        held_run_release(context, &context->runs[i]);
+    free(context->input_pointers);
+    free(context->output_pointers);
+    free(context);
+}
+
+/* OpenMP's number of threads belongs to the calling thread. */
+static void set_threads(const struct engine *engine) {
+    if (omp_get_max_threads() != engine->options.threads)
+        omp_set_num_threads(engine->options.threads);
+}
+
+static struct held_run *held_run_add(struct engine_context *context, const struct tensor *inputs,
+                                     struct error *error) {
+    struct prepared *prepared = prepared_take(context->engine, inputs, error);
+    if (!prepared)
+        return NULL;
+    struct plan_run *run = plan_run_create(prepared->plan, context->engine->options.profile, error);
+    if (!run) {
+        prepared_give_back(context->engine, prepared);
+        return NULL;
+    }
+    struct held_run *place = &context->runs[context->run_count];
+    if (context->run_count == CONTEXT_RUNS) {
+        place = context->runs;
+        for (int i = 1; i < CONTEXT_RUNS; i++)
+            if (context->runs[i].used_at < place->used_at)
+                place = &context->runs[i];
+        held_run_release(context, place);
+    } else {
+        context->run_count++;
+    }
+    *place = (struct held_run){prepared, run, 0};
+    return place;
+}
+
+bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count,
+                    struct error *error) {
+    struct engine *engine = context->engine;
+    if (!check_inputs(engine, inputs, input_count, error))
+        return false;
+    set_threads(engine);
+    struct held_run *held = NULL;
+    for (int i = 0; i < context->run_count && !held; i++)
+        if (prepared_fits(engine, context->runs[i].prepared, inputs))
+            held = &context->runs[i];
+    if (!held && !(held = held_run_add(context, inputs, error)))
+        return false;
+    held->used_at = ++context->clock;
+    context->last = held;
+    return true;
+}
+
+bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count, struct tensor *outputs,
+                int output_count, struct error *error) {
+    if (!engine_prepare(context, inputs, input_count, error))
+        return false;
+    const struct plan *plan = context->last->prepared->plan;
+    if (output_count > plan->output_count)
+        return error_set(error, ERROR_INVALID, "the model has %d outputs, and %d are asked for", plan->output_count,
+                         output_count);
+    for (int i = 0; i < input_count; i++)
+        context->input_pointers[i] = inputs[i].data;
+    if (!plan_run_execute(context->last->run, context->input_pointers, context->output_pointers, error))
+        return false;
+    for (int i = 0; i < output_count; i++)
+        outputs[i] = (struct tensor){plan->outputs[i]->dtype, plan->outputs[i]->shape,
+                                     (void *)context->output_pointers[i]};
+    return true;
+}
+
+const struct plan *engine_context_plan(const struct engine_context *context) {
+    return context->last ? context->last->prepared->plan : NULL;
+}
+
+const int64_t *engine_context_times(const struct engine_context *context) {
+    return context->last ? plan_run_times(context->last->run) : NULL;
+}

@@ -1,0 +1,185 @@
+/* Conv and ConvTranspose, with what follows them fused in. */
+#include <string.h>
+
+#include "lowering/lowering.h"
+
+/* begin and end pads, dilations, strides as ONNX's attributes give them, auto_pad worked out from the known shapes:
+ * Conv-11, https://onnx.ai/onnx/operators/onnx__Conv.html */
+static void window_of(const struct node *node, const struct shape *source, const struct shape *destination,
+                      const struct shape *weights, bool transposed, struct convolution_spec *spec) {
+    int spatial = source->rank - 2;
+    const int64_t *ints;
+    for (int i = 0; i < spatial; i++) {
+        spec->strides[i] = node_ints(node, "strides", &ints) ? ints[i] : 1;
+        spec->dilations[i] = node_ints(node, "dilations", &ints) ? ints[i] : 1;
+        size_t pads = node_ints(node, "pads", &ints);
+        spec->pads_begin[i] = pads ? ints[i] : 0;
+        int64_t reach = (weights->dims[2 + i] - 1) * spec->dilations[i] + 1;
+        int64_t out = destination->dims[2 + i], in = source->dims[2 + i];
+        if (transposed) { /* in and out change places */
+            int64_t swap = out;
+            out = in;
+            in = swap;
+        }
+        int64_t total = (out - 1) * spec->strides[i] + reach - in;
+        const char *automatic = node_string(node, "auto_pad", "NOTSET");
+        if (strcmp(automatic, "SAME_UPPER") == 0)
+            spec->pads_begin[i] = total > 0 ? total / 2 : 0;
+        else if (strcmp(automatic, "SAME_LOWER") == 0)
+            spec->pads_begin[i] = total > 0 ? total - total / 2 : 0;
+        else if (strcmp(automatic, "VALID") == 0)
+            spec->pads_begin[i] = 0;
+        spec->pads_end[i] = total - spec->pads_begin[i]; /* may be negative: pixels at the end that no window reaches */
+    }
+}
+
+struct fusion {
+    struct primitive_post posts[LOWER_POSTS];
+    struct plan_tensor *operands[LOWER_POSTS];
+    int count;
+    int residual;               /* which post is the sum with the destination's former content; -1: none */
+    struct value *residual_value;
+};
+
+/* The one post-op that adds a tensor of the result's shape may become oneDNN's sum: it accumulates where the residual lies. */
+static void choose_residual(struct lowering *lowering, struct node *node, struct fusion *fusion) {
+    fusion->residual = -1;
+    for (int i = 0, place = 0; i < node->post_op_count; i++, place++) {
+        const struct post_op *post = &node->post_ops[i];
+        if (post->kind == POST_HARDSIGMOID)
+            place++;
+        if (post->kind != POST_ADD || !shape_equal(&node->inputs[post->input]->shape, &node->outputs[0]->shape))
+            continue;
+        struct value *value = node->inputs[post->input];
+        const struct plan_tensor *tensor = lowering->lowered[value->id].tensors[0];
+        if (!tensor || !lower_may_overwrite(lowering, value, tensor) || tensor->dtype != lowering->compute)
+            continue;
+        fusion->residual = place;
+        fusion->residual_value = value;
+        fusion->posts[place] = (struct primitive_post){.kind = PRIMITIVE_POST_SUM, .alpha = 1};
+        fusion->operands[place] = NULL;
+        return;
+    }
+}
+
+/* Make the primitive: with the weights as another plan packed them if that is as good, else with a free choice. */
+static const struct primitive *choose_primitive(struct lowering *lowering, struct convolution_spec *spec,
+                                                const struct value *weights, const struct plan_tensor *source,
+                                                struct error *error) {
+    struct primitive_pool *pool = lowering->plan->pool;
+    const struct packed_weights *packed =
+        weights->constant ? weights_find(lowering->plan->weights, weights->constant->data, "", NULL) : NULL;
+    const struct primitive *primitive = NULL;
+    if (packed && layout_dtype(packed->layout) == spec->weights_dtype) {
+        struct error ignored;
+        spec->weights_layout = layout_copy(pool, packed->layout);
+        primitive = primitive_convolution(pool, spec, &ignored);
+        if (primitive && !primitive_is_slow(primitive))
+            return primitive;
+        spec->weights_layout = NULL;
+    }
+    primitive = primitive_convolution(pool, spec, error);
+    if (!primitive || spec->source_layout || !source->layout)
+        return primitive;
+    const struct layout *chosen = primitive_layout(primitive, ARGUMENT_SOURCE);
+    if (layout_is_channels_last(source->layout) && layout_dtype(source->layout) == spec->source_dtype &&
+        !layout_equal(chosen, source->layout)) { /* stay as we are, if a fast kernel takes that */
+        struct error ignored;
+        struct convolution_spec same = *spec;
+        same.source_layout = source->layout;
+        same.destination_layout = layout_channels_last(pool, spec->destination_dtype, &spec->destination);
+        const struct primitive *other = primitive_convolution(pool, &same, &ignored);
+        if (other && !primitive_is_slow(other))
+            return other;
+    }
+    return primitive;
+}
+
+static bool has_layout_operands(const struct fusion *fusion) {
+    for (int i = 0; i < fusion->count; i++)
+        if ((fusion->posts[i].kind == PRIMITIVE_POST_ADD || fusion->posts[i].kind == PRIMITIVE_POST_MULTIPLY) &&
+            !fusion->posts[i].operand)
+            return false;
+    return true;
+}
+
+static bool emit(struct lowering *lowering, struct node *node, struct convolution_spec *spec, struct fusion *fusion,
+                 const struct primitive *primitive, struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct value *output = node->outputs[0];
+    struct plan_tensor *source =
+        lower_in_layout(lowering, node->inputs[0], primitive_layout(primitive, ARGUMENT_SOURCE), error);
+    struct plan_tensor *weights =
+        source ? lower_weights(lowering, node->inputs[1], primitive_convolution_weights(plan->pool, spec),
+                               primitive_layout(primitive, ARGUMENT_WEIGHTS), "", error)
+               : NULL;
+    struct plan_tensor *bias =
+        spec->has_bias ? lower_plain(lowering, node_input(node, 2), DTYPE_F32, error) : NULL;
+    if (!weights || (spec->has_bias && !bias))
+        return false;
+    const struct layout *layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
+    struct plan_tensor *destination;
+    if (fusion->residual >= 0) {
+        struct plan_tensor *residual = lower_in_layout(lowering, fusion->residual_value, layout, error);
+        if (!residual)
+            return false;
+        destination = plan_add_view(plan, residual, &output->shape, layout);
+    } else {
+        destination = plan_add_tensor(plan, spec->destination_dtype, &output->shape, layout);
+    }
+    if (!destination)
+        return lower_no_memory(error);
+    struct plan_tensor *tensors[4] = {source, weights, destination, bias};
+    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION, ARGUMENT_BIAS};
+    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles,
+                                        bias ? 4 : 3, fusion->operands, fusion->count, error);
+    if (!step)
+        return false;
+    double kernel = (double)shape_elements(&spec->weights) / (double)(spec->transposed ? spec->weights.dims[0]
+                                                                                        : spec->weights.dims[0]);
+    step->flops = 2 * kernel * (double)shape_elements(spec->transposed ? &spec->source : &spec->destination);
+    lower_define(lowering, output, destination);
+    return true;
+}
+
+bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    struct value *source = node->inputs[0], *weights = node->inputs[1], *output = node->outputs[0];
+    int rank = source->shape.rank;
+    if (rank < 3 || rank > 5 || !weights->constant || source->dtype != DTYPE_F32 ||
+        shape_elements(&output->shape) == 0)
+        return true;
+    struct convolution_spec spec = {
+        .source = source->shape,
+        .weights = weights->shape,
+        .destination = output->shape,
+        .groups = node_int(node, "group", 1),
+        .transposed = node_is(node, "ConvTranspose"),
+        .has_bias = node_input(node, 2) != NULL,
+        .source_dtype = lowering->compute,
+        .weights_dtype = lowering->compute,
+        .destination_dtype = lowering->compute,
+        .bias_dtype = DTYPE_F32,
+    };
+    if (spec.has_bias && !node->inputs[2]->constant)
+        return true;
+    window_of(node, &source->shape, &output->shape, &weights->shape, spec.transposed, &spec);
+    struct plan_tensor *current = lower_current(lowering, source, error);
+    if (!current)
+        return false;
+    struct fusion fusion = {0};
+    if (!lower_posts(lowering, node, NULL, fusion.posts, fusion.operands, &fusion.count, error))
+        return false;
+    choose_residual(lowering, node, &fusion);
+    if (!has_layout_operands(&fusion))
+        return error_set(error, ERROR_INTERNAL, "node %s: an operand has no layout", node->name);
+    spec.posts = fusion.posts;
+    spec.post_count = fusion.count;
+    struct error refused;
+    const struct primitive *primitive = choose_primitive(lowering, &spec, weights, current, &refused);
+    if (!primitive && node->post_op_count == 0)
+        return true; /* oneDNN has none for this: the plain computation */
+    if (!primitive)
+        return error_set(error, refused.code, "node %s: %s", node->name, refused.message);
+    *ret_done = true;
+    return emit(lowering, node, &spec, &fusion, primitive, error);
+}

@@ -1,0 +1,177 @@
+/* Activations, additions and products of tensors, softmax. */
+#include <string.h>
+
+#include "lowering/lowering.h"
+
+static bool is_float_tensor(const struct plan_tensor *tensor) {
+    return tensor->layout && (tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_BF16);
+}
+
+/* The node's own function as a post-op; false where its parameters are not constants. */
+static bool function_of(const struct node *node, struct primitive_post *ret) {
+    *ret = (struct primitive_post){0};
+    if (node_is(node, "Relu"))
+        ret->kind = PRIMITIVE_POST_RELU;
+    else if (node_is(node, "LeakyRelu"))
+        *ret = (struct primitive_post){PRIMITIVE_POST_RELU, node_float(node, "alpha", 0.01f), 0};
+    else if (node_is(node, "Sigmoid"))
+        ret->kind = PRIMITIVE_POST_SIGMOID;
+    else if (node_is(node, "Tanh"))
+        ret->kind = PRIMITIVE_POST_TANH;
+    else if (node_is(node, "HardSwish"))
+        ret->kind = PRIMITIVE_POST_HARDSWISH;
+    else if (node_is(node, "Exp"))
+        ret->kind = PRIMITIVE_POST_EXP;
+    else if (node_is(node, "Elu"))
+        *ret = (struct primitive_post){PRIMITIVE_POST_ELU, node_float(node, "alpha", 1), 0};
+    else if (node_is(node, "Gelu"))
+        ret->kind = strcmp(node_string(node, "approximate", "none"), "tanh") == 0 ? PRIMITIVE_POST_GELU_TANH
+                                                                                 : PRIMITIVE_POST_GELU_ERF;
+    else if (node_is(node, "Clip") && node->opset >= 11) {
+        float low = -3.402823466e38f, high = 3.402823466e38f;
+        if ((node_input(node, 1) && !value_scalar(node->inputs[1], &low)) ||
+            (node_input(node, 2) && !value_scalar(node->inputs[2], &high)))
+            return false;
+        *ret = (struct primitive_post){PRIMITIVE_POST_CLIP, low, high};
+    } else
+        return false;
+    return true;
+}
+
+bool lower_elementwise(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct value *input = node->inputs[0], *output = node->outputs[0];
+    struct primitive_post posts[1 + LOWER_POSTS];
+    struct plan_tensor *operands[LOWER_POSTS];
+    struct plan_tensor *source = lower_current(lowering, input, error);
+    if (!source)
+        return false;
+    if (input->dtype != DTYPE_F32 || !is_float_tensor(source) || !function_of(node, &posts[0]) ||
+        shape_elements(&output->shape) == 0)
+        return true;
+    int count;
+    if (!lower_posts(lowering, node, source->layout, posts + 1, operands, &count, error))
+        return false;
+    struct error refused;
+    const struct primitive *primitive =
+        primitive_elementwise(plan->pool, source->layout, source->layout, posts, count + 1, &refused);
+    if (!primitive)
+        return node->post_op_count ? error_set(error, refused.code, "node %s: %s", node->name, refused.message) : true;
+    struct plan_tensor *destination = lower_may_overwrite(lowering, input, source)
+                                          ? plan_add_view(plan, source, &output->shape, source->layout)
+                                          : plan_add_tensor(plan, source->dtype, &output->shape, source->layout);
+    if (!destination)
+        return lower_no_memory(error);
+    struct plan_tensor *tensors[2] = {source, destination};
+    const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
+    *ret_done = true;
+    if (!lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles, 2, operands, count,
+                         error))
+        return false;
+    lower_define(lowering, output, destination);
+    return true;
+}
+
+/* The operand that has the result's shape comes first; the other is broadcast to it. */
+static bool order_operands(const struct node *node, struct value **ret_full, struct value **ret_other) {
+    struct value *a = node->inputs[0], *b = node->inputs[1];
+    const struct shape *result = &node->outputs[0]->shape;
+    bool swap = !shape_equal(&a->shape, result) || (a->constant && shape_equal(&b->shape, result));
+    *ret_full = swap ? b : a;
+    *ret_other = swap ? a : b;
+    return shape_equal(&(*ret_full)->shape, result);
+}
+
+/* The second operand in a layout (and the rank) that goes with the first's. */
+static struct plan_tensor *second_operand(struct lowering *lowering, struct value *value,
+                                          const struct plan_tensor *first, struct error *error) {
+    struct plan *plan = lowering->plan;
+    if (shape_equal(&value->shape, &first->shape)) {
+        const struct layout *layout = layout_retype(plan->pool, first->layout, first->dtype);
+        return layout ? lower_in_layout(lowering, value, layout, error) : NULL;
+    }
+    struct plan_tensor *plain = lower_plain(lowering, value, first->dtype, error);
+    if (!plain || plain->shape.rank == first->shape.rank)
+        return plain;
+    struct shape shape = {.rank = first->shape.rank};
+    for (int i = 0; i < shape.rank; i++) {
+        int from = i - (shape.rank - plain->shape.rank);
+        shape.dims[i] = from < 0 ? 1 : plain->shape.dims[from];
+    }
+    return plan_add_view(plan, plain, &shape, layout_plain(plan->pool, plain->dtype, &shape));
+}
+
+bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct value *full, *other, *output = node->outputs[0];
+    if (output->dtype != DTYPE_F32 || output->shape.rank < 1 || shape_elements(&output->shape) == 0 ||
+        !order_operands(node, &full, &other))
+        return true;
+    struct plan_tensor *first = lower_current(lowering, full, error);
+    struct plan_tensor *currently = first ? lower_current(lowering, other, error) : NULL;
+    if (!currently)
+        return false;
+    if (!is_float_tensor(first) || !is_float_tensor(currently))
+        return true;
+    struct plan_tensor *second = second_operand(lowering, other, first, error);
+    if (!second)
+        return false;
+    struct primitive_post posts[LOWER_POSTS];
+    struct plan_tensor *operands[LOWER_POSTS];
+    int count;
+    if (!lower_posts(lowering, node, first->layout, posts, operands, &count, error))
+        return false;
+    struct error refused;
+    const struct primitive *primitive = primitive_binary(
+        plan->pool, node_is(node, "Add") ? PRIMITIVE_POST_ADD : PRIMITIVE_POST_MULTIPLY, first->layout,
+        second->layout, first->layout, posts, count, &refused);
+    if (!primitive)
+        return node->post_op_count ? error_set(error, refused.code, "node %s: %s", node->name, refused.message) : true;
+    struct plan_tensor *destination = lower_may_overwrite(lowering, full, first)
+                                          ? plan_add_view(plan, first, &output->shape, first->layout)
+                                          : plan_add_tensor(plan, first->dtype, &output->shape, first->layout);
+    if (!destination)
+        return lower_no_memory(error);
+    struct plan_tensor *tensors[3] = {first, second, destination};
+    const enum primitive_argument roles[3] = {ARGUMENT_SOURCE, ARGUMENT_SOURCE_1, ARGUMENT_DESTINATION};
+    *ret_done = true;
+    if (!lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles, 3, operands, count,
+                         error))
+        return false;
+    lower_define(lowering, output, destination);
+    return true;
+}
+
+bool lower_softmax(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct value *input = node->inputs[0], *output = node->outputs[0];
+    int64_t axis = node_int(node, "axis", node->opset >= 13 ? -1 : 1);
+    if (axis < 0)
+        axis += input->shape.rank;
+    bool last = axis == input->shape.rank - 1; /* older versions flatten what follows the axis */
+    if (input->dtype != DTYPE_F32 || !last || shape_elements(&input->shape) == 0)
+        return true;
+    struct plan_tensor *source = lower_current(lowering, input, error);
+    if (!source)
+        return false;
+    if (!is_float_tensor(source))
+        return true;
+    source = lower_plain(lowering, input, source->dtype, error);
+    if (!source)
+        return false;
+    struct error refused;
+    const struct primitive *primitive =
+        primitive_softmax(plan->pool, source->layout, source->layout, (int)axis, false, &refused);
+    if (!primitive)
+        return true;
+    struct plan_tensor *destination = plan_add_tensor(plan, source->dtype, &output->shape, source->layout);
+    if (!destination)
+        return lower_no_memory(error);
+    struct plan_tensor *tensors[2] = {source, destination};
+    const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
+    *ret_done = true;
+    if (!lower_primitive(lowering, node, node->op_type, primitive, tensors, roles, 2, NULL, 0, error))
+        return false;
+    lower_define(lowering, output, destination);
+    return true;
+}

@@ -1,0 +1,412 @@
+#include "lowering/lower.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lowering/lowering.h"
+
+bool lower_no_memory(struct error *error) {
+    return error_set(error, ERROR_MEMORY, "no memory to plan the model");
+}
+
+static const struct {
+    const char *op_type;
+    lower_function lower;
+} functions[] = {
+    {"Conv", lower_convolution},
+    {"ConvTranspose", lower_convolution},
+    {"Gemm", lower_gemm},
+    {"MatMul", lower_matmul},
+    {"MaxPool", lower_pooling},
+    {"AveragePool", lower_pooling},
+    {"GlobalAveragePool", lower_global_pooling},
+    {"GlobalMaxPool", lower_global_pooling},
+    {"LRN", lower_lrn},
+    {"Relu", lower_elementwise},
+    {"LeakyRelu", lower_elementwise},
+    {"Clip", lower_elementwise},
+    {"Sigmoid", lower_elementwise},
+    {"Tanh", lower_elementwise},
+    {"HardSwish", lower_elementwise},
+    {"Elu", lower_elementwise},
+    {"Exp", lower_elementwise},
+    {"Gelu", lower_elementwise},
+    {"Add", lower_binary},
+    {"Mul", lower_binary},
+    {"Softmax", lower_softmax},
+    {"Reshape", lower_reshape},
+    {"Flatten", lower_reshape},
+    {"Squeeze", lower_reshape},
+    {"Unsqueeze", lower_reshape},
+    {"Identity", lower_reshape},
+    {"Transpose", lower_transpose},
+    {"Concat", lower_concat},
+};
+
+static lower_function function_of(const struct node *node) {
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
+        if (node_is(node, functions[i].op_type))
+            return functions[i].lower;
+    return NULL;
+}
+
+void lower_define(struct lowering *lowering, struct value *value, struct plan_tensor *tensor) {
+    struct lowered *lowered = &lowering->lowered[value->id];
+    lowered->tensors[0] = tensor;
+    lowered->count = 1;
+}
+
+static struct plan_tensor *lower_constant(struct lowering *lowering, const struct value *value, struct error *error) {
+    const struct tensor *constant = value->constant;
+    struct plan *plan = lowering->plan;
+    const struct layout *layout = layout_plain(plan->pool, constant->dtype, &constant->shape);
+    struct plan_tensor *tensor =
+        plan_add_constant(plan, constant->dtype, &constant->shape, layout, constant->data);
+    if (!tensor)
+        lower_no_memory(error);
+    return tensor;
+}
+
+struct plan_tensor *lower_current(struct lowering *lowering, struct value *value, struct error *error) {
+    struct lowered *lowered = &lowering->lowered[value->id];
+    if (!lowered->count && value->constant) {
+        struct plan_tensor *tensor = lower_constant(lowering, value, error);
+        if (!tensor)
+            return NULL;
+        lower_define(lowering, value, tensor);
+    }
+    if (!lowered->count) {
+        error_set(error, ERROR_INTERNAL, "value '%s' is used before it is made", value->name);
+        return NULL;
+    }
+    return lowered->tensors[0];
+}
+
+static void lower_remember(struct lowering *lowering, struct value *value, struct plan_tensor *tensor) {
+    struct lowered *lowered = &lowering->lowered[value->id];
+    int room = (int)(sizeof lowered->tensors / sizeof lowered->tensors[0]);
+    if (lowered->count < room)
+        lowered->tensors[lowered->count++] = tensor;
+}
+
+/* A constant that is wanted otherwise than it lies is converted now, not at every run. */
+static struct plan_tensor *convert_constant(struct lowering *lowering, const struct plan_tensor *from,
+                                            const struct layout *layout, struct error *error) {
+    struct plan *plan = lowering->plan;
+    void *bytes = plan_own_memory(plan, layout_bytes(layout));
+    if (!bytes) {
+        lower_no_memory(error);
+        return NULL;
+    }
+    if (!primitive_reorder_now(plan->pool, from->layout, from->constant, layout, bytes, error))
+        return NULL;
+    return plan_add_constant(plan, layout_dtype(layout), layout_shape(layout), layout, bytes);
+}
+
+struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value, const struct layout *layout,
+                                    struct error *error) {
+    struct plan_tensor *current = lower_current(lowering, value, error);
+    if (!current)
+        return NULL;
+    struct lowered *lowered = &lowering->lowered[value->id];
+    for (int i = 0; i < lowered->count; i++)
+        if (lowered->tensors[i]->layout && layout_equal(lowered->tensors[i]->layout, layout))
+            return lowered->tensors[i];
+    if (!current->layout) {
+        error_set(error, ERROR_INTERNAL, "value '%s' has no layout to reorder from", value->name);
+        return NULL;
+    }
+    struct plan_tensor *made;
+    if (current->place == PLACE_CONSTANT) {
+        made = convert_constant(lowering, current, layout, error);
+    } else {
+        struct plan *plan = lowering->plan;
+        const struct primitive *reorder = primitive_reorder(plan->pool, current->layout, layout, error);
+        made = reorder ? plan_add_tensor(plan, layout_dtype(layout), layout_shape(layout), layout) : NULL;
+        if (!made)
+            return NULL;
+        const enum primitive_argument roles[] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
+        struct plan_tensor *tensors[] = {current, made};
+        struct step *step =
+            plan_add_step(plan, STEP_PRIMITIVE, value->producer ? value->producer->name : value->name, "reorder",
+                          tensors, roles, 2);
+        if (!step) {
+            lower_no_memory(error);
+            return NULL;
+        }
+        step->primitive = reorder;
+        step->kernel_name = primitive_kernel(reorder);
+        step->scratch_bytes = primitive_scratchpad_bytes(reorder);
+    }
+    if (made)
+        lower_remember(lowering, value, made);
+    return made;
+}
+
+/* Types that oneDNN has no layouts for are always row-major, and of the graph's type. */
+struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, enum dtype dtype,
+                                struct error *error) {
+    struct plan_tensor *current = lower_current(lowering, value, error);
+    if (!current)
+        return NULL;
+    if (dtype == DTYPE_UNKNOWN)
+        dtype = value->dtype;
+    struct lowered *lowered = &lowering->lowered[value->id];
+    for (int i = 0; i < lowered->count; i++)
+        if (lowered->tensors[i]->dtype == dtype && plan_tensor_is_plain(lowered->tensors[i]))
+            return lowered->tensors[i];
+    const struct layout *layout = layout_plain(lowering->plan->pool, dtype, &current->shape);
+    if (!layout) {
+        error_set(error, ERROR_INTERNAL, "value '%s' cannot be made row-major %s", value->name, dtype_name(dtype));
+        return NULL;
+    }
+    return lower_in_layout(lowering, value, layout, error);
+}
+
+bool lower_may_overwrite(const struct lowering *lowering, const struct value *value,
+                         const struct plan_tensor *tensor) {
+    return tensor->place == PLACE_ARENA && tensor->storage->tensor_count == 1 && !tensor->storage->is_output &&
+           !value->is_output && lowering->last_use[value->id] <= lowering->place;
+}
+
+bool value_scalar(const struct value *value, float *ret) {
+    if (!value || !value->constant || shape_elements(&value->constant->shape) != 1)
+        return false;
+    *ret = (float)tensor_get_f64(value->constant, 0);
+    return true;
+}
+
+const char *lower_action(struct lowering *lowering, const struct node *node) {
+    static const char *const names[] = {"Relu", "Clip", "Sigmoid", "Tanh", "Elu", "HardSwish", "HardSigmoid",
+                                        "Swish", "Gelu", "GeluTanh", "Linear", "Add", "Mul"};
+    char text[160];
+    int length = snprintf(text, sizeof text, "%s", node->op_type);
+    for (int i = 0; i < node->post_op_count && (size_t)length < sizeof text; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "+%s", names[node->post_ops[i].kind]);
+    const char *kept = arena_copy_string(lowering->plan->arena, text, strlen(text));
+    return kept ? kept : node->op_type;
+}
+
+struct step *lower_primitive(struct lowering *lowering, const struct node *node, const char *action,
+                             const struct primitive *primitive, struct plan_tensor *const *tensors,
+                             const enum primitive_argument *roles, int count, struct plan_tensor *const *operands,
+                             int operand_count, struct error *error) {
+    struct plan_tensor *all[8 + LOWER_POSTS];
+    enum primitive_argument all_roles[8 + LOWER_POSTS];
+    memcpy(all, tensors, (size_t)count * sizeof *all);
+    memcpy(all_roles, roles, (size_t)count * sizeof *all_roles);
+    for (int i = 0; i < operand_count; i++)
+        if (operands[i]) {
+            all[count] = operands[i];
+            all_roles[count++] = ARGUMENT_OPERAND + i;
+        }
+    struct step *step = plan_add_step(lowering->plan, STEP_PRIMITIVE, node->name, action, all, all_roles, count);
+    if (!step) {
+        lower_no_memory(error);
+        return NULL;
+    }
+    step->primitive = primitive;
+    step->kernel_name = primitive_kernel(primitive);
+    step->scratch_bytes = primitive_scratchpad_bytes(primitive);
+    return step;
+}
+
+/* Constants of the model that are row-major on a mapped file need not stay in memory once they are packed. */
+static bool lies_in_map(const struct graph *graph, const void *data, size_t bytes) {
+    for (int i = 0; i < graph->map_count; i++) {
+        const uint8_t *start = graph->maps[i].bytes;
+        if ((const uint8_t *)data >= start && (const uint8_t *)data + bytes <= start + graph->maps[i].size)
+            return true;
+    }
+    return false;
+}
+
+struct plan_tensor *lower_weights(struct lowering *lowering, const struct value *value, const struct layout *from,
+                                  const struct layout *wanted, const char *role, struct error *error) {
+    struct plan *plan = lowering->plan;
+    const struct tensor *constant = value->constant;
+    if (!weights_is_shared(plan->weights, constant->data)) {
+        struct plan_tensor raw = {.layout = from, .constant = constant->data};
+        return convert_constant(lowering, &raw, wanted, error);
+    }
+    size_t bytes = tensor_bytes(constant);
+    const struct packed_weights *packed =
+        weights_pack(plan->weights, constant->data, role, from, constant->data, wanted,
+                     lies_in_map(lowering->graph, constant->data, bytes) ? bytes : 0, error);
+    if (!packed)
+        return NULL;
+    return plan_add_constant(plan, layout_dtype(wanted), layout_shape(wanted), wanted, packed->bytes);
+}
+
+static const enum primitive_post_kind post_kinds[] = {
+    [POST_RELU] = PRIMITIVE_POST_RELU,
+    [POST_CLIP] = PRIMITIVE_POST_CLIP,
+    [POST_SIGMOID] = PRIMITIVE_POST_SIGMOID,
+    [POST_TANH] = PRIMITIVE_POST_TANH,
+    [POST_ELU] = PRIMITIVE_POST_ELU,
+    [POST_HARDSWISH] = PRIMITIVE_POST_HARDSWISH,
+    [POST_SWISH] = PRIMITIVE_POST_SWISH,
+    [POST_GELU_ERF] = PRIMITIVE_POST_GELU_ERF,
+    [POST_GELU_TANH] = PRIMITIVE_POST_GELU_TANH,
+    [POST_LINEAR] = PRIMITIVE_POST_LINEAR,
+    [POST_ADD] = PRIMITIVE_POST_ADD,
+    [POST_MULTIPLY] = PRIMITIVE_POST_MULTIPLY,
+};
+
+/* An operand seen with as many axes as the result: [c, 1, 1] becomes [1, c, 1, 1]. */
+static struct plan_tensor *operand_of_rank(struct lowering *lowering, struct value *value, int rank,
+                                           struct error *error) {
+    struct plan_tensor *tensor = lower_current(lowering, value, error);
+    if (!tensor || tensor->shape.rank == rank)
+        return tensor;
+    tensor = lower_plain(lowering, value, DTYPE_UNKNOWN, error);
+    if (!tensor)
+        return NULL;
+    struct shape shape = {.rank = rank};
+    for (int i = 0; i < rank; i++) {
+        int from = i - (rank - tensor->shape.rank);
+        shape.dims[i] = from < 0 ? 1 : tensor->shape.dims[from];
+    }
+    return plan_add_view(lowering->plan, tensor, &shape,
+                         layout_plain(lowering->plan->pool, tensor->dtype, &shape));
+}
+
+static struct plan_tensor *post_operand(struct lowering *lowering, struct node *node, int input,
+                                        const struct layout *destination, struct error *error) {
+    struct value *value = node->inputs[input];
+    const struct shape *result = &node->outputs[0]->shape;
+    if (destination && shape_equal(&value->shape, result)) {
+        const struct layout *layout = layout_retype(lowering->plan->pool, destination,
+                                                    lower_current(lowering, value, error)->dtype);
+        return layout ? lower_in_layout(lowering, value, layout, error) : NULL;
+    }
+    return operand_of_rank(lowering, value, result->rank, error);
+}
+
+bool lower_posts(struct lowering *lowering, struct node *node, const struct layout *destination,
+                 struct primitive_post *posts, struct plan_tensor **operands, int *ret_count, struct error *error) {
+    int count = 0;
+    for (int i = 0; i < node->post_op_count; i++) {
+        const struct post_op *post = &node->post_ops[i];
+        operands[count] = NULL;
+        if (post->kind == POST_HARDSIGMOID) { /* clip(alpha x + beta, 0, 1) */
+            posts[count++] = (struct primitive_post){PRIMITIVE_POST_LINEAR, post->alpha, post->beta};
+            posts[count] = (struct primitive_post){PRIMITIVE_POST_CLIP, 0, 1};
+            operands[count++] = NULL;
+            continue;
+        }
+        posts[count] = (struct primitive_post){post_kinds[post->kind], post->alpha, post->beta};
+        if (post->input >= 0) {
+            operands[count] = post_operand(lowering, node, post->input, destination, error);
+            if (!operands[count])
+                return false;
+            posts[count].operand = operands[count]->layout;
+        }
+        count++;
+    }
+    *ret_count = count;
+    return true;
+}
+
+/* The operator's plain computation on row-major tensors of the graph's types. */
+static bool lower_reference(struct lowering *lowering, struct node *node, struct error *error) {
+    struct plan *plan = lowering->plan;
+    if (node->post_op_count)
+        return error_set(error, ERROR_INTERNAL, "node %s: fused, and has no fast step", node->name);
+    int count = node->input_count + node->output_count;
+    struct plan_tensor **tensors = arena_allocate_array(plan->arena, (size_t)count + 1, sizeof *tensors);
+    if (!tensors)
+        return lower_no_memory(error);
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] && !(tensors[i] = lower_plain(lowering, node->inputs[i], DTYPE_UNKNOWN, error)))
+            return false;
+    for (int i = 0; i < node->output_count; i++) {
+        struct value *value = node->outputs[i];
+        if (!value)
+            continue;
+        tensors[node->input_count + i] = plan_add_tensor(plan, value->dtype, &value->shape,
+                                                         layout_plain(plan->pool, value->dtype, &value->shape));
+        if (!tensors[node->input_count + i])
+            return lower_no_memory(error);
+        lower_define(lowering, value, tensors[node->input_count + i]);
+    }
+    struct step *step = plan_add_step(plan, STEP_REFERENCE, node->name, node->op_type, tensors, NULL, count);
+    if (!step)
+        return lower_no_memory(error);
+    step->node = node;
+    step->input_count = node->input_count;
+    step->kernel_name = "plain";
+    return true;
+}
+
+static bool lower_node(struct lowering *lowering, struct node *node, struct error *error) {
+    lower_function lower = function_of(node);
+    bool done = false;
+    if (lower && !lower(lowering, node, &done, error))
+        return false;
+    return done || lower_reference(lowering, node, error);
+}
+
+/* Outputs leave row-major, of the graph's types, and not as views of the caller's inputs or of constants. */
+static bool lower_outputs(struct lowering *lowering, struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct graph *graph = lowering->graph;
+    plan->outputs = arena_allocate_array(plan->arena, (size_t)graph->output_count + 1, sizeof *plan->outputs);
+    if (!plan->outputs)
+        return lower_no_memory(error);
+    for (int i = 0; i < graph->output_count; i++) {
+        struct plan_tensor *tensor = lower_plain(lowering, graph->outputs[i], DTYPE_UNKNOWN, error);
+        if (!tensor)
+            return false;
+        if (tensor->storage)
+            tensor->storage->is_output = true;
+        plan->outputs[plan->output_count++] = tensor;
+    }
+    return true;
+}
+
+static bool lower_all(struct lowering *lowering, struct error *error) {
+    struct graph *graph = lowering->graph;
+    struct plan *plan = lowering->plan;
+    plan->input_count = graph->input_count;
+    for (int i = 0; i < graph->input_count; i++) {
+        struct value *value = graph->inputs[i];
+        struct plan_tensor *tensor = plan_add_input(plan, value->dtype, &value->shape,
+                                                    layout_plain(plan->pool, value->dtype, &value->shape), i);
+        if (!tensor)
+            return lower_no_memory(error);
+        lower_define(lowering, value, tensor);
+    }
+    int place = 0;
+    for (struct node *node = graph->first; node; node = node->next, place++)
+        for (int i = 0; i < node->input_count; i++)
+            if (node->inputs[i])
+                lowering->last_use[node->inputs[i]->id] = place;
+    for (struct node *node = graph->first; node; node = node->next, lowering->place++)
+        if (!lower_node(lowering, node, error))
+            return false;
+    return lower_outputs(lowering, error) && plan_assign_memory(plan, error);
+}
+
+struct plan *lower_graph(struct graph *graph, struct weights_store *weights, const struct lower_options *options,
+                         struct error *error) {
+    struct plan *plan = plan_create(graph, weights, error);
+    if (!plan) {
+        graph_free(graph);
+        return NULL;
+    }
+    size_t values = (size_t)graph->value_count + 1;
+    struct lowering lowering = {.plan = plan,
+                                .graph = graph,
+                                .compute = options->compute,
+                                .lowered = calloc(values, sizeof(struct lowered)),
+                                .last_use = calloc(values, sizeof(int))};
+    bool done = lowering.lowered && lowering.last_use ? lower_all(&lowering, error) : lower_no_memory(error);
+    free(lowering.lowered);
+    free(lowering.last_use);
+    if (done)
+        return plan;
+    plan_free(plan);
+    return NULL;
+}

@@ -1,0 +1,100 @@
+/* Pooling and local response normalisation. */
+#include <string.h>
+
+#include "lowering/lowering.h"
+
+static bool emit(struct lowering *lowering, struct node *node, const struct primitive *primitive,
+                 struct plan_tensor *source, struct error *error) {
+    struct value *output = node->outputs[0];
+    struct plan_tensor *destination = plan_add_tensor(lowering->plan, source->dtype, &output->shape,
+                                                      primitive_layout(primitive, ARGUMENT_DESTINATION));
+    if (!destination)
+        return lower_no_memory(error);
+    struct plan_tensor *tensors[2] = {source, destination};
+    const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
+    if (!lower_primitive(lowering, node, node->op_type, primitive, tensors, roles, 2, NULL, 0, error))
+        return false;
+    lower_define(lowering, output, destination);
+    return true;
+}
+
+static bool lower_with_spec(struct lowering *lowering, struct node *node, struct pooling_spec *spec, bool *ret_done,
+                            struct error *error) {
+    struct plan_tensor *source = lower_current(lowering, node->inputs[0], error);
+    if (!source)
+        return false;
+    if (!source->layout || (source->dtype != DTYPE_F32 && source->dtype != DTYPE_BF16))
+        return true;
+    spec->source = node->inputs[0]->shape;
+    spec->destination = node->outputs[0]->shape;
+    spec->dtype = source->dtype;
+    spec->source_layout = source->layout;
+    struct error refused;
+    const struct primitive *primitive = primitive_pooling(lowering->plan->pool, spec, &refused);
+    if (!primitive)
+        return true;
+    *ret_done = true;
+    return emit(lowering, node, primitive, source, error);
+}
+
+bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    const struct shape *in = &node->inputs[0]->shape, *out = &node->outputs[0]->shape;
+    int spatial = in->rank - 2;
+    if (spatial < 1 || spatial > 3 || node->output_count > 1 || node->inputs[0]->dtype != DTYPE_F32)
+        return true;
+    bool average = node_is(node, "AveragePool"), include = node_int(node, "count_include_pad", 0) != 0;
+    struct pooling_spec spec = {.kind = !average  ? POOLING_MAX
+                                        : include ? POOLING_AVERAGE_INCLUDE_PAD
+                                                  : POOLING_AVERAGE_EXCLUDE_PAD};
+    const char *automatic = node_string(node, "auto_pad", "NOTSET");
+    if (strcmp(automatic, "NOTSET") != 0 && strcmp(automatic, "VALID") != 0)
+        return true;
+    for (int i = 0; i < spatial; i++) {
+        const int64_t *ints;
+        node_ints(node, "kernel_shape", &ints);
+        spec.kernel[i] = ints[i];
+        spec.strides[i] = node_ints(node, "strides", &ints) ? ints[i] : 1;
+        spec.dilations[i] = node_ints(node, "dilations", &ints) ? ints[i] : 1;
+        bool padded = node_ints(node, "pads", &ints) && strcmp(automatic, "VALID") != 0;
+        spec.pads_begin[i] = padded ? ints[i] : 0;
+        int64_t given = padded ? ints[i + spatial] : 0;
+        int64_t reach = (spec.kernel[i] - 1) * spec.dilations[i] + 1;
+        int64_t pad_end = (out->dims[2 + i] - 1) * spec.strides[i] + reach - in->dims[2 + i] - spec.pads_begin[i];
+        if (include && pad_end > given) /* ceil_mode reaches past the padding: what lies there does not count */
+            return true;
+        if (reach <= spec.pads_begin[i] || reach <= pad_end)
+            return true; /* a window without a single pixel */
+        spec.pads_end[i] = pad_end;
+    }
+    return lower_with_spec(lowering, node, &spec, ret_done, error);
+}
+
+bool lower_global_pooling(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    const struct shape *in = &node->inputs[0]->shape;
+    int spatial = in->rank - 2;
+    if (spatial < 1 || spatial > 3 || node->inputs[0]->dtype != DTYPE_F32)
+        return true;
+    struct pooling_spec spec = {.kind = node_is(node, "GlobalMaxPool") ? POOLING_MAX : POOLING_AVERAGE_EXCLUDE_PAD};
+    for (int i = 0; i < spatial; i++) {
+        spec.kernel[i] = in->dims[2 + i];
+        spec.strides[i] = spec.dilations[i] = 1;
+    }
+    return lower_with_spec(lowering, node, &spec, ret_done, error);
+}
+
+bool lower_lrn(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    struct plan_tensor *source = lower_current(lowering, node->inputs[0], error);
+    if (!source)
+        return false;
+    if (!source->layout || source->dtype != DTYPE_F32 || source->shape.rank != 4)
+        return true;
+    struct error refused;
+    const struct primitive *primitive =
+        primitive_lrn(lowering->plan->pool, source->layout, node_int(node, "size", 1),
+                      node_float(node, "alpha", 0.0001f), node_float(node, "beta", 0.75f),
+                      node_float(node, "bias", 1), &refused);
+    if (!primitive)
+        return true;
+    *ret_done = true;
+    return emit(lowering, node, primitive, source, error);
+}

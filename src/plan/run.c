@@ -1,0 +1,155 @@
+/* Running a plan: one arena of memory, every primitive bound to its place in it. */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "ops/operator.h"
+#include "plan/plan.h"
+
+struct plan_run {
+    const struct plan *plan;
+    unsigned char *memory; /* [plan->arena_bytes] */
+    struct execution **executions; /* [step_count]; NULL where the step is no primitive */
+    int64_t *times;                /* [step_count]; NULL without profile */
+    const void *const *inputs;     /* of the current run */
+    const void **bound_inputs;     /* [input_count] what primitives were last bound to */
+    struct tensor *tensors;        /* of the step at hand, as many as the widest step has */
+    void **pointers;               /* likewise */
+};
+
+static void *tensor_pointer(const struct plan_run *run, const struct plan_tensor *tensor) {
+    switch (tensor->place) {
+    case PLACE_ARENA:
+        return run->memory + tensor->storage->offset;
+    case PLACE_CONSTANT:
+        return (void *)tensor->constant;
+    default:
+        return (void *)(run->inputs ? run->inputs[tensor->input] : NULL);
+    }
+}
+
+static bool bind_primitive(struct plan_run *run, int index, struct error *error) {
+    const struct step *step = &run->plan->steps[index];
+    struct execution *execution = execution_create(step->primitive, error);
+    if (!execution)
+        return error_prefix(error, "%s", step->name);
+    run->executions[index] = execution;
+    for (int i = 0; i < step->argument_count; i++)
+        execution_set(execution, step->roles[i], tensor_pointer(run, step->arguments[i]));
+    execution_set(execution, ARGUMENT_SCRATCHPAD, run->memory + run->plan->scratch_offset);
+    return true;
+}
+
+struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct error *error) {
+    struct plan_run *run = calloc(1, sizeof *run);
+    size_t steps = (size_t)plan->step_count + 1, inputs = (size_t)plan->input_count + 1, widest = 1;
+    for (int i = 0; i < plan->step_count; i++)
+        if ((size_t)plan->steps[i].argument_count >= widest)
+            widest = (size_t)plan->steps[i].argument_count + 1;
+    if (run) {
+        run->plan = plan;
+        run->memory = aligned_alloc(4096, size_align(plan->arena_bytes + 64, 4096));
+        run->executions = calloc(steps, sizeof(struct execution *));
+        run->times = profile ? calloc(steps, sizeof(int64_t)) : NULL;
+        run->bound_inputs = calloc(inputs, sizeof(void *));
+        run->tensors = calloc(widest, sizeof(struct tensor));
+        run->pointers = calloc(widest, sizeof(void *));
+    }
+    if (!run || !run->memory || !run->executions || !run->bound_inputs || !run->tensors || !run->pointers ||
+        (profile && !run->times)) {
+        plan_run_free(run);
+        error_set(error, ERROR_MEMORY, "no memory for a context of %zu bytes", plan->arena_bytes);
+        return NULL;
+    }
+    if (plan->arena_bytes > (8u << 20))
+        madvise(run->memory, plan->arena_bytes, MADV_HUGEPAGE);
+    for (int i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].kind == STEP_PRIMITIVE && !bind_primitive(run, i, error)) {
+            plan_run_free(run);
+            return NULL;
+        }
+    return run;
+}
+
+void plan_run_free(struct plan_run *run) {
+    if (!run)
+        return;
+    for (int i = 0; run->executions && i < run->plan->step_count; i++)
+        execution_free(run->executions[i]);
+    free(run->executions);
+    free(run->times);
+    free(run->bound_inputs);
+    free(run->tensors);
+    free(run->pointers);
+    free(run->memory);
+    free(run);
+}
+
+/* Primitives that read the model's inputs follow them to wherever the caller has them this time. */
+static void bind_inputs(struct plan_run *run) {
+    const struct plan *plan = run->plan;
+    bool moved = false;
+    for (int i = 0; i < plan->input_count; i++) {
+        moved |= run->bound_inputs[i] != run->inputs[i];
+        run->bound_inputs[i] = run->inputs[i];
+    }
+    if (!moved)
+        return;
+    for (int i = 0; i < plan->step_count; i++) {
+        const struct step *step = &plan->steps[i];
+        for (int j = 0; run->executions[i] && j < step->argument_count; j++)
+            if (step->arguments[j]->place == PLACE_INPUT)
+                execution_set(run->executions[i], step->roles[j], run->inputs[step->arguments[j]->input]);
+    }
+}
+
+static bool run_reference(struct plan_run *run, const struct step *step, struct error *error) {
+    struct tensor *tensors = run->tensors;
+    for (int i = 0; i < step->argument_count; i++) {
+        const struct plan_tensor *tensor = step->arguments[i];
+        tensors[i] = tensor ? (struct tensor){tensor->dtype, tensor->shape, tensor_pointer(run, tensor)}
+                            : (struct tensor){0};
+    }
+    return step->node->operator->compute(step->node, tensors, tensors + step->input_count, error);
+}
+
+static bool run_kernel(struct plan_run *run, const struct step *step, struct error *error) {
+    void **pointers = run->pointers;
+    for (int i = 0; i < step->argument_count; i++)
+        pointers[i] = step->arguments[i] ? tensor_pointer(run, step->arguments[i]) : NULL;
+    pointers[step->argument_count] = run->memory + run->plan->scratch_offset;
+    return step->kernel(step, pointers, error);
+}
+
+static bool run_step(struct plan_run *run, int index, struct error *error) {
+    const struct step *step = &run->plan->steps[index];
+    switch (step->kind) {
+    case STEP_PRIMITIVE:
+        return execution_run(run->executions[index], error);
+    case STEP_KERNEL:
+        return run_kernel(run, step, error);
+    default:
+        return run_reference(run, step, error);
+    }
+}
+
+bool plan_run_execute(struct plan_run *run, const void *const *inputs, const void **outputs, struct error *error) {
+    const struct plan *plan = run->plan;
+    run->inputs = inputs;
+    bind_inputs(run);
+    for (int i = 0; i < plan->step_count; i++) {
+        int64_t began = run->times ? clock_ns() : 0;
+        if (!run_step(run, i, error))
+            return error_prefix(error, "%s", plan->steps[i].name);
+        if (run->times)
+            run->times[i] += clock_ns() - began;
+    }
+    for (int i = 0; outputs && i < plan->output_count; i++)
+        outputs[i] = tensor_pointer(run, plan->outputs[i]);
+    return true;
+}
+
+const int64_t *plan_run_times(const struct plan_run *run) {
+    return run->times;
+}

@@ -1,0 +1,175 @@
+#include "plan/weights.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/arena.h"
+#include "base/checked.h"
+
+struct weights_store {
+    pthread_mutex_t lock;
+    struct arena *arena;
+    struct primitive_pool *pool;
+    struct packed_weights **entries;
+    int count, capacity;
+    const void **shared; /* sorted */
+    int shared_count;
+};
+
+static int by_address(const void *a, const void *b) {
+    const void *const *first = a, *const *second = b;
+    return *first < *second ? -1 : *first > *second;
+}
+
+static bool collect_shared(struct weights_store *store, const struct graph *graph) {
+    store->shared = malloc(((size_t)graph->value_count + 1) * sizeof *store->shared);
+    if (!store->shared)
+        return false;
+    for (int i = 0; i < graph->value_count; i++)
+        if (graph->values[i] && graph->values[i]->constant)
+            store->shared[store->shared_count++] = graph->values[i]->constant->data;
+    qsort(store->shared, (size_t)store->shared_count, sizeof *store->shared, by_address);
+    return true;
+}
+
+struct weights_store *weights_store_create(const struct graph *graph, struct error *error) {
+    struct weights_store *store = calloc(1, sizeof *store);
+    if (store) {
+        pthread_mutex_init(&store->lock, NULL);
+        store->arena = arena_create();
+        store->pool = primitive_pool_create(error);
+    }
+    if (store && store->arena && store->pool && collect_shared(store, graph))
+        return store;
+    weights_store_free(store);
+    error_set(error, ERROR_MEMORY, "no memory for weights");
+    return NULL;
+}
+
+void weights_store_free(struct weights_store *store) {
+    if (!store)
+        return;
+    for (int i = 0; i < store->count; i++)
+        if (!store->entries[i]->mapped)
+            free(store->entries[i]->bytes);
+    free(store->entries);
+    free(store->shared);
+    primitive_pool_free(store->pool);
+    arena_free(store->arena);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+bool weights_is_shared(const struct weights_store *store, const void *data) {
+    return store->shared_count && bsearch(&data, store->shared, (size_t)store->shared_count, sizeof *store->shared,
+                                          by_address) != NULL;
+}
+
+static const struct packed_weights *find(const struct weights_store *store, const void *data, const char *role,
+                                         const struct layout *layout) {
+    for (int i = 0; i < store->count; i++) {
+        const struct packed_weights *entry = store->entries[i];
+        if (entry->source == data && strcmp(entry->role, role) == 0 &&
+            (!layout || layout_equal(entry->layout, layout)))
+            return entry;
+    }
+    return NULL;
+}
+
+const struct packed_weights *weights_find(struct weights_store *store, const void *data, const char *role,
+                                          const struct layout *layout) {
+    pthread_mutex_lock(&store->lock);
+    const struct packed_weights *entry = find(store, data, role, layout);
+    pthread_mutex_unlock(&store->lock);
+    return entry;
+}
+
+/* Takes `bytes` over, on success. Under the lock. */
+static struct packed_weights *add_entry(struct weights_store *store, const void *data, const char *role,
+                                        const struct layout *layout, void *bytes, size_t size, bool mapped) {
+    if (store->count == store->capacity) {
+        int larger = store->capacity ? store->capacity * 2 : 64;
+        void *fresh = realloc(store->entries, (size_t)larger * sizeof *store->entries);
+        if (!fresh)
+            return NULL;
+        store->entries = fresh;
+        store->capacity = larger;
+    }
+    struct packed_weights *entry = arena_allocate(store->arena, sizeof *entry);
+    char *kept_role = arena_copy_string(store->arena, role, strlen(role));
+    if (!entry || !kept_role || !layout)
+        return NULL;
+    *entry = (struct packed_weights){data, kept_role, layout, bytes, size, mapped};
+    store->entries[store->count++] = entry;
+    return entry;
+}
+
+/* Large weights lie on huge pages where the system has them: fewer misses while they stream by. */
+static void *allocate_packed(size_t size) {
+    size_t alignment = size >= (4u << 20) ? 2u << 20 : 64;
+    void *bytes = aligned_alloc(alignment, size_align(size ? size : 1, alignment));
+    if (bytes && alignment > 64)
+        madvise(bytes, size_align(size, alignment), MADV_HUGEPAGE);
+    return bytes;
+}
+
+static const struct packed_weights *pack(struct weights_store *store, const void *data, const char *role,
+                                         const struct layout *from, const void *from_data,
+                                         const struct layout *layout, struct error *error) {
+    size_t size = layout_bytes(layout);
+    void *bytes = allocate_packed(size);
+    if (!bytes || !primitive_reorder_now(store->pool, from, from_data, layout, bytes, error)) {
+        if (!bytes)
+            error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
+        free(bytes);
+        return NULL;
+    }
+    struct packed_weights *entry =
+        add_entry(store, data, role, layout_copy(store->pool, layout), bytes, size, false);
+    if (!entry) {
+        free(bytes);
+        error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
+    }
+    return entry;
+}
+
+const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
+                                          const struct layout *from, const void *from_data,
+                                          const struct layout *layout, size_t discard_bytes, struct error *error) {
+    pthread_mutex_lock(&store->lock);
+    const struct packed_weights *entry = find(store, data, role, layout);
+    if (!entry) {
+        entry = pack(store, data, role, from, from_data, layout, error);
+        if (entry && discard_bytes)
+            file_map_discard(data, discard_bytes);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return entry;
+}
+
+bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_bytes,
+                   size_t layout_size, void *bytes, size_t size, struct error *error) {
+    pthread_mutex_lock(&store->lock);
+    const struct layout *layout = layout_from_bytes(store->pool, layout_bytes, layout_size);
+    bool fits = layout && (size_t)layout_bytes != 0 && layout_size > 0;
+    struct packed_weights *entry = NULL;
+    if (fits)
+        entry = add_entry(store, data, role, layout, bytes, size, true);
+    pthread_mutex_unlock(&store->lock);
+    return entry || error_set(error, ERROR_MODEL, "packed weights of %zu bytes cannot be taken", size);
+}
+
+size_t weights_total_bytes(struct weights_store *store) {
+    size_t total = 0;
+    pthread_mutex_lock(&store->lock);
+    for (int i = 0; i < store->count; i++)
+        total += store->entries[i]->size;
+    pthread_mutex_unlock(&store->lock);
+    return total;
+}
+
+const struct packed_weights *weights_at(struct weights_store *store, int index) {
+    return index < store->count ? store->entries[index] : NULL;
+}

@@ -1,0 +1,41 @@
+/* The constants of a model, made ready for primitives once, and shared by every plan of an engine.
+ *
+ * A weight is known by where its data lies. It may be packed in several ways: the layout that a primitive asked for, and a role that says what was
+ * done to the values ("" for nothing). Thread-safe. */
+#pragma once
+#include "graph/graph.h"
+#include "plan/primitive.h"
+
+struct weights_store;
+
+/* `graph`'s constants are the ones that are shared; it must live longer. */
+struct weights_store *weights_store_create(const struct graph *graph, struct error *error);
+void weights_store_free(struct weights_store *store);
+
+/* The constant belongs to the graph that the store was made for (and not to one plan's folding). */
+bool weights_is_shared(const struct weights_store *store, const void *data);
+
+struct packed_weights {
+    const void *source;       /* the constant's data */
+    const char *role;
+    const struct layout *layout;
+    void *bytes;              /* 64-byte aligned */
+    size_t size;
+    bool mapped;              /* in a baked file: not ours to free */
+};
+
+/* An already packed form, or NULL: where `layout` is NULL, any with that role. The answer lives as long as the store. */
+const struct packed_weights *weights_find(struct weights_store *store, const void *data, const char *role,
+                                          const struct layout *layout);
+/* Pack `data`, which lies as `from` says, into `layout`; or return what was packed before. `discard_bytes` of the source are then
+ * dropped from memory if they are in a mapped file. */
+const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
+                                          const struct layout *from, const void *from_data,
+                                          const struct layout *layout, size_t discard_bytes, struct error *error);
+/* Take bytes that are packed already (a baked file's). */
+bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_bytes,
+                   size_t layout_size, void *bytes, size_t size, struct error *error);
+
+size_t weights_total_bytes(struct weights_store *store);
+/* Visit every packed form, in the order in which they were packed. Not while plans are made. */
+const struct packed_weights *weights_at(struct weights_store *store, int index);
