@@ -182,5 +182,10 @@ bool node_set_ints(struct graph *graph, struct node *node, const char *name, con
 bool node_set_float(struct graph *graph, struct node *node, const char *name, float value);
 bool node_is(const struct node *node, const char *op_type); /* in ONNX's own domain */
 
+/* A constant's single element as a float; false where the value (NULL is welcome) is no constant of one element. */
+bool value_scalar(const struct value *value, float *ret);
+/* A constant of one element that is `expected`, but for the last digits of a float. */
+bool value_is_scalar(const struct value *value, float expected);
+
 /* A deep copy of nodes and values; constant data and maps are shared, and belong to `graph`, which must live longer. */
 struct graph *graph_clone(const struct graph *graph);

@@ -20,6 +20,8 @@ static bool function_of(const struct node *node, struct primitive_post *ret) {
         ret->kind = PRIMITIVE_POST_TANH;
     else if (node_is(node, "HardSwish"))
         ret->kind = PRIMITIVE_POST_HARDSWISH;
+    else if (node_is(node, "Swish"))
+        *ret = (struct primitive_post){PRIMITIVE_POST_SWISH, 1, 0};
     else if (node_is(node, "Exp"))
         ret->kind = PRIMITIVE_POST_EXP;
     else if (node_is(node, "Elu"))

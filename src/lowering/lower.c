@@ -32,6 +32,7 @@ static const struct {
     {"Elu", lower_elementwise},
     {"Exp", lower_elementwise},
     {"Gelu", lower_elementwise},
+    {"Swish", lower_elementwise},
     {"Add", lower_binary},
     {"Mul", lower_binary},
     {"Softmax", lower_softmax},
@@ -168,13 +169,6 @@ bool lower_may_overwrite(const struct lowering *lowering, const struct value *va
                          const struct plan_tensor *tensor) {
     return tensor->place == PLACE_ARENA && tensor->storage->tensor_count == 1 && !tensor->storage->is_output &&
            !value->is_output && lowering->last_use[value->id] <= lowering->place;
-}
-
-bool value_scalar(const struct value *value, float *ret) {
-    if (!value || !value->constant || shape_elements(&value->constant->shape) != 1)
-        return false;
-    *ret = (float)tensor_get_f64(value->constant, 0);
-    return true;
 }
 
 const char *lower_action(struct lowering *lowering, const struct node *node) {

@@ -49,9 +49,6 @@ void lower_define(struct lowering *lowering, struct value *value, struct plan_te
 bool lower_may_overwrite(const struct lowering *lowering, const struct value *value,
                          const struct plan_tensor *tensor);
 
-/* A small constant's single element as a float; false where the value is no constant of one element. */
-bool value_scalar(const struct value *value, float *ret);
-
 /* The node's post-ops as primitives have them, from post-op `first` on. Operands of ADD and MULTIPLY are brought to a layout that fits:
  * `operands[i]` receives the tensor of post i, or NULL. False (with *ret_count 0) where one can't be. `destination`: layout that operands of
  * the full shape should have, or NULL where it is not known yet (the operand's own is kept). */

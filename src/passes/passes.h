@@ -17,3 +17,10 @@ bool passes_specialise(struct graph *graph, const struct tensor *inputs, int inp
 
 /* For every graph input: does a shape depend on its value (through operators' plan_inputs)? [graph->input_count] */
 void passes_plan_inputs(const struct graph *graph, bool *ret);
+
+/* A quantised graph (QDQ, or QLinear operators) as the float graph that it stands for. */
+bool passes_dequantize(struct graph *graph, struct error *error);
+
+/* Fewer, larger nodes: activations, additions of a residual and multiplications fused into the convolution or product before them; the patterns that
+ * exporters write for LayerNormalization, Gelu, HardSwish and the like made one node again. Specialised graphs only. */
+bool passes_fuse(struct graph *graph, struct error *error);

@@ -1,0 +1,21 @@
+/* The rewriting rules of passes_fuse. Each looks at one node; *ret_changed says that it rewrote. False: out of memory. */
+#pragma once
+#include "graph/graph.h"
+
+struct node *only_user(const struct value *value);
+/* The node that makes the value, if it is of this kind; else NULL. */
+struct node *producer_of(const struct value *value, const char *op_type);
+/* The other input of a node of two inputs. */
+struct value *other_input(const struct node *node, const struct value *one);
+/* A node of ONNX's own, bound to its operator at `opset`, before `before`; its output takes the place of `result`. */
+struct node *replace_by(struct graph *graph, struct node *before, const char *op_type, int opset,
+                        struct value *const *inputs, int input_count, struct value *result);
+
+/* x / sqrt(2) -> Erf -> + 1 -> * x -> / 2, in any order of the factors: Gelu. */
+bool fuse_gelu(struct graph *graph, struct node *node, bool *ret_changed);
+/* x * HardSigmoid(x) -> HardSwish, x * Sigmoid(x) -> Swish. */
+bool fuse_gated(struct graph *graph, struct node *node, bool *ret_changed);
+/* (x - mean) / sqrt(variance + epsilon) * scale + shift over the last axis: LayerNormalization. */
+bool fuse_layer_norm(struct graph *graph, struct node *node, bool *ret_changed);
+/* f(Transpose(x), y) -> Transpose(f(x, inverse Transpose(y))); neighbouring Transposes become one, or none. */
+bool sink_transpose(struct graph *graph, struct node *node, bool *ret_changed);
