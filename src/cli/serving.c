@@ -1,0 +1,109 @@
+#include "cli/serving.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+bool serving_number(const char *text, const char *option, double least, double most, double *ret,
+                    struct error *error) {
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end || !(number >= least && number <= most))
+        return error_set(error, ERROR_INVALID, "%s %s: a number from %g to %g is wanted", option, text, least,
+                         most);
+    *ret = number;
+    return true;
+}
+
+bool serving_integer(const char *text, const char *option, int least, int most, int *ret,
+                     struct error *error) {
+    double number = 0;
+    if (!serving_number(text, option, least, most, &number, error))
+        return false;
+    if (number != floor(number))
+        return error_set(error, ERROR_INVALID, "%s %s: a whole number is wanted", option, text);
+    *ret = (int)number;
+    return true;
+}
+
+bool serving_bytes(const char *text, const char *option, long long *ret, struct error *error) {
+    static const char units[] = "KMGT";
+    char *end;
+    double number = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    for (const char *at = units; unit && at <= unit; at++)
+        number *= 1024;
+    const char *rest = end + (unit != NULL);
+    if (end == text || !(number >= 1 && number < 1e15) ||
+        (*rest && strcasecmp(rest, "B") != 0 && strcasecmp(rest, "iB") != 0))
+        return error_set(error, ERROR_INVALID, "%s %s: a size such as 500M or 2G is wanted", option, text);
+    *ret = (long long)number;
+    return true;
+}
+
+bool serving_seconds(const char *text, const char *option, double *ret, struct error *error) {
+    char *end;
+    double number = strtod(text, &end);
+    double unit = *end == 'm' ? 60 : *end == 'h' ? 3600 : 1;
+    if (end == text || !(number >= 0 && number * unit <= 1e9) || (*end && (!strchr("smh", *end) || end[1])))
+        return error_set(error, ERROR_INVALID, "%s %s: a time such as 90s, 15m or 2h is wanted", option,
+                         text);
+    *ret = number * unit;
+    return true;
+}
+
+bool serving_port(int *ret, struct error *error) {
+    const char *name = getenv("PORT") ? "PORT" : "SERVING_PORT", *text = getenv(name);
+    if (!text || !*text) {
+        *ret = 8080;
+        return true;
+    }
+    return serving_integer(text, name, 0, 65535, ret, error);
+}
+
+void serving_signals_block(sigset_t *ret) {
+    sigemptyset(ret);
+    sigaddset(ret, SIGINT);
+    sigaddset(ret, SIGTERM);
+    sigaddset(ret, SIGHUP);
+    sigaddset(ret, SIGCHLD);
+    sigprocmask(SIG_BLOCK, ret, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void end_at_once(int number) {
+    _exit(128 + number);
+}
+
+void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *context) {
+    for (int number; sigwait(signals, &number) == 0;) {
+        if (number == SIGHUP && reload)
+            reload(context);
+        if (number != SIGINT && number != SIGTERM)
+            continue;
+        sigset_t again;
+        signal(SIGINT, end_at_once);
+        sigemptyset(&again);
+        sigaddset(&again, SIGINT);
+        sigprocmask(SIG_UNBLOCK, &again, NULL);
+        return;
+    }
+}
+
+int serving_threads(void) {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+    return processors < 1 ? 1 : processors > 4 ? 4 : (int)processors;
+}
+
+int serving_failed(const char *verb, const struct error *error) {
+    fprintf(stderr, "guichet %s: %s\n", verb, error->message);
+    return 1;
+}
+
+int serving_misused(const char *verb, const struct error *error) {
+    fprintf(stderr, "guichet %s: %s (guichet %s --help)\n", verb, error->message, verb);
+    return 2;
+}

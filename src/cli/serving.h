@@ -1,0 +1,28 @@
+/* What the verbs that serve have in common: numbers of options, the port, signals. */
+#pragma once
+#include <signal.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/* A whole decimal number within [least, most]; `option` names it in the error. */
+bool serving_number(const char *text, const char *option, double least, double most, double *ret,
+                    struct error *error);
+bool serving_integer(const char *text, const char *option, int least, int most, int *ret,
+                     struct error *error);
+/* "500M", "2G", "1.5GiB", plain bytes. */
+bool serving_bytes(const char *text, const char *option, long long *ret, struct error *error);
+/* "90", "90s", "15m", "2h": seconds. */
+bool serving_seconds(const char *text, const char *option, double *ret, struct error *error);
+/* PORT, else SERVING_PORT, else 8080. */
+bool serving_port(int *ret, struct error *error);
+/* Keep SIGINT, SIGTERM, SIGHUP (and SIGCHLD) for serving_wait; before any thread starts. */
+void serving_signals_block(sigset_t *ret);
+/* Wait for the end: SIGHUP calls `reload`, SIGINT and SIGTERM return. A second SIGINT later ends the process
+ * at once. */
+void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *context);
+/* How many event loops fit this machine: half its processors, 1 … 4. */
+int serving_threads(void);
+/* Print "guichet VERB: message" and return 1 (or 2 for what was typed wrong). */
+int serving_failed(const char *verb, const struct error *error);
+int serving_misused(const char *verb, const struct error *error);

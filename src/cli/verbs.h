@@ -1,0 +1,5 @@
+/* One function a verb: what `guichet VERB …` runs. argv[0] is the verb. Returns the exit code: 0, 1 for a
+ * failure, 2 for what was typed wrong. */
+#pragma once
+
+int verb_gateway(int argc, char **argv);

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""A stand-in for `guichet backend` that misbehaves on request: stand_in.py NAME [PORT]. Prints its port, then serves.
+
+Every answer names the process, so that a test sees who answered. What a request's query asks for, it gets:
+  sleep=S     the answer comes S seconds later     die=1      the process ends in the middle of the answer
+  status=N    that status                          hang=1     no answer, ever
+"""
+import asyncio
+import json
+import os
+import sys
+import urllib.parse
+
+NAME = sys.argv[1]
+PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+ready = True
+
+
+async def read_request(reader):
+    head = await reader.readuntil(b'\r\n\r\n')
+    lines = head.decode('latin-1').split('\r\n')
+    method, target, _ = lines[0].split(' ', 2)
+    headers = [tuple(part.strip() for part in line.split(':', 1)) for line in lines[1:] if line]
+    size = next((int(value) for name, value in headers if name.lower() == 'content-length'), 0)
+    body = await reader.readexactly(size) if size else b''
+    return method, target, headers, body
+
+
+async def answer(method, target, headers, body, writer):
+    global ready
+    url = urllib.parse.urlsplit(target)
+    query = dict(urllib.parse.parse_qsl(url.query))
+    if url.path == '/readyz':
+        return (200 if ready else 503), {'ready': ready}
+    if url.path == '/control':
+        ready = query.get('ready', '1') == '1'
+        return 200, {}
+    if 'hang' in query:
+        await asyncio.sleep(3600)
+    if 'sleep' in query:
+        await asyncio.sleep(float(query['sleep']))
+    if 'die' in query:
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"half"')
+        await writer.drain()
+        os._exit(1)
+    reply = {'model': NAME, 'category': NAME, 'pid': os.getpid(), 'method': method, 'target': target, 'headers': headers,
+             'bytes': len(body)}
+    return int(query.get('status', 200)), reply
+
+
+async def serve(reader, writer):
+    try:
+        while True:
+            method, target, headers, body = await read_request(reader)
+            status, reply = await answer(method, target, headers, body, writer)
+            text = json.dumps(reply).encode()
+            writer.write(b'HTTP/1.1 %d X\r\nContent-Type: application/json\r\nX-Backend: yes\r\nContent-Length: %d\r\n\r\n'
+                         % (status, len(text)) + text)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+        pass
+    finally:
+        writer.close()
+
+
+async def main():
+    server = await asyncio.start_server(serve, '127.0.0.1', PORT, backlog=1024, reuse_address=True)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+asyncio.run(main())
