@@ -22,6 +22,7 @@ struct replica {
     int references;
     int outstanding;       /* requests on it now */
     bool healthy;          /* the last active check's answer; true before the first */
+    int64_t check_at;      /* ns; when the next active check is due */
     bool checking;         /* an active check is under way */
     bool retired;          /* no longer in the table */
     int failures;          /* in a row, of real requests */
