@@ -1,0 +1,11 @@
+/* Cookies that a browser sends back (RFC 6265). */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "http/http.h"
+
+/* The value of the first cookie of that name among all Cookie headers: a run of bytes within the request, without quotes around it. False
+ * where there is none. */
+bool http_request_cookie(const struct http_request *request, const char *name, const char **ret_value,
+                         size_t *ret_length);
