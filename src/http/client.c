@@ -18,7 +18,7 @@ struct client_connection {
     struct upstream_pool *pool;
     struct client_connection *previous, *next, *next_idle;
     enum client_state state;
-    int busy; /* functions of this connection on the stack */
+    int busy;            /* functions of this connection on the stack */
     int64_t deadline_ns; /* of connecting, or of idling */
     struct http_call *call;
     struct buffer input; /* of an incomplete head */
@@ -192,14 +192,15 @@ static bool begin_answer(struct client_connection *connection, const char *bytes
     text[size] = 0;
     struct http_head head;
     const char *reason = "";
-    if (http_head_parse_answer(text, size, call->to_head, (struct http_header *)(void *)call->text, lines, &head,
-                               &reason)) {
+    if (http_head_parse_answer(text, size, call->to_head, (struct http_header *)(void *)call->text, lines,
+                               &head, &reason)) {
         fail(connection, HTTP_FAILED_PROTOCOL, reason);
         return false;
     }
     if (head.status < 200 && head.status != 101)
         return true; /* an interim answer: the real one follows */
-    if (head.content_length > connection->pool->upstream->options.answer_limit && head.framing == HTTP_BODY_LENGTH) {
+    if (head.content_length > connection->pool->upstream->options.answer_limit &&
+        head.framing == HTTP_BODY_LENGTH) {
         fail(connection, HTTP_FAILED_TOO_LARGE, "the answer is too large");
         return false;
     }
@@ -283,7 +284,8 @@ static size_t take_body(struct client_connection *connection, const char *bytes,
     if (!append(connection, bytes, run))
         return size;
     connection->body_left -= run;
-    connection->keep_alive &= run == size; /* an upstream that says more than its answer is not to be trusted */
+    connection->keep_alive &=
+        run == size; /* an upstream that says more than its answer is not to be trusted */
     if (!connection->body_left)
         complete(connection);
     return size;
@@ -368,7 +370,8 @@ static void on_read(evutil_socket_t fd, short what, void *context) {
 
 /* ---- Sending ---- */
 
-static struct client_connection *begin_connection(struct http_call *call, const struct upstream_address *address) {
+static struct client_connection *begin_connection(struct http_call *call,
+                                                  const struct upstream_address *address) {
     struct upstream_pool *pool = call->pool;
     int fd = socket(address->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct client_connection *connection = fd >= 0 ? calloc(1, sizeof *connection) : NULL;
@@ -422,7 +425,8 @@ static void connect_failed(struct client_connection *connection, const char *rea
         fail_call(call, HTTP_FAILED_CONNECT, reason);
 }
 
-static void send_request(struct client_connection *connection, const char *head, size_t size, struct http_body *body) {
+static void send_request(struct client_connection *connection, const char *head, size_t size,
+                         struct http_body *body) {
     connection->state = CLIENT_WAITING;
     connection->got_bytes = false;
     connection->write_broken = false;
@@ -460,9 +464,16 @@ static void on_write(evutil_socket_t fd, short what, void *context) {
 }
 
 bool http_header_is_hop_by_hop(const char *name) {
-    static const char *const names[] = {"connection",          "keep-alive", "proxy-connection", "proxy-authenticate",
-                                        "proxy-authorization", "te",         "trailer",          "transfer-encoding",
-                                        "upgrade",             "expect"};
+    static const char *const names[] = {"connection",
+                                        "keep-alive",
+                                        "proxy-connection",
+                                        "proxy-authenticate",
+                                        "proxy-authorization",
+                                        "te",
+                                        "trailer",
+                                        "transfer-encoding",
+                                        "upgrade",
+                                        "expect"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcasecmp(name, names[i]))
             return true;

@@ -17,9 +17,9 @@ struct client_connection;
 struct upstream_pool {
     struct http_upstream *upstream;
     struct http_loop *loop;
-    struct client_connection *first; /* all of them */
+    struct client_connection *first;  /* all of them */
     struct client_connection *cursor; /* of the sweep */
-    struct client_connection *idle;  /* the last used first */
+    struct client_connection *idle;   /* the last used first */
     int idle_count;
     struct event sweep;
 };
@@ -49,7 +49,8 @@ struct http_upstream {
 void upstream_reference(struct http_upstream *upstream);
 void upstream_release(struct http_upstream *upstream);
 /* Address number `attempt` counted from `start`; false behind the last. */
-bool upstream_address(struct http_upstream *upstream, unsigned start, int attempt, struct upstream_address *ret);
+bool upstream_address(struct http_upstream *upstream, unsigned start, int attempt,
+                      struct upstream_address *ret);
 
 /* client.c */
 void client_connection_check(struct client_connection *connection, int64_t now);

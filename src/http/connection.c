@@ -43,7 +43,8 @@ static void connection_close(struct connection *connection) {
     if (!part->first)
         event_del(&part->sweep);
     atomic_fetch_sub(&part->count, 1);
-    /* Under the mutex, so that the one who waits for the last connection may free the server right afterwards. */
+    /* Under the mutex, so that the one who waits for the last connection may free the server right
+     * afterwards. */
     pthread_mutex_lock(&server->mutex);
     if (atomic_fetch_sub(&server->connections, 1) == 1)
         pthread_cond_broadcast(&server->emptied);
@@ -139,7 +140,8 @@ static void begin_body(struct connection *connection) {
     set_state(connection, CONNECTION_BODY, after_ms(options->body_stall_ms));
     connection->body_deadline_ns = after_ms(options->body_timeout_ms);
     connection->chunks = (struct http_chunk_decoder){0};
-    /* The kernel gives the pages of a large block as they are written to, so a client that announces much and sends little costs little. */
+    /* The kernel gives the pages of a large block as they are written to, so a client that announces much and
+     * sends little costs little. */
     struct http_body *body = http_body_create(NULL, (size_t)connection->body_left);
     connection->exchange->request.body = body;
     if (!body) {
@@ -413,7 +415,8 @@ static bool read_once(struct connection *connection) {
         return connection->state != CONNECTION_CLOSED && stream_has_buffered(&connection->stream);
     }
     keep_input(connection, into, size);
-    return connection->state != CONNECTION_CLOSED && (size == room || stream_has_buffered(&connection->stream));
+    return connection->state != CONNECTION_CLOSED &&
+           (size == room || stream_has_buffered(&connection->stream));
 }
 
 static void flush_reply(struct connection *connection) {
@@ -503,16 +506,17 @@ void connection_drain(struct connection *connection) {
 
 /* ---- Deadlines ---- */
 
-/* A client that closed its sending side may be waiting for the reply, or be gone altogether. TCP tells the two apart only when
- * something is sent: an interim answer, which every HTTP/1.1 client skips. A client that is gone answers with a reset. */
+/* A client that closed its sending side may be waiting for the reply, or be gone altogether. TCP tells the
+ * two apart only when something is sent: an interim answer, which every HTTP/1.1 client skips. A client that
+ * is gone answers with a reset. */
 static void check_presence(struct connection *connection, int64_t now) {
     struct pollfd poller = {.fd = connection->stream.fd, .events = 0};
     if (poll(&poller, 1, 0) > 0 && poller.revents & (POLLERR | POLLHUP)) {
         connection_drop(connection);
         return;
     }
-    if (!connection->probed && connection->read_closed_ns && now - connection->read_closed_ns > PROBE_AFTER_NS &&
-        connection->exchange->request.minor_version) {
+    if (!connection->probed && connection->read_closed_ns &&
+        now - connection->read_closed_ns > PROBE_AFTER_NS && connection->exchange->request.minor_version) {
         static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
         connection->probed = true;
         if (stream_send(&connection->stream, interim, sizeof interim - 1, NULL) == STREAM_BROKEN)

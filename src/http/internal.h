@@ -1,4 +1,5 @@
-/* What the files of http/ share among themselves: the loop's inside, and one socket with what is to be written to it. */
+/* What the files of http/ share among themselves: the loop's inside, and one socket with what is to be
+ * written to it. */
 #pragma once
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -30,7 +31,7 @@ struct http_loop {
     struct event wake;
     int64_t date_second; /* the Date header, remade once a second */
     char date[40];
-    struct buffer head;  /* where heads are written before they are sent */
+    struct buffer head;               /* where heads are written before they are sent */
     char scratch[HTTP_SCRATCH_BYTES]; /* where sockets are read into while nothing is left over */
 };
 
@@ -66,8 +67,8 @@ struct http_stream {
 
 /* Takes over fd and ssl (whose fd is set here). */
 void stream_open(struct http_stream *stream, struct http_loop *loop, int fd, SSL *ssl,
-                 void (*on_read)(evutil_socket_t, short, void *), void (*on_write)(evutil_socket_t, short, void *),
-                 void *context);
+                 void (*on_read)(evutil_socket_t, short, void *),
+                 void (*on_write)(evutil_socket_t, short, void *), void *context);
 void stream_close(struct http_stream *stream);
 /* Bytes read (> 0), 0 at the end, STREAM_AGAIN or STREAM_FAILED. */
 ssize_t stream_read(struct http_stream *stream, void *bytes, size_t size);
@@ -75,9 +76,10 @@ ssize_t stream_read(struct http_stream *stream, void *bytes, size_t size);
 bool stream_has_buffered(const struct http_stream *stream);
 void stream_want_read(struct http_stream *stream, bool want);
 void stream_want_write(struct http_stream *stream, bool want);
-/* Send head and body (a reference of its own; NULL: none) behind what is pending. What the socket does not take waits for
- * stream_flush; the write event is armed for as long as that is so. */
-enum stream_result stream_send(struct http_stream *stream, const char *head, size_t head_size, struct http_body *body);
+/* Send head and body (a reference of its own; NULL: none) behind what is pending. What the socket does not
+ * take waits for stream_flush; the write event is armed for as long as that is so. */
+enum stream_result stream_send(struct http_stream *stream, const char *head, size_t head_size,
+                               struct http_body *body);
 enum stream_result stream_flush(struct http_stream *stream);
 /* No more will be written: tell the other side. */
 void stream_finish(struct http_stream *stream);

@@ -9,7 +9,11 @@
 /* Length of the well-formed UTF-8 sequence that `text` starts with; 0 where there is none. */
 static size_t utf8_length(const unsigned char *text) {
     unsigned char c = text[0];
-    size_t length = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    size_t length = c < 0x80                ? 1
+                    : c >= 0xc2 && c < 0xe0 ? 2
+                    : c >= 0xe0 && c < 0xf0 ? 3
+                    : c >= 0xf0 && c < 0xf5 ? 4
+                                            : 0;
     for (size_t i = 1; i < length; i++)
         if ((text[i] & 0xc0) != 0x80)
             return 0;
@@ -43,7 +47,8 @@ void json_append_string(struct buffer *buffer, const char *text) {
     http_append_json_string(buffer, text);
 }
 
-/* jansson limits nesting to 2048 at build time; our own bound comes first, from the brackets outside of strings. */
+/* jansson limits nesting to 2048 at build time; our own bound comes first, from the brackets outside of
+ * strings. */
 static bool depth_is_bounded(const char *text, size_t size) {
     int depth = 0;
     bool in_string = false;
@@ -74,8 +79,8 @@ json_t *json_parse(const char *text, size_t size, struct error *error) {
     json_error_t failure;
     json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &failure);
     if (!json)
-        error_set(error, ERROR_INVALID, "the body is not JSON: line %d, column %d: %s", failure.line, failure.column,
-                  failure.text);
+        error_set(error, ERROR_INVALID, "the body is not JSON: line %d, column %d: %s", failure.line,
+                  failure.column, failure.text);
     return json;
 }
 

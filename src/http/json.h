@@ -5,8 +5,8 @@
 #include "base/buffer.h"
 #include "http/http.h"
 
-/* Parse a whole text. Deeper than LIMIT_JSON_DEPTH, duplicate keys or not JSON at all: NULL and ERROR_INVALID with line and column.
- * The caller owns the reference. */
+/* Parse a whole text. Deeper than LIMIT_JSON_DEPTH, duplicate keys or not JSON at all: NULL and ERROR_INVALID
+ * with line and column. The caller owns the reference. */
 json_t *json_parse(const char *text, size_t size, struct error *error);
 /* Answer with a JSON document; takes over the reference (NULL: 500). */
 void json_reply(struct http_request *request, int status, json_t *json);

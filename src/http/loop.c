@@ -57,7 +57,8 @@ void http_loop_submit(struct http_loop *loop, struct http_task *task) {
     if (was_empty) {
         uint64_t one = 1;
         ssize_t written = write(loop->wake_fd, &one, sizeof one);
-        (void)written; /* an eventfd's write fails only when its count is full, and then the loop is awake anyway */
+        (void)written; /* an eventfd's write fails only when its count is full, and then the loop is awake
+                          anyway */
     }
 }
 
@@ -91,7 +92,8 @@ static struct http_loop *loop_create(int index) {
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct event_config *config = event_config_new();
     if (config) {
-        /* Every event of a base belongs to the base's own thread: what crosses threads goes by http_loop_submit. */
+        /* Every event of a base belongs to the base's own thread: what crosses threads goes by
+         * http_loop_submit. */
         event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
         loop->base = event_base_new_with_config(config);
         event_config_free(config);
@@ -217,8 +219,8 @@ const char *http_loop_date(struct http_loop *loop) {
                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
         struct tm t;
         gmtime_r(&now, &t);
-        snprintf(loop->date, sizeof loop->date, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[t.tm_wday], t.tm_mday,
-                 months[t.tm_mon], (t.tm_year + 1900) % 10000, t.tm_hour, t.tm_min, t.tm_sec);
+        snprintf(loop->date, sizeof loop->date, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[t.tm_wday],
+                 t.tm_mday, months[t.tm_mon], (t.tm_year + 1900) % 10000, t.tm_hour, t.tm_min, t.tm_sec);
         loop->date_second = now;
     }
     return loop->date;

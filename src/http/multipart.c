@@ -46,7 +46,8 @@ static bool get_parameter(const char *header, const char *name, char *value, siz
 }
 
 /* One header line of a part: what of it is wanted. */
-static void read_part_header(const char *line, const char *field, bool *is_field, struct multipart_part *part) {
+static void read_part_header(const char *line, const char *field, bool *is_field,
+                             struct multipart_part *part) {
     char name[256];
     if (!strncasecmp(line, "content-disposition:", 20))
         *is_field = get_parameter(line + 20, "name", name, sizeof name) && !strcmp(name, field);

@@ -15,7 +15,7 @@ struct multipart_part {
 };
 
 bool multipart_is_form(const char *content_type); /* NULL is welcome */
-/* The first part of the form named `field`. Returns false with *error set where the body is malformed (ERROR_INVALID), and with
- * ERROR_NOT_FOUND where it has no such field. */
+/* The first part of the form named `field`. Returns false with *error set where the body is malformed
+ * (ERROR_INVALID), and with ERROR_NOT_FOUND where it has no such field. */
 bool multipart_find(const char *content_type, const char *body, size_t size, const char *field,
                     struct multipart_part *ret, struct error *error);

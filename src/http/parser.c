@@ -9,7 +9,8 @@
 
 static bool is_token_character(unsigned char c) {
     static const char others[] = "!#$%&'*+-.^_`|~";
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c && strchr(others, c));
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c && strchr(others, c));
 }
 
 /* Visible ASCII, and what lies beyond it: UTF-8 is passed through. */
@@ -69,7 +70,8 @@ bool http_header_is_valid(const struct http_header *header) {
     return true;
 }
 
-/* Cut the next line out of [*at, end): its CR becomes a NUL. The scanner made sure that every line ends in CRLF. */
+/* Cut the next line out of [*at, end): its CR becomes a NUL. The scanner made sure that every line ends in
+ * CRLF. */
 static char *take_line(char **at, char *end) {
     char *line = *at;
     char *newline = memchr(line, '\n', (size_t)(end - line));
@@ -147,8 +149,8 @@ static int note_header(const struct http_header *header, struct framing_headers 
     return 0;
 }
 
-static int parse_headers(char **at, char *end, int capacity, struct http_head *head, struct framing_headers *seen,
-                         const char **ret_reason) {
+static int parse_headers(char **at, char *end, int capacity, struct http_head *head,
+                         struct framing_headers *seen, const char **ret_reason) {
     for (char *line; (line = take_line(at, end)) && *line;) {
         if (head->header_count >= capacity || head->header_count >= HTTP_HEADER_COUNT_LIMIT) {
             *ret_reason = "too many header lines";
@@ -182,8 +184,8 @@ static int parse_headers(char **at, char *end, int capacity, struct http_head *h
 
 /* "HTTP/1.x" -> x; -1: another version; -2: no version at all. */
 static int parse_version(const char *text) {
-    if (strncmp(text, "HTTP/", 5) || text[5] < '0' || text[5] > '9' || text[6] != '.' || text[7] < '0' || text[7] > '9' ||
-        text[8])
+    if (strncmp(text, "HTTP/", 5) || text[5] < '0' || text[5] > '9' || text[6] != '.' || text[7] < '0' ||
+        text[7] > '9' || text[8])
         return -2;
     return text[5] == '1' && text[7] <= '1' ? text[7] - '0' : -1;
 }
@@ -201,7 +203,8 @@ static char *normalize_target(const char *method, char *target) {
     char *path = target + scheme + strcspn(target + scheme, "/?");
     if (*path == '/')
         return path;
-    /* An empty path means "/"; the byte before the query belongs to the authority, which nobody reads any more. */
+    /* An empty path means "/"; the byte before the query belongs to the authority, which nobody reads any
+     * more. */
     path -= 1;
     if (!path[1])
         return strcpy(path, "/");
@@ -234,8 +237,8 @@ static int parse_request_line(char *line, struct http_head *head, const char **r
     return head->target ? 0 : 400;
 }
 
-int http_head_parse_request(char *text, size_t size, struct http_header *headers, int capacity, struct http_head *ret,
-                            const char **ret_reason) {
+int http_head_parse_request(char *text, size_t size, struct http_header *headers, int capacity,
+                            struct http_head *ret, const char **ret_reason) {
     struct http_head head = {.headers = headers};
     struct framing_headers seen = {0};
     char *at = text, *end = text + size;
@@ -253,7 +256,9 @@ int http_head_parse_request(char *text, size_t size, struct http_header *headers
             status = 417;
         }
     }
-    head.framing = seen.encodings ? HTTP_BODY_CHUNKED : head.content_length ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
+    head.framing = seen.encodings        ? HTTP_BODY_CHUNKED
+                   : head.content_length ? HTTP_BODY_LENGTH
+                                         : HTTP_BODY_NONE;
     *ret = head;
     return status;
 }
@@ -297,8 +302,17 @@ int http_head_parse_answer(char *text, size_t size, bool to_head, struct http_he
     return 0;
 }
 
-enum { CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_DATA_CR, CHUNK_DATA_LF, CHUNK_TRAILER,
-       CHUNK_TRAILER_LF, CHUNK_DONE };
+enum {
+    CHUNK_SIZE,
+    CHUNK_EXTENSION,
+    CHUNK_SIZE_LF,
+    CHUNK_DATA,
+    CHUNK_DATA_CR,
+    CHUNK_DATA_LF,
+    CHUNK_TRAILER,
+    CHUNK_TRAILER_LF,
+    CHUNK_DONE
+};
 
 static int hex_digit(char c) {
     return c >= '0' && c <= '9'   ? c - '0'
@@ -339,7 +353,8 @@ static bool chunk_decode_byte(struct http_chunk_decoder *decoder, char c) {
             decoder->state = CHUNK_TRAILER_LF;
         else
             decoder->line++;
-        return (c == '\r' || is_value_character((unsigned char)c)) && ++decoder->trailers <= CHUNK_TRAILER_LIMIT;
+        return (c == '\r' || is_value_character((unsigned char)c)) &&
+               ++decoder->trailers <= CHUNK_TRAILER_LIMIT;
     case CHUNK_TRAILER_LF:
         decoder->state = decoder->line ? CHUNK_TRAILER : CHUNK_DONE;
         decoder->line = 0;

@@ -1,5 +1,5 @@
-/* HTTP/1.1 message heads and chunked bodies, for server and client alike. Pure functions over bytes: no sockets, no memory of
- * their own. RFC 9110 and RFC 9112, read strictly (see http.h). */
+/* HTTP/1.1 message heads and chunked bodies, for server and client alike. Pure functions over bytes: no
+ * sockets, no memory of their own. RFC 9110 and RFC 9112, read strictly (see http.h). */
 #pragma once
 #include "http/http.h"
 
@@ -12,8 +12,8 @@ struct http_head_scanner {
     int lines;         /* that have ended */
 };
 
-/* Length of the head, the empty line included; 0: not complete yet; -1: malformed (a bare LF, a NUL). `bytes` starts with the
- * first byte of the message at every call. */
+/* Length of the head, the empty line included; 0: not complete yet; -1: malformed (a bare LF, a NUL). `bytes`
+ * starts with the first byte of the message at every call. */
 ptrdiff_t http_head_scan(struct http_head_scanner *scanner, const char *bytes, size_t size);
 
 enum http_framing {
@@ -36,10 +36,11 @@ struct http_head {
     bool expect_continue;
 };
 
-/* `text`: the `size` bytes of a head, which are cut into strings in place. `headers`: room for `capacity` (the scanner's lines are
- * enough). Returns 0, or the status to refuse with (400, 417, 431, 501, 505) and in *ret_reason why. */
-int http_head_parse_request(char *text, size_t size, struct http_header *headers, int capacity, struct http_head *ret,
-                            const char **ret_reason);
+/* `text`: the `size` bytes of a head, which are cut into strings in place. `headers`: room for `capacity`
+ * (the scanner's lines are enough). Returns 0, or the status to refuse with (400, 417, 431, 501, 505) and in
+ * *ret_reason why. */
+int http_head_parse_request(char *text, size_t size, struct http_header *headers, int capacity,
+                            struct http_head *ret, const char **ret_reason);
 /* The same for an answer; anything but 0 means that it is no HTTP. */
 int http_head_parse_answer(char *text, size_t size, bool to_head, struct http_header *headers, int capacity,
                            struct http_head *ret, const char **ret_reason);

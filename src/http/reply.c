@@ -10,8 +10,8 @@
 
 /* ---- Exchanges ---- */
 
-/* `head` is copied; with none, the exchange stands for a request that could not be read. One allocation: the struct, the
- * header table, the head, the decoded path. */
+/* `head` is copied; with none, the exchange stands for a request that could not be read. One allocation: the
+ * struct, the header table, the head, the decoded path. */
 struct exchange *exchange_create(struct connection *connection, const char *head, size_t size, int lines) {
     size_t table = (size_t)lines * sizeof(struct http_header);
     struct exchange *exchange = malloc(sizeof *exchange + table + 2 * (size + 1));

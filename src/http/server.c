@@ -17,8 +17,8 @@
 
 /* ---- TLS ---- */
 
-static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *offered,
-                           unsigned int offered_size, void *context) {
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_size,
+                           const unsigned char *offered, unsigned int offered_size, void *context) {
     static const unsigned char ours[] = "\x08http/1.1";
     unsigned char *chosen;
     if (SSL_select_next_proto(&chosen, out_size, ours, sizeof ours - 1, offered, offered_size) !=
@@ -40,14 +40,15 @@ static SSL_CTX *load_tls(const char *certificate, const char *key, struct error 
     SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_alpn_select_cb(tls, choose_protocol, NULL);
     ERR_clear_error();
-    const char *failed = SSL_CTX_use_certificate_chain_file(tls, certificate) != 1       ? certificate
+    const char *failed = SSL_CTX_use_certificate_chain_file(tls, certificate) != 1      ? certificate
                          : SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1 ? key
                          : SSL_CTX_check_private_key(tls) != 1                          ? key
                                                                                         : NULL;
     if (!failed)
         return tls;
     const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-    error_set(error, ERROR_IO, "%s: cannot be used for TLS: %s", failed, reason ? reason : "it is not readable");
+    error_set(error, ERROR_IO, "%s: cannot be used for TLS: %s", failed,
+              reason ? reason : "it is not readable");
     SSL_CTX_free(tls);
     return NULL;
 }
@@ -140,7 +141,8 @@ static void place_connection(struct http_server *server, int fd, const struct so
     }
 }
 
-/* Out of files: a connection that nobody can take would wake us for ever. Take it with the spare file and close it. */
+/* Out of files: a connection that nobody can take would wake us for ever. Take it with the spare file and
+ * close it. */
 static void refuse_with_spare(struct http_server *server, int listener) {
     if (server->spare_fd < 0)
         return;
@@ -240,7 +242,8 @@ bool http_server_listen(struct http_server *server, const char *address, int por
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
     int failure = getaddrinfo(address ? address : "::", service, &hints, &list);
     if (failure)
-        return error_set(error, ERROR_INVALID, "%s: no address to listen on: %s", address, gai_strerror(failure));
+        return error_set(error, ERROR_INVALID, "%s: no address to listen on: %s", address,
+                         gai_strerror(failure));
     int number = 0, opened = 0;
     for (struct addrinfo *info = list; info && !(opened && !port); info = info->ai_next) {
         int fd = open_listener(info);
@@ -254,8 +257,8 @@ bool http_server_listen(struct http_server *server, const char *address, int por
         return true;
     if (!address && (number == EAFNOSUPPORT || number == EADDRNOTAVAIL))
         return http_server_listen(server, "0.0.0.0", port, error); /* a machine without IPv6 */
-    return error_set_errno(error, ERROR_IO, number, "cannot listen on %s port %d", address ? address : "every address",
-                           port);
+    return error_set_errno(error, ERROR_IO, number, "cannot listen on %s port %d",
+                           address ? address : "every address", port);
 }
 
 int http_inherited_sockets(void) {
@@ -289,8 +292,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *context) {
 }
 
 static void set_defaults(struct http_server_options *options) {
-#define DEFAULT(field, value)                                                                                          \
-    if (!options->field)                                                                                               \
+#define DEFAULT(field, value) \
+    if (!options->field)      \
     options->field = value
     DEFAULT(header_limit, LIMIT_HEADER_BYTES);
     DEFAULT(body_limit, LIMIT_BODY_BYTES);
@@ -392,7 +395,8 @@ static void stop_part(void *context) {
     if (http_loop_index(part->loop) == 0)
         close_listeners(stopping->server);
     part->draining = true;
-    /* Closing one connection may close others; what is behind a closed one is unknown, so begin again then. */
+    /* Closing one connection may close others; what is behind a closed one is unknown, so begin again then.
+     */
     struct connection *next;
     for (struct connection *connection = part->first; connection; connection = next) {
         part->cursor = connection->next;

@@ -6,7 +6,7 @@
 #include "http/parser.h"
 
 #define SERVER_LISTENERS 8
-#define SERVER_SWEEP_MS 100    /* how finely deadlines are kept */
+#define SERVER_SWEEP_MS 100     /* how finely deadlines are kept */
 #define SERVER_SWEEP_LIMIT 2000 /* connections looked at in one sweep, so that it never takes long */
 
 struct connection;
@@ -34,7 +34,7 @@ struct http_server {
         bool added;
     } listeners[SERVER_LISTENERS];
     int port;
-    int spare_fd; /* closed to accept and refuse where no file is left */
+    int spare_fd;          /* closed to accept and refuse where no file is left */
     pthread_mutex_t mutex; /* guards tls, and waiting for the last connection */
     pthread_cond_t emptied;
     SSL_CTX *tls;
@@ -43,8 +43,8 @@ struct http_server {
     bool stopped;
 };
 
-/* A request and its reply, from the head's arrival until the reply has left. While it is handled it belongs to the handler;
- * before and after, to its connection. */
+/* A request and its reply, from the head's arrival until the reply has left. While it is handled it belongs
+ * to the handler; before and after, to its connection. */
 struct exchange {
     struct http_request request; /* first: a request is an exchange */
     struct http_server *server;
@@ -60,7 +60,7 @@ struct exchange {
     struct http_body *reply_body;
     bool close; /* the handler asked for it, with a header Connection: close */
     char peer[48];
-    char *text;  /* the head, cut into strings */
+    char *text; /* the head, cut into strings */
     char *path;
     struct http_header *headers;
 };
@@ -71,8 +71,9 @@ enum connection_state {
     CONNECTION_BODY,     /* a body is arriving */
     CONNECTION_HANDLING, /* the handler has the request */
     CONNECTION_REPLYING, /* the reply is being written */
-    CONNECTION_LINGER,   /* the last reply left: what still comes is thrown away, so that no reset overtakes the reply */
-    CONNECTION_CLOSED,   /* freed as soon as nobody is in its functions */
+    CONNECTION_LINGER, /* the last reply left: what still comes is thrown away, so that no reset overtakes the
+                          reply */
+    CONNECTION_CLOSED, /* freed as soon as nobody is in its functions */
 };
 
 struct connection {
@@ -80,13 +81,14 @@ struct connection {
     struct server_part *part;
     struct connection *previous, *next;
     enum connection_state state;
-    int busy;             /* functions of this connection on the stack */
-    int64_t deadline_ns;  /* of the present state; INT64_MAX: none */
+    int busy;            /* functions of this connection on the stack */
+    int64_t deadline_ns; /* of the present state; INT64_MAX: none */
     int64_t body_deadline_ns;
-    int64_t started_ns;   /* first byte of the present request */
+    int64_t started_ns;     /* first byte of the present request */
     int64_t read_closed_ns; /* the client will send no more, since then; 0: it may */
-    bool probed, keep_alive, unread; /* unread: some of the request will never be read, so close after the reply */
-    struct buffer input;  /* what was read too early or is not complete */
+    bool probed, keep_alive,
+        unread;          /* unread: some of the request will never be read, so close after the reply */
+    struct buffer input; /* what was read too early or is not complete */
     struct http_head_scanner scanner;
     struct http_chunk_decoder chunks;
     enum http_framing framing;

@@ -8,8 +8,8 @@
 #include "http/internal.h"
 
 void stream_open(struct http_stream *stream, struct http_loop *loop, int fd, SSL *ssl,
-                 void (*on_read)(evutil_socket_t, short, void *), void (*on_write)(evutil_socket_t, short, void *),
-                 void *context) {
+                 void (*on_read)(evutil_socket_t, short, void *),
+                 void (*on_write)(evutil_socket_t, short, void *), void *context) {
     *stream = (struct http_stream){.loop = loop, .fd = fd, .ssl = ssl};
     if (ssl)
         SSL_set_fd(ssl, fd);
@@ -164,15 +164,18 @@ static enum stream_result settle(struct http_stream *stream, enum stream_result 
         stream->body_sent = 0;
     }
     /* While TLS waits for the other side, the socket being writable says nothing. */
-    stream_want_write(stream, (result == STREAM_PENDING && !stream->write_wants_read) || stream->read_wants_write);
+    stream_want_write(stream,
+                      (result == STREAM_PENDING && !stream->write_wants_read) || stream->read_wants_write);
     return result;
 }
 
 enum stream_result stream_flush(struct http_stream *stream) {
-    return settle(stream, write_message(stream, stream->pending.bytes, stream->pending.size, &stream->pending_sent));
+    return settle(stream,
+                  write_message(stream, stream->pending.bytes, stream->pending.size, &stream->pending_sent));
 }
 
-enum stream_result stream_send(struct http_stream *stream, const char *head, size_t head_size, struct http_body *body) {
+enum stream_result stream_send(struct http_stream *stream, const char *head, size_t head_size,
+                               struct http_body *body) {
     stream->body = http_body_reference(body);
     stream->body_sent = 0;
     if (stream->pending.size) {
@@ -183,7 +186,8 @@ enum stream_result stream_send(struct http_stream *stream, const char *head, siz
     size_t sent = 0;
     enum stream_result result = write_message(stream, head, head_size, &sent);
     stream->pending_sent = 0;
-    if (result == STREAM_PENDING && sent < head_size && !buffer_append(&stream->pending, head + sent, head_size - sent))
+    if (result == STREAM_PENDING && sent < head_size &&
+        !buffer_append(&stream->pending, head + sent, head_size - sent))
         result = STREAM_BROKEN;
     return settle(stream, result);
 }

@@ -22,7 +22,8 @@ void upstream_release(struct http_upstream *upstream) {
     free(upstream);
 }
 
-bool upstream_address(struct http_upstream *upstream, unsigned start, int attempt, struct upstream_address *ret) {
+bool upstream_address(struct http_upstream *upstream, unsigned start, int attempt,
+                      struct upstream_address *ret) {
     pthread_mutex_lock(&upstream->mutex);
     bool found = attempt < upstream->address_count;
     if (found)
@@ -41,7 +42,8 @@ bool http_upstream_resolve(struct http_upstream *upstream, struct error *error) 
                          upstream->url.host, gai_strerror(failure));
     pthread_mutex_lock(&upstream->mutex);
     upstream->address_count = 0;
-    for (struct addrinfo *info = list; info && upstream->address_count < UPSTREAM_ADDRESSES; info = info->ai_next) {
+    for (struct addrinfo *info = list; info && upstream->address_count < UPSTREAM_ADDRESSES;
+         info = info->ai_next) {
         struct upstream_address *address = &upstream->addresses[upstream->address_count];
         if (info->ai_addrlen > sizeof address->address)
             continue;
@@ -91,8 +93,8 @@ static void set_defaults(struct http_upstream_options *options) {
         options->answer_limit = (size_t)64 << 20;
 }
 
-struct http_upstream *http_upstream_create(struct http_loops *loops, const struct http_upstream_options *options,
-                                           struct error *error) {
+struct http_upstream *http_upstream_create(struct http_loops *loops,
+                                           const struct http_upstream_options *options, struct error *error) {
     size_t count = (size_t)http_loops_count(loops);
     struct url url;
     if (!url_parse(options->url, &url, error))
@@ -114,9 +116,11 @@ struct http_upstream *http_upstream_create(struct http_loops *loops, const struc
     if (path && upstream->url.path[path - 1] == '/')
         upstream->url.path[path - 1] = 0;
     bool bracketed = strchr(url.host, ':');
-    int length = snprintf(upstream->host_header, sizeof upstream->host_header, bracketed ? "[%s]" : "%s", url.host);
+    int length =
+        snprintf(upstream->host_header, sizeof upstream->host_header, bracketed ? "[%s]" : "%s", url.host);
     if (url.port != (url.secure ? 443 : 80))
-        snprintf(upstream->host_header + length, sizeof upstream->host_header - (size_t)length, ":%d", url.port);
+        snprintf(upstream->host_header + length, sizeof upstream->host_header - (size_t)length, ":%d",
+                 url.port);
     for (size_t i = 0; i < count; i++) {
         struct upstream_pool *pool = &upstream->pools[i];
         pool->upstream = upstream;

@@ -40,8 +40,8 @@ bool url_encode(const char *text, char *encoded, size_t size) {
     size_t out = 0;
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-                     c == '_' || c == '~';
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                     c == '.' || c == '_' || c == '~';
         if (out + (plain ? 1 : 3) >= size)
             return false;
         if (plain)
@@ -115,7 +115,8 @@ bool url_parse(const char *text, struct url *ret, struct error *error) {
         if (*c <= ' ' || *c == 0x7f || *c == '\\')
             return error_set(error, ERROR_INVALID, "\"%.100s\" is no address: it has spaces in it", text);
     if (memchr(authority, '@', length) || !parse_authority(authority, length, &url))
-        return error_set(error, ERROR_INVALID, "\"%.100s\" is no address: its host or port is malformed", text);
+        return error_set(error, ERROR_INVALID, "\"%.100s\" is no address: its host or port is malformed",
+                         text);
     if (path_length >= sizeof url.path)
         return error_set(error, ERROR_INVALID, "the address is longer than %zu bytes", sizeof url.path);
     memcpy(url.path, path, path_length);

@@ -5,17 +5,18 @@
 
 #include "base/error.h"
 
-/* Decode %XX (and '+' to a space, where `plus`) of `length` bytes into `decoded` (`size` bytes with the NUL). False where an
- * escape is malformed or stands for a NUL, or where the result does not fit. */
+/* Decode %XX (and '+' to a space, where `plus`) of `length` bytes into `decoded` (`size` bytes with the NUL).
+ * False where an escape is malformed or stands for a NUL, or where the result does not fit. */
 bool url_decode(const char *text, size_t length, char *decoded, size_t size, bool plus);
 /* Encode everything but unreserved characters (RFC 3986) into `encoded`; false where it does not fit. */
 bool url_encode(const char *text, char *encoded, size_t size);
-/* The decoded value of the first parameter of that name in "a=1&b=2". False where there is none or it does not fit. */
+/* The decoded value of the first parameter of that name in "a=1&b=2". False where there is none or it does
+ * not fit. */
 bool url_query_get(const char *query, const char *name, char *value, size_t size);
 
 struct url {
-    bool secure;     /* https */
-    char host[256];  /* without the brackets of an IPv6 address */
+    bool secure;    /* https */
+    char host[256]; /* without the brackets of an IPv6 address */
     int port;
     char path[1024]; /* with the query, without a fragment; "" where there is none */
 };

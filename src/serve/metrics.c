@@ -73,7 +73,8 @@ static unsigned hash(const char *name, const char *labels) {
     return value % SLOTS;
 }
 
-static struct family *get_family(struct metrics *metrics, enum metric_kind kind, const char *name, const char *help) {
+static struct family *get_family(struct metrics *metrics, enum metric_kind kind, const char *name,
+                                 const char *help) {
     for (struct family *family = metrics->first; family; family = family->next)
         if (!strcmp(family->name, name))
             return family;
@@ -89,7 +90,8 @@ static struct family *get_family(struct metrics *metrics, enum metric_kind kind,
     return family;
 }
 
-static struct metric *make_metric(struct metrics *metrics, struct family *family, const char *labels, unsigned slot) {
+static struct metric *make_metric(struct metrics *metrics, struct family *family, const char *labels,
+                                  unsigned slot) {
     size_t length = strlen(labels) + 1;
     struct metric *metric = metrics->count < METRICS_LIMIT ? calloc(1, sizeof *metric + length) : NULL;
     if (!metric)
@@ -251,15 +253,18 @@ static int open_files(void) {
     return count - 3; /* "." and "..", and the directory itself */
 }
 
-/* Seconds since 1970 at which the process began: now, less the time since its start as the kernel counts it. */
+/* Seconds since 1970 at which the process began: now, less the time since its start as the kernel counts it.
+ */
 static double start_time(void) {
     unsigned long long ticks = 0;
     char line[1024] = "";
     FILE *file = fopen("/proc/self/stat", "re");
     if (file) {
         const char *behind = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-        if (!behind || sscanf(behind + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                              &ticks) != 1)
+        if (!behind ||
+            sscanf(behind + 1,
+                   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+                   &ticks) != 1)
             ticks = 0;
         fclose(file);
     }

@@ -1,6 +1,7 @@
-/* A server for the tests of http/: its limits and timeouts come from the command line, its routes do simple things.
- * http_probe [name=value …]: port, threads, header_ms, stall_ms, body_ms, idle_ms, body_limit, upstream, cert, key.
- * Prints "port N" when it listens; SIGTERM stops it in order, and it prints what http_server_stop said. */
+/* A server for the tests of http/: its limits and timeouts come from the command line, its routes do simple
+ * things. http_probe [name=value …]: port, threads, header_ms, stall_ms, body_ms, idle_ms, body_limit,
+ * upstream, cert, key. Prints "port N" when it listens; SIGTERM stops it in order, and it prints what
+ * http_server_stop said. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
