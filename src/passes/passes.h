@@ -18,7 +18,15 @@ bool passes_specialise(struct graph *graph, const struct tensor *inputs, int inp
 /* For every graph input: does a shape depend on its value (through operators' plan_inputs)? [graph->input_count] */
 void passes_plan_inputs(const struct graph *graph, bool *ret);
 
-/* A quantised graph (QDQ, or QLinear operators) as the float graph that it stands for. */
+/* The QOperator form (QLinearConv, QLinearMatMul; of com.microsoft QLinearAdd, QLinearMul, QLinearConcat, QLinearGlobalAveragePool,
+ * QLinearAveragePool, QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax, QGemm) written as QDQ: DequantizeLinear, the float
+ * operator, QuantizeLinear; so that the rest need know one form only. To be called before operators_bind: com.microsoft's need no entry
+ * of their own then. New nodes are not bound. ERROR_MODEL naming a node whose scales are not as the operator has them. */
+bool passes_expand_qoperators(struct graph *graph, struct error *error);
+
+/* A bound quantised graph (QDQ; QOperator is expanded first) as the float graph that it stands for: DequantizeLinear of constants becomes float constants, and a QuantizeLinear with its
+ * DequantizeLinear becomes a Clip to the range that the integers could hold (the rounding goes, the saturation, which
+ * quantised graphs use as their activation, stays). New nodes are bound. */
 bool passes_dequantize(struct graph *graph, struct error *error);
 
 /* Fewer, larger nodes: activations, additions of a residual and multiplications fused into the convolution or product before them; the patterns that

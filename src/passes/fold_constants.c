@@ -1,0 +1,166 @@
+/* What depends on nothing but constants is computed once, by the operators themselves; equal constants become
+ * one. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops/operator.h"
+#include "passes/rewrite.h"
+
+bool node_keeps_quantisation(const struct node *node) {
+    return node_is(node, "DequantizeLinear");
+}
+
+static bool inputs_are_constant(const struct node *node, size_t *ret_bytes) {
+    *ret_bytes = 0;
+    for (int i = 0; i < node->input_count; i++) {
+        const struct value *value = node->inputs[i];
+        if (!value)
+            continue;
+        if (!value->constant || value->constant->dtype == DTYPE_STRING)
+            return false;
+        *ret_bytes += tensor_bytes(value->constant);
+    }
+    return true;
+}
+
+/* The outputs' sizes, once infer has set them. */
+static bool outputs_fit(const struct node *node, size_t inputs, size_t limit) {
+    size_t bytes = 0;
+    for (int i = 0; i < node->output_count; i++) {
+        const struct value *value = node->outputs[i];
+        if (!value)
+            continue;
+        if (shape_elements(&value->shape) < 0 || !dtype_size(value->dtype))
+            return false;
+        bytes += tensor_bytes(&(struct tensor){value->dtype, value->shape, NULL});
+    }
+    return bytes <= limit || bytes / 4 <= inputs;
+}
+
+/* Constant's tensor needs no computing: the output is the attribute. */
+static bool fold_constant_node(struct graph *graph, struct node *node) {
+    const struct attribute *attribute = node_attribute(node, "value");
+    if (!node_is(node, "Constant") || !attribute || attribute->kind != ATTRIBUTE_TENSOR ||
+        node->output_count != 1 || !node->outputs[0])
+        return false;
+    struct value *value = node->outputs[0];
+    value->constant = attribute->tensor;
+    value->dtype = attribute->tensor->dtype;
+    value->shape = attribute->tensor->shape;
+    graph_remove_node(graph, node);
+    return true;
+}
+
+static bool no_memory(const struct node *node, struct error *error) {
+    return error_set(error, ERROR_MEMORY, "node %s (%s): no memory to compute it ahead", node->name,
+                     node->op_type);
+}
+
+/* outputs [output_count]: memory of the graph for each that is there. */
+static bool allocate_outputs(struct graph *graph, const struct node *node, struct tensor *outputs) {
+    for (int i = 0; i < node->output_count; i++) {
+        const struct value *value = node->outputs[i];
+        if (!value)
+            continue;
+        outputs[i] = (struct tensor){value->dtype, value->shape, NULL};
+        outputs[i].data = graph_own_memory(graph, tensor_bytes(&outputs[i]));
+        if (!outputs[i].data)
+            return false;
+    }
+    return true;
+}
+
+static void become_constant(struct graph *graph, struct node *node, const struct tensor *outputs) {
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i])
+            node->outputs[i]->constant = &outputs[i];
+    graph_remove_node(graph, node);
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i])
+            value_release_constant(graph, node->inputs[i]);
+}
+
+static enum fold_result compute(struct graph *graph, struct node *node, struct error *error) {
+    struct tensor *outputs =
+        arena_allocate_array(graph->arena, (size_t)node->output_count + 1, sizeof *outputs);
+    struct tensor *inputs = calloc((size_t)node->input_count + 1, sizeof *inputs);
+    bool done = outputs && inputs && allocate_outputs(graph, node, outputs);
+    if (!done)
+        no_memory(node, error);
+    for (int i = 0; i < node->input_count && done; i++)
+        if (node->inputs[i])
+            inputs[i] = *node->inputs[i]->constant;
+    done = done && node->operator->compute(node, inputs, outputs, error);
+    free(inputs);
+    if (!done)
+        return FOLD_FAILED;
+    become_constant(graph, node, outputs);
+    return FOLD_DONE;
+}
+
+enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit, struct error *error) {
+    size_t inputs;
+    if (!inputs_are_constant(node, &inputs))
+        return FOLD_KEPT;
+    if (fold_constant_node(graph, node))
+        return FOLD_DONE;
+    const struct operator* operator= node->operator;
+    if (!operator|| !operator->compute || !operator->infer || node->post_op_count)
+        return FOLD_KEPT;
+    if (!operator->infer(node, error))
+        return FOLD_FAILED;
+    if (!outputs_fit(node, inputs, limit))
+        return FOLD_KEPT;
+    return compute(graph, node, error);
+}
+
+bool passes_fold_constants(struct graph *graph, struct error *error) {
+    for (struct node *node = graph->first, *next; node; node = next) {
+        next = node->next;
+        if (!node_keeps_quantisation(node) && node_fold(graph, node, FOLD_LIMIT, error) == FOLD_FAILED)
+            return false;
+    }
+    return true;
+}
+
+#define SHARE_BYTES 1024 /* larger ones are never equal by chance */
+
+static uint64_t constant_hash(const struct tensor *tensor) {
+    uint64_t hash = 0xcbf29ce484222325u ^ (uint64_t)tensor->dtype ^ (uint64_t)tensor->shape.rank << 8;
+    const uint8_t *bytes = tensor->data;
+    size_t size = tensor_bytes(tensor);
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ bytes[i]) * 0x100000001b3u;
+    return hash ^ hash >> 29;
+}
+
+/* Gives up its search after a few steps: a file full of collisions only keeps its twins. */
+static bool share_constant(struct graph *graph, struct value **slots, size_t capacity, struct value *value) {
+    size_t slot = constant_hash(value->constant) & (capacity - 1);
+    for (int step = 0; step < 16; step++, slot = (slot + 1) & (capacity - 1)) {
+        if (!slots[slot]) {
+            slots[slot] = value;
+            return true;
+        }
+        if (constants_equal(slots[slot], value))
+            return graph_replace_value(graph, value, slots[slot]);
+    }
+    return true;
+}
+
+bool passes_share_constants(struct graph *graph, struct error *error) {
+    size_t capacity = 64;
+    while (capacity < (size_t)graph->value_count * 2)
+        capacity *= 2;
+    struct value **slots = calloc(capacity, sizeof(struct value *));
+    bool done = slots != NULL;
+    for (int i = 0; i < graph->value_count && done; i++) {
+        struct value *value = graph->values[i];
+        if (!value->constant || !value->use_count || value->is_output || value->is_input ||
+            value->dtype == DTYPE_STRING || tensor_bytes(value->constant) > SHARE_BYTES)
+            continue;
+        done = share_constant(graph, slots, capacity, value);
+    }
+    free(slots);
+    return done || error_set(error, ERROR_MEMORY, "no memory to share constants");
+}
