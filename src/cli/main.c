@@ -1,8 +1,11 @@
+/* guichet VERB …: the table of verbs, and the help that lists them. */
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/verbs.h"
 
+/* A line each, in the order in which a newcomer meets them. */
 static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
@@ -11,31 +14,59 @@ static const struct verb {
     {"gateway", verb_gateway, "the single entry before backends that run elsewhere"},
 };
 
-#define VERBS (sizeof verbs / sizeof verbs[0])
+enum { VERBS = sizeof verbs / sizeof verbs[0], USAGE = 2 };
 
-static void help(FILE *stream) {
-    fputs("guichet VERB [options]\n\n", stream);
-    for (size_t i = 0; i < VERBS; i++)
-        fprintf(stream, "  %-12s %s\n", verbs[i].name, verbs[i].summary);
-    fputs("\nguichet VERB --help says more of each; guichet --version names this one.\n", stream);
+static void print_help(FILE *stream) {
+    fputs("guichet recognises what a photo shows, on the command line and as a service.\n"
+          "\n"
+          "Usage: guichet VERB [OPTION…] [ARGUMENT…]\n"
+          "\n",
+          stream);
+    for (int i = 0; i < VERBS; i++)
+        fprintf(stream, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+    fputs("\n"
+          "  guichet VERB --help   what a verb does, its options, and examples\n"
+          "  guichet --version     which guichet this is\n"
+          "\n"
+          "Examples:\n"
+          "  guichet classify cat.jpg   what is on this photo?\n"
+          "  guichet serve              the page and the service, on http://127.0.0.1:8080\n"
+          "\n"
+          "Exit status: 0 done, 1 failed, 2 asked for wrongly.\n",
+          stream);
+}
+
+static const struct verb *verb_find(const char *name) {
+    for (int i = 0; i < VERBS; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    fprintf(stderr, "guichet: there is no %s '%s'\nTry: guichet --help\n", name[0] == '-' ? "option" : "verb",
+            name);
+    return NULL;
+}
+
+static int help_for(char *name) {
+    char option[] = "--help", *words[] = {name, option, NULL};
+    const struct verb *verb = verb_find(name);
+    return verb ? verb->run(2, words) : USAGE;
 }
 
 int main(int argc, char **argv) {
+    setlocale(LC_CTYPE, "");
     if (argc < 2) {
-        help(stderr);
-        return 2;
+        print_help(stderr);
+        return USAGE;
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("guichet %s\n", GUICHET_VERSION);
         return 0;
     }
+    if (strcmp(argv[1], "help") == 0 && argc > 2)
+        return help_for(argv[2]);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        help(stdout);
+        print_help(stdout);
         return 0;
     }
-    for (size_t i = 0; i < VERBS; i++)
-        if (strcmp(argv[1], verbs[i].name) == 0)
-            return verbs[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "guichet: there is no verb \"%s\"; guichet --help lists them\n", argv[1]);
-    return 2;
+    const struct verb *verb = verb_find(argv[1]);
+    return verb ? verb->run(argc - 1, argv + 1) : USAGE;
 }

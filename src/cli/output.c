@@ -1,0 +1,52 @@
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "base/progress.h"
+#include "cli/cli.h"
+
+static void print_head(const char *colour, const char *head) {
+    bool coloured = terminal_has_colour(stderr);
+    fprintf(stderr, "%s%s%s ", coloured ? colour : "", head, coloured ? "\033[0m" : "");
+}
+
+int cli_usage(const struct command *command, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "guichet %s: ", command->name);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\nTry: guichet %s --help\n", command->name);
+    va_end(arguments);
+    return EXIT_USAGE;
+}
+
+int cli_fail(const struct error *error) {
+    print_head("\033[31m", "guichet:");
+    fprintf(stderr, "%s\n", error->message);
+    return EXIT_FAILED;
+}
+
+void cli_warn(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    print_head("\033[33m", "guichet:");
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+bool cli_print_json(json_t *value) {
+    char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(value);
+    if (!text)
+        return false;
+    puts(text);
+    fflush(stdout);
+    free(text);
+    return true;
+}
+
+json_t *cli_json_real(double value, int digits) {
+    double scale = pow(10, digits);
+    return json_real(round(value * scale) / scale);
+}
