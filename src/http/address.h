@@ -1,0 +1,9 @@
+/* Which socket addresses belong to the open internet. */
+#pragma once
+#include <stdbool.h>
+#include <sys/socket.h>
+
+/* False for everything that could lead into the house: unspecified, loopback, private, link-local,
+ * carrier-grade NAT, multicast, reserved, documentation and benchmark ranges, and IPv6 forms that carry such
+ * an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo, ISATAP); and for any family but IPv4 and IPv6. */
+bool address_is_public(const struct sockaddr *address);
