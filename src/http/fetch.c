@@ -77,7 +77,7 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *context) 
 
 static void configure(struct fetch *fetch) {
     CURL *handle = fetch->handle;
-    curl_easy_setopt(handle, CURLOPT_URL, fetch->url);
+    curl_easy_setopt(handle, CURLOPT_URL, (char *)fetch->url);
     curl_easy_setopt(handle, CURLOPT_PRIVATE, fetch);
     curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, fetch->text);
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "guichet/" GUICHET_VERSION);
