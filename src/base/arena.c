@@ -68,7 +68,8 @@ void *arena_allocate(struct arena *arena, size_t size) {
         struct block *fresh = block_create(size > BLOCK_BYTES ? size : BLOCK_BYTES);
         if (!fresh)
             return NULL;
-        if (block && size > BLOCK_BYTES) { /* a large thing gets a block of its own; the open one stays open */
+        if (block &&
+            size > BLOCK_BYTES) { /* a large thing gets a block of its own; the open one stays open */
             fresh->next = block->next;
             block->next = fresh;
         } else {

@@ -11,7 +11,8 @@ struct buffer {
     bool failed;  /* an append did not fit; set once, and later appends do nothing */
 };
 
-/* Appends return false (and set `failed`) over the limit or out of memory. A zeroed struct is an empty buffer. */
+/* Appends return false (and set `failed`) over the limit or out of memory. A zeroed struct is an empty
+ * buffer. */
 bool buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 bool buffer_append_string(struct buffer *buffer, const char *text);
 bool buffer_printf(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));

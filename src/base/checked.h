@@ -1,4 +1,5 @@
-/* Size arithmetic that notices overflow. Each returns false, and leaves *ret alone, where the result does not fit. */
+/* Size arithmetic that notices overflow. Each returns false, and leaves *ret alone, where the result does not
+ * fit. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

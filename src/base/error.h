@@ -1,8 +1,9 @@
 /* One error type for the whole program: a code, and one line written for a person.
  *
- * A function that can fail takes `struct error *error` last (never NULL) and returns false or NULL on failure,
- * with its outputs (`ret_…`) untouched. The line names the file, node or field and what to do about it; it has no
- * trailing full stop or newline. Libraries set errors; only programs (cli/, serve/) print or log them, once. */
+ * A function that can fail takes `struct error *error` last (never NULL) and returns false or NULL on
+ * failure, with its outputs (`ret_…`) untouched. The line names the file, node or field and what to do about
+ * it; it has no trailing full stop or newline. Libraries set errors; only programs (cli/, serve/) print or
+ * log them, once. */
 #pragma once
 #include <stdbool.h>
 

@@ -23,8 +23,8 @@ static int file_open_regular(const char *path, uint64_t limit, size_t *ret_size,
     else if (!S_ISREG(status.st_mode))
         error_set(error, ERROR_INVALID, "%s: not a regular file", path);
     else if ((uint64_t)status.st_size > limit)
-        error_set(error, ERROR_TOO_LARGE, "%s: %lld bytes, and the limit is %llu", path, (long long)status.st_size,
-                  (unsigned long long)limit);
+        error_set(error, ERROR_TOO_LARGE, "%s: %lld bytes, and the limit is %llu", path,
+                  (long long)status.st_size, (unsigned long long)limit);
     else {
         *ret_size = (size_t)status.st_size;
         return descriptor;
@@ -60,7 +60,8 @@ void file_map_close(struct file_map *map) {
 
 void file_map_discard(const void *bytes, size_t size) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t start = ((uintptr_t)bytes + page - 1) & ~(page - 1), end = ((uintptr_t)bytes + size) & ~(page - 1);
+    uintptr_t start = ((uintptr_t)bytes + page - 1) & ~(page - 1),
+              end = ((uintptr_t)bytes + size) & ~(page - 1);
     if (end > start)
         madvise((void *)start, end - start, MADV_DONTNEED);
 }

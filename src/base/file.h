@@ -12,14 +12,16 @@ struct file_map {
     size_t size;
 };
 
-/* Map a regular file of at most `limit` bytes. An empty file maps to size 0. ERROR_NOT_FOUND where there is none. */
+/* Map a regular file of at most `limit` bytes. An empty file maps to size 0. ERROR_NOT_FOUND where there is
+ * none. */
 bool file_map_open(const char *path, uint64_t limit, struct file_map *ret, struct error *error);
 void file_map_close(struct file_map *map);
-/* Tell the kernel that a part of the mapping is not needed any more, so that it stops counting as our memory; touching
- * it again reads it again. Rounds inwards to whole pages. */
+/* Tell the kernel that a part of the mapping is not needed any more, so that it stops counting as our memory;
+ * touching it again reads it again. Rounds inwards to whole pages. */
 void file_map_discard(const void *bytes, size_t size);
 
-/* Read a whole file of at most `limit` bytes into malloc'ed memory, with a NUL behind it. Free with free(). */
+/* Read a whole file of at most `limit` bytes into malloc'ed memory, with a NUL behind it. Free with free().
+ */
 char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error *error);
 
 /* Write `path` atomically: into a temporary neighbour, fsync, rename. Nothing is left behind on failure. */

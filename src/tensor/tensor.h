@@ -44,7 +44,8 @@ struct shape {
 /* Every dimension is known. */
 bool shape_is_known(const struct shape *shape);
 bool shape_equal(const struct shape *a, const struct shape *b);
-/* Elements of a known shape; -1 where it is not known, or holds more than LIMIT_TENSOR_ELEMENTS. 1 for a scalar. */
+/* Elements of a known shape; -1 where it is not known, or holds more than LIMIT_TENSOR_ELEMENTS. 1 for a
+ * scalar. */
 int64_t shape_elements(const struct shape *shape);
 /* "1x3x224x224", "?x1000", "scalar". Writes at most `size` bytes; returns `text`. */
 const char *shape_format(const struct shape *shape, char *text, size_t size);
@@ -52,8 +53,8 @@ const char *shape_format(const struct shape *shape, char *text, size_t size);
 /* ONNX's (numpy's) multidirectional broadcasting of known shapes; false where they don't fit. */
 bool shape_broadcast(const struct shape *a, const struct shape *b, struct shape *ret);
 
-/* A view: it owns nothing. `data` is aligned for its dtype, except constants in a mapped file, which may not be:
- * onnx_graph_read copies those that are not. */
+/* A view: it owns nothing. `data` is aligned for its dtype, except constants in a mapped file, which may not
+ * be: onnx_graph_read copies those that are not. */
 struct tensor {
     enum dtype dtype;
     struct shape shape;
@@ -69,10 +70,11 @@ uint16_t f32_to_f16(float value);
 float bf16_to_f32(uint16_t bits);
 uint16_t f32_to_bf16(float value);
 
-/* Element `index` of any numeric tensor as a double or an int64 (floats truncate). For small tensors and tests. */
+/* Element `index` of any numeric tensor as a double or an int64 (floats truncate). For small tensors and
+ * tests. */
 double tensor_get_f64(const struct tensor *tensor, int64_t index);
 int64_t tensor_get_i64(const struct tensor *tensor, int64_t index);
 
-/* Convert `count` elements between any two numeric dtypes (Cast of ONNX opset 13: floats truncate towards zero to
- * integers; to bool: not zero). Source and destination do not overlap. */
+/* Convert `count` elements between any two numeric dtypes (Cast of ONNX opset 13: floats truncate towards
+ * zero to integers; to bool: not zero). Source and destination do not overlap. */
 void elements_convert(enum dtype from, const void *source, enum dtype to, void *destination, int64_t count);

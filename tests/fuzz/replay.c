@@ -1,5 +1,5 @@
-/* Runs a fuzz target over the files of a folder, so that what once broke a parser is tried by every compiler and in
- * every build. TAP on standard output: one line for the whole folder. */
+/* Runs a fuzz target over the files of a folder, so that what once broke a parser is tried by every compiler
+ * and in every build. TAP on standard output: one line for the whole folder. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
