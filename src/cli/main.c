@@ -11,7 +11,10 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const char *summary;
 } verbs[] = {
+    {"models", verb_models, "list the models that are here, and those that could be pulled"},
+    {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address"},
     {"gateway", verb_gateway, "the single entry before backends that run elsewhere"},
+    {"health", verb_health, "ask a service whether it is ready"},
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0], USAGE = 2 };

@@ -3,3 +3,6 @@
 #pragma once
 
 int verb_gateway(int argc, char **argv);
+int verb_health(int argc, char **argv);
+int verb_models(int argc, char **argv);
+int verb_pull(int argc, char **argv);

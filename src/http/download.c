@@ -297,7 +297,8 @@ static bool transfer_fail_curl(struct transfer *transfer, CURLcode code) {
         return transfer_fail(transfer, false, ERROR_UNAVAILABLE, text);
     case CURLE_COULDNT_CONNECT:
         snprintf(text, sizeof text, "%s cannot be reached: is there a network?", host);
-        return transfer_fail(transfer, true, ERROR_UNAVAILABLE, text);
+        return transfer_fail(transfer, transfer->done > 0, ERROR_UNAVAILABLE,
+                             text); /* worth waiting for in the middle */
     case CURLE_OPERATION_TIMEDOUT:
         snprintf(text, sizeof text, "%s sent nothing for %d s", host, STALL_SECONDS);
         return transfer_fail(transfer, true, ERROR_TIMEOUT, text);
@@ -459,7 +460,7 @@ static bool transfer_attempt(struct transfer *transfer, char ret_sha256[DOWNLOAD
 }
 
 static void pause_after(int failures) {
-    int64_t milliseconds = 250ll << (failures < 5 ? failures : 5);
+    int64_t milliseconds = 250ll << (failures < 3 ? failures : 3);
     struct timespec pause = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000};
     nanosleep(&pause, NULL);
 }
