@@ -209,6 +209,26 @@ const tests = [
     await page.reload();
     assert.equal(await page.isVisible('#recent'), false);
   }),
+  test('probabilities become words, in both languages', async (page) => {
+    const said = await page.evaluate(async () => {
+      const {sentence} = await import('/assets/answer.js');
+      const {setLanguage} = await import('/assets/texts.js');
+      const say = (first, probability, second = 'lion') =>
+        sentence([{label: first, probability}, {label: second, probability: 0.1}]).replace('\u2060', '');
+      const all = {};
+      for (const [language, label] of [['en', 'ox'], ['fr', 'ours brun']]) {
+        setLanguage(language);
+        all[language] = [0.99, 0.85, 0.6, 0.3, 0.1].map((probability) => say(label, probability));
+      }
+      setLanguage('en');
+      return {...all, articles: ['ox', 'unicorn', 'golden retriever', 'jeans'].map((label) => say(label, 0.6))};
+    });
+    assert.deepEqual(said.en, ['That’s an ox, no doubt about it.', 'That’s an ox, almost certainly.', 'Most likely an ox.',
+      'Perhaps an ox, or else a lion.', 'Hard to say. The nearest guess: ox.']);
+    assert.deepEqual(said.fr, ['Ours brun, sans hésiter.', 'Ours brun, presque à coup sûr.', 'Ours brun, probablement.',
+      'Ours brun, peut-être, ou bien lion.', 'Difficile à dire. Au plus près : ours brun.']);
+    assert.deepEqual(said.articles, ['Most likely an ox.', 'Most likely a unicorn.', 'Most likely a golden retriever.', 'Most likely jeans.']);
+  }),
   test('nothing sticks out on a phone, nor on a very narrow one', async (page) => {
     await give(page);
     await answer(page);
