@@ -1,0 +1,361 @@
+/* Two tensors broadcast against each other: arithmetic, comparison, logic. */
+#include "ops/binary.h"
+
+#include <math.h>
+#include <string.h>
+#include <tgmath.h>
+
+#include "ops/family.h"
+
+#define KERNEL(name, suffix, type, result, value)                                         \
+    static void name##_##suffix(const void *left, int64_t left_stride, const void *right, \
+                                int64_t right_stride, void *destination, int64_t count) { \
+        const type *a = left, *b = right;                                                 \
+        result *to = destination;                                                         \
+        if (left_stride && right_stride)                                                  \
+            for (int64_t i = 0; i < count; i++) {                                         \
+                type x = a[i], y = b[i];                                                  \
+                to[i] = (result)(value);                                                  \
+            }                                                                             \
+        else if (left_stride)                                                             \
+            for (int64_t i = 0; i < count; i++) {                                         \
+                type x = a[i], y = b[0];                                                  \
+                to[i] = (result)(value);                                                  \
+            }                                                                             \
+        else                                                                              \
+            for (int64_t i = 0; i < count; i++) {                                         \
+                type x = a[0], y = b[i * right_stride];                                   \
+                to[i] = (result)(value);                                                  \
+            }                                                                             \
+    }
+
+#define FLOATS(name, result, value)                         \
+    KERNEL(name, f32, float, RESULT_##result(float), value) \
+    KERNEL(name, f64, double, RESULT_##result(double), value)
+#define SIGNED(name, result, value)                             \
+    KERNEL(name, i8, int8_t, RESULT_##result(int8_t), value)    \
+    KERNEL(name, i16, int16_t, RESULT_##result(int16_t), value) \
+    KERNEL(name, i32, int32_t, RESULT_##result(int32_t), value) \
+    KERNEL(name, i64, int64_t, RESULT_##result(int64_t), value)
+#define UNSIGNED(name, result, value)                             \
+    KERNEL(name, u8, uint8_t, RESULT_##result(uint8_t), value)    \
+    KERNEL(name, u16, uint16_t, RESULT_##result(uint16_t), value) \
+    KERNEL(name, u32, uint32_t, RESULT_##result(uint32_t), value) \
+    KERNEL(name, u64, uint64_t, RESULT_##result(uint64_t), value)
+#define RESULT_SAME(type) type
+#define RESULT_BOOL(type) uint8_t
+
+/* Integer arithmetic wraps; what has no value is zero. */
+static int64_t divide_i64(int64_t x, int64_t y) {
+    return y == 0 ? 0 : y == -1 ? (int64_t)(0 - (uint64_t)x) : x / y;
+}
+
+static uint64_t divide_u64(uint64_t x, uint64_t y) {
+    return y == 0 ? 0 : x / y;
+}
+
+/* The sign of C's remainder is the dividend's, that of Mod the divisor's. */
+static int64_t remainder_i64(int64_t x, int64_t y) {
+    return y == 0 || y == -1 ? 0 : x % y;
+}
+
+static int64_t modulo_i64(int64_t x, int64_t y) {
+    int64_t rest = remainder_i64(x, y);
+    return rest && (rest < 0) != (y < 0) ? rest + y : rest;
+}
+
+static uint64_t modulo_u64(uint64_t x, uint64_t y) {
+    return y == 0 ? 0 : x % y;
+}
+
+static uint64_t power_u64(uint64_t base, uint64_t exponent) {
+    uint64_t result = 1;
+    for (; exponent; exponent >>= 1, base *= base)
+        if (exponent & 1)
+            result *= base;
+    return result;
+}
+
+static int64_t power_i64(int64_t base, int64_t exponent) {
+    if (exponent >= 0)
+        return (int64_t)power_u64((uint64_t)base, (uint64_t)exponent);
+    return base == 1 ? 1 : base == -1 ? (exponent & 1 ? -1 : 1) : 0;
+}
+
+FLOATS(Add, SAME, x + y)
+SIGNED(Add, SAME, (uint64_t)x + (uint64_t)y)
+UNSIGNED(Add, SAME, (uint64_t)x + (uint64_t)y)
+FLOATS(Sub, SAME, x - y)
+SIGNED(Sub, SAME, (uint64_t)x - (uint64_t)y)
+UNSIGNED(Sub, SAME, (uint64_t)x - (uint64_t)y)
+FLOATS(Mul, SAME, x *y)
+SIGNED(Mul, SAME, (uint64_t)x *(uint64_t)y)
+UNSIGNED(Mul, SAME, (uint64_t)x *(uint64_t)y)
+FLOATS(Div, SAME, x / y)
+SIGNED(Div, SAME, divide_i64(x, y))
+UNSIGNED(Div, SAME, divide_u64(x, y))
+FLOATS(Pow, SAME, pow(x, y))
+SIGNED(Pow, SAME, power_i64(x, y))
+UNSIGNED(Pow, SAME, power_u64(x, y))
+FLOATS(Max, SAME, x > y || x != x ? x : y)
+SIGNED(Max, SAME, x > y ? x : y)
+UNSIGNED(Max, SAME, x > y ? x : y)
+FLOATS(Min, SAME, x < y || x != x ? x : y)
+SIGNED(Min, SAME, x < y ? x : y)
+UNSIGNED(Min, SAME, x < y ? x : y)
+SIGNED(Mod, SAME, modulo_i64(x, y))
+UNSIGNED(Mod, SAME, modulo_u64(x, y))
+FLOATS(Fmod, SAME, fmod(x, y))
+SIGNED(Fmod, SAME, remainder_i64(x, y))
+UNSIGNED(Fmod, SAME, modulo_u64(x, y))
+FLOATS(PRelu, SAME, x < 0 ? y * x : x)
+SIGNED(PRelu, SAME, x < 0 ? (uint64_t)x * (uint64_t)y : (uint64_t)x)
+UNSIGNED(PRelu, SAME, ((void)y, x))
+FLOATS(Equal, BOOL, x == y)
+SIGNED(Equal, BOOL, x == y)
+UNSIGNED(Equal, BOOL, x == y)
+FLOATS(Greater, BOOL, x > y)
+SIGNED(Greater, BOOL, x > y)
+UNSIGNED(Greater, BOOL, x > y)
+FLOATS(GreaterOrEqual, BOOL, x >= y)
+SIGNED(GreaterOrEqual, BOOL, x >= y)
+UNSIGNED(GreaterOrEqual, BOOL, x >= y)
+FLOATS(Less, BOOL, x < y)
+SIGNED(Less, BOOL, x < y)
+UNSIGNED(Less, BOOL, x < y)
+FLOATS(LessOrEqual, BOOL, x <= y)
+SIGNED(LessOrEqual, BOOL, x <= y)
+UNSIGNED(LessOrEqual, BOOL, x <= y)
+KERNEL(And, bool, uint8_t, uint8_t, x &&y)
+KERNEL(Or, bool, uint8_t, uint8_t, x || y)
+KERNEL(Xor, bool, uint8_t, uint8_t, !x != !y)
+SIGNED(BitwiseAnd, SAME, x &y)
+UNSIGNED(BitwiseAnd, SAME, x &y)
+SIGNED(BitwiseOr, SAME, x | y)
+UNSIGNED(BitwiseOr, SAME, x | y)
+SIGNED(BitwiseXor, SAME, x ^ y)
+UNSIGNED(BitwiseXor, SAME, x ^ y)
+UNSIGNED(ShiftLeft, SAME, y < 64 ? (uint64_t)x << y : 0)
+UNSIGNED(ShiftRight, SAME, y < 64 ? (uint64_t)x >> y : 0)
+
+#define KERNELS_FLOAT(name) [DTYPE_F32] = name##_f32, [DTYPE_F64] = name##_f64
+#define KERNELS_SIGNED(name) \
+    [DTYPE_I8] = name##_i8, [DTYPE_I16] = name##_i16, [DTYPE_I32] = name##_i32, [DTYPE_I64] = name##_i64
+#define KERNELS_UNSIGNED(name) \
+    [DTYPE_U8] = name##_u8, [DTYPE_U16] = name##_u16, [DTYPE_U32] = name##_u32, [DTYPE_U64] = name##_u64
+#define KERNELS_INTEGER(name) KERNELS_SIGNED(name), KERNELS_UNSIGNED(name)
+#define NUMERIC_ROW(name)                              \
+    {                                                  \
+#name, {                                       \
+            KERNELS_FLOAT(name), KERNELS_INTEGER(name) \
+        }                                              \
+    }
+
+static const struct {
+    const char *name;
+    binary_kernel *kernels[DTYPE_COUNT];
+} binaries[] = {
+    NUMERIC_ROW(Add),
+    NUMERIC_ROW(Sub),
+    NUMERIC_ROW(Mul),
+    NUMERIC_ROW(Div),
+    NUMERIC_ROW(Pow),
+    NUMERIC_ROW(Max),
+    NUMERIC_ROW(Min),
+    NUMERIC_ROW(Fmod),
+    NUMERIC_ROW(PRelu),
+    {"Mod", {KERNELS_INTEGER(Mod)}},
+    {"Equal", {KERNELS_FLOAT(Equal), KERNELS_INTEGER(Equal), [DTYPE_BOOL] = Equal_u8}},
+    NUMERIC_ROW(Greater),
+    NUMERIC_ROW(GreaterOrEqual),
+    NUMERIC_ROW(Less),
+    NUMERIC_ROW(LessOrEqual),
+    {"And", {[DTYPE_BOOL] = And_bool}},
+    {"Or", {[DTYPE_BOOL] = Or_bool}},
+    {"Xor", {[DTYPE_BOOL] = Xor_bool}},
+    {"BitwiseAnd", {KERNELS_INTEGER(BitwiseAnd)}},
+    {"BitwiseOr", {KERNELS_INTEGER(BitwiseOr)}},
+    {"BitwiseXor", {KERNELS_INTEGER(BitwiseXor)}},
+    {"ShiftLeft", {KERNELS_UNSIGNED(ShiftLeft)}},
+    {"ShiftRight", {KERNELS_UNSIGNED(ShiftRight)}},
+};
+
+binary_kernel *binary_kernel_find(const char *name, enum dtype dtype) {
+    if (dtype == DTYPE_F16 || dtype == DTYPE_BF16)
+        dtype = DTYPE_F32;
+    for (size_t i = 0; i < sizeof binaries / sizeof binaries[0]; i++)
+        if (strcmp(binaries[i].name, name) == 0)
+            return binaries[i].kernels[dtype];
+    return NULL;
+}
+
+void binary_run(binary_kernel *kernel, enum dtype dtype, const void *left, const struct shape *left_shape,
+                const void *right, const struct shape *right_shape, void *result,
+                const struct shape *result_shape, size_t result_size) {
+    struct walk walk;
+    walk_init(&walk, result_shape, (const struct shape *const[]){left_shape, right_shape}, 2);
+    int64_t size = (int64_t)dtype_size(dtype), total = walk.rows * walk.pieces;
+#pragma omp parallel for schedule(static) if (total * walk.inner > PARALLEL_ELEMENTS)
+    for (int64_t piece = 0; piece < total; piece++) {
+        int64_t offset, offsets[WALK_OPERANDS], count = walk_piece(&walk, piece, &offset, offsets);
+        kernel((const char *)left + offsets[0] * size, walk.inner_strides[0],
+               (const char *)right + offsets[1] * size, walk.inner_strides[1],
+               (char *)result + offset * (int64_t)result_size, count);
+    }
+}
+
+/* The name of the kernel for a node: its operator's, but for those that an attribute decides. */
+static const char *binary_name(const struct node *node) {
+    if (strcmp(node->op_type, "Mod") == 0)
+        return node_int(node, "fmod", 0) ? "Fmod" : "Mod";
+    if (strcmp(node->op_type, "BitShift") == 0)
+        return strcmp(node_string(node, "direction", ""), "LEFT") == 0 ? "ShiftLeft" : "ShiftRight";
+    return node->op_type;
+}
+
+static bool bitshift_check(const struct node *node, struct error *error) {
+    const char *direction = node_string(node, "direction", "");
+    if (strcmp(direction, "LEFT") != 0 && strcmp(direction, "RIGHT") != 0)
+        return node_error(node, error, "direction is '%.40s', neither LEFT nor RIGHT", direction);
+    return true;
+}
+
+/* Before opset 7 the right operand was broadcast only where `broadcast` said so, and from `axis` on: give it
+ * ones behind. */
+static bool right_shape_of(const struct node *node, const struct shape *left, const struct shape *right,
+                           struct shape *ret) {
+    *ret = *right;
+    if (node->opset >= 7 || *node->domain || !node_int(node, "broadcast", 0) || !node_attribute(node, "axis"))
+        return true;
+    int64_t axis = node_int(node, "axis", 0);
+    axis += axis < 0 ? left->rank : 0;
+    if (axis < 0 || axis + right->rank > left->rank)
+        return false;
+    while (ret->rank < left->rank - axis)
+        ret->dims[ret->rank++] = 1;
+    return true;
+}
+
+static bool binary_infer_as(struct node *node, enum dtype result, struct error *error) {
+    const struct shape *left = node_shape(node, 0), *right = node_shape(node, 1);
+    enum dtype dtype = node_dtype(node, 0);
+    if (!binary_kernel_find(binary_name(node), dtype))
+        return node_error(node, error, "type %s is not supported", dtype_name(dtype));
+    struct shape aligned, shape;
+    char text[2][SHAPE_TEXT];
+    if (!right_shape_of(node, left, right, &aligned) || !shape_broadcast(left, &aligned, &shape))
+        return node_error(node, error, "shapes %s and %s do not fit together",
+                          shape_format(left, text[0], SHAPE_TEXT), shape_format(right, text[1], SHAPE_TEXT));
+    return infer_output(node, 0, result, &shape, error);
+}
+
+static bool arithmetic_infer(struct node *node, struct error *error) {
+    return node_want_same_type(node, 1, 0, error) && binary_infer_as(node, node_dtype(node, 0), error);
+}
+
+static bool compare_infer(struct node *node, struct error *error) {
+    return node_want_same_type(node, 1, 0, error) && binary_infer_as(node, DTYPE_BOOL, error);
+}
+
+/* Pow: the exponent may have any type, the result has the base's. */
+static bool power_infer(struct node *node, struct error *error) {
+    return node_want_types(node, 1, TYPES_NUMERIC, error) &&
+           binary_infer_as(node, node_dtype(node, 0), error);
+}
+
+/* PRelu broadcasts the slope to x, not x to the slope. A slope of one channel axis was allowed before
+ * opset 7. */
+static bool prelu_infer(struct node *node, struct error *error) {
+    if (!arithmetic_infer(node, error))
+        return false;
+    if (node_has_output(node, 0) && !shape_equal(&node->outputs[0]->shape, node_shape(node, 0)))
+        return node_error(node, error, "the slope does not broadcast to the input");
+    return true;
+}
+
+static bool binary_wide(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
+                        struct error *error) {
+    binary_kernel *kernel = binary_kernel_find(binary_name(node), inputs[0].dtype);
+    struct shape right;
+    if (!kernel || !right_shape_of(node, &inputs[0].shape, &inputs[1].shape, &right))
+        return node_error(node, error, "type %s is not supported", dtype_name(inputs[0].dtype));
+    binary_run(kernel, inputs[0].dtype, inputs[0].data, &inputs[0].shape, inputs[1].data, &right,
+               outputs[0].data, &outputs[0].shape, dtype_size(outputs[0].dtype));
+    return true;
+}
+
+static bool binary_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
+                           struct error *error) {
+    return compute_widened(node, inputs, outputs, error, binary_wide);
+}
+
+/* Convert what has another type than wanted; *ret_owned is to be freed. */
+static bool tensor_convert(const struct tensor *tensor, enum dtype dtype, struct tensor *ret,
+                           void **ret_owned) {
+    *ret = *tensor;
+    *ret_owned = NULL;
+    if (tensor->dtype == dtype)
+        return true;
+    int64_t count = shape_elements(&tensor->shape);
+    *ret_owned = malloc((size_t)count * dtype_size(dtype) + 1);
+    if (!*ret_owned)
+        return false;
+    elements_convert(tensor->dtype, tensor->data, dtype, *ret_owned, count);
+    ret->dtype = dtype;
+    ret->data = *ret_owned;
+    return true;
+}
+
+/* Mixed types meet in float64 where one is a float, else in int64. */
+static bool power_mixed(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
+                        struct error *error) {
+    bool floats = dtype_is_float(inputs[0].dtype) || dtype_is_float(inputs[1].dtype);
+    enum dtype dtype = floats ? DTYPE_F64 : DTYPE_I64;
+    struct tensor operands[2], result = outputs[0];
+    cleanup(freep) void *left = NULL;
+    cleanup(freep) void *right = NULL;
+    int64_t count = shape_elements(&outputs[0].shape);
+    cleanup(freep) void *wide = malloc((size_t)count * 8 + 1);
+    if (!wide || !tensor_convert(&inputs[0], dtype, &operands[0], &left) ||
+        !tensor_convert(&inputs[1], dtype, &operands[1], &right))
+        return node_memory_error(node, error);
+    result.dtype = dtype;
+    result.data = wide;
+    if (!binary_wide(node, operands, &result, error))
+        return false;
+    elements_convert(dtype, wide, outputs[0].dtype, outputs[0].data, count);
+    return true;
+}
+
+static bool power_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
+                          struct error *error) {
+    return inputs[0].dtype == inputs[1].dtype ? binary_compute(node, inputs, outputs, error)
+                                              : power_mixed(node, inputs, outputs, error);
+}
+
+/* PRelu's slope of shape [C] belongs to axis 1 before opset 7, where it did not broadcast otherwise. */
+#define BINARY_ENTRY(name, since, check, infer, compute, types) \
+    { "", name, since, OPSET_LATEST, 0, check, 2, 2, 1, 1, infer, compute, types }
+
+const struct operator binary_operators[] = {
+    BINARY_ENTRY("Add", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("Sub", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("Mul", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("Div", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("Pow", 1, NULL, power_infer, power_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("Mod", 10, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("PRelu", 7, NULL, prelu_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("BitShift", 11, bitshift_check, arithmetic_infer, binary_compute, "unsigned integers"),
+    BINARY_ENTRY("BitwiseAnd", 18, NULL, arithmetic_infer, binary_compute, "integers"),
+    BINARY_ENTRY("BitwiseOr", 18, NULL, arithmetic_infer, binary_compute, "integers"),
+    BINARY_ENTRY("BitwiseXor", 18, NULL, arithmetic_infer, binary_compute, "integers"),
+    BINARY_ENTRY("Equal", 1, NULL, compare_infer, binary_compute, NAMES_ALL),
+    BINARY_ENTRY("Greater", 1, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("GreaterOrEqual", 12, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("Less", 1, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("LessOrEqual", 12, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("And", 1, NULL, compare_infer, binary_compute, "bool"),
+    BINARY_ENTRY("Or", 1, NULL, compare_infer, binary_compute, "bool"),
+    BINARY_ENTRY("Xor", 1, NULL, compare_infer, binary_compute, "bool"),
+    {0},
+};
