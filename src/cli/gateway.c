@@ -92,16 +92,6 @@ static bool parse_milliseconds(const char *text, const char *option, int *ret, s
     return true;
 }
 
-static bool parse_log(const char *text, enum access_log *ret, struct error *error) {
-    static const char *const forms[] = {"off", "text", "json"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(text, forms[i]) == 0) {
-            *ret = (enum access_log)i;
-            return true;
-        }
-    return error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted", text);
-}
-
 static bool parse_option(int letter, const char *value, struct arguments *arguments, struct error *error) {
     struct gateway_options *options = &arguments->options;
     long long bytes;
@@ -129,7 +119,8 @@ static bool parse_option(int letter, const char *value, struct arguments *argume
     case 'R':
         return parse_rate(value, options, error);
     case 'l':
-        return parse_log(value, &options->access_log, error);
+        return access_log_parse(value, &options->access_log) ||
+               error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted", value);
     case 'T':
         return serving_integer(value, "--threads", 1, 256, &arguments->threads, error);
     case 'B':

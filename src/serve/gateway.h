@@ -10,10 +10,9 @@
 
 #include "base/error.h"
 #include "http/http.h"
+#include "serve/access_log.h"
 
 struct gateway;
-
-enum access_log { ACCESS_LOG_OFF, ACCESS_LOG_TEXT, ACCESS_LOG_JSON };
 
 /* What a listing says of a model. */
 struct gateway_model_details {

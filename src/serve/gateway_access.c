@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "serve/gateway_private.h"
 
@@ -172,49 +170,27 @@ bool gateway_admit(void *context, struct http_request *request) {
     return key_check(gateway, request, visit) && rate_check(gateway, request, visit);
 }
 
-/* What is printable of a text, for a log line: nothing in it can end the line or a quoted string. */
-static void log_word(char *ret, size_t size, const char *text, const char *end) {
-    size_t at = 0;
-    for (; *text && !strchr(end, *text) && at + 1 < size; text++)
-        ret[at++] = *text > ' ' && *text < 127 && *text != '"' && *text != '\\' ? *text : '?';
-    ret[at] = 0;
-}
-
-static void log_write(enum access_log form, const struct http_request *request, const struct visit *visit,
-                      int status, size_t bytes, double ms, bool gone) {
-    char line[1400], path[512], id[140], moment[40], method[16];
-    struct timespec now;
-    struct tm parts;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &parts);
-    size_t length = strftime(moment, sizeof moment, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(moment + length, sizeof moment - length, ".%03ldZ", now.tv_nsec / 1000000);
-    log_word(path, sizeof path, request->target ? request->target : "-", "?");
-    log_word(method, sizeof method, request->method_name ? request->method_name : "-", "");
-    log_word(id, sizeof id, visit ? visit->trace.request_id : "", "");
-    const char *form_text =
-        form == ACCESS_LOG_JSON
-            ? "{\"time\":\"%s\",\"client\":\"%s\",\"method\":\"%s\",\"path\":\"%s\","
-              "\"status\":%d,\"bytes\":%zu,\"ms\":%.2f,\"model\":\"%s\",\"upstream\":\"%s\","
-              "\"upstream_ms\":%.2f,\"tries\":%d,\"request_id\":\"%s\",\"trace_id\":\"%.32s\"%s}\n"
-            : "%s %s %s %s %d %zuB %.2fms model=%s upstream=%s upstream_ms=%.2f tries=%d id=%s "
-              "trace=%.32s%s\n";
-    const char *gone_text = !gone ? "" : form == ACCESS_LOG_JSON ? ",\"gone\":true" : " gone";
-    int size = snprintf(line, sizeof line, form_text, moment, visit ? visit->client : request->peer, method,
-                        path, status, bytes, ms, visit ? visit->model : "", visit ? visit->upstream : "",
-                        visit ? visit->upstream_ms : 0, visit ? visit->tries : 0, id,
-                        visit ? visit->trace.traceparent + 3 : "", gone_text);
-    if (size > 0 && (size_t)size < sizeof line && write(STDOUT_FILENO, line, (size_t)size) < 0)
-        return; /* nobody reads the log: not the caller's fault */
-}
-
 void gateway_done(void *context, const struct http_request *request, int status, size_t body_bytes,
                   bool gone) {
     struct gateway *gateway = context;
     struct visit *visit = request ? request->user : NULL;
     double ms = request && request->started_ns ? (double)(clock_ns() - request->started_ns) / 1e6 : 0;
     gateway_metrics_count(gateway, visit, status, ms);
-    if (request && gateway->options.access_log != ACCESS_LOG_OFF)
-        log_write(gateway->options.access_log, request, visit, status, body_bytes, ms, gone);
+    if (request && gateway->options.access_log != ACCESS_LOG_OFF) {
+        const struct access_entry entry = {
+            .trace = visit ? &visit->trace : NULL,
+            .tier = "gateway",
+            .client = visit ? visit->client : request->peer,
+            .model = visit ? visit->model : "",
+            .upstream = visit ? visit->upstream : "",
+            .total_ms = ms,
+            .upstream_ms = visit ? visit->upstream_ms : 0,
+            .tries = visit ? visit->tries : 0,
+            .status = status,
+            .bytes = body_bytes,
+            .gone = gone,
+        };
+        access_log_write(gateway->options.access_log, request, &entry);
+    }
     free(visit);
 }

@@ -1,0 +1,337 @@
+#include "serve/frontend.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/limits.h"
+#include "serve/frontend_private.h"
+#include "serve/web_files.h"
+
+#define RESOLVE_SECONDS 10
+#define CALLS_MS 65000
+
+/* The page loads nothing from elsewhere, save the photos that a person names by address. */
+static const char policy[] = "default-src 'self'; img-src 'self' data: blob: https: http:; object-src 'none'; "
+                             "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+void frontend_reply(struct http_request *request, int status, const struct http_header *headers, int header_count,
+                    const char *cookie, struct http_body *body) {
+    struct http_header all[PROXY_HEADERS_MOST + 4];
+    int count = 0;
+    const struct page_visit *visit = request->user;
+    for (int i = 0; i < header_count && count < PROXY_HEADERS_MOST; i++)
+        all[count++] = headers[i];
+    if (visit)
+        all[count++] = (struct http_header){"X-Request-Id", visit->trace.request_id};
+    if (cookie)
+        all[count++] = (struct http_header){"Set-Cookie", cookie};
+    http_reply(request, status, all, count, body);
+}
+
+void frontend_reply_json(struct http_request *request, int status, json_t *json, const char *cookie) {
+    static const struct http_header headers[] = {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}};
+    static const char sorry[] = "{\"error\":\"a name in the request is not UTF-8\"}";
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    frontend_reply(request, text ? status : 400, headers, 2, cookie,
+                   text ? http_body_take(text, strlen(text)) : http_body_create(sorry, sizeof sorry - 1));
+}
+
+void frontend_reply_error(struct http_request *request, const struct error *error) {
+    frontend_reply_json(request, error_http_status(error->code), json_pack("{s:s}", "error", error->message), NULL);
+}
+
+static void reply_file(struct http_request *request, const struct web_file *file) {
+    const struct http_header headers[] = {{"Content-Type", file->content_type},
+                                          {"ETag", file->etag},
+                                          {"Cache-Control", "no-cache"},
+                                          {"Content-Security-Policy", policy},
+                                          {"X-Content-Type-Options", "nosniff"},
+                                          {"Referrer-Policy", "no-referrer"}};
+    const char *known = http_request_header(request, "If-None-Match");
+    bool same = known && strstr(known, file->etag);
+    frontend_reply(request, same ? 304 : 200, headers, 6, NULL, same ? NULL : http_body_create(file->bytes, file->size));
+}
+
+static void metrics_append(struct frontend *frontend, struct buffer *text) {
+    static const char *const names[ROUTES] = {"page", "session", "choice", "predict", "health", "passed"};
+    buffer_append_string(text, "# HELP guichet_frontend_requests_total Requests, by what became of them.\n"
+                               "# TYPE guichet_frontend_requests_total counter\n");
+    pthread_mutex_lock(&frontend->lock);
+    for (int i = 0; i < ROUTES; i++)
+        for (int class = 2; class < 6; class++)
+            buffer_printf(text, "guichet_frontend_requests_total{route=\"%s\",status=\"%dxx\"} %lu\n", names[i], class,
+                          frontend->figures[i].by_class[class]);
+    buffer_append_string(text, "# HELP guichet_frontend_request_seconds From a request's first byte to its reply.\n"
+                               "# TYPE guichet_frontend_request_seconds summary\n");
+    for (int i = 0; i < ROUTES; i++)
+        buffer_printf(text,
+                      "guichet_frontend_request_seconds_sum{route=\"%s\"} %.6f\n"
+                      "guichet_frontend_request_seconds_count{route=\"%s\"} %lu\n",
+                      names[i], frontend->figures[i].sum_s, names[i], frontend->figures[i].count);
+    pthread_mutex_unlock(&frontend->lock);
+    buffer_printf(text,
+                  "# HELP guichet_frontend_connections Connections of callers.\n"
+                  "# TYPE guichet_frontend_connections gauge\n"
+                  "guichet_frontend_connections %d\n",
+                  http_server_connections(frontend->server));
+}
+
+/* The gateway's figures, where it answers, and ours behind them: one address to watch on one machine. */
+static void metrics_answered(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
+                             const struct session *session) {
+    static const struct http_header headers[] = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
+    struct buffer text = {.limit = 64 << 20};
+    (void)session;
+    if (answer->failure == HTTP_ANSWERED && answer->status == 200)
+        buffer_append(&text, answer->body->bytes, answer->body->size);
+    metrics_append(frontend, &text);
+    frontend_reply(request, 200, headers, 1, NULL, http_body_create(text.bytes, text.size));
+    buffer_release(&text);
+}
+
+static void passed_answered(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
+                            const struct session *session) {
+    (void)session;
+    frontend_pass_back(frontend, request, answer, NULL);
+}
+
+/* False: not one of the frontend's own routes. */
+static bool own_route(struct frontend *frontend, struct http_request *request) {
+    struct page_visit *visit = request->user;
+    bool get = request->method == HTTP_GET || request->method == HTTP_HEAD;
+    const char *path = request->path;
+    const struct web_file *file = get ? web_file_find(path) : NULL;
+    static const char choice[] = "/model/";
+    if (file) {
+        visit->route = ROUTE_PAGE;
+        reply_file(request, file);
+    } else if (get && strcmp(path, "/session") == 0) {
+        visit->route = ROUTE_SESSION;
+        frontend_session(frontend, request);
+    } else if (request->method == HTTP_PUT && strncmp(path, choice, sizeof choice - 1) == 0 &&
+               !strchr(path + sizeof choice - 1, '/')) {
+        visit->route = ROUTE_CHOICE;
+        frontend_choose(frontend, request, path + sizeof choice - 1);
+    } else if (request->method == HTTP_POST && strcmp(path, "/predict") == 0) {
+        visit->route = ROUTE_PREDICT;
+        frontend_predict(frontend, request);
+    } else if (get && (strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0)) {
+        visit->route = ROUTE_HEALTH;
+        frontend_reply_json(request, 200, json_pack("{s:b}", path[1] == 'h' ? "live" : "ready", 1), NULL);
+    } else if (get && strcmp(path, "/metrics") == 0) {
+        visit->route = ROUTE_HEALTH;
+        frontend_ask(frontend, request, "GET", "/metrics", false, NULL, metrics_answered);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void frontend_handle(void *context, struct http_request *request) {
+    struct frontend *frontend = context;
+    struct error error;
+    if (path_is_devious(request->path) || request->target[0] != '/') {
+        error_set(&error, ERROR_INVALID, "this path climbs; write it without \".\" and \"..\"");
+        frontend_reply_error(request, &error);
+    } else if (!own_route(frontend, request)) {
+        frontend_ask(frontend, request, request->method == HTTP_HEAD ? "GET" : request->method_name, request->target,
+                     true, NULL, passed_answered);
+    }
+}
+
+static bool frontend_admit(void *context, struct http_request *request) {
+    struct page_visit *visit = calloc(1, sizeof *visit);
+    struct error error;
+    (void)context;
+    if (!visit) {
+        error_set(&error, ERROR_MEMORY, "out of memory");
+        http_reply_error(request, &error);
+        return false;
+    }
+    request->user = visit;
+    visit->route = ROUTE_PASSED;
+    trace_read(&visit->trace, request);
+    return true;
+}
+
+static void frontend_done(void *context, const struct http_request *request, int status, size_t body_bytes,
+                          bool gone) {
+    struct frontend *frontend = context;
+    struct page_visit *visit = request ? request->user : NULL;
+    double ms = request && request->started_ns ? (double)(clock_ns() - request->started_ns) / 1e6 : 0;
+    pthread_mutex_lock(&frontend->lock);
+    struct frontend_figures *figures = &frontend->figures[visit ? visit->route : ROUTE_PASSED];
+    figures->by_class[status >= 100 && status < 600 ? status / 100 : 5]++;
+    figures->count++;
+    figures->sum_s += ms / 1e3;
+    pthread_mutex_unlock(&frontend->lock);
+    if (request && frontend->options.access_log != ACCESS_LOG_OFF) {
+        const struct access_entry entry = {
+            .trace = visit ? &visit->trace : NULL,
+            .tier = "frontend",
+            .client = request->peer,
+            .model = visit ? visit->model : "",
+            .upstream = visit && visit->tries ? "gateway" : "",
+            .total_ms = ms,
+            .upstream_ms = visit ? visit->upstream_ms : 0,
+            .tries = visit ? visit->tries : 0,
+            .status = status,
+            .bytes = body_bytes,
+            .gone = gone,
+        };
+        access_log_write(frontend->options.access_log, request, &entry);
+    }
+    free(visit);
+}
+
+/* Find the gateway by its name; later, look whether it has moved. May block. */
+static bool upstream_find(struct frontend *frontend, struct error *error) {
+    pthread_mutex_lock(&frontend->lock);
+    struct http_upstream *upstream = frontend->upstream;
+    pthread_mutex_unlock(&frontend->lock);
+    if (upstream)
+        return http_upstream_resolve(upstream, error);
+    upstream = http_upstream_create(
+        frontend->loops,
+        &(struct http_upstream_options){.url = frontend->options.gateway, .ca_file = frontend->options.ca_file}, error);
+    if (!upstream)
+        return false;
+    pthread_mutex_lock(&frontend->lock);
+    frontend->upstream = upstream;
+    pthread_mutex_unlock(&frontend->lock);
+    return true;
+}
+
+static void *keeper_run(void *context) {
+    struct frontend *frontend = context;
+    pthread_mutex_lock(&frontend->lock);
+    while (!frontend->stopping) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += frontend->upstream ? RESOLVE_SECONDS : 1;
+        if (pthread_cond_timedwait(&frontend->keeper_wake, &frontend->lock, &until) != ETIMEDOUT)
+            continue;
+        pthread_mutex_unlock(&frontend->lock);
+        struct error error;
+        if (!upstream_find(frontend, &error) ||
+            (frontend->identity && !identity_refresh(frontend->identity, &frontend->gateway, &error)))
+            fprintf(stderr, "guichet frontend: %s\n", error.message);
+        pthread_mutex_lock(&frontend->lock);
+    }
+    pthread_mutex_unlock(&frontend->lock);
+    return NULL;
+}
+
+static bool server_start(struct frontend *frontend, struct error *error) {
+    const struct frontend_options *options = &frontend->options;
+    frontend->server = http_server_create(frontend->loops,
+                                          &(struct http_server_options){
+                                              .handle = frontend_handle,
+                                              .admit = frontend_admit,
+                                              .done = frontend_done,
+                                              .context = frontend,
+                                              .body_limit = options->body_limit,
+                                              .tls_certificate = options->tls_certificate,
+                                              .tls_key = options->tls_key,
+                                          },
+                                          error);
+    if (!frontend->server)
+        return false;
+    int inherited = http_inherited_sockets();
+    for (int i = 0; i < inherited; i++)
+        if (!http_server_listen_fd(frontend->server, 3 + i, error))
+            return false;
+    if (inherited > 0)
+        return true;
+    if (!options->addresses || !options->addresses[0])
+        return http_server_listen(frontend->server, NULL, options->port, error);
+    for (const char *const *address = options->addresses; *address; address++)
+        if (!http_server_listen(frontend->server, *address, options->port, error))
+            return false;
+    return true;
+}
+
+static bool parts_create(struct frontend *frontend, struct error *error) {
+    if (!backend_url_parse(frontend->options.gateway, strlen(frontend->options.gateway), &frontend->gateway, error))
+        return error_prefix(error, "the gateway's address");
+    if (frontend->options.google_identity &&
+        (!(frontend->identity = identity_create(frontend->loops, error)) ||
+         !identity_refresh(frontend->identity, &frontend->gateway, error)))
+        return false;
+    if (!upstream_find(frontend, error) && error->code != ERROR_UPSTREAM)
+        return false;
+    int number = pthread_create(&frontend->keeper, NULL, keeper_run, frontend);
+    if (number)
+        return error_set_errno(error, ERROR_IO, number, "starting a thread");
+    frontend->keeper_runs = true;
+    return server_start(frontend, error);
+}
+
+struct frontend *frontend_create(struct http_loops *loops, const struct frontend_options *options,
+                                 struct error *error) {
+    struct frontend *frontend = calloc(1, sizeof *frontend);
+    if (!frontend || sodium_init() < 0) {
+        free(frontend);
+        error_set(error, ERROR_MEMORY, "out of memory");
+        return NULL;
+    }
+    frontend->options = *options;
+    frontend->options.timeout_ms = options->timeout_ms ? options->timeout_ms : CALLS_MS;
+    frontend->loops = loops;
+    frontend->keys = options->keys;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&frontend->lock, NULL);
+    pthread_cond_init(&frontend->keeper_wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (parts_create(frontend, error))
+        return frontend;
+    frontend_free(frontend);
+    return NULL;
+}
+
+int frontend_port(const struct frontend *frontend) {
+    return http_server_port(frontend->server);
+}
+
+bool frontend_reload(struct frontend *frontend, const struct session_keys *keys, struct error *error) {
+    if (frontend->options.tls_certificate && !http_server_reload_tls(frontend->server, error))
+        return false;
+    pthread_mutex_lock(&frontend->lock);
+    frontend->keys = *keys;
+    pthread_mutex_unlock(&frontend->lock);
+    return true;
+}
+
+bool frontend_stop(struct frontend *frontend, int grace_ms) {
+    return http_server_stop(frontend->server, grace_ms);
+}
+
+void frontend_free(struct frontend *frontend) {
+    if (!frontend)
+        return;
+    if (frontend->server) {
+        http_server_stop(frontend->server, 0);
+        frontend_passages_end(frontend);
+    }
+    if (frontend->keeper_runs) {
+        pthread_mutex_lock(&frontend->lock);
+        frontend->stopping = true;
+        pthread_cond_signal(&frontend->keeper_wake);
+        pthread_mutex_unlock(&frontend->lock);
+        pthread_join(frontend->keeper, NULL);
+    }
+    http_server_free(frontend->server);
+    http_upstream_free(frontend->upstream);
+    identity_free(frontend->identity);
+    pthread_cond_destroy(&frontend->keeper_wake);
+    pthread_mutex_destroy(&frontend->lock);
+    free(frontend);
+}
