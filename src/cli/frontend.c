@@ -16,8 +16,10 @@ static const char help[] =
     "  --gateway URL          (default: $API_GATEWAY, else $SERVING_URL, else $SERVING_HOST:$SERVING_PORT)\n"
     "  --address ADDRESS      listen on this address only (repeatable)\n"
     "  --port N               port (default: $PORT, else 8080; 0: any free one)\n"
-    "  --session-key FILE     keys that sign the sessions' cookies, one a line, the newest first; readable by you\n"
-    "                         alone; read again on SIGHUP (default: $GUICHET_SESSION_KEY, several with commas\n"
+    "  --session-key FILE     keys that sign the sessions' cookies, one a line, the newest first; readable "
+    "by you\n"
+    "                         alone; read again on SIGHUP (default: $GUICHET_SESSION_KEY, several with "
+    "commas\n"
     "                         between; else a random one, and sessions end when this process does)\n"
     "  --tls-cert FILE --tls-key FILE   serve https (PEM); read again on SIGHUP\n"
     "  --ca FILE              trust these authorities for an https gateway\n"
@@ -37,13 +39,18 @@ struct arguments {
     char gateway[600];
 };
 
-static const struct option long_options[] = {
-    {"gateway", required_argument, NULL, 'g'},    {"address", required_argument, NULL, 'a'},
-    {"port", required_argument, NULL, 'p'},       {"session-key", required_argument, NULL, 's'},
-    {"tls-cert", required_argument, NULL, 'C'},   {"tls-key", required_argument, NULL, 'K'},
-    {"ca", required_argument, NULL, 'A'},         {"access-log", required_argument, NULL, 'l'},
-    {"body-limit", required_argument, NULL, 'B'}, {"threads", required_argument, NULL, 'T'},
-    {"help", no_argument, NULL, 'h'},             {NULL, 0, NULL, 0}};
+static const struct option long_options[] = {{"gateway", required_argument, NULL, 'g'},
+                                             {"address", required_argument, NULL, 'a'},
+                                             {"port", required_argument, NULL, 'p'},
+                                             {"session-key", required_argument, NULL, 's'},
+                                             {"tls-cert", required_argument, NULL, 'C'},
+                                             {"tls-key", required_argument, NULL, 'K'},
+                                             {"ca", required_argument, NULL, 'A'},
+                                             {"access-log", required_argument, NULL, 'l'},
+                                             {"body-limit", required_argument, NULL, 'B'},
+                                             {"threads", required_argument, NULL, 'T'},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {NULL, 0, NULL, 0}};
 
 static bool parse_option(int letter, const char *value, struct arguments *arguments, struct error *error) {
     struct frontend_options *options = &arguments->options;
@@ -88,7 +95,8 @@ static bool parse_option(int letter, const char *value, struct arguments *argume
 /* Where the gateway is, as the environment of the system's versions says it. */
 static bool environment_read(struct arguments *arguments, struct error *error) {
     struct frontend_options *options = &arguments->options;
-    const char *auth = getenv("GUICHET_UPSTREAM_AUTH"), *host = getenv("SERVING_HOST"), *port = getenv("SERVING_PORT");
+    const char *auth = getenv("GUICHET_UPSTREAM_AUTH"), *host = getenv("SERVING_HOST"),
+               *port = getenv("SERVING_PORT");
     if (auth && *auth && strcmp(auth, "google") != 0)
         return error_set(error, ERROR_INVALID, "GUICHET_UPSTREAM_AUTH=%s: only \"google\" is known", auth);
     options->google_identity = auth && *auth;
@@ -97,7 +105,8 @@ static bool environment_read(struct arguments *arguments, struct error *error) {
     if (!options->gateway || !*options->gateway)
         options->gateway = getenv("SERVING_URL");
     if ((!options->gateway || !*options->gateway) && host && *host) {
-        snprintf(arguments->gateway, sizeof arguments->gateway, "http://%.500s:%.8s", host, port ? port : "8080");
+        snprintf(arguments->gateway, sizeof arguments->gateway, "http://%.500s:%.8s", host,
+                 port ? port : "8080");
         options->gateway = arguments->gateway;
     }
     /* SERVING_PORT is the backend's here, so only PORT is ours. */

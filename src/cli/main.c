@@ -13,6 +13,7 @@ static const struct verb {
 } verbs[] = {
     {"models", verb_models, "list the models that are here, and those that could be pulled"},
     {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address"},
+    {"frontend", verb_frontend, "the page and the sessions, before a gateway"},
     {"gateway", verb_gateway, "the single entry before backends that run elsewhere"},
     {"health", verb_health, "ask a service whether it is ready"},
 };

@@ -2,6 +2,7 @@
  * failure, 2 for what was typed wrong. */
 #pragma once
 
+int verb_frontend(int argc, char **argv);
 int verb_gateway(int argc, char **argv);
 int verb_health(int argc, char **argv);
 int verb_models(int argc, char **argv);

@@ -32,12 +32,15 @@ static void moment_write(char ret[40]) {
     snprintf(ret + length, 40 - length, ".%03ldZ", now.tv_nsec / 1000000);
 }
 
-void access_log_write(enum access_log form, const struct http_request *request, const struct access_entry *entry) {
-    static const char json[] = "{\"time\":\"%s\",\"tier\":\"%s\",\"client\":\"%s\",\"method\":\"%s\",\"path\":\"%s\","
-                               "\"status\":%d,\"bytes\":%zu,\"ms\":%.2f,\"model\":\"%s\",\"upstream\":\"%s\","
-                               "\"upstream_ms\":%.2f,\"tries\":%d,\"request_id\":\"%s\",\"trace_id\":\"%.32s\"%s}\n";
-    static const char text[] = "%s %s %s %s %s %d %zuB %.2fms model=%s upstream=%s upstream_ms=%.2f tries=%d id=%s "
-                               "trace=%.32s%s\n";
+void access_log_write(enum access_log form, const struct http_request *request,
+                      const struct access_entry *entry) {
+    static const char json[] =
+        "{\"time\":\"%s\",\"tier\":\"%s\",\"client\":\"%s\",\"method\":\"%s\",\"path\":\"%s\","
+        "\"status\":%d,\"bytes\":%zu,\"ms\":%.2f,\"model\":\"%s\",\"upstream\":\"%s\","
+        "\"upstream_ms\":%.2f,\"tries\":%d,\"request_id\":\"%s\",\"trace_id\":\"%.32s\"%s}\n";
+    static const char text[] =
+        "%s %s %s %s %s %d %zuB %.2fms model=%s upstream=%s upstream_ms=%.2f tries=%d id=%s "
+        "trace=%.32s%s\n";
     if (form == ACCESS_LOG_OFF)
         return;
     char line[1600], path[512], id[140], moment[40], method[16];
@@ -46,9 +49,10 @@ void access_log_write(enum access_log form, const struct http_request *request, 
     word_write(path, sizeof path, request->target ? request->target : "-", "?");
     word_write(method, sizeof method, request->method_name ? request->method_name : "-", "");
     word_write(id, sizeof id, entry->trace ? entry->trace->request_id : "", "");
-    int size = snprintf(line, sizeof line, form == ACCESS_LOG_JSON ? json : text, moment, entry->tier, entry->client,
-                        method, path, entry->status, entry->bytes, entry->total_ms, entry->model, entry->upstream,
-                        entry->upstream_ms, entry->tries, id, entry->trace ? entry->trace->traceparent + 3 : "", gone);
+    int size = snprintf(line, sizeof line, form == ACCESS_LOG_JSON ? json : text, moment, entry->tier,
+                        entry->client, method, path, entry->status, entry->bytes, entry->total_ms,
+                        entry->model, entry->upstream, entry->upstream_ms, entry->tries, id,
+                        entry->trace ? entry->trace->traceparent + 3 : "", gone);
     if (size > 0 && (size_t)size < sizeof line && write(STDOUT_FILENO, line, (size_t)size) < 0)
         return; /* nobody reads the log: not the caller's fault */
 }

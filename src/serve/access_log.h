@@ -1,5 +1,5 @@
-/* One line a request on standard output, as JSON or as text. Written with one call, so that lines of several threads do
- * not mix. Any thread. */
+/* One line a request on standard output, as JSON or as text. Written with one call, so that lines of several
+ * threads do not mix. Any thread. */
 #pragma once
 #include "http/http.h"
 #include "serve/proxy.h"
@@ -16,6 +16,7 @@ struct access_entry {
     bool gone;    /* the caller did not wait for it */
 };
 
-void access_log_write(enum access_log form, const struct http_request *request, const struct access_entry *entry);
+void access_log_write(enum access_log form, const struct http_request *request,
+                      const struct access_entry *entry);
 /* "json", "text" or "off". */
 bool access_log_parse(const char *text, enum access_log *ret);

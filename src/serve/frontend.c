@@ -16,11 +16,12 @@
 #define CALLS_MS 65000
 
 /* The page loads nothing from elsewhere, save the photos that a person names by address. */
-static const char policy[] = "default-src 'self'; img-src 'self' data: blob: https: http:; object-src 'none'; "
-                             "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+static const char policy[] =
+    "default-src 'self'; img-src 'self' data: blob: https: http:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-void frontend_reply(struct http_request *request, int status, const struct http_header *headers, int header_count,
-                    const char *cookie, struct http_body *body) {
+void frontend_reply(struct http_request *request, int status, const struct http_header *headers,
+                    int header_count, const char *cookie, struct http_body *body) {
     struct http_header all[PROXY_HEADERS_MOST + 4];
     int count = 0;
     const struct page_visit *visit = request->user;
@@ -34,7 +35,8 @@ void frontend_reply(struct http_request *request, int status, const struct http_
 }
 
 void frontend_reply_json(struct http_request *request, int status, json_t *json, const char *cookie) {
-    static const struct http_header headers[] = {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}};
+    static const struct http_header headers[] = {{"Content-Type", "application/json"},
+                                                 {"Cache-Control", "no-store"}};
     static const char sorry[] = "{\"error\":\"a name in the request is not UTF-8\"}";
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
@@ -43,19 +45,19 @@ void frontend_reply_json(struct http_request *request, int status, json_t *json,
 }
 
 void frontend_reply_error(struct http_request *request, const struct error *error) {
-    frontend_reply_json(request, error_http_status(error->code), json_pack("{s:s}", "error", error->message), NULL);
+    frontend_reply_json(request, error_http_status(error->code), json_pack("{s:s}", "error", error->message),
+                        NULL);
 }
 
 static void reply_file(struct http_request *request, const struct web_file *file) {
-    const struct http_header headers[] = {{"Content-Type", file->content_type},
-                                          {"ETag", file->etag},
-                                          {"Cache-Control", "no-cache"},
-                                          {"Content-Security-Policy", policy},
-                                          {"X-Content-Type-Options", "nosniff"},
-                                          {"Referrer-Policy", "no-referrer"}};
+    const struct http_header headers[] = {
+        {"Content-Type", file->content_type},  {"ETag", file->etag},
+        {"Cache-Control", "no-cache"},         {"Content-Security-Policy", policy},
+        {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "no-referrer"}};
     const char *known = http_request_header(request, "If-None-Match");
     bool same = known && strstr(known, file->etag);
-    frontend_reply(request, same ? 304 : 200, headers, 6, NULL, same ? NULL : http_body_create(file->bytes, file->size));
+    frontend_reply(request, same ? 304 : 200, headers, 6, NULL,
+                   same ? NULL : http_body_create(file->bytes, file->size));
 }
 
 static void metrics_append(struct frontend *frontend, struct buffer *text) {
@@ -64,11 +66,12 @@ static void metrics_append(struct frontend *frontend, struct buffer *text) {
                                "# TYPE guichet_frontend_requests_total counter\n");
     pthread_mutex_lock(&frontend->lock);
     for (int i = 0; i < ROUTES; i++)
-        for (int class = 2; class < 6; class++)
-            buffer_printf(text, "guichet_frontend_requests_total{route=\"%s\",status=\"%dxx\"} %lu\n", names[i], class,
-                          frontend->figures[i].by_class[class]);
-    buffer_append_string(text, "# HELP guichet_frontend_request_seconds From a request's first byte to its reply.\n"
-                               "# TYPE guichet_frontend_request_seconds summary\n");
+        for (int class = 2; class < 6; class ++)
+            buffer_printf(text, "guichet_frontend_requests_total{route=\"%s\",status=\"%dxx\"} %lu\n",
+                          names[i], class, frontend->figures[i].by_class[class]);
+    buffer_append_string(text,
+                         "# HELP guichet_frontend_request_seconds From a request's first byte to its reply.\n"
+                         "# TYPE guichet_frontend_request_seconds summary\n");
     for (int i = 0; i < ROUTES; i++)
         buffer_printf(text,
                       "guichet_frontend_request_seconds_sum{route=\"%s\"} %.6f\n"
@@ -83,9 +86,10 @@ static void metrics_append(struct frontend *frontend, struct buffer *text) {
 }
 
 /* The gateway's figures, where it answers, and ours behind them: one address to watch on one machine. */
-static void metrics_answered(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                             const struct session *session) {
-    static const struct http_header headers[] = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
+static void metrics_answered(struct frontend *frontend, struct http_request *request,
+                             const struct http_answer *answer, const struct session *session) {
+    static const struct http_header headers[] = {
+        {"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
     struct buffer text = {.limit = 64 << 20};
     (void)session;
     if (answer->failure == HTTP_ANSWERED && answer->status == 200)
@@ -95,8 +99,8 @@ static void metrics_answered(struct frontend *frontend, struct http_request *req
     buffer_release(&text);
 }
 
-static void passed_answered(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                            const struct session *session) {
+static void passed_answered(struct frontend *frontend, struct http_request *request,
+                            const struct http_answer *answer, const struct session *session) {
     (void)session;
     frontend_pass_back(frontend, request, answer, NULL);
 }
@@ -140,8 +144,8 @@ static void frontend_handle(void *context, struct http_request *request) {
         error_set(&error, ERROR_INVALID, "this path climbs; write it without \".\" and \"..\"");
         frontend_reply_error(request, &error);
     } else if (!own_route(frontend, request)) {
-        frontend_ask(frontend, request, request->method == HTTP_HEAD ? "GET" : request->method_name, request->target,
-                     true, NULL, passed_answered);
+        frontend_ask(frontend, request, request->method == HTTP_HEAD ? "GET" : request->method_name,
+                     request->target, true, NULL, passed_answered);
     }
 }
 
@@ -197,9 +201,10 @@ static bool upstream_find(struct frontend *frontend, struct error *error) {
     pthread_mutex_unlock(&frontend->lock);
     if (upstream)
         return http_upstream_resolve(upstream, error);
-    upstream = http_upstream_create(
-        frontend->loops,
-        &(struct http_upstream_options){.url = frontend->options.gateway, .ca_file = frontend->options.ca_file}, error);
+    upstream = http_upstream_create(frontend->loops,
+                                    &(struct http_upstream_options){.url = frontend->options.gateway,
+                                                                    .ca_file = frontend->options.ca_file},
+                                    error);
     if (!upstream)
         return false;
     pthread_mutex_lock(&frontend->lock);
@@ -258,7 +263,8 @@ static bool server_start(struct frontend *frontend, struct error *error) {
 }
 
 static bool parts_create(struct frontend *frontend, struct error *error) {
-    if (!backend_url_parse(frontend->options.gateway, strlen(frontend->options.gateway), &frontend->gateway, error))
+    if (!backend_url_parse(frontend->options.gateway, strlen(frontend->options.gateway), &frontend->gateway,
+                           error))
         return error_prefix(error, "the gateway's address");
     if (frontend->options.google_identity &&
         (!(frontend->identity = identity_create(frontend->loops, error)) ||

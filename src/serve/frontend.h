@@ -1,5 +1,5 @@
-/* The front: the page, and each person's session. Everything else is passed on to the gateway, the only thing that it
- * knows of what lies behind. It keeps no state of its own, so any number of it may run side by side.
+/* The front: the page, and each person's session. Everything else is passed on to the gateway, the only thing
+ * that it knows of what lies behind. It keeps no state of its own, so any number of it may run side by side.
  *
  * All functions may be called from any thread but those of the event loops. */
 #pragma once
@@ -27,8 +27,8 @@ struct frontend_options {
     struct session_keys keys;
 };
 
-/* Listening when it returns. A gateway whose name is not known yet is looked for again and again; until then 502. Free
- * before the loops. */
+/* Listening when it returns. A gateway whose name is not known yet is looked for again and again; until then
+ * 502. Free before the loops. */
 struct frontend *frontend_create(struct http_loops *loops, const struct frontend_options *options,
                                  struct error *error);
 int frontend_port(const struct frontend *frontend);

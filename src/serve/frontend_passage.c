@@ -1,5 +1,6 @@
-/* A question to the gateway on behalf of a request. Every call of the gateway may be repeated, so a connection that fails
- * before an answer is tried again, briefly: a gateway that restarts is not an error that a person should see. */
+/* A question to the gateway on behalf of a request. Every call of the gateway may be repeated, so a
+ * connection that fails before an answer is tried again, briefly: a gateway that restarts is not an error
+ * that a person should see. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,8 +81,8 @@ static void passage_answered(void *context, const struct http_answer *answer) {
 }
 
 /* False where there are too many headers, or no identity is to be had: with an answer that says so. */
-static bool headers_make(struct passage *passage, struct proxy_headers *headers, char token[IDENTITY_TOKEN_BYTES],
-                         struct error *error) {
+static bool headers_make(struct passage *passage, struct proxy_headers *headers,
+                         char token[IDENTITY_TOKEN_BYTES], struct error *error) {
     static const char *const dropped[] = {"Cookie", NULL};
     struct frontend *frontend = passage->frontend;
     const struct page_visit *visit = passage->request->user;
@@ -137,8 +138,8 @@ static void passage_try(void *context) {
         passage_fail(passage, HTTP_FAILED_MEMORY, "out of memory");
 }
 
-void frontend_ask(struct frontend *frontend, struct http_request *request, const char *method, const char *target,
-                  bool whole, const struct session *session, passage_done *done) {
+void frontend_ask(struct frontend *frontend, struct http_request *request, const char *method,
+                  const char *target, bool whole, const struct session *session, passage_done *done) {
     struct passage *passage = calloc(1, sizeof *passage + strlen(target) + 1);
     pthread_mutex_lock(&frontend->lock);
     struct http_upstream *upstream = frontend->upstream;
@@ -147,7 +148,8 @@ void frontend_ask(struct frontend *frontend, struct http_request *request, const
     if (!passage || !upstream) {
         free(passage);
         done(frontend, request,
-             &(struct http_answer){.failure = HTTP_FAILED_CONNECT, .reason = "its address is not known yet"}, session);
+             &(struct http_answer){.failure = HTTP_FAILED_CONNECT, .reason = "its address is not known yet"},
+             session);
         return;
     }
     passage->frontend = frontend;
@@ -164,8 +166,8 @@ void frontend_ask(struct frontend *frontend, struct http_request *request, const
     passage_try(passage);
 }
 
-void frontend_pass_back(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                        const char *cookie) {
+void frontend_pass_back(struct frontend *frontend, struct http_request *request,
+                        const struct http_answer *answer, const char *cookie) {
     struct error error;
     struct proxy_headers headers;
     if (answer->failure != HTTP_ANSWERED) {

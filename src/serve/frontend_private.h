@@ -25,7 +25,7 @@ struct frontend {
     struct backend_url gateway; /* for the identity's audience */
     struct identity *identity;
 
-    pthread_mutex_t lock;           /* guards what follows */
+    pthread_mutex_t lock; /* guards what follows */
     struct session_keys keys;
     struct http_upstream *upstream; /* NULL until the gateway's name was found; then never changed */
     int passages;                   /* not yet freed */
@@ -48,20 +48,20 @@ struct page_visit {
 };
 
 /* What comes after the gateway's answer. `answer` may be any failure. Must lead to a reply. */
-typedef void passage_done(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                          const struct session *session);
+typedef void passage_done(struct frontend *frontend, struct http_request *request,
+                          const struct http_answer *answer, const struct session *session);
 
-/* Ask the gateway `method target` for `request`; `done` with its last answer. The session is copied. With `whole`, the
- * request's own headers and body go along. */
-void frontend_ask(struct frontend *frontend, struct http_request *request, const char *method, const char *target,
-                  bool whole, const struct session *session, passage_done *done);
+/* Ask the gateway `method target` for `request`; `done` with its last answer. The session is copied. With
+ * `whole`, the request's own headers and body go along. */
+void frontend_ask(struct frontend *frontend, struct http_request *request, const char *method,
+                  const char *target, bool whole, const struct session *session, passage_done *done);
 void frontend_passages_end(struct frontend *frontend);
 /* Pass an answer back as it is; a failure becomes 502 or 504. `cookie` (or NULL) is set. */
-void frontend_pass_back(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                        const char *cookie);
+void frontend_pass_back(struct frontend *frontend, struct http_request *request,
+                        const struct http_answer *answer, const char *cookie);
 /* Reply, with the request's id. `cookie`: NULL or a whole Set-Cookie value. Takes over the body. */
-void frontend_reply(struct http_request *request, int status, const struct http_header *headers, int header_count,
-                    const char *cookie, struct http_body *body);
+void frontend_reply(struct http_request *request, int status, const struct http_header *headers,
+                    int header_count, const char *cookie, struct http_body *body);
 void frontend_reply_error(struct http_request *request, const struct error *error);
 /* Takes over the reference. */
 void frontend_reply_json(struct http_request *request, int status, json_t *json, const char *cookie);

@@ -22,9 +22,10 @@ static bool session_take(struct frontend *frontend, const struct http_request *r
     return good;
 }
 
-/* The Set-Cookie value of a session. Secure where the browser came over TLS, to us or to a proxy before us. */
-static void cookie_make(struct frontend *frontend, const struct http_request *request, struct session *session,
-                        char ret[COOKIE_BYTES]) {
+/* The Set-Cookie value of a session. Secure where the browser came over TLS, to us or to a proxy before us.
+ */
+static void cookie_make(struct frontend *frontend, const struct http_request *request,
+                        struct session *session, char ret[COOKIE_BYTES]) {
     char value[SESSION_COOKIE_BYTES];
     const char *proto = http_request_header(request, "X-Forwarded-Proto");
     bool secure = request->secure || (proto && strcasecmp(proto, "https") == 0);
@@ -58,8 +59,8 @@ static bool names_have(json_t *names, const char *model) {
 }
 
 /* GET /session, now that the models are known. A choice that is no more counts as none. */
-static void session_answered(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                             const struct session *known) {
+static void session_answered(struct frontend *frontend, struct http_request *request,
+                             const struct http_answer *answer, const struct session *known) {
     struct session session = *known;
     json_t *names = names_read(answer);
     if (names && session.model[0] && !names_have(names, session.model))
@@ -68,8 +69,8 @@ static void session_answered(struct frontend *frontend, struct http_request *req
     const char *model = session.model[0] ? session.model : first;
     char cookie[COOKIE_BYTES];
     bool old = time(NULL) - known->issued > RENEW_SECONDS || strcmp(session.model, known->model) != 0;
-    json_t *reply = json_pack("{s:s, s:s?, s:b}", "session", session.id, "model", model, "chosen",
-                              session.model[0] != 0);
+    json_t *reply =
+        json_pack("{s:s, s:s?, s:b}", "session", session.id, "model", model, "chosen", session.model[0] != 0);
     if (old)
         cookie_make(frontend, request, &session, cookie);
     frontend_reply_json(request, 200, reply, old ? cookie : NULL);
@@ -97,8 +98,8 @@ static void names_join(json_t *names, char *ret, size_t size) {
 }
 
 /* PUT /model/<id>, now that the models are known. */
-static void choice_answered(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                            const struct session *known) {
+static void choice_answered(struct frontend *frontend, struct http_request *request,
+                            const struct http_answer *answer, const struct session *known) {
     struct session session = *known;
     struct error error;
     json_t *names = names_read(answer);
@@ -107,11 +108,12 @@ static void choice_answered(struct frontend *frontend, struct http_request *requ
         return;
     }
     if (!names) {
-        frontend_pass_back(frontend, request,
-                           answer->failure == HTTP_ANSWERED
-                               ? &(struct http_answer){.failure = HTTP_FAILED_PROTOCOL, .reason = "no list of models"}
-                               : answer,
-                           NULL);
+        frontend_pass_back(
+            frontend, request,
+            answer->failure == HTTP_ANSWERED
+                ? &(struct http_answer){.failure = HTTP_FAILED_PROTOCOL, .reason = "no list of models"}
+                : answer,
+            NULL);
         return;
     }
     if (names_have(names, session.model)) {
@@ -140,13 +142,14 @@ void frontend_choose(struct frontend *frontend, struct http_request *request, co
     frontend_ask(frontend, request, "GET", "/models", false, &session, choice_answered);
 }
 
-static void predict_passed(struct frontend *frontend, struct http_request *request, const struct http_answer *answer,
-                           const struct session *session) {
+static void predict_passed(struct frontend *frontend, struct http_request *request,
+                           const struct http_answer *answer, const struct session *session) {
     (void)session;
     frontend_pass_back(frontend, request, answer, NULL);
 }
 
-/* Asked with the session's choice. Where that model is gone, the choice is stale, and the default one answers. */
+/* Asked with the session's choice. Where that model is gone, the choice is stale, and the default one
+ * answers. */
 static void predict_answered(struct frontend *frontend, struct http_request *request,
                              const struct http_answer *answer, const struct session *session) {
     if (answer->failure == HTTP_ANSWERED && answer->status == 404 && session->model[0]) {
