@@ -188,7 +188,7 @@ static bool read_type(struct protobuf message, enum dtype *ret_dtype, struct sha
             continue;
         while ((inner_step = protobuf_next(&field.bytes, &inner, error)) > 0) {
             if (inner.number == 1 && inner.wire == WIRE_VARINT)
-                *ret_dtype = onnx_dtype((int64_t)inner.scalar);
+                *ret_dtype = tensor_proto_dtype((int64_t)inner.scalar);
             else if (inner.number == 2 && inner.wire == WIRE_BYTES &&
                      !read_shape(inner.bytes, ret_shape, error))
                 return false;

@@ -31,11 +31,11 @@ static const enum dtype dtypes[] = {
 };
 #define DATA_TYPES ((int)(sizeof dtypes / sizeof *dtypes))
 
-enum dtype onnx_dtype(int64_t data_type) {
+enum dtype tensor_proto_dtype(int64_t data_type) {
     return data_type > 0 && data_type < DATA_TYPES ? dtypes[data_type] : DTYPE_UNKNOWN;
 }
 
-int onnx_data_type(enum dtype dtype) {
+int tensor_proto_data_type(enum dtype dtype) {
     for (int i = 1; i < DATA_TYPES; i++)
         if (dtypes[i] == dtype && dtype != DTYPE_UNKNOWN)
             return i;
@@ -214,7 +214,7 @@ bool tensor_proto_read(struct protobuf message, struct tensor_proto *ret, struct
             return false;
     if (step < 0 || !read_dims(message, &tensor.shape, error))
         return false;
-    tensor.dtype = onnx_dtype(data_type);
+    tensor.dtype = tensor_proto_dtype(data_type);
     if (tensor.dtype == DTYPE_UNKNOWN)
         return error_set(error, ERROR_MODEL, "element type %" PRId64 " is not supported", data_type);
     int64_t elements = shape_elements(&tensor.shape);

@@ -5,8 +5,8 @@
 #include "tensor/tensor.h"
 
 /* Where ONNX's TensorProto.DataType and ours meet. DTYPE_UNKNOWN, and 0, where they don't. */
-enum dtype onnx_dtype(int64_t data_type);
-int onnx_data_type(enum dtype dtype);
+enum dtype tensor_proto_dtype(int64_t data_type);
+int tensor_proto_data_type(enum dtype dtype);
 
 struct tensor_proto {
     struct protobuf message;

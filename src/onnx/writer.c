@@ -84,7 +84,7 @@ static bool add_splice(struct writer *writer, const void *data, size_t size) {
 }
 
 static bool check_tensor(struct writer *writer, const struct tensor *tensor) {
-    return onnx_data_type(tensor->dtype) && tensor->dtype != DTYPE_STRING &&
+    return tensor_proto_data_type(tensor->dtype) && tensor->dtype != DTYPE_STRING &&
                    shape_elements(&tensor->shape) >= 0
                ? true
                : error_set(writer->error, ERROR_MODEL, "a %s tensor cannot be written",
@@ -95,7 +95,7 @@ static bool check_tensor(struct writer *writer, const struct tensor *tensor) {
 static void put_tensor_head(struct buffer *buffer, const struct tensor *tensor, const char *name) {
     for (int i = 0; i < tensor->shape.rank; i++)
         protobuf_put_int(buffer, 1, tensor->shape.dims[i]);
-    protobuf_put_int(buffer, 2, onnx_data_type(tensor->dtype));
+    protobuf_put_int(buffer, 2, tensor_proto_data_type(tensor->dtype));
     if (name)
         protobuf_put_string(buffer, 8, name);
 }
@@ -200,7 +200,7 @@ static void put_value_info(struct writer *writer, uint32_t number, const struct 
         protobuf_put_bytes(&shape, 1, dim.bytes, dim.size);
         shape.failed |= dim.failed;
     }
-    protobuf_put_int(&tensor, 1, onnx_data_type(value->dtype));
+    protobuf_put_int(&tensor, 1, tensor_proto_data_type(value->dtype));
     if (value->shape.rank >= 0)
         protobuf_put_bytes(&tensor, 2, shape.bytes, shape.size);
     protobuf_put_bytes(&type, 1, tensor.bytes, tensor.size);
