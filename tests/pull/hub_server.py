@@ -83,7 +83,7 @@ class Hub:
         self.server.daemon_threads = True
         self.server.handle_error = lambda *_: None  # a client that is killed breaks connections
         self.url = f'http://127.0.0.1:{self.server.server_port}'
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self):
         self.server.shutdown()
