@@ -11,9 +11,14 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const char *summary;
 } verbs[] = {
+    {"classify", verb_classify, "say what photos show"},
     {"models", verb_models, "list the models that are here, and those that could be pulled"},
     {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address"},
     {"frontend", verb_frontend, "the page and the sessions, before a gateway"},
+    {"inspect", verb_inspect, "show what a network is made of"},
+    {"bench", verb_bench, "measure how fast a network is here"},
+    {"evaluate", verb_evaluate, "measure how often a model is right"},
+    {"run", verb_run, "run a network on a raw tensor"},
     {"gateway", verb_gateway, "the single entry before backends that run elsewhere"},
     {"health", verb_health, "ask a service whether it is ready"},
 };

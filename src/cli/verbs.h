@@ -2,8 +2,13 @@
  * failure, 2 for what was typed wrong. */
 #pragma once
 
+int verb_bench(int argc, char **argv);
+int verb_classify(int argc, char **argv);
+int verb_evaluate(int argc, char **argv);
 int verb_frontend(int argc, char **argv);
 int verb_gateway(int argc, char **argv);
 int verb_health(int argc, char **argv);
+int verb_inspect(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_pull(int argc, char **argv);
+int verb_run(int argc, char **argv);

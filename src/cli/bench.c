@@ -1,0 +1,204 @@
+/* guichet bench: how fast a network is here. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/progress.h"
+#include "cli/engine_options.h"
+#include "cli/verbs.h"
+#include "model/find.h"
+#include "model/folder.h"
+
+static const char help[] =
+    "Measure how fast a network is on this machine.\n"
+    "\n"
+    "Usage: guichet bench MODEL [OPTION…]\n"
+    "\n"
+    "MODEL is a folder, an .onnx file or a name. The input is noise; decoding photos is not part of it. "
+    "Times are those of\n"
+    "one run of a whole batch; images_per_s follows from the median.\n"
+    "\n"
+    "  --batch N          photos a run (1)\n"
+    "  --size N           height and width, where the network leaves them free (224)\n"
+    "  --threads N        (as many as there are)\n"
+    "  --precision P      auto, f32 or bf16 (auto)\n"
+    "  --iters N          runs that are measured (50), after a tenth as many to warm up\n"
+    "  --json             model, batch, threads, precision, load_ms, min_ms, median_ms, p99_ms, "
+    "images_per_s\n"
+    "\n"
+    "Examples:\n"
+    "  guichet bench animals\n"
+    "  guichet bench resnet50.onnx --threads 2 --precision f32 --json\n";
+
+struct settings {
+    const char *precision;
+    int batch, size, threads, iterations;
+    bool json;
+};
+
+struct result {
+    char *name;
+    const char *precision;
+    int threads;
+    double load_ms, min_ms, median_ms, p99_ms;
+};
+
+/* Numbers of a plain, repeatable noise around zero, in any float or 8-bit type. */
+static void noise_fill(enum dtype dtype, void *data, int64_t count) {
+    uint32_t state = 1;
+    uint8_t *at = data;
+    for (int64_t i = 0; i < count; i++, at += dtype_size(dtype)) {
+        state = state * 1664525u + 1013904223u;
+        float value = dtype_is_float(dtype) ? (float)(state >> 8) / (1 << 23) - 1 : (float)(state >> 25);
+        elements_convert(DTYPE_F32, &value, dtype, at, 1);
+    }
+}
+
+/* An input's shape with its free dimensions set. */
+static bool input_shape(const struct engine_port *port, const struct settings *settings, struct shape *ret,
+                        struct error *error) {
+    *ret = port->shape;
+    if (ret->rank < 1)
+        return error_set(error, ERROR_INVALID, "input '%s' has no shape to measure with", port->name);
+    if (ret->dims[0] > 0 && ret->dims[0] != settings->batch)
+        return error_set(error, ERROR_INVALID, "input '%s' takes batches of %lld only", port->name,
+                         (long long)ret->dims[0]);
+    ret->dims[0] = settings->batch;
+    for (int i = 1; i < ret->rank; i++)
+        if (ret->dims[i] < 0)
+            ret->dims[i] = ret->rank == 4 && i == 1 ? 3 : settings->size;
+    return true;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static bool runs_measure(struct engine_context *context, const struct tensor *inputs, int input_count,
+                         struct tensor *outputs, int output_count, const struct settings *settings,
+                         struct result *result, struct error *error) {
+    int warm = settings->iterations / 10 + 1;
+    cleanup(freep) double *times = calloc((size_t)settings->iterations, sizeof *times);
+    if (!times)
+        return error_set(error, ERROR_MEMORY, "no memory for %d times", settings->iterations);
+    struct progress progress;
+    progress_begin(&progress, "measuring", "runs", (uint64_t)settings->iterations, 0);
+    for (int i = -warm; i < settings->iterations; i++) {
+        double start = clock_ms();
+        if (!engine_run(context, inputs, input_count, outputs, output_count, error)) {
+            progress_end(&progress);
+            return false;
+        }
+        if (i >= 0)
+            times[i] = clock_ms() - start;
+        progress_update(&progress, i < 0 ? 0 : (uint64_t)i);
+    }
+    progress_end(&progress);
+    qsort(times, (size_t)settings->iterations, sizeof *times, compare_doubles);
+    int middle = settings->iterations / 2;
+    result->min_ms = times[0];
+    result->median_ms = settings->iterations % 2 ? times[middle] : (times[middle - 1] + times[middle]) / 2;
+    result->p99_ms = times[(int)ceil(settings->iterations * 0.99) - 1];
+    return true;
+}
+
+static bool inputs_make(const struct engine *engine, const struct settings *settings, struct tensor *inputs,
+                        struct error *error) {
+    for (int i = 0; i < engine_input_count(engine); i++) {
+        const struct engine_port *port = engine_input(engine, i);
+        inputs[i].dtype = port->dtype;
+        if (!input_shape(port, settings, &inputs[i].shape, error))
+            return false;
+        size_t bytes = tensor_bytes(&inputs[i]);
+        inputs[i].data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
+        if (!inputs[i].data)
+            return error_set(error, ERROR_MEMORY, "no memory for input '%s'", port->name);
+        noise_fill(port->dtype, inputs[i].data, shape_elements(&inputs[i].shape));
+    }
+    return true;
+}
+
+static bool engine_measure(struct engine *engine, double started, const struct settings *settings,
+                           struct result *result, struct error *error) {
+    int input_count = engine_input_count(engine), output_count = engine_output_count(engine);
+    struct tensor *inputs = calloc((size_t)input_count + 1, sizeof *inputs);
+    struct tensor *outputs = calloc((size_t)output_count + 1, sizeof *outputs);
+    struct engine_context *context = engine_context_create(engine, error);
+    bool done = context && inputs && outputs && inputs_make(engine, settings, inputs, error) &&
+                engine_prepare(context, inputs, input_count, error);
+    result->load_ms = clock_ms() - started;
+    done = done && runs_measure(context, inputs, input_count, outputs, output_count, settings, result, error);
+    result->precision = engine_precision_used(engine);
+    result->threads = engine_threads(engine);
+    for (int i = 0; inputs && i < input_count; i++)
+        free(inputs[i].data);
+    free(inputs);
+    free(outputs);
+    engine_context_free(context);
+    return done;
+}
+
+static void print_result(const struct result *result, const struct settings *settings) {
+    double rate = settings->batch * 1000.0 / result->median_ms;
+    if (settings->json) {
+        cli_print_json(json_pack("{s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "model", result->name,
+                                 "batch", settings->batch, "threads", result->threads, "precision",
+                                 result->precision, "load_ms", cli_json_real(result->load_ms, 3), "min_ms",
+                                 cli_json_real(result->min_ms, 4), "median_ms",
+                                 cli_json_real(result->median_ms, 4), "p99_ms",
+                                 cli_json_real(result->p99_ms, 4), "images_per_s", cli_json_real(rate, 2)));
+        return;
+    }
+    printf("%s, %s, batch %d, %d thread%s\n", result->name, result->precision, settings->batch,
+           result->threads, result->threads == 1 ? "" : "s");
+    printf(
+        "  ready after  %9.1f ms\n  fastest      %9.3f ms\n  median       %9.3f ms\n  99th percent %9.3f ms\n"
+        "  that is      %9.1f images/s\n",
+        result->load_ms, result->min_ms, result->median_ms, result->p99_ms, rate);
+}
+
+static bool bench_model(const char *name, const struct engine_options *options,
+                        const struct settings *settings, struct result *result, struct error *error) {
+    cleanup(freep) char *path = NULL;
+    cleanup(freep) char *variant = NULL;
+    struct model_files files;
+    if (!model_find(name, &path, &variant, error) || !model_files_find(path, variant, &files, error))
+        return false;
+    double started = clock_ms();
+    struct engine *engine = engine_load(files.network, options, error);
+    result->name = steal_pointer(&files.name);
+    model_files_release(&files);
+    bool done = engine && engine_measure(engine, started, settings, result, error);
+    if (done)
+        print_result(result, settings);
+    engine_free(engine);
+    free(result->name);
+    return done;
+}
+
+static const struct command self = {"bench", help};
+
+int verb_bench(int argc, char **argv) {
+    struct settings settings = {.batch = 1, .size = 224, .iterations = 50};
+    const struct option_spec options[] = {
+        {"batch", OPTION_INT, &settings.batch, 1, 4096},
+        {"size", OPTION_INT, &settings.size, 1, 4096},
+        {"threads", OPTION_INT, &settings.threads, 1, 1024},
+        {"precision", OPTION_TEXT, &settings.precision, 0, 0},
+        {"iters", OPTION_INT, &settings.iterations, 1, 1000000},
+        {"json", OPTION_FLAG, &settings.json, 0, 0},
+        {0},
+    };
+    int words, code;
+    struct engine_options engine_options;
+    struct result result = {0};
+    struct error error = {0};
+    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
+        !cli_engine_options(&self, settings.precision, settings.threads, &engine_options, &code))
+        return code;
+    return bench_model(argv[1], &engine_options, &settings, &result, &error) ? EXIT_DONE : cli_fail(&error);
+}

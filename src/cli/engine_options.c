@@ -1,0 +1,24 @@
+#include "cli/engine_options.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "model/find.h"
+
+bool cli_engine_options(const struct command *command, const char *precision, int threads,
+                        struct engine_options *ret, int *ret_exit) {
+    *ret = (struct engine_options){.precision = PRECISION_AUTO, .threads = threads};
+    if (!precision || precision_parse(precision, &ret->precision))
+        return true;
+    *ret_exit = cli_usage(command, "--precision is auto, f32 or bf16, not '%s'", precision);
+    return false;
+}
+
+struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error) {
+    cleanup(freep) char *path = NULL;
+    cleanup(freep) char *variant = NULL;
+    if (!model_find(name, &path, &variant, error))
+        return NULL;
+    struct model_options model_options = {.engine = *options, .variant = variant};
+    return model_load(path, &model_options, error);
+}

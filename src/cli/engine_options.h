@@ -1,0 +1,11 @@
+/* What the verbs that run a network share. */
+#pragma once
+#include "cli/cli.h"
+#include "model/model.h"
+
+/* From --precision (NULL: auto) and --threads (0: all). False: return *ret_exit, a usage error was printed.
+ */
+bool cli_engine_options(const struct command *command, const char *precision, int threads,
+                        struct engine_options *ret, int *ret_exit);
+/* A model by name or path (NULL: the default one), ":variant" behind it where one likes. */
+struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error);
