@@ -157,7 +157,7 @@ static void print_graph(const struct graph *graph, const struct model_files *fil
 }
 
 static bool inspect_files(const struct model_files *files, int size, struct error *error) {
-    double work;
+    double work = 0;
     struct graph *graph = onnx_graph_read(files->network, error);
     if (!graph)
         return false;

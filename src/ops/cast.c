@@ -10,7 +10,7 @@ static const enum dtype onnx_dtypes[] = {
     [12] = DTYPE_U32, [13] = DTYPE_U64, [16] = DTYPE_BF16,
 };
 
-enum dtype onnx_dtype(int64_t number) {
+enum dtype dtype_from_onnx(int64_t number) {
     return number >= 0 && number < (int64_t)(sizeof onnx_dtypes / sizeof onnx_dtypes[0]) ? onnx_dtypes[number]
                                                                                          : DTYPE_UNKNOWN;
 }
@@ -22,7 +22,7 @@ static enum dtype cast_target(const struct node *node) {
         [7] = "INT64", [9] = "BOOL",  [10] = "FLOAT16", [11] = "DOUBLE", [12] = "UINT32", [13] = "UINT64",
     };
     if (node->opset >= 6)
-        return onnx_dtype(node_int(node, "to", 0));
+        return dtype_from_onnx(node_int(node, "to", 0));
     const char *name = node_string(node, "to", "");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i] && strcmp(names[i], name) == 0)

@@ -76,7 +76,7 @@ bool infer_same(struct node *node, struct error *error);
 bool extent_multiply(int64_t *total, int64_t value);
 
 /* The type with a number of TensorProto.DataType; DTYPE_UNKNOWN for those we do not compute with. */
-enum dtype onnx_dtype(int64_t number);
+enum dtype dtype_from_onnx(int64_t number);
 
 bool node_memory_error(const struct node *node, struct error *error);
 

@@ -182,7 +182,7 @@ static bool range_compute(const struct node *node, const struct tensor *inputs, 
  * ------------------------------------------------------------------------------------------------------ */
 
 static bool eye_infer(struct node *node, struct error *error) {
-    enum dtype dtype = onnx_dtype(node_int(node, "dtype", 0));
+    enum dtype dtype = dtype_from_onnx(node_int(node, "dtype", 0));
     if (!node_attribute(node, "dtype"))
         dtype = node_dtype(node, 0);
     if (!dtype_size(dtype))

@@ -45,7 +45,7 @@ static bool linear_operands(const struct node *node, struct error *error) {
 
 static bool quantise_infer(struct node *node, struct error *error) {
     enum dtype type =
-        node_has_input(node, 2) ? node_dtype(node, 2) : onnx_dtype(node_int(node, "output_dtype", 2));
+        node_has_input(node, 2) ? node_dtype(node, 2) : dtype_from_onnx(node_int(node, "output_dtype", 2));
     if (type == DTYPE_UNKNOWN || !(QUANTISED >> type & 1))
         return node_error(node, error, "the zero point's type %s is not supported", dtype_name(type));
     return node_want_types(node, 0, TYPES_F32 | TYPE(I32), error) && linear_operands(node, error) &&
