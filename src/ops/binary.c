@@ -220,16 +220,21 @@ static bool bitshift_check(const struct node *node, struct error *error) {
     return true;
 }
 
-/* Before opset 7 the right operand was broadcast only where `broadcast` said so, and from `axis` on: give it
- * ones behind. */
+/* Before opset 7 the right operand was broadcast only where `broadcast` said so, and from `axis` on, PRelu's
+ * slope from the channels on: give it ones behind. */
 static bool right_shape_of(const struct node *node, const struct shape *left, const struct shape *right,
                            struct shape *ret) {
     *ret = *right;
-    if (node->opset >= 7 || *node->domain || !node_int(node, "broadcast", 0) || !node_attribute(node, "axis"))
+    if (node->opset >= 7 || *node->domain)
         return true;
-    int64_t axis = node_int(node, "axis", 0);
+    bool prelu = strcmp(node->op_type, "PRelu") == 0 && shape_elements(right) != 1;
+    if (!prelu && (!node_int(node, "broadcast", 0) || !node_attribute(node, "axis")))
+        return true;
+    int64_t axis = prelu ? left->rank > 1 : node_int(node, "axis", 0);
+    if (axis < -left->rank || axis > left->rank)
+        return false;
     axis += axis < 0 ? left->rank : 0;
-    if (axis < 0 || axis + right->rank > left->rank)
+    if (axis + right->rank > left->rank)
         return false;
     while (ret->rank < left->rank - axis)
         ret->dims[ret->rank++] = 1;
@@ -333,7 +338,6 @@ static bool power_compute(const struct node *node, const struct tensor *inputs, 
                                               : power_mixed(node, inputs, outputs, error);
 }
 
-/* PRelu's slope of shape [C] belongs to axis 1 before opset 7, where it did not broadcast otherwise. */
 #define BINARY_ENTRY(name, since, check, infer, compute, types) \
     { "", name, since, OPSET_LATEST, 0, check, 2, 2, 1, 1, infer, compute, types }
 
@@ -344,7 +348,7 @@ const struct operator binary_operators[] = {
     BINARY_ENTRY("Div", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
     BINARY_ENTRY("Pow", 1, NULL, power_infer, power_compute, NAMES_NUMERIC),
     BINARY_ENTRY("Mod", 10, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("PRelu", 7, NULL, prelu_infer, binary_compute, NAMES_NUMERIC),
+    BINARY_ENTRY("PRelu", 1, NULL, prelu_infer, binary_compute, NAMES_NUMERIC),
     BINARY_ENTRY("BitShift", 11, bitshift_check, arithmetic_infer, binary_compute, "unsigned integers"),
     BINARY_ENTRY("BitwiseAnd", 18, NULL, arithmetic_infer, binary_compute, "integers"),
     BINARY_ENTRY("BitwiseOr", 18, NULL, arithmetic_infer, binary_compute, "integers"),

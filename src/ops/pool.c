@@ -284,42 +284,63 @@ static bool global_compute(const struct node *node, const struct tensor *inputs,
 /* --- MaxUnpool: values go back to the places that MaxPool named
  * ---------------------------------------------------- */
 
+/* The shape that MaxPool's input had, by its strides and kernel; indices count within it. */
+static bool unpool_source(const struct node *node, const struct shape *x, struct shape *ret,
+                          struct error *error) {
+    struct window w;
+    if (!window_read_steps(node, x, NULL, &w, error) || !window_read_pads(node, &w, error))
+        return false;
+    *ret = *x;
+    for (int i = 2; i < x->rank; i++) {
+        int at = WINDOW_DIMS - w.spatial + i - 2;
+        int64_t length = x->dims[i] ? x->dims[i] - 1 : 0;
+        if (!extent_multiply(&length, w.stride[at]))
+            return node_error(node, error, "the result is too large");
+        ret->dims[i] = length + w.kernel[at] - w.pad[at] - w.pad_end[at];
+    }
+    return shape_elements(ret) >= 0 || node_error(node, error, "the result is too large, or less than empty");
+}
+
 static bool unpool_infer(struct node *node, struct error *error) {
     const struct shape *x = node_shape(node, 0);
     int64_t dims[LIMIT_TENSOR_RANK];
     int count;
+    struct shape shape;
     if (!node_want_types(node, 0, TYPES_FLOAT, error) || !node_want_types(node, 1, TYPE(I64), error) ||
         !node_want_rank(node, 0, 3, WINDOW_DIMS + 2, error) ||
-        !node_read_ints(node, 2, LIMIT_TENSOR_RANK, dims, &count, error))
+        !node_read_ints(node, 2, LIMIT_TENSOR_RANK, dims, &count, error) ||
+        !unpool_source(node, x, &shape, error))
         return false;
     if (!shape_equal(x, node_shape(node, 1)))
         return node_error(node, error, "the indices' shape is not the input's");
-    struct window w;
-    struct shape shape = *x;
-    if (!window_read_steps(node, x, NULL, &w, error) || !window_read_pads(node, &w, error))
-        return false;
-    for (int i = 2; i < x->rank; i++) {
-        int at = WINDOW_DIMS - w.spatial + i - 2;
-        shape.dims[i] = (x->dims[i] - 1) * w.stride[at] + w.kernel[at] - w.pad[at] - w.pad_end[at];
-    }
     if (count >= 0 && count != x->rank)
         return node_error(node, error, "the output shape has %d dimensions", count);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        if (dims[i] < shape.dims[i])
+            return node_error(node, error, "the output shape is smaller than what was pooled");
         shape.dims[i] = dims[i];
+    }
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
-/* Indices count within the shape that strides and kernel make, which an output shape may widen: keep rows and
- * columns. */
 static bool unpool_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                            struct error *error) {
-    int64_t count = shape_elements(&inputs[0].shape), total = shape_elements(&outputs[0].shape);
+    struct shape source;
+    if (!unpool_source(node, &inputs[0].shape, &source, error))
+        return false;
+    int64_t count = shape_elements(&inputs[0].shape), places = shape_elements(&source),
+            strides[LIMIT_TENSOR_RANK];
     size_t size = dtype_size(inputs[0].dtype);
-    memset(outputs[0].data, 0, (size_t)total * size);
+    shape_strides(&outputs[0].shape, strides);
+    memset(outputs[0].data, 0, tensor_bytes(&outputs[0]));
     for (int64_t i = 0; i < count; i++) {
-        int64_t to = ((const int64_t *)inputs[1].data)[i];
-        if (to < 0 || to >= total)
-            return node_error(node, error, "index %lld is outside the output", (long long)to);
+        int64_t index = ((const int64_t *)inputs[1].data)[i], to = 0;
+        if (index < 0 || index >= places)
+            return node_error(node, error, "index %lld is outside the output", (long long)index);
+        for (int d = source.rank - 1; d >= 0; d--) {
+            to += index % source.dims[d] * strides[d];
+            index /= source.dims[d];
+        }
         memcpy((char *)outputs[0].data + (size_t)to * size, (const char *)inputs[0].data + (size_t)i * size,
                size);
     }

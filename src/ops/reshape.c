@@ -155,6 +155,7 @@ const struct operator reshape_operators[] = {
     {"", "Unsqueeze", 13, OPSET_LATEST, 1u << 1, NULL, 2, 2, 1, 1, unsqueeze_infer, copy_compute, NAMES_ALL},
     {"", "Identity", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, infer_same, copy_compute, NAMES_ALL},
     {"", "Dropout", 1, 11, 0, dropout_check, 1, 1, 1, 2, dropout_infer, dropout_compute, NAMES_FLOAT},
-    {"", "Dropout", 12, OPSET_LATEST, 1u << 2, NULL, 1, 3, 1, 2, dropout_infer, dropout_compute, NAMES_FLOAT},
+    {"", "Dropout", 12, OPSET_LATEST, 1u << 1 | 1u << 2, NULL, 1, 3, 1, 2, dropout_infer, dropout_compute,
+     NAMES_FLOAT},
     {0},
 };

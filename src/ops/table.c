@@ -81,6 +81,16 @@ static bool missing_error(const struct node *first, int missing, struct error *e
                      domain, *domain ? "." : "", first->op_type, first->opset, first->name, others);
 }
 
+/* Sequences, maps and optional values read as no type at all. */
+static bool graph_types_supported(const struct graph *graph, struct error *error) {
+    for (int i = 0; i < graph->input_count; i++)
+        if (!dtype_size(graph->inputs[i]->dtype))
+            return error_set(error, ERROR_MODEL, "input '%.128s' is of a type that is not supported (%s)",
+                             graph->inputs[i]->name,
+                             graph->inputs[i]->dtype == DTYPE_STRING ? "string" : "not a tensor");
+    return true;
+}
+
 bool operators_bind(struct graph *graph, struct error *error) {
     const struct node *first_missing = NULL;
     int missing = 0;
@@ -91,6 +101,8 @@ bool operators_bind(struct graph *graph, struct error *error) {
     }
     if (missing)
         return missing_error(first_missing, missing, error);
+    if (!graph_types_supported(graph, error))
+        return false;
     for (struct node *node = graph->first; node; node = node->next)
         if (!node_check_counts(node, node->operator, error) ||
             (node->operator->check && !node->operator->check(node, error)))
