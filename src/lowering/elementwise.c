@@ -45,7 +45,7 @@ bool lower_elementwise(struct lowering *lowering, struct node *node, bool *ret_d
     struct value *input = node->inputs[0], *output = node->outputs[0];
     struct primitive_post posts[1 + LOWER_POSTS];
     struct plan_tensor *operands[LOWER_POSTS];
-    struct plan_tensor *source = lower_current(lowering, input, error);
+    struct plan_tensor *source = lower_dense(lowering, input, error);
     if (!source)
         return false;
     if (input->dtype != DTYPE_F32 || !is_float_tensor(source) || !function_of(node, &posts[0]) ||
@@ -109,7 +109,7 @@ bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, 
     if (output->dtype != DTYPE_F32 || output->shape.rank < 1 || shape_elements(&output->shape) == 0 ||
         !order_operands(node, &full, &other))
         return true;
-    struct plan_tensor *first = lower_current(lowering, full, error);
+    struct plan_tensor *first = lower_dense(lowering, full, error);
     struct plan_tensor *currently = first ? lower_current(lowering, other, error) : NULL;
     if (!currently)
         return false;

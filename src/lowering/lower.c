@@ -42,6 +42,12 @@ static const struct {
     {"Unsqueeze", lower_reshape},
     {"Identity", lower_reshape},
     {"Transpose", lower_transpose},
+    {"Slice", lower_slice},
+    {"Split", lower_split},
+    {"Gather", lower_gather},
+    {"LayerNormalization", lower_layer_norm},
+    {"Attention", lower_attention},
+    {"GatherRows", lower_gather_rows},
     {"Concat", lower_concat},
 };
 
@@ -100,7 +106,8 @@ static struct plan_tensor *convert_constant(struct lowering *lowering, const str
         lower_no_memory(error);
         return NULL;
     }
-    if (!primitive_reorder_now(plan->pool, from->layout, from->constant, layout, bytes, error))
+    if (!primitive_reorder_now(plan->pool, from->layout, (const char *)from->constant + from->offset, layout, bytes,
+                               error))
         return NULL;
     return plan_add_constant(plan, layout_dtype(layout), layout_shape(layout), layout, bytes);
 }
@@ -163,6 +170,13 @@ struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, 
         return NULL;
     }
     return lower_in_layout(lowering, value, layout, error);
+}
+
+struct plan_tensor *lower_dense(struct lowering *lowering, struct value *value, struct error *error) {
+    struct plan_tensor *tensor = lower_current(lowering, value, error);
+    if (!tensor || !tensor->layout || layout_is_dense(tensor->layout) || layout_is_padded(tensor->layout))
+        return tensor;
+    return lower_plain(lowering, value, tensor->dtype, error);
 }
 
 bool lower_may_overwrite(const struct lowering *lowering, const struct value *value,

@@ -35,6 +35,13 @@ bool lower_reshape(struct lowering *lowering, struct node *node, bool *ret_done,
 bool lower_transpose(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_concat(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 
+bool lower_slice(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_split(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_gather(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_layer_norm(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_attention(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_gather_rows(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+
 /* The value as its producer left it. Never NULL for inputs of nodes that come after their producers, but for memory. */
 struct plan_tensor *lower_current(struct lowering *lowering, struct value *value, struct error *error);
 /* The value in this layout (and its type), by a reorder where it is in no such yet. */
@@ -43,6 +50,8 @@ struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *val
 /* The value row-major, of type `dtype` (DTYPE_UNKNOWN: the value's own type in the graph). */
 struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, enum dtype dtype,
                                 struct error *error);
+/* The value as its producer left it, or row-major where that has gaps or is no layout of floats. */
+struct plan_tensor *lower_dense(struct lowering *lowering, struct value *value, struct error *error);
 /* Say that `tensor` is what the value's producer left. */
 void lower_define(struct lowering *lowering, struct value *value, struct plan_tensor *tensor);
 /* The node at hand is the last to use the value, and its bytes are nobody else's: they may be written over. */

@@ -20,7 +20,7 @@ static bool emit(struct lowering *lowering, struct node *node, const struct prim
 
 static bool lower_with_spec(struct lowering *lowering, struct node *node, struct pooling_spec *spec, bool *ret_done,
                             struct error *error) {
-    struct plan_tensor *source = lower_current(lowering, node->inputs[0], error);
+    struct plan_tensor *source = lower_dense(lowering, node->inputs[0], error);
     if (!source)
         return false;
     if (!source->layout || (source->dtype != DTYPE_F32 && source->dtype != DTYPE_BF16))

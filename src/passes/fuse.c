@@ -174,7 +174,7 @@ static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node 
 
 bool passes_fuse(struct graph *graph, struct error *error) {
     static bool (*const rules[])(struct graph *, struct node *, bool *) = {
-        fuse_gelu, fuse_gated, fuse_layer_norm, sink_transpose, fuse_posts,
+        fuse_gelu, fuse_gated, fuse_layer_norm, sink_transpose, fuse_attention, fuse_movement, fuse_posts,
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         bool changed = false;

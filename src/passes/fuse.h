@@ -17,5 +17,9 @@ bool fuse_gelu(struct graph *graph, struct node *node, bool *ret_changed);
 bool fuse_gated(struct graph *graph, struct node *node, bool *ret_changed);
 /* (x - mean) / sqrt(variance + epsilon) * scale + shift over the last axis: LayerNormalization. */
 bool fuse_layer_norm(struct graph *graph, struct node *node, bool *ret_changed);
+/* Softmax(q k' * scale + constants) v: Attention (inputs q, k', v, constants; attribute scale). */
+bool fuse_attention(struct graph *graph, struct node *node, bool *ret_changed);
+/* Chains that only move elements in runs: GatherRows (inputs x, table of int32). */
+bool fuse_movement(struct graph *graph, struct node *node, bool *ret_changed);
 /* f(Transpose(x), y) -> Transpose(f(x, inverse Transpose(y))); neighbouring Transposes become one, or none. */
 bool sink_transpose(struct graph *graph, struct node *node, bool *ret_changed);

@@ -181,6 +181,20 @@ bool layout_is_padded(const struct layout *layout) {
     return false;
 }
 
+bool layout_strides(const struct layout *layout, int64_t *ret_strides) {
+    struct md_blocks blocks;
+    if (layout->shape.rank < 0 || !md_blocks(layout->md, &blocks) || blocks.block_count || blocks.has_extra)
+        return false;
+    memcpy(ret_strides, blocks.strides, (size_t)blocks.rank * sizeof *ret_strides);
+    return true;
+}
+
+bool layout_is_dense(const struct layout *layout) {
+    int64_t elements = shape_elements(&layout->shape);
+    return elements >= 0 && !layout_is_padded(layout) &&
+           layout_bytes(layout) == (size_t)elements * dtype_size(layout->dtype);
+}
+
 size_t layout_bytes(const struct layout *layout) {
     return dnnl_memory_desc_get_size(layout->md);
 }

@@ -85,12 +85,18 @@ struct plan_tensor *plan_add_tensor(struct plan *plan, enum dtype dtype, const s
 
 struct plan_tensor *plan_add_view(struct plan *plan, const struct plan_tensor *of, const struct shape *shape,
                                   const struct layout *layout) {
+    return plan_add_slice(plan, of, shape, layout, 0);
+}
+
+struct plan_tensor *plan_add_slice(struct plan *plan, const struct plan_tensor *of, const struct shape *shape,
+                                   const struct layout *layout, size_t offset) {
     struct plan_tensor *tensor = tensor_create(plan, of->place, of->dtype, shape, layout);
     if (!tensor)
         return NULL;
     tensor->storage = of->storage;
     tensor->constant = of->constant;
     tensor->input = of->input;
+    tensor->offset = of->offset + offset;
     if (tensor->storage)
         tensor->storage->tensor_count++;
     return tensor;

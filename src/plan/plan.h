@@ -24,6 +24,7 @@ struct plan_tensor {
     const struct layout *layout;  /* NULL: row-major, of a type or rank that oneDNN does not know */
     struct plan_storage *storage; /* PLACE_ARENA */
     const void *constant;         /* PLACE_CONSTANT */
+    size_t offset;                /* bytes from where the storage, constant or input begins: a slice's */
     int input;                    /* PLACE_INPUT: which input of the model */
 };
 
@@ -76,7 +77,9 @@ void plan_free(struct plan *plan);
 /* Building. All return NULL (or false) when memory is out. */
 struct plan_tensor *plan_add_tensor(struct plan *plan, enum dtype dtype, const struct shape *shape,
                                     const struct layout *layout);
-/* Another look at the same bytes. */
+/* Another look at the same bytes; a slice's starts `offset` bytes further. */
+struct plan_tensor *plan_add_slice(struct plan *plan, const struct plan_tensor *of, const struct shape *shape,
+                                   const struct layout *layout, size_t offset);
 struct plan_tensor *plan_add_view(struct plan *plan, const struct plan_tensor *of, const struct shape *shape,
                                   const struct layout *layout);
 struct plan_tensor *plan_add_constant(struct plan *plan, enum dtype dtype, const struct shape *shape,

@@ -44,6 +44,10 @@ const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *
 bool layout_equal(const struct layout *a, const struct layout *b);
 bool layout_is_plain(const struct layout *layout);         /* row-major, contiguous */
 bool layout_is_channels_last(const struct layout *layout); /* rank >= 3, channels innermost, contiguous */
+/* Strides in elements of a layout without blocks; false for others. */
+bool layout_strides(const struct layout *layout, int64_t *ret_strides);
+/* No padding, and no gaps between elements. */
+bool layout_is_dense(const struct layout *layout);
 bool layout_is_padded(const struct layout *layout);        /* holds more elements than the shape has */
 size_t layout_bytes(const struct layout *layout);
 enum dtype layout_dtype(const struct layout *layout);

@@ -21,11 +21,11 @@ struct plan_run {
 static void *tensor_pointer(const struct plan_run *run, const struct plan_tensor *tensor) {
     switch (tensor->place) {
     case PLACE_ARENA:
-        return run->memory + tensor->storage->offset;
+        return run->memory + tensor->storage->offset + tensor->offset;
     case PLACE_CONSTANT:
-        return (void *)tensor->constant;
+        return (char *)tensor->constant + tensor->offset;
     default:
-        return (void *)(run->inputs ? run->inputs[tensor->input] : NULL);
+        return run->inputs ? (char *)run->inputs[tensor->input] + tensor->offset : NULL;
     }
 }
 
@@ -100,7 +100,7 @@ static void bind_inputs(struct plan_run *run) {
         const struct step *step = &plan->steps[i];
         for (int j = 0; run->executions[i] && j < step->argument_count; j++)
             if (step->arguments[j]->place == PLACE_INPUT)
-                execution_set(run->executions[i], step->roles[j], run->inputs[step->arguments[j]->input]);
+                execution_set(run->executions[i], step->roles[j], tensor_pointer(run, step->arguments[j]));
     }
 }
 
