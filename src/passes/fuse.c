@@ -132,7 +132,7 @@ static bool runs_later(const struct node *node, const struct value *other) {
     return true;
 }
 
-static bool fuse_posts(struct graph *graph, struct node *node, bool *ret_changed) {
+static bool fuse_posts(struct graph *graph, struct node *node, struct node **ret_resume) {
     struct node *user = only_user(node->outputs[0]);
     struct post_op post;
     struct value *operand = NULL;
@@ -147,7 +147,7 @@ static bool fuse_posts(struct graph *graph, struct node *node, bool *ret_changed
         fits = activation_of(user, &post);
     if (!fits)
         return true;
-    *ret_changed = true;
+    *ret_resume = node;
     return absorb(graph, node, user, post, operand);
 }
 
@@ -155,33 +155,25 @@ static bool no_memory(struct error *error) {
     return error_set(error, ERROR_MEMORY, "no memory to fuse operators");
 }
 
-/* One walk of a rewriting rule over the nodes; the rule may remove nodes behind the one it is given, never the one before it. */
-static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node *, bool *), bool *ret_changed,
+/* One walk of a rewriting rule over the nodes; from what a rule made, it goes on: that may be part of the next pattern. */
+static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node *, struct node **),
                   struct error *error) {
     for (struct node *node = graph->first; node;) {
-        struct node *previous = node->previous;
-        bool changed = false;
-        if (!rule(graph, node, &changed))
+        struct node *resume = NULL;
+        if (!rule(graph, node, &resume))
             return no_memory(error);
-        *ret_changed |= changed;
-        if (changed) /* look again from here: what was made may be part of the next pattern */
-            node = previous ? previous : graph->first;
-        else
-            node = node->next;
+        node = resume ? resume : node->next;
     }
+    graph_remove_dead_nodes(graph);
     return true;
 }
 
 bool passes_fuse(struct graph *graph, struct error *error) {
-    static bool (*const rules[])(struct graph *, struct node *, bool *) = {
+    static bool (*const rules[])(struct graph *, struct node *, struct node **) = {
         fuse_gelu, fuse_gated, fuse_layer_norm, sink_transpose, fuse_attention, fuse_movement, fuse_posts,
     };
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        bool changed = false;
-        if (!apply(graph, rules[i], &changed, error))
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (!apply(graph, rules[i], error))
             return false;
-        if (changed)
-            graph_remove_dead_nodes(graph);
-    }
     return graph_sort(graph, error);
 }

@@ -1,4 +1,5 @@
-/* The rewriting rules of passes_fuse. Each looks at one node; *ret_changed says that it rewrote. False: out of memory. */
+/* The rewriting rules of passes_fuse. Each looks at one node; one that rewrites sets *ret_resume to the node to look at next, which is still in
+ * the graph. What a rule makes useless, it removes. False: out of memory. */
 #pragma once
 #include "graph/graph.h"
 
@@ -7,19 +8,22 @@ struct node *only_user(const struct value *value);
 struct node *producer_of(const struct value *value, const char *op_type);
 /* The other input of a node of two inputs. */
 struct value *other_input(const struct node *node, const struct value *one);
-/* A node of ONNX's own, bound to its operator at `opset`, before `before`; its output takes the place of `result`. */
+/* Remove the node if nobody uses its outputs, and then what only it used. */
+void remove_if_dead(struct graph *graph, struct node *node);
+/* A node of ONNX's own, bound to its operator at `opset`, before `before`; its output takes the place of `result`, whose
+ * producer goes, with what only it used. */
 struct node *replace_by(struct graph *graph, struct node *before, const char *op_type, int opset,
                         struct value *const *inputs, int input_count, struct value *result);
 
 /* x / sqrt(2) -> Erf -> + 1 -> * x -> / 2, in any order of the factors: Gelu. */
-bool fuse_gelu(struct graph *graph, struct node *node, bool *ret_changed);
+bool fuse_gelu(struct graph *graph, struct node *node, struct node **ret_resume);
 /* x * HardSigmoid(x) -> HardSwish, x * Sigmoid(x) -> Swish. */
-bool fuse_gated(struct graph *graph, struct node *node, bool *ret_changed);
+bool fuse_gated(struct graph *graph, struct node *node, struct node **ret_resume);
 /* (x - mean) / sqrt(variance + epsilon) * scale + shift over the last axis: LayerNormalization. */
-bool fuse_layer_norm(struct graph *graph, struct node *node, bool *ret_changed);
+bool fuse_layer_norm(struct graph *graph, struct node *node, struct node **ret_resume);
 /* Softmax(q k' * scale + constants) v: Attention (inputs q, k', v, constants; attribute scale). */
-bool fuse_attention(struct graph *graph, struct node *node, bool *ret_changed);
+bool fuse_attention(struct graph *graph, struct node *node, struct node **ret_resume);
 /* Chains that only move elements in runs: GatherRows (inputs x, table of int32). */
-bool fuse_movement(struct graph *graph, struct node *node, bool *ret_changed);
+bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_resume);
 /* f(Transpose(x), y) -> Transpose(f(x, inverse Transpose(y))); neighbouring Transposes become one, or none. */
-bool sink_transpose(struct graph *graph, struct node *node, bool *ret_changed);
+bool sink_transpose(struct graph *graph, struct node *node, struct node **ret_resume);

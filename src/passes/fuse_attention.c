@@ -106,7 +106,7 @@ static bool fits(const struct match *match, const struct shape *scores) {
     return !match->q->constant && !match->k->constant && !match->v->constant && shape_elements(scores) > 0;
 }
 
-bool fuse_attention(struct graph *graph, struct node *node, bool *ret_changed) {
+bool fuse_attention(struct graph *graph, struct node *node, struct node **ret_resume) {
     if (!node_is(node, "Softmax") || node->outputs[0]->dtype != DTYPE_F32 || node->opset < 13)
         return true;
     int rank = node->outputs[0]->shape.rank;
@@ -125,8 +125,8 @@ bool fuse_attention(struct graph *graph, struct node *node, bool *ret_changed) {
         !shape_equal(&scores->outputs[0]->shape, &node->outputs[0]->shape))
         return true;
     struct value *inputs[6] = {match.q, match.k, match.v, match.addends[0], match.addends[1], match.addends[2]};
-    *ret_changed = true;
     struct node *made =
         replace_by(graph, last, "Attention", 1, inputs, 3 + match.addend_count, last->outputs[0]);
+    *ret_resume = made;
     return made && node_set_float(graph, made, "scale", match.scale);
 }

@@ -177,7 +177,7 @@ static int64_t longest_run(const int32_t *numbers, int64_t elements, int64_t lim
     return 0;
 }
 
-bool fuse_movement(struct graph *graph, struct node *node, bool *ret_changed) {
+bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_resume) {
     if (!is_movement(node) || node->outputs[0]->dtype != DTYPE_F32)
         return true;
     const struct value *output = node->outputs[0];
@@ -205,6 +205,8 @@ bool fuse_movement(struct graph *graph, struct node *node, bool *ret_changed) {
     free(numbers);
     struct value *inputs[2] = {chain.source,
                                table ? graph_add_constant(graph, node->name, DTYPE_I32, &shape, table) : NULL};
-    *ret_changed = true;
-    return inputs[1] && replace_by(graph, node, "GatherRows", 1, inputs, 2, node->outputs[0]) != NULL;
+    if (!inputs[1])
+        return false;
+    *ret_resume = replace_by(graph, node, "GatherRows", 1, inputs, 2, node->outputs[0]);
+    return *ret_resume != NULL;
 }

@@ -26,7 +26,31 @@ struct node *replace_by(struct graph *graph, struct node *before, const char *op
     made->shape = result->shape;
     node->opset = opset;
     node->operator = operator_find("", op_type, opset);
-    return graph_replace_value(graph, result, made) ? node : NULL;
+    if (!graph_replace_value(graph, result, made))
+        return NULL;
+    remove_if_dead(graph, result->producer);
+    return node;
+}
+
+static bool is_dead(const struct node *node) {
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] && (node->outputs[i]->use_count || node->outputs[i]->is_output))
+            return false;
+    return true;
+}
+
+/* Depth is bounded by the chains that patterns are made of; longer ones are left to graph_remove_dead_nodes. */
+static void remove_dead_chain(struct graph *graph, struct node *node, int depth) {
+    if (!is_dead(node) || depth == 32)
+        return;
+    graph_remove_node(graph, node);
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] && node->inputs[i]->producer)
+            remove_dead_chain(graph, node->inputs[i]->producer, depth + 1);
+}
+
+void remove_if_dead(struct graph *graph, struct node *node) {
+    remove_dead_chain(graph, node, 0);
 }
 
 /* The factor or divisor that a constant scalar gives: x * c or x / c; false where the node is no such. *ret_x is x. */
@@ -67,7 +91,7 @@ static struct value *gelu_gate(const struct value *value) {
 }
 
 /* Products of x, (1 + erf(x / sqrt 2)) and 1/2, whichever two come first. */
-bool fuse_gelu(struct graph *graph, struct node *node, bool *ret_changed) {
+bool fuse_gelu(struct graph *graph, struct node *node, struct node **ret_resume) {
     if ((!node_is(node, "Mul") && !node_is(node, "Div")) || node->outputs[0]->dtype != DTYPE_F32 ||
         node->outputs[0]->shape.rank < 1)
         return true;
@@ -92,12 +116,11 @@ bool fuse_gelu(struct graph *graph, struct node *node, bool *ret_changed) {
     }
     if (!x)
         return true;
-    *ret_changed = true;
-    struct value *inputs[1] = {x};
-    return replace_by(graph, node, "Gelu", 20, inputs, 1, result) != NULL;
+    *ret_resume = replace_by(graph, node, "Gelu", 20, &x, 1, result);
+    return *ret_resume != NULL;
 }
 
-bool fuse_gated(struct graph *graph, struct node *node, bool *ret_changed) {
+bool fuse_gated(struct graph *graph, struct node *node, struct node **ret_resume) {
     if (!node_is(node, "Mul") || node->outputs[0]->dtype != DTYPE_F32 || node->outputs[0]->shape.rank < 1)
         return true;
     for (int i = 0; i < 2; i++) {
@@ -111,8 +134,8 @@ bool fuse_gated(struct graph *graph, struct node *node, bool *ret_changed) {
         else if (soft && soft->inputs[0] == x)
             made = "Swish";
         if (made) {
-            *ret_changed = true;
-            return replace_by(graph, node, made, 14, &x, 1, node->outputs[0]) != NULL;
+            *ret_resume = replace_by(graph, node, made, 14, &x, 1, node->outputs[0]);
+            return *ret_resume != NULL;
         }
     }
     return true;
@@ -181,7 +204,7 @@ static struct value *as_row(struct graph *graph, struct value *row) {
                                 : graph_add_constant(graph, row->name, row->dtype, &shape, row->constant->data);
 }
 
-bool fuse_layer_norm(struct graph *graph, struct node *node, bool *ret_changed) {
+bool fuse_layer_norm(struct graph *graph, struct node *node, struct node **ret_resume) {
     if (!node_is(node, "Div") || node->outputs[0]->dtype != DTYPE_F32 || node->outputs[0]->shape.rank < 1)
         return true;
     float epsilon;
@@ -195,7 +218,7 @@ bool fuse_layer_norm(struct graph *graph, struct node *node, bool *ret_changed) 
     if (added)
         last = added;
     struct value *inputs[3] = {x, as_row(graph, scale), shift ? as_row(graph, shift) : NULL};
-    *ret_changed = true;
     struct node *made = replace_by(graph, last, "LayerNormalization", 17, inputs, shift ? 3 : 2, last->outputs[0]);
+    *ret_resume = made;
     return made && node_set_int(graph, made, "axis", -1) && node_set_float(graph, made, "epsilon", epsilon);
 }

@@ -30,7 +30,7 @@ static struct value *add_transpose(struct graph *graph, struct node *before, str
 }
 
 /* Transpose of a Transpose: one, or none. */
-static bool merge(struct graph *graph, struct node *node, struct node *first, bool *ret_changed) {
+static bool merge(struct graph *graph, struct node *node, struct node *first, struct node **ret_resume) {
     int64_t inner[LIMIT_TENSOR_RANK], outer[LIMIT_TENSOR_RANK], both[LIMIT_TENSOR_RANK];
     int rank = first->inputs[0]->shape.rank;
     permutation_of(first, inner);
@@ -40,14 +40,18 @@ static bool merge(struct graph *graph, struct node *node, struct node *first, bo
         both[i] = inner[outer[i]];
         identity &= both[i] == i;
     }
-    *ret_changed = true;
     if (identity && !node->outputs[0]->is_output) {
+        *ret_resume = node->next ? node->next : graph->first;
         if (!graph_replace_value(graph, node->outputs[0], first->inputs[0]))
             return false;
-        graph_remove_node(graph, node);
+        remove_if_dead(graph, node);
         return true;
     }
-    return node_set_input(graph, node, 0, first->inputs[0]) && node_set_ints(graph, node, "perm", both, (size_t)rank);
+    *ret_resume = node;
+    bool done = node_set_input(graph, node, 0, first->inputs[0]) &&
+                node_set_ints(graph, node, "perm", both, (size_t)rank);
+    remove_if_dead(graph, first);
+    return done;
 }
 
 /* A constant that varies along one axis at most, seen through the inverse permutation: [c, 1, 1] under NCHW is [c] under NHWC. */
@@ -79,8 +83,17 @@ static bool is_unary(const struct node *node) {
     return false;
 }
 
+/* [n, spatial…, c] to [n, c, spatial…]: the way back to ONNX's axes. Only past this one do others' inputs get a transpose of their own,
+ * which then is never sunk itself. */
+static bool is_channels_first(const int64_t *permutation, int rank) {
+    bool matches = rank >= 3 && permutation[0] == 0 && permutation[1] == rank - 1;
+    for (int i = 2; i < rank; i++)
+        matches = matches && permutation[i] == i - 1;
+    return matches;
+}
+
 /* f(Transpose(x)) or f(Transpose(x), y): the transpose goes behind f. */
-static bool sink(struct graph *graph, struct node *node, struct node *transpose, bool *ret_changed) {
+static bool sink(struct graph *graph, struct node *node, struct node *transpose, struct node **ret_resume) {
     int64_t permutation[LIMIT_TENSOR_RANK], inverse[LIMIT_TENSOR_RANK];
     struct value *mine = transpose->outputs[0], *x = transpose->inputs[0], *result = node->outputs[0];
     int rank = x->shape.rank;
@@ -98,14 +111,13 @@ static bool sink(struct graph *graph, struct node *node, struct node *transpose,
             turned = x;
         else if (y->constant)
             turned = permute_constant(graph, y, permutation, rank);
-        else if (y->shape.rank == rank)
+        else if (y->shape.rank == rank && is_channels_first(permutation, rank))
             turned = add_transpose(graph, node, y, inverse);
         if (!turned)
             return true;
         inputs[place] = x;
         inputs[1 - place] = turned;
     }
-    *ret_changed = true;
     struct value *inner = graph_add_value(graph, result->name);
     if (!inner)
         return false;
@@ -121,14 +133,18 @@ static bool sink(struct graph *graph, struct node *node, struct node *transpose,
     struct value *outer = add_transpose(graph, node, inner, permutation);
     if (!outer || !graph_replace_value(graph, result, outer))
         return false;
-    graph_remove_node(graph, node);
+    *ret_resume = outer->producer;
+    for (int i = 0; i < 2 && inputs[i]; i++) /* an inverse that was put before y may meet its opposite at once */
+        if (inputs[i]->producer && inputs[i]->producer->next == moved && node_is(inputs[i]->producer, "Transpose"))
+            *ret_resume = inputs[i]->producer;
+    remove_if_dead(graph, node);
     return true;
 }
 
-bool sink_transpose(struct graph *graph, struct node *node, bool *ret_changed) {
+bool sink_transpose(struct graph *graph, struct node *node, struct node **ret_resume) {
     if (node_is(node, "Transpose")) {
         struct node *first = producer_of(node->inputs[0], "Transpose");
-        return first ? merge(graph, node, first, ret_changed) : true;
+        return first ? merge(graph, node, first, ret_resume) : true;
     }
     bool binary = (node_is(node, "Add") || node_is(node, "Mul")) && node->inputs[0]->dtype == DTYPE_F32;
     if (node->post_op_count || (!binary && !is_unary(node)))
@@ -136,7 +152,7 @@ bool sink_transpose(struct graph *graph, struct node *node, bool *ret_changed) {
     for (int i = 0; i < node->input_count; i++) {
         struct node *transpose = producer_of(node->inputs[i], "Transpose");
         if (transpose && only_user(transpose->outputs[0]))
-            return sink(graph, node, transpose, ret_changed);
+            return sink(graph, node, transpose, ret_resume);
     }
     return true;
 }
