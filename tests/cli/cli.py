@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""The command line: the real program, its answers, its exit codes, what it says when something is wrong. TAP.
+
+Argument: the program.
+"""
+import http.server
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+from tiny import RECIPE, model, network, png, write
+
+PROGRAM = os.path.abspath(sys.argv[1])
+tests = 0
+failed = 0
+HOME = tempfile.TemporaryDirectory()
+DIR = HOME.name
+ENVIRONMENT = dict(os.environ, GUICHET_MODELS=f'{DIR}/models', HOME=DIR, LC_ALL='C.UTF-8', OMP_NUM_THREADS='2')
+
+
+def check(name, good, why=''):
+    global tests, failed
+    tests += 1
+    failed += not good
+    print(f'{"" if good else "not "}ok {tests} - {name}', flush=True)
+    if not good:
+        print('# ' + str(why).replace('\n', '\n# '), flush=True)
+
+
+class Done:
+    def __init__(self, *arguments, stdin=b'', **environment):
+        run = subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, timeout=120,
+                             env=dict(ENVIRONMENT, **environment))
+        self.code, self.out, self.err = run.returncode, run.stdout.decode(), run.stderr.decode()
+
+    def json(self):
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def __str__(self):
+        return f'exit {self.code}\n{self.out}{self.err}'
+
+
+def fails(name, code, part, *arguments, **options):
+    """One line (two for a usage error) on standard error that says what is wrong."""
+    done = Done(*arguments, **options)
+    lines = done.err.splitlines()
+    check(name, done.code == code and part in done.err and len(lines) == code and done.out == '', done)
+
+
+def test_help():
+    done = Done('--version')
+    check('--version', done.code == 0 and done.out.startswith('guichet ') and len(done.out.split()) == 2, done)
+    done = Done('--help')
+    check('--help lists the verbs', done.code == 0 and 'classify' in done.out and 'evaluate' in done.out, done)
+    check('no verb is a usage error', (done := Done()).code == 2 and 'Usage' in done.err and not done.out, done)
+    verbs = [line.split()[0] for line in Done('--help').out.split('\n\n')[2].splitlines()]
+    check('there are verbs', len(verbs) >= 5, verbs)
+    for verb in verbs:
+        done = Done(verb, '--help')
+        check(f'{verb} --help', done.code == 0 and f'guichet {verb}' in done.out and not done.err, done)
+        check(f'help {verb} says the same', Done('help', verb).out == done.out)
+    fails('an unknown verb', 2, "no verb 'clasify'", 'clasify')
+    fails('an unknown option', 2, 'no option --tap', 'classify', '--tap', '3', 'x.png')
+    fails('an option without its value', 2, '--top needs a value', 'classify', '--top')
+    fails('a number out of bounds', 2, '--top takes', 'classify', '--top', '0', 'x.png')
+    fails('not a number', 2, '--top takes', 'classify', '--top=many', 'x.png')
+    fails('an unknown precision', 2, '--precision', 'classify', '--precision', 'f31', 'x.png')
+    fails('no photo', 2, 'needs', 'classify')
+    fails('one word too many', 2, 'too many', 'bench', 'a', 'b')
+
+
+def test_classify():
+    red, green = write(f'{DIR}/red.png', png(255, 0, 0)), write(f'{DIR}/green.png', png(10, 250, 10))
+    done = Done('classify', '--model', 'colours', '--json', red, green)
+    answers = done.json() if done.code == 0 else []
+    check('classify two photos', [a['category'] for a in answers] == ['red', 'green'], done)
+    answer = answers[0] if answers else {}
+    check('the fields of --json, in order', list(answer) == ['image', 'model', 'category', 'predictions', 'timing_ms']
+          and list(answer['timing_ms']) == ['fetch', 'decode', 'preprocess', 'infer'], done)
+    predictions = answer.get('predictions', [])
+    expected = math.exp(10) / (math.exp(10) + 2)
+    check('probabilities are the softmax', [p['index'] for p in predictions] == [0, 1, 2]
+          and abs(predictions[0]['probability'] - expected) < 1e-3 and predictions[0]['label'] == 'red'
+          and list(predictions[0]) == ['index', 'label', 'probability'], done)
+    check('image and model are named', answer.get('image') == red and answer.get('model') == 'colours', done)
+    done = Done('classify', '--model', f'{DIR}/models/colours', '--top', 1, red)
+    check('for a person', done.code == 0 and 'a red' in done.out and '█' in done.out and '\033' not in done.out
+          and 'green' not in done.out, done)
+    done = Done('classify', '--model', f'{DIR}/models/colours/model.onnx', '--json', '-', stdin=png(0, 0, 255))
+    check('from standard input', done.code == 0 and done.json()[0]['category'] == 'blue', done)
+    done = Done('classify', '--model', 'colours', '--language', 'fr', '--json', red)
+    check('in French', done.code == 0 and done.json()[0]['category'] == 'rouge', done)
+    done = Done('classify', '--model', 'colours:int8', '--json', red)
+    check('another variant', done.code == 0 and done.json()[0]['model'] == 'colours:int8'
+          and done.json()[0]['predictions'][0]['probability'] < 0.995, done)
+    done = Done('classify', '--model', 'colours', '--json', red, f'{DIR}/nowhere.png', green)
+    check('one photo of three fails', done.code == 1 and [('error' in a) for a in done.json()] == [False, True, False],
+          done)
+    done = Done('classify', '--model', 'colours', '--json', red, LC_ALL='C')
+    check('another locale', done.code == 0 and done.json()[0]['predictions'][0]['probability'] > 0.9, done)
+
+
+def test_addresses():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == '/red.png' else 404)
+            self.end_headers()
+            self.wfile.write(png(255, 0, 0) if self.path == '/red.png' else b'no')
+
+        def log_message(self, *arguments):
+            pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f'http://127.0.0.1:{server.server_port}'
+    done = Done('classify', '--model', 'colours', '--json', f'{base}/red.png')
+    check('from an address', done.code == 0 and done.json()[0]['category'] == 'red'
+          and done.json()[0]['timing_ms']['fetch'] > 0, done)
+    fails('an address that is not there', 1, '404', 'classify', '--model', 'colours', f'{base}/blue.png')
+    server.shutdown()
+
+
+def test_bad_input():
+    red = f'{DIR}/red.png'
+    whole = png(1, 2, 3)
+    text, cut = write(f'{DIR}/text.jpg', 'hello'), write(f'{DIR}/cut.png', whole[:-9])
+    huge = write(f'{DIR}/huge.png', whole[:16] + struct.pack('>II', 100000, 100000) + whole[24:])
+    for name, path, part in (('not an image', text, 'not an image'), ('a truncated one', cut, 'truncated'),
+                             ('a huge one', huge, '100000x100000'), ('a missing one', f'{DIR}/no.png', 'No such file'),
+                             ('a folder', DIR, 'regular file')):
+        fails(name, 1, part, 'classify', '--model', 'colours', path)
+        check(f'{name} is named', path in Done('classify', '--model', 'colours', path).err)
+    fails('a model that is not there', 1, "'lynx'", 'classify', '--model', 'lynx', red)
+    bad = model(f'{DIR}/bad')
+    write(f'{bad}/model.onnx', network()[:150])
+    fails('a damaged network', 1, 'model.onnx', 'classify', '--model', bad, red)
+    bad = model(f'{DIR}/bad')
+    write(f'{bad}/config.json', '{\n"id2label": oops}')
+    fails('a damaged config.json', 1, 'config.json: line 2', 'classify', '--model', bad, red)
+    bad = model(f'{DIR}/bad')
+    write(f'{bad}/preprocessor_config.json', json.dumps(dict(RECIPE, resample='best')))
+    fails('a damaged recipe', 1, "'resample'", 'classify', '--model', bad, red)
+    write(f'{bad}/preprocessor_config.json', json.dumps(dict(RECIPE, size={'height': 9, 'width': 9})))
+    fails('a recipe that does not fit', 1, '9x9', 'classify', '--model', bad, red)
+    fails('an empty network', 1, 'model.onnx', 'inspect', write(f'{DIR}/empty/model.onnx', ''))
+    fails('text for a network', 1, 'text.onnx', 'bench', write(f'{DIR}/text.onnx', 'hello, world' * 20))
+
+
+def test_evaluate():
+    data = f'{DIR}/data'
+    for index in range(5):
+        write(f'{data}/Red/{index}.png', png(200, index, 0))
+        write(f'{data}/green/{index}.png', png(0, 90, 200 if index == 0 else 5))
+        write(f'{data}/n04968056/{index}.png', png(0, 0, 255))
+    write(f'{data}/green/broken.png', 'x')
+    write(f'{data}/unknown/1.png', png(0, 0, 0))
+    done = Done('evaluate', '--model', 'colours', '--data', data, '--json')
+    result = done.json()[0] if done.code == 0 else {}
+    check('folders by label and by WordNet id', result.get('images') == 15 and abs(result['top1'] - 14 / 15) < 1e-5
+          and result['top5'] == 1 and list(result) == ['images', 'top1', 'top5', 'images_per_s'], done)
+    check('what is left out is named', 'broken.png' in done.err and 'unknown' in done.err
+          and len(done.err.splitlines()) == 2, done)
+    done = Done('evaluate', '--model', 'colours', '--data', data, '--batch', 4)
+    check('for a person', done.code == 0 and '93.33 %' in done.out and '\033' not in done.out + done.err, done)
+    photos = f'{DIR}/photos'
+    for name, colour in (('a', (9, 0, 0)), ('b', (0, 9, 0)), ('c', (0, 0, 9))):
+        write(f'{photos}/{name}.png', png(*colour))
+    write(f'{photos}/labels.tsv', 'a.png\t0\nb.png\t1\nc.png\t1\n')
+    done = Done('evaluate', '--model', 'colours', '--data', photos, '--json')
+    check('labels.tsv', done.code == 0 and abs(done.json()[0]['top1'] - 2 / 3) < 1e-5, done)
+    other = write(f'{DIR}/other.tsv', 'a.png\t-1\nb.png\t0\nc.png\t1\n')
+    done = Done('evaluate', '--model', 'colours', '--data', photos, '--labels', other, '--label-offset', 1, '--json')
+    check('--labels and --label-offset', done.code == 0 and done.json()[0]['top1'] == 1, done)
+    fails('a class that is none', 1, 'line 1', 'evaluate', '--model', 'colours', '--data', photos, '--labels',
+          write(f'{DIR}/wrong.tsv', 'a.png\t17\n'))
+    fails('no --data', 2, '--data', 'evaluate', '--model', 'colours')
+    fails('no such folder', 1, 'no such folder', 'evaluate', '--model', 'colours', '--data', f'{DIR}/nowhere')
+    fails('a folder without photos', 1, 'no photos', 'evaluate', '--model', 'colours', '--data', f'{DIR}/empty/')
+
+
+def test_run():
+    values = [channel for channel in (0.5, -1.0, 2.0) for _ in range(64)] * 2
+    source, target = write(f'{DIR}/in.f32', struct.pack('<384f', *values)), f'{DIR}/out.f32'
+    network_path = f'{DIR}/models/colours/model.onnx'
+    done = Done('run', network_path, source, target, '--shape', '2x3x8x8', '--precision', 'f32')
+    answer = struct.unpack('<6f', open(target, 'rb').read()) if done.code == 0 else ()
+    check('run', done.out == '2x3\n' and all(abs(a - b) < 1e-5 for a, b in zip(answer, [5, -10, 20] * 2)), (done, answer))
+    fails('a wrong size', 1, '768', 'run', network_path, source, target, '--shape', '1x3x8x8')
+    fails('a wrong shape', 2, '1x3x', 'run', network_path, source, target, '--shape', '1x3xx8')
+    fails('no shape', 2, '--shape', 'run', network_path, source, target)
+    fails('a shape the network refuses', 1, 'photo', 'run', network_path, source, target, '--shape', '2x3x4x16')
+
+
+def test_bench():
+    done = Done('bench', 'colours', '--batch', 2, '--threads', 1, '--precision', 'f32', '--iters', 5, '--json')
+    result = done.json()[0] if done.code == 0 else {}
+    check('bench --json', list(result) == ['model', 'batch', 'threads', 'precision', 'load_ms', 'min_ms', 'median_ms',
+                                           'p99_ms', 'images_per_s'], done)
+    check('its numbers fit', bool(result) and result['model'] == 'colours' and result['batch'] == 2
+          and result['threads'] == 1 and result['precision'] == 'f32'
+          and 0 < result['min_ms'] <= result['median_ms'] <= result['p99_ms']
+          and abs(result['images_per_s'] * result['median_ms'] / 2000 - 1) < 0.05, done)
+    done = Done('bench', 'colours', '--iters', 3)
+    check('bench for a person', done.code == 0 and 'median' in done.out, done)
+    done = Done('inspect', 'colours')
+    check('inspect', done.code == 0 and all(part in done.out for part in ('photo', '?x3x8x8', 'Gemm 1', 'logits')), done)
+
+
+model(f'{DIR}/models/colours')
+test_help()
+test_classify()
+test_addresses()
+test_bad_input()
+test_evaluate()
+test_run()
+test_bench()
+print(f'1..{tests}')
+sys.exit(failed > 0)
