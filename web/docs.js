@@ -155,8 +155,7 @@ function operation(verb, path, shared, description) {
 
 function draw() {
   document.title = `${api.info.title}: the API`;
-  find('title').textContent = `${api.info.title} ${api.info.version}`;
-  find('lead').textContent = api.info.description || '';
+  find('lead').textContent = [`${api.info.title} ${api.info.version}.`, api.info.description].filter(Boolean).join(' ');
   const groups = new Map((api.tags || []).map((tag) => [tag.name, []]));
   for (const [path, item] of Object.entries(api.paths)) {
     for (const verb of VERBS.filter((name) => item[name])) {
