@@ -74,16 +74,6 @@ static const struct option long_options[] = {{"backend", required_argument, NULL
                                              {"help", no_argument, NULL, 'h'},
                                              {NULL, 0, NULL, 0}};
 
-static bool parse_rate(const char *text, struct gateway_options *options, struct error *error) {
-    char rate[32];
-    const char *colon = strchr(text, ':');
-    snprintf(rate, sizeof rate, "%.*s", colon ? (int)(colon - text) : 31, text);
-    if (!serving_number(rate, "--rate", 0.001, 1e6, &options->rate, error))
-        return false;
-    options->burst = options->rate < 1 ? 1 : options->rate;
-    return !colon || serving_number(colon + 1, "--rate", 1, 1e6, &options->burst, error);
-}
-
 static bool parse_milliseconds(const char *text, const char *option, int *ret, struct error *error) {
     double seconds;
     if (!serving_number(text, option, 0.05, 86400, &seconds, error))
@@ -117,7 +107,7 @@ static bool parse_option(int letter, const char *value, struct arguments *argume
     case 'r':
         return parse_milliseconds(value, "--resolve", &options->resolve_ms, error);
     case 'R':
-        return parse_rate(value, options, error);
+        return serving_rate(value, &options->rate, &options->burst, error);
     case 'l':
         return access_log_parse(value, &options->access_log) ||
                error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted", value);

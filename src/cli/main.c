@@ -12,6 +12,7 @@ static const struct verb {
     const char *summary;
 } verbs[] = {
     {"classify", verb_classify, "say what photos show"},
+    {"serve", verb_serve, "the page and the service on this machine"},
     {"models", verb_models, "list the models that are here, and those that could be pulled"},
     {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address"},
     {"frontend", verb_frontend, "the page and the sessions, before a gateway"},

@@ -55,6 +55,16 @@ bool serving_seconds(const char *text, const char *option, double *ret, struct e
     return true;
 }
 
+bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct error *error) {
+    char rate[32];
+    const char *colon = strchr(text, ':');
+    snprintf(rate, sizeof rate, "%.*s", colon ? (int)(colon - text) : 31, text);
+    if (!serving_number(rate, "--rate", 0.001, 1e6, ret_rate, error))
+        return false;
+    *ret_burst = *ret_rate < 1 ? 1 : *ret_rate;
+    return !colon || serving_number(colon + 1, "--rate", 1, 1e6, ret_burst, error);
+}
+
 bool serving_port(int *ret, struct error *error) {
     const char *name = getenv("PORT") ? "PORT" : "SERVING_PORT", *text = getenv(name);
     if (!text || !*text) {

@@ -14,6 +14,8 @@ bool serving_integer(const char *text, const char *option, int least, int most, 
 bool serving_bytes(const char *text, const char *option, long long *ret, struct error *error);
 /* "90", "90s", "15m", "2h": seconds. */
 bool serving_seconds(const char *text, const char *option, double *ret, struct error *error);
+/* "N[:BURST]": requests a second; the burst is as many, and at least one, where it is not said. */
+bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct error *error);
 /* PORT, else SERVING_PORT, else 8080. */
 bool serving_port(int *ret, struct error *error);
 /* Keep SIGINT, SIGTERM, SIGHUP (and SIGCHLD) for serving_wait; before any thread starts. */

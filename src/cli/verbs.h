@@ -12,3 +12,4 @@ int verb_inspect(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_pull(int argc, char **argv);
 int verb_run(int argc, char **argv);
+int verb_serve(int argc, char **argv);

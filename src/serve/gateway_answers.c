@@ -38,7 +38,15 @@ void gateway_model_names(struct gateway *gateway, struct buffer *names) {
     pthread_mutex_unlock(&gateway->lock);
 }
 
-/* A copy of what a listing needs, so that nothing is asked of anybody under the lock. */
+/* Under the lock, where there is any model: the default one, or the first where that is not here. */
+static const struct route *default_route(const struct gateway *gateway) {
+    const char *name = gateway->options.default_model;
+    const struct route *route = name ? route_table_find(&gateway->table, name, strlen(name)) : NULL;
+    return route ? route : gateway->table.routes[0];
+}
+
+/* A copy of what a listing needs, the default model first, so that nothing is asked of anybody under the
+ * lock. */
 struct listed {
     char model[BACKEND_NAME_BYTES];
     bool ready;
@@ -50,11 +58,13 @@ static struct listed *list_take(struct gateway *gateway, size_t *ret_count) {
     pthread_mutex_lock(&gateway->lock);
     size_t count = gateway->table.count;
     struct listed *list = calloc(count + 1, sizeof *list);
-    for (size_t i = 0; list && i < count; i++) {
+    const struct route *first = count > 0 ? default_route(gateway) : NULL;
+    for (size_t i = 0, at = 1; list && i < count; i++) {
         const struct route *route = gateway->table.routes[i];
-        strcpy(list[i].model, route->model);
-        list[i].ready = route_ready(route, now);
-        list[i].typical_ms = route->typical_ms;
+        struct listed *listed = &list[route == first ? 0 : at++];
+        strcpy(listed->model, route->model);
+        listed->ready = route_ready(route, now);
+        listed->typical_ms = route->typical_ms;
     }
     pthread_mutex_unlock(&gateway->lock);
     *ret_count = list ? count : 0;
@@ -189,10 +199,8 @@ static void answer_predict(struct gateway *gateway, struct http_request *request
     char model[BACKEND_NAME_BYTES] = "", target[LIMIT_HEADER_BYTES];
     if (!http_request_query(request, "model", model, sizeof model)) {
         pthread_mutex_lock(&gateway->lock);
-        if (gateway->options.default_model)
-            snprintf(model, sizeof model, "%s", gateway->options.default_model);
-        else if (gateway->table.count > 0)
-            strcpy(model, gateway->table.routes[0]->model);
+        if (gateway->table.count > 0)
+            strcpy(model, default_route(gateway)->model);
         pthread_mutex_unlock(&gateway->lock);
     }
     struct error error;

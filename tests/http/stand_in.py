@@ -8,12 +8,12 @@ Every answer names the process, so that a test sees who answered. What a request
 import asyncio
 import json
 import os
+import signal
 import sys
 import urllib.parse
 
-NAME = sys.argv[1]
-PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-ready = True
+extra = {}
+state = {'ready': True, 'busy': 0}
 
 
 async def read_request(reader):
@@ -26,14 +26,13 @@ async def read_request(reader):
     return method, target, headers, body
 
 
-async def answer(method, target, headers, body, writer):
-    global ready
+async def answer(name, method, target, headers, body, writer):
     url = urllib.parse.urlsplit(target)
     query = dict(urllib.parse.parse_qsl(url.query))
     if url.path == '/readyz':
-        return (200 if ready else 503), {'ready': ready}
+        return (200 if state['ready'] else 503), {'ready': state['ready']}
     if url.path == '/control':
-        ready = query.get('ready', '1') == '1'
+        state['ready'] = query.get('ready', '1') == '1'
         return 200, {}
     if 'hang' in query:
         await asyncio.sleep(3600)
@@ -43,30 +42,45 @@ async def answer(method, target, headers, body, writer):
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"half"')
         await writer.drain()
         os._exit(1)
-    reply = {'model': NAME, 'category': NAME, 'pid': os.getpid(), 'method': method, 'target': target, 'headers': headers,
-             'bytes': len(body)}
+    reply = {'model': name, 'category': name, 'pid': os.getpid(), 'method': method, 'target': target,
+             'headers': headers, 'bytes': len(body), **extra}
     return int(query.get('status', 200)), reply
 
 
-async def serve(reader, writer):
+async def serve(name, reader, writer):
     try:
         while True:
-            method, target, headers, body = await read_request(reader)
-            status, reply = await answer(method, target, headers, body, writer)
-            text = json.dumps(reply).encode()
-            writer.write(b'HTTP/1.1 %d X\r\nContent-Type: application/json\r\nX-Backend: yes\r\nContent-Length: %d\r\n\r\n'
-                         % (status, len(text)) + text)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+            request = await read_request(reader)
+            state['busy'] += 1
+            try:
+                status, reply = await answer(name, *request, writer)
+                text = json.dumps(reply).encode()
+                writer.write(b'HTTP/1.1 %d X\r\nContent-Type: application/json\r\nX-Backend: yes\r\n'
+                             b'Content-Length: %d\r\n\r\n' % (status, len(text)) + text)
+                await writer.drain()
+            finally:
+                state['busy'] -= 1
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
         pass
     finally:
         writer.close()
 
 
-async def main():
-    server = await asyncio.start_server(serve, '127.0.0.1', PORT, backlog=1024, reuse_address=True)
+async def end(server):
+    """As the real one: take nothing more, finish what was begun."""
+    server.close()
+    while state['busy']:
+        await asyncio.sleep(0.005)
+    os._exit(0)
+
+
+async def main(name, port):
+    server = await asyncio.start_server(lambda reader, writer: serve(name, reader, writer), '127.0.0.1', port,
+                                        backlog=1024, reuse_address=True)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(end(server)))
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
-asyncio.run(main())
+if __name__ == '__main__':
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -1,0 +1,221 @@
+/* guichet serve: everything on one machine. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/serving.h"
+#include "cli/verbs.h"
+#include "model/directory.h"
+#include "model/find.h"
+#include "serve/supervisor.h"
+
+static const struct command command = {
+    "serve",
+    "guichet serve [OPTION…]\n"
+    "\n"
+    "The page and the service on this machine: a gateway, a frontend, and a process of its own for each "
+    "model,\n"
+    "which starts when it is first asked for.\n"
+    "\n"
+    "  --models DIR          folder of model folders, watched while it runs (repeatable; default: your own,\n"
+    "                        $GUICHET_MODELS or ~/.local/share/guichet/models, and those that came with "
+    "guichet)\n"
+    "  --default-model NAME  who answers those that chose none (default: animals, else the first)\n"
+    "  --address ADDRESS     listen there (repeatable; default: 127.0.0.1; 0.0.0.0 or :: for every address)\n"
+    "  --port N              port (default: $PORT, else $SERVING_PORT, else 8080; 0: any free one)\n"
+    "  --idle TIME           end a model that nobody asked for so long: 90s, 15m, 2h; 0: never (15m)\n"
+    "  --preload             start every model at once, and keep it\n"
+    "  --memory SIZE         all models together take at most this: 500M, 2G (default: no cap)\n"
+    "  --precision P         auto, f32, bf16 or int8, for every model\n"
+    "  --allow-private-urls  photos may be fetched from private addresses\n"
+    "  --backend-program P   run P backend … for each model in place of this program (a wrapper, say)\n"
+    "  --session-key FILE    keys that sign the sessions' cookies, one a line, the newest first (default:\n"
+    "                        $GUICHET_SESSION_KEY, else one made and kept in ~/.local/state/guichet)\n"
+    "  --api-keys FILE       only callers with a key of this file (guichet gateway --make-key); the page "
+    "too\n"
+    "  --rate N[:BURST]      requests a second for each caller, after a burst\n"
+    "  --cors ORIGIN,…       pages of these origins may call; \"*\": any\n"
+    "  --tls-cert FILE --tls-key FILE   serve https (PEM)\n"
+    "  --access-log FORM     json, text or off, on standard output (off)\n"
+    "  --threads N           event loops (half the processors, at most 4)\n"
+    "  --help\n"
+    "\n"
+    "Examples:\n"
+    "  guichet serve                          the page on http://127.0.0.1:8080\n"
+    "  guichet serve --preload --memory 4G    for a small server\n",
+};
+
+struct arguments {
+    struct option_list directories, addresses;
+    struct supervisor_options options;
+    const char *idle, *memory, *precision, *key_file, *rate, *log;
+    bool private_urls;
+    const char *backend_arguments[8];
+    struct model_roots roots;
+    char *own_models;
+    const char *directory_list[MODEL_ROOTS + 2];
+};
+
+static bool parse_values(struct arguments *arguments, struct error *error) {
+    struct supervisor_options *options = &arguments->options;
+    options->idle_seconds = 15 * 60;
+    if (arguments->idle && !serving_seconds(arguments->idle, "--idle", &options->idle_seconds, error))
+        return false;
+    if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
+        return false;
+    if (arguments->rate && !serving_rate(arguments->rate, &options->rate, &options->burst, error))
+        return false;
+    if (arguments->log && !access_log_parse(arguments->log, &options->access_log))
+        return error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted",
+                         arguments->log);
+    if (!options->tls_certificate != !options->tls_key)
+        return error_set(error, ERROR_INVALID, "--tls-cert and --tls-key belong together");
+    int count = 0;
+    if (arguments->precision) {
+        arguments->backend_arguments[count++] = "--precision";
+        arguments->backend_arguments[count++] = arguments->precision;
+    }
+    if (arguments->private_urls)
+        arguments->backend_arguments[count++] = "--allow-private-urls";
+    options->backend_arguments = arguments->backend_arguments;
+    return true;
+}
+
+/* NULL-terminated copies of what was listed; the words are argv's. */
+static bool lists_make(struct arguments *arguments, struct error *error) {
+    int count = 0;
+    if (arguments->directories.count == 0) {
+        model_roots_find(&arguments->roots);
+        arguments->own_models = model_directory_default();
+        if (arguments->own_models) /* it may come to be later */
+            arguments->directory_list[count++] = arguments->own_models;
+        for (int i = 0; i < arguments->roots.count; i++)
+            if (!arguments->own_models || strcmp(arguments->roots.paths[i], arguments->own_models) != 0)
+                arguments->directory_list[count++] = arguments->roots.paths[i];
+        arguments->options.directories = arguments->directory_list;
+    }
+    struct option_list *lists[] = {&arguments->directories, &arguments->addresses};
+    for (int i = 0; i < 2; i++) {
+        const char **words =
+            lists[i]->count ? realloc(lists[i]->words, (size_t)(lists[i]->count + 1) * sizeof *words) : NULL;
+        if (lists[i]->count && !words)
+            return error_set(error, ERROR_MEMORY, "out of memory");
+        if (!words)
+            continue;
+        words[lists[i]->count] = NULL;
+        lists[i]->words = words;
+        if (i == 0)
+            arguments->options.directories = words;
+        else
+            arguments->options.addresses = words;
+    }
+    for (int i = 0; i < arguments->directories.count; i++)
+        if (access(arguments->directories.words[i], R_OK | X_OK) < 0)
+            return error_set_errno(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno, "--models %s",
+                                   arguments->directories.words[i]);
+    return true;
+}
+
+/* The key that this person's sessions are signed with, kept so that they outlive a restart. Whatever goes
+ * wrong here only ends sessions: false, and the caller takes a random key. */
+static bool key_kept(struct session_keys *ret) {
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    cleanup(freep) char *folder = NULL, *path = NULL;
+    struct error ignored;
+    if (asprintf(&folder, "%s%s/guichet",
+                 state && *state ? state
+                 : home          ? home
+                                 : "",
+                 state && *state ? "" : "/.local/state") < 0 ||
+        asprintf(&path, "%s/session.key", folder) < 0)
+        return false;
+    if (session_keys_read(path, ret, &ignored))
+        return true;
+    for (char *at = strchr(folder + 1, '/'); at; at = strchr(at + 1, '/')) {
+        *at = 0;
+        mkdir(folder, 0755);
+        *at = '/';
+    }
+    mkdir(folder, 0700);
+    uint8_t bytes[32];
+    char text[66];
+    randombytes_buf(bytes, sizeof bytes);
+    sodium_bin2hex(text, sizeof text, bytes, sizeof bytes);
+    text[64] = '\n';
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return false;
+    bool written = write(fd, text, 65) == 65;
+    close(fd);
+    if (!written)
+        unlink(path);
+    return written && session_keys_read(path, ret, &ignored);
+}
+
+static bool keys_read(const struct arguments *arguments, struct session_keys *ret, struct error *error) {
+    const char *text = getenv("GUICHET_SESSION_KEY");
+    if (arguments->key_file)
+        return session_keys_read(arguments->key_file, ret, error);
+    if (text && *text)
+        return session_keys_parse(text, "GUICHET_SESSION_KEY", ret, error);
+    if (!key_kept(ret))
+        session_keys_random(ret);
+    return true;
+}
+
+static int run(struct arguments *arguments) {
+    struct error error;
+    sigset_t signals;
+    if (!parse_values(arguments, &error))
+        return cli_usage(&command, "%s", error.message);
+    if (sodium_init() < 0 || !lists_make(arguments, &error) ||
+        !keys_read(arguments, &arguments->options.keys, &error))
+        return cli_fail(&error);
+    serving_signals_block(&signals);
+    return supervisor_run(&arguments->options, &error) ? EXIT_DONE : cli_fail(&error);
+}
+
+int verb_serve(int argc, char **argv) {
+    struct arguments arguments = {0};
+    struct supervisor_options *options = &arguments.options;
+    struct error error;
+    options->threads = serving_threads();
+    if (!serving_port(&options->port, &error))
+        return cli_usage(&command, "%s", error.message);
+    const struct option_spec specs[] = {
+        {"models", OPTION_LIST, &arguments.directories},
+        {"default-model", OPTION_TEXT, &options->default_model},
+        {"address", OPTION_LIST, &arguments.addresses},
+        {"port", OPTION_INT, &options->port, 0, 65535},
+        {"idle", OPTION_TEXT, &arguments.idle},
+        {"preload", OPTION_FLAG, &options->preload},
+        {"memory", OPTION_TEXT, &arguments.memory},
+        {"precision", OPTION_TEXT, &arguments.precision},
+        {"allow-private-urls", OPTION_FLAG, &arguments.private_urls},
+        {"backend-program", OPTION_TEXT, &options->backend_program},
+        {"session-key", OPTION_TEXT, &arguments.key_file},
+        {"api-keys", OPTION_TEXT, &options->api_keys_file},
+        {"rate", OPTION_TEXT, &arguments.rate},
+        {"cors", OPTION_TEXT, &options->cors},
+        {"tls-cert", OPTION_TEXT, &options->tls_certificate},
+        {"tls-key", OPTION_TEXT, &options->tls_key},
+        {"access-log", OPTION_TEXT, &arguments.log},
+        {"threads", OPTION_INT, &options->threads, 1, 256},
+        {0},
+    };
+    int words, status;
+    if (options_parse(&command, argc, argv, specs, 0, 0, &words, &status))
+        status = run(&arguments);
+    free(arguments.directories.words);
+    free(arguments.addresses.words);
+    free(arguments.own_models);
+    model_roots_release(&arguments.roots);
+    return status;
+}
