@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "onnx/onnx.h"
 #include "proto.h"
+#include "same_graphs.h"
 
 static struct proto graph, model, tensor, attribute;
 
@@ -504,54 +505,6 @@ static void a_tensor_file_is_read(void **state) {
     assert_int_equal(error.code, ERROR_NOT_FOUND);
 }
 
-static void same_values(const struct value *a, const struct value *b) {
-    assert_string_equal(a->name, b->name);
-    assert_int_equal(a->constant != NULL, b->constant != NULL);
-    if (!a->constant)
-        return;
-    assert_int_equal(a->constant->dtype, b->constant->dtype);
-    assert_true(shape_equal(&a->constant->shape, &b->constant->shape));
-    if (tensor_bytes(a->constant))
-        assert_memory_equal(a->constant->data, b->constant->data, tensor_bytes(a->constant));
-}
-
-static void same_graphs(const struct graph *a, const struct graph *b) {
-    assert_int_equal(a->node_count, b->node_count);
-    assert_int_equal(a->input_count, b->input_count);
-    assert_int_equal(a->output_count, b->output_count);
-    for (int i = 0; i < a->input_count; i++) {
-        assert_int_equal(a->inputs[i]->dtype, b->inputs[i]->dtype);
-        assert_true(shape_equal(&a->inputs[i]->shape, &b->inputs[i]->shape));
-    }
-    const struct node *n = b->first;
-    for (const struct node *m = a->first; m; m = m->next, n = n->next) {
-        assert_string_equal(m->name, n->name);
-        assert_string_equal(m->op_type, n->op_type);
-        assert_int_equal(m->opset, n->opset);
-        assert_int_equal(m->attribute_count, n->attribute_count);
-        for (int i = 0; i < m->attribute_count; i++) {
-            const struct attribute *p = &m->attributes[i], *q = &n->attributes[i];
-            assert_string_equal(p->name, q->name);
-            assert_int_equal(p->kind, q->kind);
-            assert_true(p->i == q->i && p->f == q->f && p->count == q->count);
-            if (p->kind == ATTRIBUTE_STRING)
-                assert_string_equal(p->s, q->s);
-            if (p->kind == ATTRIBUTE_INTS && p->count)
-                assert_memory_equal(p->ints, q->ints, p->count * 8);
-            if (p->kind == ATTRIBUTE_FLOATS && p->count)
-                assert_memory_equal(p->floats, q->floats, p->count * 4);
-            if (p->kind == ATTRIBUTE_TENSOR)
-                assert_memory_equal(p->tensor->data, q->tensor->data, tensor_bytes(p->tensor));
-        }
-        assert_int_equal(m->input_count, n->input_count);
-        for (int i = 0; i < m->input_count; i++) {
-            assert_int_equal(m->inputs[i] != NULL, n->inputs[i] != NULL);
-            if (m->inputs[i])
-                same_values(m->inputs[i], n->inputs[i]);
-        }
-    }
-}
-
 static void what_is_written_reads_the_same(void **state) {
     struct error error;
     small_graph();
@@ -605,30 +558,6 @@ static void what_is_written_reads_the_same(void **state) {
     assert_int_equal(error.code, ERROR_IO);
 }
 
-static void shared_models_survive_a_round_trip(void **state) {
-    const char *shared = getenv("GUICHET_SHARED");
-    static const char *const names[] = {"mobilenet_v2", "mobilenet_v2_qat"};
-    for (int i = 0; i < 2; i++) {
-        char path[512];
-        snprintf(path, sizeof path, "%s/models/%s/model.onnx", shared ? shared : "../shared", names[i]);
-        if (access(path, R_OK) != 0) {
-            print_message("# SKIP %s is not there\n", path);
-            skip();
-        }
-        struct error error;
-        cleanup(graph_freep) struct graph *g = onnx_graph_read(path, &error);
-        if (!g)
-            fail_msg("%s", error.message);
-        assert_int_equal(g->input_count, 1);
-        assert_int_equal(g->node_count, i ? 340 : 102);
-        assert_true(onnx_graph_write(g, in_folder("copy.onnx"), &error));
-        cleanup(graph_freep) struct graph *again = onnx_graph_read(in_folder("copy.onnx"), &error);
-        if (!again)
-            fail_msg("%s", error.message);
-        same_graphs(g, again);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_model_is_read),
@@ -646,7 +575,6 @@ int main(void) {
         cmocka_unit_test(external_data_stays_in_the_folder),
         cmocka_unit_test(a_tensor_file_is_read),
         cmocka_unit_test(what_is_written_reads_the_same),
-        cmocka_unit_test(shared_models_survive_a_round_trip),
     };
     return cmocka_run_group_tests_name("onnx", tests, make_folder, remove_folder);
 }
