@@ -11,17 +11,17 @@
 #include "ops/operator.h"
 #include "passes/passes.h"
 
-#define ENGINE_PLANS 32  /* kept at once; the least recently used goes first */
+#define ENGINE_PLANS 32 /* kept at once; the least recently used goes first */
 #define CONTEXT_RUNS 12
 
 /* A plan, and the inputs that it is right for. */
 struct prepared {
     struct prepared *next;
     struct plan *plan;
-    int users;       /* contexts that hold a run of it */
+    int users; /* contexts that hold a run of it */
     uint64_t used_at;
-    struct shape *shapes;        /* [input_count] */
-    struct tensor *values;       /* [input_count] data NULL where the value decides nothing */
+    struct shape *shapes;  /* [input_count] */
+    struct tensor *values; /* [input_count] data NULL where the value decides nothing */
     struct arena *arena;
 };
 
@@ -89,31 +89,35 @@ static bool graph_is_quantised(const struct graph *graph) {
     return false;
 }
 
-static bool engine_read(struct engine *engine, const char *path, struct error *error) {
-    engine->graph = onnx_graph_read(path, error);
-    if (!engine->graph)
-        return false;
-    if (!operators_bind(engine->graph, error))
-        return error_prefix(error, "%s", path);
-    engine->quantised = graph_is_quantised(engine->graph);
-    if (engine->quantised && !passes_dequantize(engine->graph, error))
-        return error_prefix(error, "%s", path);
-    if (!passes_simplify(engine->graph, error))
-        return error_prefix(error, "%s", path);
+/* From a bound graph to an engine that can make plans. */
+static bool engine_take_graph(struct engine *engine, struct error *error) {
     struct graph *graph = engine->graph;
+    engine->quantised = graph_is_quantised(graph);
+    if (engine->quantised && !passes_dequantize(graph, error))
+        return false;
+    if (!passes_simplify(graph, error))
+        return false;
     engine->plan_inputs = arena_allocate_array(graph->arena, (size_t)graph->input_count + 1, sizeof(bool));
     if (!engine->plan_inputs || !ports_create(graph, graph->inputs, graph->input_count, &engine->inputs) ||
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
-        return error_set(error, ERROR_MEMORY, "%s: no memory for the model", path);
+        return error_set(error, ERROR_MEMORY, "no memory for the model");
     passes_plan_inputs(graph, engine->plan_inputs);
     engine->weights = weights_store_create(graph, error);
     return engine->weights != NULL;
 }
 
-struct engine *engine_load(const char *path, const struct engine_options *options, struct error *error) {
+static bool engine_read(struct engine *engine, const char *path, struct error *error) {
+    engine->graph = onnx_graph_read(path, error);
+    if (!engine->graph)
+        return false;
+    return (operators_bind(engine->graph, error) && engine_take_graph(engine, error)) ||
+           error_prefix(error, "%s", path);
+}
+
+static struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
-        error_set(error, ERROR_MEMORY, "%s: no memory for the model", path);
+        error_set(error, ERROR_MEMORY, "no memory for the model");
         return NULL;
     }
     pthread_mutex_init(&engine->lock, NULL);
@@ -123,7 +127,26 @@ struct engine *engine_load(const char *path, const struct engine_options *option
     engine->precision = options->precision;
     if (engine->precision == PRECISION_AUTO)
         engine->precision = primitive_has_native_bf16() ? PRECISION_BF16 : PRECISION_F32;
-    if (engine_read(engine, path, error))
+    return engine;
+}
+
+struct engine *engine_load(const char *path, const struct engine_options *options, struct error *error) {
+    struct engine *engine = engine_create(options, error);
+    if (engine && engine_read(engine, path, error))
+        return engine;
+    engine_free(engine);
+    return NULL;
+}
+
+struct engine *engine_load_graph(struct graph *graph, const struct engine_options *options,
+                                 struct error *error) {
+    struct engine *engine = engine_create(options, error);
+    if (!engine) {
+        graph_free(graph);
+        return NULL;
+    }
+    engine->graph = graph;
+    if (engine_take_graph(engine, error))
         return engine;
     engine_free(engine);
     return NULL;
@@ -182,10 +205,11 @@ const struct graph *engine_graph(const struct engine *engine) {
 }
 
 /* The caller's tensors fit the model's inputs. */
-static bool check_inputs(const struct engine *engine, const struct tensor *inputs, int count, struct error *error) {
+static bool check_inputs(const struct engine *engine, const struct tensor *inputs, int count,
+                         struct error *error) {
     if (count != engine->graph->input_count)
-        return error_set(error, ERROR_INVALID, "the model has %d inputs, and %d are given", engine->graph->input_count,
-                         count);
+        return error_set(error, ERROR_INVALID, "the model has %d inputs, and %d are given",
+                         engine->graph->input_count, count);
     for (int i = 0; i < count; i++) {
         const struct engine_port *port = &engine->inputs[i];
         char given[SHAPE_TEXT], wanted[SHAPE_TEXT];
@@ -194,19 +218,21 @@ static bool check_inputs(const struct engine *engine, const struct tensor *input
         for (int axis = 0; fits && port->shape.rank >= 0 && axis < port->shape.rank; axis++)
             fits = port->shape.dims[axis] < 0 || port->shape.dims[axis] == inputs[i].shape.dims[axis];
         if (!fits)
-            return error_set(error, ERROR_INVALID, "input '%s' has shape %s, and the model takes %s", port->name,
-                             shape_format(&inputs[i].shape, given, sizeof given),
+            return error_set(error, ERROR_INVALID, "input '%s' has shape %s, and the model takes %s",
+                             port->name, shape_format(&inputs[i].shape, given, sizeof given),
                              shape_format(&port->shape, wanted, sizeof wanted));
         if (inputs[i].dtype != port->dtype)
             return error_set(error, ERROR_INVALID, "input '%s' is %s, and the model takes %s", port->name,
                              dtype_name(inputs[i].dtype), dtype_name(port->dtype));
         if (engine->plan_inputs[i] && !inputs[i].data)
-            return error_set(error, ERROR_INVALID, "input '%s' decides shapes: its value is needed", port->name);
+            return error_set(error, ERROR_INVALID, "input '%s' decides shapes: its value is needed",
+                             port->name);
     }
     return true;
 }
 
-static bool prepared_fits(const struct engine *engine, const struct prepared *prepared, const struct tensor *inputs) {
+static bool prepared_fits(const struct engine *engine, const struct prepared *prepared,
+                          const struct tensor *inputs) {
     for (int i = 0; i < engine->graph->input_count; i++) {
         if (!shape_equal(&prepared->shapes[i], &inputs[i].shape))
             return false;
@@ -227,11 +253,13 @@ static struct plan *make_plan(struct engine *engine, const struct tensor *inputs
         graph_free(graph);
         return NULL;
     }
-    const struct lower_options options = {.compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32};
+    const struct lower_options options = {.compute =
+                                              engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32};
     return lower_graph(graph, engine->weights, &options, error);
 }
 
-static struct prepared *prepared_create(struct engine *engine, const struct tensor *inputs, struct error *error) {
+static struct prepared *prepared_create(struct engine *engine, const struct tensor *inputs,
+                                        struct error *error) {
     struct prepared *prepared = calloc(1, sizeof *prepared);
     size_t count = (size_t)engine->graph->input_count;
     bool done = prepared && (prepared->arena = arena_create()) != NULL;
@@ -260,7 +288,8 @@ static struct prepared *prepared_create(struct engine *engine, const struct tens
     return NULL;
 }
 
-/* Under the lock: forget the plan that was used longest ago and that no context holds, when there are many. */
+/* Under the lock: forget the plan that was used longest ago and that no context holds, when there are many.
+ */
 static void evict_plan(struct engine *engine) {
     int count = 0;
     struct prepared **oldest = NULL;
@@ -275,7 +304,8 @@ static void evict_plan(struct engine *engine) {
 }
 
 /* The plan for these inputs, made when there is none yet; one user more. */
-static struct prepared *prepared_take(struct engine *engine, const struct tensor *inputs, struct error *error) {
+static struct prepared *prepared_take(struct engine *engine, const struct tensor *inputs,
+                                      struct error *error) {
     pthread_mutex_lock(&engine->lock);
     struct prepared *prepared = engine->plans;
     while (prepared && !prepared_fits(engine, prepared, inputs))
@@ -378,14 +408,14 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
     return true;
 }
 
-bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count, struct tensor *outputs,
-                int output_count, struct error *error) {
+bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count,
+                struct tensor *outputs, int output_count, struct error *error) {
     if (!engine_prepare(context, inputs, input_count, error))
         return false;
     const struct plan *plan = context->last->prepared->plan;
     if (output_count > plan->output_count)
-        return error_set(error, ERROR_INVALID, "the model has %d outputs, and %d are asked for", plan->output_count,
-                         output_count);
+        return error_set(error, ERROR_INVALID, "the model has %d outputs, and %d are asked for",
+                         plan->output_count, output_count);
     for (int i = 0; i < input_count; i++)
         context->input_pointers[i] = inputs[i].data;
     if (!plan_run_execute(context->last->run, context->input_pointers, context->output_pointers, error))

@@ -1,8 +1,8 @@
 /* A model made ready and run.
  *
- * An engine is immutable once loaded: weights packed once and shared by every context and thread. A context is one
- * running thread's: it holds the activations. Shapes need not be known at load time: a plan for each concrete set of input
- * shapes is made on first use, kept, and shared. */
+ * An engine is immutable once loaded: weights packed once and shared by every context and thread. A context
+ * is one running thread's: it holds the activations. Shapes need not be known at load time: a plan for each
+ * concrete set of input shapes is made on first use, kept, and shared. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,9 +23,9 @@ const char *precision_name(enum precision precision);
 
 struct engine_options {
     enum precision precision;
-    int threads;  /* of one run; 0: as many as the process may use */
+    int threads;   /* of one run; 0: as many as the process may use */
     bool no_baked; /* read the ONNX file even where a baked one is current */
-    bool profile; /* keep the time of every step */
+    bool profile;  /* keep the time of every step */
 };
 
 /* One input or output of the model. */
@@ -40,6 +40,10 @@ struct engine_context;
 
 /* Load an ONNX file. Everything that can be refused is refused here. Thread-safe. */
 struct engine *engine_load(const char *path, const struct engine_options *options, struct error *error);
+/* The same from a graph whose nodes are bound (operators_bind); it is taken over, also on failure. */
+struct graph;
+struct engine *engine_load_graph(struct graph *graph, const struct engine_options *options,
+                                 struct error *error);
 void engine_free(struct engine *engine); /* after its contexts */
 
 int engine_input_count(const struct engine *engine);
@@ -57,17 +61,18 @@ void engine_context_free(struct engine_context *context);
 
 /* Make the plan for these inputs' shapes without running it, so that the first request does not pay for it.
  * inputs[i].data may be NULL, except for inputs whose values decide shapes. */
-bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count, struct error *error);
+bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count,
+                    struct error *error);
 
-/* Run. inputs[i] are in the order of engine_input; outputs[i] are filled with views into the context's memory, right
- * until its next run. One thread at a time per context. */
-bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count, struct tensor *outputs,
-                int output_count, struct error *error);
+/* Run. inputs[i] are in the order of engine_input; outputs[i] are filled with views into the context's
+ * memory, right until its next run. One thread at a time per context. */
+bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count,
+                struct tensor *outputs, int output_count, struct error *error);
 
-/* The plan and the times of the context's last run or preparation, for people who want to see inside; NULL before. */
+/* The plan and the times of the context's last run or preparation, for people who want to see inside; NULL
+ * before. */
 struct plan;
 const struct plan *engine_context_plan(const struct engine_context *context);
 const int64_t *engine_context_times(const struct engine_context *context); /* ns of each step, with profile */
 /* The graph as it was read and simplified. */
-struct graph;
 const struct graph *engine_graph(const struct engine *engine);
