@@ -15,9 +15,11 @@
 
 /* The families' tables, each ended by an entry without op_type. */
 extern const struct operator unary_operators[], binary_operators[], variadic_operators[], cast_operators[],
-    conv_operators[], gather_operators[], generate_operators[], matmul_operators[], normalise_operators[],
-    pool_operators[], quantise_operators[], reduce_operators[], select_operators[], resize_operators[],
-    reshape_operators[], move_operators[], pad_operators[], slice_operators[], softmax_operators[];
+    conv_operators[], conv_transpose_operators[], integer_operators[], gather_operators[],
+    scatter_operators[], generate_operators[], matmul_operators[], einsum_operators[], normalise_operators[],
+    group_normalise_operators[], pool_operators[], quantise_operators[], quantised_operators[],
+    reduce_operators[], select_operators[], resize_operators[], reshape_operators[], move_operators[],
+    pad_operators[], slice_operators[], softmax_operators[], microsoft_operators[];
 
 /* Sets of types: bit d for dtype d. */
 #define TYPE(name) (1u << DTYPE_##name)

@@ -38,8 +38,8 @@ static bool batch_infer(struct node *node, struct error *error) {
     return infer_same(node, error);
 }
 
-static void scale_plane(const struct tensor *from, const struct tensor *to, int64_t start, int64_t count,
-                        double scale, double shift) {
+void normalise_run(const struct tensor *from, const struct tensor *to, int64_t start, int64_t count,
+                   double scale, double shift) {
     if (from->dtype == DTYPE_F32)
         for (int64_t i = start; i < start + count; i++)
             ((float *)to->data)[i] = (float)(((const float *)from->data)[i] * scale + shift);
@@ -59,7 +59,7 @@ static bool batch_wide(const struct node *node, const struct tensor *inputs, con
         int64_t c = plane % channels;
         double scale = tensor_get_f64(&inputs[1], c) / sqrt(tensor_get_f64(&inputs[4], c) + epsilon);
         double shift = tensor_get_f64(&inputs[2], c) - tensor_get_f64(&inputs[3], c) * scale;
-        scale_plane(&inputs[0], &outputs[0], plane * size, size, scale, shift);
+        normalise_run(&inputs[0], &outputs[0], plane * size, size, scale, shift);
     }
     return true;
 }
@@ -112,8 +112,8 @@ static bool instance_wide(const struct node *node, const struct tensor *inputs, 
         double mean, variance;
         run_statistics(&inputs[0], plane * size, size, &mean, &variance);
         double scale = tensor_get_f64(&inputs[1], plane % channels) / sqrt(variance + epsilon);
-        scale_plane(&inputs[0], &outputs[0], plane * size, size, scale,
-                    tensor_get_f64(&inputs[2], plane % channels) - mean * scale);
+        normalise_run(&inputs[0], &outputs[0], plane * size, size, scale,
+                      tensor_get_f64(&inputs[2], plane % channels) - mean * scale);
     }
     return true;
 }
@@ -166,7 +166,7 @@ static bool layer_wide(const struct node *node, const struct tensor *inputs, con
         double mean, variance;
         run_statistics(x, run * size, size, &mean, &variance);
         double scale = 1 / sqrt(variance + epsilon);
-        scale_plane(x, &outputs[0], run * size, size, scale, -mean * scale);
+        normalise_run(x, &outputs[0], run * size, size, scale, -mean * scale);
         for (int k = 1; k < 3 && k < node->output_count; k++)
             if (outputs[k].data)
                 elements_convert(DTYPE_F64, k == 1 ? &mean : &scale, outputs[k].dtype,
