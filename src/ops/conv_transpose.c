@@ -81,7 +81,7 @@ static bool transpose_groups(const struct node *node, const struct shape *x, con
 static bool transpose_infer(struct node *node, struct error *error) {
     const struct shape *x = node_shape(node, 0), *weights = node_shape(node, 1);
     struct window window;
-    int64_t groups;
+    int64_t groups = 1;
     if (!node_want_types(node, 0, TYPES_F32, error) || !node_want_same_type(node, 1, 0, error) ||
         !node_want_same_type(node, 2, 0, error) || !transpose_groups(node, x, weights, &groups, error) ||
         !transpose_window(node, x, weights, &window, error) ||

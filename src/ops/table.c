@@ -8,10 +8,19 @@
 #include "ops/family.h"
 
 static const struct operator* const families[] = {
-    unary_operators,    binary_operators,   variadic_operators, cast_operators,      conv_operators,
-    gather_operators,   generate_operators, matmul_operators,   normalise_operators, pool_operators,
-    quantise_operators, reduce_operators,   select_operators,   resize_operators,    reshape_operators,
-    move_operators,     pad_operators,      slice_operators,    softmax_operators,
+    unary_operators,     binary_operators,
+    variadic_operators,  cast_operators,
+    conv_operators,      conv_transpose_operators,
+    integer_operators,   gather_operators,
+    scatter_operators,   generate_operators,
+    matmul_operators,    einsum_operators,
+    normalise_operators, group_normalise_operators,
+    pool_operators,      quantise_operators,
+    quantised_operators, reduce_operators,
+    select_operators,    resize_operators,
+    reshape_operators,   move_operators,
+    pad_operators,       slice_operators,
+    softmax_operators,   microsoft_operators,
 };
 
 #define TABLE_ENTRIES 512
