@@ -151,9 +151,11 @@ static bool bind_new_nodes(struct graph *graph, struct error *error) {
 bool passes_dequantize(struct graph *graph, struct error *error) {
     if (!passes_expand_qoperators(graph, error) || !bind_new_nodes(graph, error))
         return false;
+    size_t budget = graph_fold_budget(graph);
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
-        if (node_is(node, "DequantizeLinear") && node_fold(graph, node, FOLD_LIMIT, error) == FOLD_FAILED)
+        if (node_is(node, "DequantizeLinear") &&
+            node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
     for (struct node *node = graph->first; node; node = node->next)

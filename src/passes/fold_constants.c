@@ -23,18 +23,43 @@ static bool inputs_are_constant(const struct node *node, size_t *ret_bytes) {
     return true;
 }
 
-/* The outputs' sizes, once infer has set them. */
-static bool outputs_fit(const struct node *node, size_t inputs, size_t limit) {
+#define HEAVY_WORK (1ull << 36) /* bytes of result times bytes of inputs: about a second */
+
+/* The outputs' bytes, once infer has set them; SIZE_MAX where they are not known. */
+static size_t output_bytes(const struct node *node) {
     size_t bytes = 0;
     for (int i = 0; i < node->output_count; i++) {
         const struct value *value = node->outputs[i];
         if (!value)
             continue;
         if (shape_elements(&value->shape) < 0 || !dtype_size(value->dtype))
-            return false;
+            return SIZE_MAX;
         bytes += tensor_bytes(&(struct tensor){value->dtype, value->shape, NULL});
     }
-    return bytes <= limit || bytes / 4 <= inputs;
+    return bytes;
+}
+
+/* Every element of the result takes many of the inputs. */
+static bool is_heavy(const struct node *node, size_t inputs, size_t outputs) {
+    static const char *const names[] = {"Conv", "ConvTranspose", "Gemm", "MatMul", "AveragePool", "MaxPool"};
+    bool heavy = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        heavy = heavy || node_is(node, names[i]);
+    return heavy && inputs && outputs > HEAVY_WORK / inputs;
+}
+
+static bool is_worth_folding(const struct node *node, size_t inputs, size_t limit, size_t budget) {
+    size_t outputs = output_bytes(node);
+    return outputs <= budget && (outputs <= limit || outputs / 4 <= inputs) &&
+           !is_heavy(node, inputs, outputs);
+}
+
+size_t graph_fold_budget(const struct graph *graph) {
+    size_t bytes = 0;
+    for (int i = 0; i < graph->value_count; i++)
+        if (graph->values[i]->constant)
+            bytes += tensor_bytes(graph->values[i]->constant);
+    return FOLD_LIMIT + 4 * bytes;
 }
 
 /* Constant's tensor needs no computing: the output is the attribute. */
@@ -98,7 +123,8 @@ static enum fold_result compute(struct graph *graph, struct node *node, struct e
     return FOLD_DONE;
 }
 
-enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit, struct error *error) {
+enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit, size_t *budget,
+                           struct error *error) {
     size_t inputs;
     if (!inputs_are_constant(node, &inputs))
         return FOLD_KEPT;
@@ -109,15 +135,18 @@ enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit,
         return FOLD_KEPT;
     if (!operator->infer(node, error))
         return FOLD_FAILED;
-    if (!outputs_fit(node, inputs, limit))
+    if (!is_worth_folding(node, inputs, limit, *budget))
         return FOLD_KEPT;
+    *budget -= output_bytes(node);
     return compute(graph, node, error);
 }
 
 bool passes_fold_constants(struct graph *graph, struct error *error) {
+    size_t budget = graph_fold_budget(graph);
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
-        if (!node_keeps_quantisation(node) && node_fold(graph, node, FOLD_LIMIT, error) == FOLD_FAILED)
+        if (!node_keeps_quantisation(node) &&
+            node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
     return true;

@@ -26,9 +26,14 @@ bool node_bypass(struct graph *graph, struct node *node, struct value *value);
 
 enum fold_result { FOLD_FAILED = -1, FOLD_KEPT = 0, FOLD_DONE = 1 };
 /* Compute a node whose inputs are all constant and make its outputs constants; the node goes. Kept where it
- * is not so, where there is no compute, and where the result would be over `limit` bytes and over four times
- * its inputs. */
-enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit, struct error *error);
+ * is not so, where there is no compute, and where the result is over `limit` bytes and over four times its
+ * inputs, or over what is left of *budget, which it is taken from: a small file must not grow without bound.
+ */
+enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit, size_t *budget,
+                           struct error *error);
+/* What folding may make of the graph's constants in all: FOLD_LIMIT and four times what they are (int8 to
+ * float32). */
+size_t graph_fold_budget(const struct graph *graph);
 /* DequantizeLinear says where a graph computes in integers, and stays until somebody has read it. */
 bool node_keeps_quantisation(const struct node *node);
 

@@ -92,7 +92,7 @@ static bool check_outputs(const struct node *node, struct error *error) {
     return true;
 }
 
-static bool specialise_node(struct graph *graph, struct node *node, struct error *error) {
+static bool specialise_node(struct graph *graph, struct node *node, size_t *budget, struct error *error) {
     if (!node->operator|| !node->operator->infer)
         return node_error(node, error, "the operator is not known");
     for (int i = 0; i < node->input_count; i++)
@@ -106,7 +106,7 @@ static bool specialise_node(struct graph *graph, struct node *node, struct error
             !check_outputs(node, error))
             return false;
         if (!node_keeps_quantisation(node))
-            folded = node_fold(graph, node, SPECIALISE_FOLD_LIMIT, error);
+            folded = node_fold(graph, node, SPECIALISE_FOLD_LIMIT, budget, error);
     }
     return folded != FOLD_FAILED;
 }
@@ -119,9 +119,10 @@ bool passes_specialise(struct graph *graph, const struct tensor *inputs, int inp
     for (int i = 0; i < input_count; i++)
         if (!set_input(graph, graph->inputs[i], &inputs[i], error))
             return false;
+    size_t budget = 4 * SPECIALISE_FOLD_LIMIT;
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
-        if (!specialise_node(graph, node, error))
+        if (!specialise_node(graph, node, &budget, error))
             return false;
     }
     if (!passes_remove_identities(graph, true, error))

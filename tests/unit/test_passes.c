@@ -281,6 +281,19 @@ static void huge_constants_are_not_made_ahead(void **state) {
     assert_int_equal(graph->owned_count, 1);
 }
 
+static void many_large_constants_have_a_budget(void **state) {
+    struct value *y = input_of(SHAPE(1));
+    for (int i = 0; i < 20; i++) { /* 16 MiB each, from eight bytes */
+        struct value *large = add("ConstantOfShape", VALUES(integers((int64_t[]){1 << 22}, 1)));
+        y = add("Add", VALUES(y, large));
+    }
+    graph_add_output(graph, y);
+    struct error error = {0};
+    assert_true(operators_bind(graph, &error));
+    assert_true(passes_simplify(graph, &error));
+    assert_int_equal(count_of(graph, "ConstantOfShape"), 16);
+}
+
 static void equal_constants_become_one(void **state) {
     struct value *x = input_of(SHAPE(3)), *y = x;
     for (int i = 0; i < 10; i++)
@@ -471,6 +484,7 @@ int main(void) {
         test(constants_are_folded_and_idle_nodes_go),
         test(an_output_that_is_an_input_keeps_its_identity),
         test(huge_constants_are_not_made_ahead),
+        test(many_large_constants_have_a_budget),
         test(equal_constants_become_one),
         test(a_quantised_graph_becomes_a_float_one),
         test(quantised_operators_are_written_out),
