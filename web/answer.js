@@ -22,7 +22,7 @@ function french(first, second, probability) {
   if (probability >= 0.8) return `${capital(first)}, presque à coup sûr.`;
   if (probability >= 0.5) return `${capital(first)}, probablement.`;
   if (probability >= 0.25) return second ? `${capital(first)}, peut-\u2060être, ou bien ${second}.` : `${capital(first)}, peut-\u2060être.`;
-  return `Difficile à dire. Au plus près : ${first}.`;
+  return `Difficile à dire. Au plus près : ${first}.`;
 }
 
 // The sentence for a reply of /predict.

@@ -23,14 +23,21 @@ function showPhoto(source) {
   find('unseen').hidden = true;
   find('empty').hidden = true;
   image.hidden = false;
+  find('pane').classList.add('taken');
   image.alt = text('yourPhotoShown');
   image.src = shownAddress || source;
 }
 
+// A photo of about the window's shape fills it; any other is shown whole.
 function watchPhoto() {
   const image = find('photo');
+  image.addEventListener('load', () => {
+    const shape = image.naturalWidth / image.naturalHeight;
+    image.classList.toggle('filling', shape > 1.15 && shape < 1.6);
+  });
   image.addEventListener('error', () => {
     image.hidden = true;
+    find('pane').classList.remove('taken');
     find('unseen').hidden = false;
   });
 }

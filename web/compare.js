@@ -2,7 +2,7 @@
 import {predict} from './api.js';
 import {duration, percent} from './answer.js';
 import {bar, element, fill, find} from './dom.js';
-import {currentModel, facts, modelList} from './models.js';
+import {currentModel, facts, modelList, refresh} from './models.js';
 import {errorSentence, language, text} from './texts.js';
 
 const picked = new Set();
@@ -87,6 +87,8 @@ async function run() {
     if (signal.aborted) return;
     drawResults();
   }
+  await refresh().catch(() => {});
+  if (!signal.aborted) draw(); // who was asleep is awake now
 }
 
 export function start(photoSource) {

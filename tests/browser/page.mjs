@@ -214,7 +214,7 @@ const tests = [
       const {sentence} = await import('/assets/answer.js');
       const {setLanguage} = await import('/assets/texts.js');
       const say = (first, probability, second = 'lion') =>
-        sentence([{label: first, probability}, {label: second, probability: 0.1}]).replace('\u2060', '');
+        sentence([{label: first, probability}, {label: second, probability: 0.1}]).replace('\u2060', '').replace('\u00a0', ' ');
       const all = {};
       for (const [language, label] of [['en', 'ox'], ['fr', 'ours brun']]) {
         setLanguage(language);
