@@ -148,9 +148,9 @@ static void print_result(const struct result *result, const struct settings *set
         cli_print_json(json_pack("{s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "model", result->name,
                                  "batch", settings->batch, "threads", result->threads, "precision",
                                  result->precision, "load_ms", cli_json_real(result->load_ms, 3), "min_ms",
-                                 cli_json_real(result->min_ms, 4), "median_ms",
-                                 cli_json_real(result->median_ms, 4), "p99_ms",
-                                 cli_json_real(result->p99_ms, 4), "images_per_s", cli_json_real(rate, 2)));
+                                 cli_json_real(result->min_ms, 6), "median_ms",
+                                 cli_json_real(result->median_ms, 6), "p99_ms",
+                                 cli_json_real(result->p99_ms, 6), "images_per_s", cli_json_real(rate, 2)));
         return;
     }
     printf("%s, %s, batch %d, %d thread%s\n", result->name, result->precision, settings->batch,

@@ -150,6 +150,32 @@ def test_bad_input():
     fails('text for a network', 1, 'text.onnx', 'bench', write(f'{DIR}/text.onnx', 'hello, world' * 20))
 
 
+def test_networks():
+    """The shapes and types that a photo's network may have."""
+    red = f'{DIR}/red.png'
+    folder = model(f'{DIR}/shapes')
+    share = math.exp(10) / (math.exp(10) + 2)
+    for name, options, expected in (
+            ('channels last', {'last': True}, share), ('a softmax at the end', {'softmax': True}, share),
+            ('batches of one', {'batch': 1}, share), ('batches of four', {'batch': 4}, share),
+            ('free height and width', {'side': None}, share), ('float16', {'kind': 'float16'}, share),
+            ('more classes than labels', {'classes': 7}, math.exp(10) / (math.exp(10) + 6))):
+        write(f'{folder}/model.onnx', network(**options))
+        done = Done('classify', '--model', folder, '--precision', 'f32', '--json', red)
+        predictions = done.json()[0].get('predictions', []) if done.out else []
+        check(name, done.code == 0 and predictions[0]['label'] == 'red'
+              and abs(predictions[0]['probability'] - expected) < 1e-4, done)
+    check('a class without a label', predictions and predictions[-1]['label'] == 'class 4', predictions)
+    write(f'{folder}/model.onnx', network(kind='uint8', gain=0.04))
+    write(f'{folder}/preprocessor_config.json', json.dumps(dict(RECIPE, do_rescale=False)))
+    done = Done('classify', '--model', folder, '--json', red)
+    check('uint8', done.code == 0 and done.json()[0]['predictions'][0]['probability'] > 0.99, done)
+    write(f'{folder}/model.onnx', network(gain=float('inf')))
+    fails('an answer that is not finite', 1, 'not finite', 'classify', '--model', folder, red)
+    write(f'{folder}/model.onnx', network(kind='int64'))
+    fails('a type that no photo has', 1, 'int64', 'classify', '--model', folder, red)
+
+
 def test_evaluate():
     data = f'{DIR}/data'
     for index in range(5):
@@ -166,6 +192,10 @@ def test_evaluate():
           and len(done.err.splitlines()) == 2, done)
     done = Done('evaluate', '--model', 'colours', '--data', data, '--batch', 4)
     check('for a person', done.code == 0 and '93.33 %' in done.out and '\033' not in done.out + done.err, done)
+    fixed = model(f'{DIR}/fixed')
+    write(f'{fixed}/model.onnx', network(batch=4))
+    done = Done('evaluate', '--model', fixed, '--data', data, '--json')
+    check('a network of fixed batches', done.code == 0 and abs(done.json()[0]['top1'] - 14 / 15) < 1e-5, done)
     photos = f'{DIR}/photos'
     for name, colour in (('a', (9, 0, 0)), ('b', (0, 9, 0)), ('c', (0, 0, 9))):
         write(f'{photos}/{name}.png', png(*colour))
@@ -215,6 +245,7 @@ test_help()
 test_classify()
 test_addresses()
 test_bad_input()
+test_networks()
 test_evaluate()
 test_run()
 test_bench()

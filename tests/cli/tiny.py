@@ -27,9 +27,9 @@ def tensor(name, dims, values):
         field(9, struct.pack(f'<{len(values)}f', *values))
 
 
-def value_info(name, dims):
+def value_info(name, dims, kind=1):
     shape = b''.join(field(1, field(2, d) if isinstance(d, str) else field(1, d)) for d in dims)
-    return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+    return field(1, name) + field(2, field(1, field(1, kind) + field(2, shape)))
 
 
 def node(kind, inputs, outputs, *attributes):
@@ -37,14 +37,33 @@ def node(kind, inputs, outputs, *attributes):
         field(3, f'{kind}_node') + field(4, kind) + b''.join(field(5, a) for a in attributes)
 
 
-def network(side=8, gain=10.0):
-    """A photo's mean colour, times `gain`: the logits of red, green and blue."""
-    graph = field(1, node('GlobalAveragePool', ['photo'], ['mean'])) + \
-        field(1, node('Flatten', ['mean'], ['flat'])) + \
-        field(1, node('Gemm', ['flat', 'weights', 'bias'], ['logits'])) + field(2, 'colours') + \
-        field(5, tensor('weights', [3, 3], [gain, 0, 0, 0, gain, 0, 0, 0, gain])) + \
-        field(5, tensor('bias', [3], [0, 0, 0])) + \
-        field(11, value_info('photo', ['n', 3, side, side])) + field(12, value_info('logits', ['n', 3]))
+def ints(name, values):
+    return field(1, name) + field(20, 7) + b''.join(field(8, v) for v in values)
+
+
+def network(side=8, gain=10.0, batch='n', kind='float', softmax=False, last=False, classes=3):
+    """A photo's mean colour, times `gain`: the logits of red, green and blue (and of nothing, for more classes).
+
+    side: a number, or None for free height and width; kind: the input's type; last: the input is [n, h, w, 3]."""
+    first = 'photo'
+    nodes = []
+    if kind != 'float':
+        nodes.append(node('Cast', [first], ['cast'], field(1, 'to') + field(20, 2) + field(3, 1)))
+        first = 'cast'
+    if last:
+        nodes.append(node('Transpose', [first], ['turned'], ints('perm', [0, 3, 1, 2])))
+        first = 'turned'
+    nodes += [node('GlobalAveragePool', [first], ['mean']), node('Flatten', ['mean'], ['flat']),
+              node('Gemm', ['flat', 'weights', 'bias'], ['sums' if softmax else 'logits'])]
+    if softmax:
+        nodes.append(node('Softmax', ['sums'], ['logits']))
+    weights = [gain if i == j else 0 for i in range(3) for j in range(classes)]
+    sides = [side, side] if side else ['height', 'width']
+    graph = b''.join(field(1, n) for n in nodes) + field(2, 'colours') + \
+        field(5, tensor('weights', [3, classes], weights)) + field(5, tensor('bias', [classes], [0] * classes)) + \
+        field(11, value_info('photo', [batch, *sides, 3] if last else [batch, 3, *sides],
+                             {'float': 1, 'uint8': 2, 'float16': 10, 'int64': 7}[kind])) + \
+        field(12, value_info('logits', [batch, classes]))
     return field(1, 8) + field(7, graph) + field(8, field(1, '') + field(2, 13))
 
 
