@@ -124,6 +124,34 @@ def test_addresses():
     server.shutdown()
 
 
+def on_terminal(*arguments, **environment):
+    """What the program writes when both its outputs are a terminal."""
+    import pty
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                               env=dict(ENVIRONMENT, TERM='xterm', **environment))
+    os.close(theirs)
+    text = b''
+    try:
+        while block := os.read(ours, 65536):
+            text += block
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(), text.decode()
+
+
+def test_terminal():
+    red = f'{DIR}/red.png'
+    code, text = on_terminal('classify', '--model', 'colours', red)
+    check('colours on a terminal', code == 0 and '\033[' in text, text)
+    code, text = on_terminal('classify', '--model', 'colours', red, NO_COLOR='1')
+    check('none with NO_COLOR', code == 0 and '\033[' not in text, text)
+    code, text = on_terminal('evaluate', '--model', 'colours', '--data', f'{DIR}/data', NO_COLOR='1')
+    check('a progress bar on a terminal, wiped at the end', code == 0 and 'evaluating |' in text
+          and text.rindex('\r\033[K') < text.index('top-1'), repr(text))
+
+
 def test_bad_input():
     red = f'{DIR}/red.png'
     whole = png(1, 2, 3)
@@ -249,5 +277,6 @@ test_networks()
 test_evaluate()
 test_run()
 test_bench()
+test_terminal()
 print(f'1..{tests}')
 sys.exit(failed > 0)
