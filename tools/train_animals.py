@@ -4,6 +4,7 @@
 Needs Debian's python3-torch, python3-onnx and python3-pil; run it with /usr/bin/python3.
 
   train_animals.py train  DATA OUT.pt [--minutes 60]   train on DATA/train, measure on DATA/val after each epoch
+  train_animals.py train  DATA OUT.pt --resume OLD.pt --rate 0.05 [--minutes 25]   a second, gentler cosine from OLD
   train_animals.py export DATA OUT.pt MODEL_DIR        write model.onnx (float16 weights), and accuracy.tsv by class
 
 DATA is the unpacked animals64.tar: train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, 64x64 pixels, and labels.tsv.
@@ -132,6 +133,8 @@ def train(args, wnids):
     photos, classes = load_photos(os.path.join(args.data, "train"), wnids)
     val_photos, val_classes = load_photos(os.path.join(args.data, "val"), wnids)
     model = AnimalNet(len(wnids)).to(memory_format=torch.channels_last)
+    if args.resume:
+        model.load_state_dict(torch.load(args.resume))
     average = AnimalNet(len(wnids)).to(memory_format=torch.channels_last)
     average.load_state_dict(model.state_dict())
     print(f"{len(photos)} photos, {sum(p.numel() for p in model.parameters())} parameters", flush=True)
@@ -142,12 +145,12 @@ def train(args, wnids):
     # Time spent, not epochs counted, drives the schedule: a slower machine trains less, and still ends its cosine.
     began, budget, epoch, step = time.time(), args.minutes * 60, 0, 0
     while (progress := (time.time() - began) / budget) < 1:
-        side = 48 if progress < 0.5 else 64
+        side = 48 if progress < 0.5 and not args.resume else 64
         seen, total, order = 0, 0.0, torch.randperm(len(photos))
         model.train()
         for batch in order.split(128):
             progress = min((time.time() - began) / budget, 1)
-            rate = 0.2 * (min(progress / 0.04, 1) if progress < 0.04 else 0.5 * (1 + math.cos(math.pi * progress)))
+            rate = args.rate * (min(progress / 0.04, 1) if progress < 0.04 else 0.5 * (1 + math.cos(math.pi * progress)))
             for group in optimizer.param_groups:
                 group["lr"] = max(rate, 1e-4)
             x, y = augment(photos[batch], side), classes[batch]
@@ -245,6 +248,8 @@ def main():
     parser.add_argument("checkpoint")
     parser.add_argument("model", nargs="?", default="models/animals")
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--rate", type=float, default=0.2, help="the highest learning rate")
+    parser.add_argument("--resume", help="a checkpoint to start from")
     args = parser.parse_args()
     with open(os.path.join(args.data, "labels.tsv")) as labels:
         wnids = [line.split("\t")[0] for line in labels if line.strip()]
