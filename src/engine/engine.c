@@ -53,7 +53,7 @@ struct engine_context {
     const void **input_pointers, **output_pointers;
 };
 
-static const char *const precision_names[] = {"auto", "f32", "bf16"};
+static const char *const precision_names[] = {"auto", "f32", "bf16", "int8"};
 
 bool precision_parse(const char *name, enum precision *ret) {
     for (size_t i = 0; i < sizeof precision_names / sizeof precision_names[0]; i++)
@@ -89,14 +89,37 @@ static bool graph_is_quantised(const struct graph *graph) {
     return false;
 }
 
-/* From a bound graph to an engine that can make plans. */
-static bool engine_take_graph(struct engine *engine, struct error *error) {
+/* Settle what PRECISION_AUTO means for this graph on this processor. */
+static bool choose_precision(struct engine *engine, struct error *error) {
+    if (engine->precision == PRECISION_INT8 && !engine->quantised)
+        return error_set(error, ERROR_INVALID, "the model is not quantised: see `guichet quantize`");
+    if (engine->precision == PRECISION_AUTO)
+        engine->precision = engine->quantised             ? PRECISION_INT8
+                            : primitive_has_native_bf16() ? PRECISION_BF16
+                                                          : PRECISION_F32;
+    return true;
+}
+
+/* From operators as they were read to those that the precision calls for. */
+static bool engine_prepare_graph(struct engine *engine, struct error *error) {
     struct graph *graph = engine->graph;
     engine->quantised = graph_is_quantised(graph);
-    if (engine->quantised && !passes_dequantize(graph, error))
+    if (engine->quantised && !passes_expand_qoperators(graph, error))
         return false;
-    if (!passes_simplify(graph, error))
+    if (!operators_bind(graph, error) || !choose_precision(engine, error))
         return false;
+    if (engine->precision == PRECISION_INT8 && !passes_prepare_integers(graph, error))
+        return false;
+    if (engine->quantised && engine->precision != PRECISION_INT8 && !passes_dequantize(graph, error))
+        return false;
+    return passes_simplify(graph, error);
+}
+
+/* From a graph to an engine that can make plans. */
+static bool engine_take_graph(struct engine *engine, struct error *error) {
+    if (!engine_prepare_graph(engine, error))
+        return false;
+    struct graph *graph = engine->graph;
     engine->plan_inputs = arena_allocate_array(graph->arena, (size_t)graph->input_count + 1, sizeof(bool));
     if (!engine->plan_inputs || !ports_create(graph, graph->inputs, graph->input_count, &engine->inputs) ||
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
@@ -110,8 +133,7 @@ static bool engine_read(struct engine *engine, const char *path, struct error *e
     engine->graph = onnx_graph_read(path, error);
     if (!engine->graph)
         return false;
-    return (operators_bind(engine->graph, error) && engine_take_graph(engine, error)) ||
-           error_prefix(error, "%s", path);
+    return engine_take_graph(engine, error) || error_prefix(error, "%s", path);
 }
 
 static struct engine *engine_create(const struct engine_options *options, struct error *error) {
@@ -125,8 +147,6 @@ static struct engine *engine_create(const struct engine_options *options, struct
     if (engine->options.threads <= 0)
         engine->options.threads = usable_processors();
     engine->precision = options->precision;
-    if (engine->precision == PRECISION_AUTO)
-        engine->precision = primitive_has_native_bf16() ? PRECISION_BF16 : PRECISION_F32;
     return engine;
 }
 

@@ -12,12 +12,13 @@
 #include "tensor/tensor.h"
 
 enum precision {
-    PRECISION_AUTO, /* bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
+    PRECISION_AUTO, /* quantised files in integers; others in bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
     PRECISION_F32,  /* strict */
     PRECISION_BF16,
+    PRECISION_INT8, /* quantised files in integers, what is left in floats; files that are not quantised are refused */
 };
 
-/* "auto", "f32", "bf16" <-> enum; false where the name is none of them. */
+/* "auto", "f32", "bf16", "int8" <-> enum; false where the name is none of them. */
 bool precision_parse(const char *name, enum precision *ret);
 const char *precision_name(enum precision precision);
 

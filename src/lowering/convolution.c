@@ -3,10 +3,8 @@
 
 #include "lowering/lowering.h"
 
-/* begin and end pads, dilations, strides as ONNX's attributes give them, auto_pad worked out from the known shapes:
- * Conv-11, https://onnx.ai/onnx/operators/onnx__Conv.html */
-static void window_of(const struct node *node, const struct shape *source, const struct shape *destination,
-                      const struct shape *weights, bool transposed, struct convolution_spec *spec) {
+void lower_window(const struct node *node, struct convolution_spec *spec) {
+    const struct shape *source = &spec->source, *destination = &spec->destination, *weights = &spec->weights;
     int spatial = source->rank - 2;
     const int64_t *ints;
     for (int i = 0; i < spatial; i++) {
@@ -16,7 +14,7 @@ static void window_of(const struct node *node, const struct shape *source, const
         spec->pads_begin[i] = pads ? ints[i] : 0;
         int64_t reach = (weights->dims[2 + i] - 1) * spec->dilations[i] + 1;
         int64_t out = destination->dims[2 + i], in = source->dims[2 + i];
-        if (transposed) { /* in and out change places */
+        if (spec->transposed) { /* in and out change places */
             int64_t swap = out;
             out = in;
             in = swap;
@@ -135,8 +133,7 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
                                         bias ? 4 : 3, fusion->operands, fusion->count, error);
     if (!step)
         return false;
-    double kernel = (double)shape_elements(&spec->weights) / (double)(spec->transposed ? spec->weights.dims[0]
-                                                                                        : spec->weights.dims[0]);
+    double kernel = (double)shape_elements(&spec->weights) / (double)spec->weights.dims[0];
     step->flops = 2 * kernel * (double)shape_elements(spec->transposed ? &spec->source : &spec->destination);
     lower_define(lowering, output, destination);
     return true;
@@ -162,7 +159,7 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     };
     if (spec.has_bias && !node->inputs[2]->constant)
         return true;
-    window_of(node, &source->shape, &output->shape, &weights->shape, spec.transposed, &spec);
+    lower_window(node, &spec);
     struct plan_tensor *current = lower_current(lowering, source, error);
     if (!current)
         return false;

@@ -42,6 +42,17 @@ bool lower_layer_norm(struct lowering *lowering, struct node *node, bool *ret_do
 bool lower_attention(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_gather_rows(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 
+bool lower_quantize(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_quantized_add(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_quantized_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+
+/* Strides, dilations and pads of a Conv (or ConvTranspose) whose shapes are in the spec, auto_pad worked out: Conv-11,
+ * https://onnx.ai/onnx/operators/onnx__Conv.html */
+void lower_window(const struct node *node, struct convolution_spec *spec);
+/* A row-major float32 matrix, or its transpose, as a layout over the same bytes. */
+const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct shape *stored, bool transpose);
+
 /* The value as its producer left it. Never NULL for inputs of nodes that come after their producers, but for memory. */
 struct plan_tensor *lower_current(struct lowering *lowering, struct value *value, struct error *error);
 /* The value in this layout (and its type), by a reorder where it is in no such yet. */

@@ -3,8 +3,7 @@
 
 #include "lowering/lowering.h"
 
-/* A constant [k, n] (or [n, k] where `transposed`) seen as [n, k], or as [k, n]. */
-static const struct layout *weights_view(struct primitive_pool *pool, const struct shape *stored, bool transpose) {
+const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct shape *stored, bool transpose) {
     int64_t strides[2] = {stored->dims[1], 1};
     struct shape shape = *stored;
     if (transpose) {
@@ -121,7 +120,7 @@ static void describe_product(struct lowering *lowering, struct product *product,
     int64_t columns = transposed ? stored->dims[0] : stored->dims[1];
     product->inner = rows <= 16;
     product->role = product->inner ? "inner" : "";
-    product->from = weights_view(pool, stored, product->inner ? !transposed : transposed);
+    product->from = lower_matrix_view(pool, stored, product->inner ? !transposed : transposed);
     spec->source = (struct shape){.rank = 2, .dims = {rows, depth}};
     spec->destination = (struct shape){.rank = 2, .dims = {rows, columns}};
     spec->weights = product->inner ? (struct shape){.rank = 2, .dims = {columns, depth}}

@@ -151,7 +151,8 @@ bool lower_concat(struct lowering *lowering, struct node *node, bool *ret_done, 
     struct plan_tensor **sources = arena_allocate_array(plan->arena, (size_t)count + 1, sizeof *sources);
     if (!sources)
         return lower_no_memory(error);
-    if (output->dtype != DTYPE_F32 || shape_elements(&output->shape) == 0)
+    bool bytes = output->dtype == DTYPE_U8 || output->dtype == DTYPE_I8;
+    if ((output->dtype != DTYPE_F32 && !bytes) || shape_elements(&output->shape) == 0)
         return true;
     for (int i = 0; i < count; i++) {
         sources[i] = lower_current(lowering, node->inputs[i], error);

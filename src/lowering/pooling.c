@@ -23,7 +23,7 @@ static bool lower_with_spec(struct lowering *lowering, struct node *node, struct
     struct plan_tensor *source = lower_dense(lowering, node->inputs[0], error);
     if (!source)
         return false;
-    if (!source->layout || (source->dtype != DTYPE_F32 && source->dtype != DTYPE_BF16))
+    if (!source->layout)
         return true;
     spec->source = node->inputs[0]->shape;
     spec->destination = node->outputs[0]->shape;
@@ -40,7 +40,9 @@ static bool lower_with_spec(struct lowering *lowering, struct node *node, struct
 bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
     const struct shape *in = &node->inputs[0]->shape, *out = &node->outputs[0]->shape;
     int spatial = in->rank - 2;
-    if (spatial < 1 || spatial > 3 || node->output_count > 1 || node->inputs[0]->dtype != DTYPE_F32)
+    enum dtype dtype = node->inputs[0]->dtype;
+    if (spatial < 1 || spatial > 3 || node->output_count > 1 ||
+        (dtype != DTYPE_F32 && dtype != DTYPE_U8 && dtype != DTYPE_I8))
         return true;
     bool average = node_is(node, "AveragePool"), include = node_int(node, "count_include_pad", 0) != 0;
     struct pooling_spec spec = {.kind = !average  ? POOLING_MAX

@@ -16,19 +16,20 @@ static bool takes_posts(const struct node *node) {
         node->outputs[0]->dtype != DTYPE_F32 || shape_elements(&node->outputs[0]->shape) <= 0)
         return false;
     const struct value *weights = node_input(node, 1);
+    bool constant = weights && (weights->constant || has_integer_weights(node));
     if (node_is(node, "Conv") || node_is(node, "ConvTranspose")) {
         int rank = node->inputs[0]->shape.rank;
-        return weights->constant && rank >= 3 && rank <= 5 && (!node_input(node, 2) || node->inputs[2]->constant);
+        return constant && rank >= 3 && rank <= 5 && (!node_input(node, 2) || node->inputs[2]->constant);
     }
     if (node_is(node, "Gemm")) {
         const struct value *bias = node_input(node, 2);
         int64_t columns = node->outputs[0]->shape.dims[1];
         bool row = !bias || (bias->constant && shape_elements(&bias->shape) == columns &&
                              bias->shape.dims[bias->shape.rank - 1] == columns && node_float(node, "beta", 1) == 1);
-        return weights->constant && row && !node_int(node, "transA", 0) && node_float(node, "alpha", 1) == 1;
+        return constant && row && !node_int(node, "transA", 0) && node_float(node, "alpha", 1) == 1;
     }
     if (node_is(node, "MatMul"))
-        return weights->constant && weights->shape.rank == 2 && node->inputs[0]->shape.rank >= 2;
+        return constant && weights->shape.rank == 2 && node->inputs[0]->shape.rank >= 2;
     return false;
 }
 
@@ -114,6 +115,14 @@ static bool adds_tensor(const struct node *node, const struct node *user, struct
     int64_t last = mine->shape.dims[mine->shape.rank - 1];
     bool row = other->constant && node_is(node, "MatMul") && shape_elements(&other->shape) == last &&
                other->shape.rank >= 1 && other->shape.dims[other->shape.rank - 1] == last;
+    if (has_integer_weights(node)) { /* integers take a row first of all, and one 8-bit tensor: see fuse_quantised.c */
+        bool sums = false;
+        for (int i = 0; i < node->post_op_count; i++)
+            sums |= node->post_ops[i].kind == POST_ADD && !node->inputs[node->post_ops[i].input]->constant;
+        row = row && add && node->post_op_count == 0;
+        whole = whole && !sums && producer_of(other, "DequantizeLinear") &&
+                dequantises_tensor(other->producer, &(float){0}, &(int32_t){0});
+    }
     if (!(whole && add && !other->constant) && !row)
         return false;
     *ret = (struct post_op){add ? POST_ADD : POST_MULTIPLY, 0, 0, -1};
@@ -170,7 +179,8 @@ static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node 
 
 bool passes_fuse(struct graph *graph, struct error *error) {
     static bool (*const rules[])(struct graph *, struct node *, struct node **) = {
-        fuse_gelu, fuse_gated, fuse_layer_norm, sink_transpose, fuse_attention, fuse_movement, fuse_posts,
+        fuse_gelu,      fuse_gated,   fuse_layer_norm,  sink_transpose, fuse_attention,   fuse_movement,
+        drop_pair_before_add, fuse_posts, quantise_product, quantise_add,   quantise_movement,
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (!apply(graph, rules[i], error))

@@ -25,5 +25,14 @@ bool fuse_layer_norm(struct graph *graph, struct node *node, struct node **ret_r
 bool fuse_attention(struct graph *graph, struct node *node, struct node **ret_resume);
 /* Chains that only move elements in runs: GatherRows (inputs x, table of int32). */
 bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_resume);
+/* A DequantizeLinear (or QuantizeLinear) with one constant scale and zero point for the whole tensor; NULL is welcome. */
+bool dequantises_tensor(const struct node *node, float *ret_scale, int32_t *ret_zero_point);
+/* A product of an 8-bit tensor and constant 8-bit weights, both through DequantizeLinear, that quantise_product can do. */
+bool has_integer_weights(const struct node *node);
+/* See fuse_quantised.c. */
+bool drop_pair_before_add(struct graph *graph, struct node *node, struct node **ret_resume);
+bool quantise_product(struct graph *graph, struct node *node, struct node **ret_resume);
+bool quantise_add(struct graph *graph, struct node *node, struct node **ret_resume);
+bool quantise_movement(struct graph *graph, struct node *node, struct node **ret_resume);
 /* f(Transpose(x), y) -> Transpose(f(x, inverse Transpose(y))); neighbouring Transposes become one, or none. */
 bool sink_transpose(struct graph *graph, struct node *node, struct node **ret_resume);

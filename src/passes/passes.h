@@ -29,6 +29,10 @@ bool passes_expand_qoperators(struct graph *graph, struct error *error);
  * quantised graphs use as their activation, stays). New nodes are bound. */
 bool passes_dequantize(struct graph *graph, struct error *error);
 
+/* Or the same graph made ready to run in integers: weights signed and symmetric (int8, a scale for each output channel), other
+ * constants in floats. Between passes_expand_qoperators with operators_bind, and passes_simplify. */
+bool passes_prepare_integers(struct graph *graph, struct error *error);
+
 /* Fewer, larger nodes: activations, additions of a residual and multiplications fused into the convolution or product before them; the patterns that
  * exporters write for LayerNormalization, Gelu, HardSwish and the like made one node again. Specialised graphs only. */
 bool passes_fuse(struct graph *graph, struct error *error);

@@ -34,5 +34,25 @@ size_t kernel_attention_scratch(const struct attention *attention, int threads);
 void kernel_attention(const struct attention *attention, const void *q, const void *k, const void *v, void *out,
                       void *scratch, int threads);
 
+/* bytes = saturate(round(x / scale) + zero_point), halves to even (QuantizeLinear-13), and back. `count` elements in any order. */
+struct kernel_quantisation {
+    enum dtype float_dtype, byte_dtype;
+    float scale;
+    int32_t zero_point;
+    int64_t count;
+};
+void kernel_quantize(const struct kernel_quantisation *quantisation, const void *x, void *y);
+void kernel_dequantize(const struct kernel_quantisation *quantisation, const void *x, void *y);
+
+/* y = saturate(round(max(a * a_factor + b * b_factor + offset, 0 with relu)) + y_zero_point) */
+struct kernel_quantised_addition {
+    enum dtype a_dtype, b_dtype, y_dtype;
+    float a_factor, b_factor, offset;
+    int32_t y_zero_point;
+    bool relu;
+    int64_t count;
+};
+void kernel_quantised_add(const struct kernel_quantised_addition *addition, const void *a, const void *b, void *y);
+
 /* Rows of `bytes` bytes: row i of `to` is row sources[i] of `from`; zeros where sources[i] is negative. */
 void kernel_gather_rows(const void *from, const int32_t *sources, int64_t rows, size_t bytes, void *to);
