@@ -47,35 +47,67 @@ static int64_t crop_start(int64_t side, int64_t crop) {
     return difference >= 0 ? difference / 2 : -((-difference + 1) / 2);
 }
 
-/* What each of the 256 values of a channel becomes. */
-static void table_fill(const struct image_recipe *recipe, int channel, float table[256]) {
-    float mean = (float)recipe->mean[channel], deviation = (float)recipe->standard_deviation[channel];
-    for (int value = 0; value < 256; value++) {
-        float x = recipe->do_rescale ? (float)(value * recipe->rescale_factor) : (float)value;
-        x -= (float)recipe->rescale_offset;
-        if (recipe->do_normalize)
-            x = (x - mean) / deviation;
-        table[value] = recipe->divide_again ? x / deviation : x;
+/* What happens to the values of a channel. A step that the recipe leaves out is one that changes nothing:
+ * every operation here is exact then. */
+struct channel {
+    double factor;
+    float offset, mean, deviation, deviation_again;
+};
+
+static struct channel channel_of(const struct image_recipe *recipe, int index) {
+    struct channel channel = {1, (float)recipe->rescale_offset, 0, 1, 1};
+    if (recipe->do_rescale)
+        channel.factor = recipe->rescale_factor;
+    if (recipe->do_normalize) {
+        channel.mean = (float)recipe->mean[index];
+        channel.deviation = (float)recipe->standard_deviation[index];
     }
+    if (recipe->divide_again)
+        channel.deviation_again = (float)recipe->standard_deviation[index];
+    return channel;
 }
+
+/* Every third byte of a row: scaled in double and rounded to float once, the rest in float, as numpy does. */
+static inline __attribute__((always_inline)) void row_loop(const uint8_t *row, int width,
+                                                           struct channel channel, float *out) {
+    for (int x = 0; x < width; x++)
+        out[x] = ((float)(row[3 * x] * channel.factor) - channel.offset - channel.mean) / channel.deviation;
+}
+
+static void row_convert_portable(const uint8_t *row, int width, struct channel channel, float *out) {
+    row_loop(row, width, channel, out);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void row_convert_avx2(const uint8_t *row, int width,
+                                                             struct channel channel, float *out) {
+    row_loop(row, width, channel, out);
+}
+#define ROW_CONVERT_BEST (__builtin_cpu_supports("avx2") ? row_convert_avx2 : row_convert_portable)
+#else
+#define ROW_CONVERT_BEST row_convert_portable
+#endif
 
 /* The window's pixels into the tensor [3, height, width] at (left, top); what the window leaves free is
  * black. */
 static void tensor_fill(const struct image_recipe *recipe, const uint8_t *pixels, const struct window *place,
                         int width, int height, float *tensor) {
-    for (int channel = 0; channel < 3; channel++) {
-        float table[256], *plane = tensor + (size_t)channel * (size_t)width * (size_t)height;
-        int from = recipe->flip_channels ? 2 - channel : channel;
-        table_fill(recipe, channel, table);
+    void (*row_convert)(const uint8_t *, int, struct channel, float *) = ROW_CONVERT_BEST;
+    size_t plane_size = (size_t)width * (size_t)height;
+    for (int index = 0; index < 3; index++) {
+        struct channel channel = channel_of(recipe, index);
+        float *plane = tensor + (size_t)index * plane_size, black;
+        row_convert((const uint8_t[3]){0}, 1, channel, &black);
         if (place->width < width || place->height < height)
-            for (size_t i = 0; i < (size_t)width * (size_t)height; i++)
-                plane[i] = table[0];
-        for (int y = 0; y < place->height; y++) {
-            const uint8_t *row = pixels + (size_t)y * (size_t)place->width * 3 + from;
-            float *out = plane + (size_t)(place->top + y) * (size_t)width + place->left;
-            for (int x = 0; x < place->width; x++)
-                out[x] = table[row[3 * x]];
-        }
+            for (size_t i = 0; i < plane_size; i++)
+                plane[i] = black;
+        for (int y = 0; y < place->height; y++)
+            row_convert(
+                pixels + (size_t)y * (size_t)place->width * 3 + (recipe->flip_channels ? 2 - index : index),
+                place->width, channel, plane + (size_t)(place->top + y) * (size_t)width + place->left);
+        if (channel.deviation_again != 1)
+            for (size_t i = 0; i < plane_size; i++)
+                plane[i] /= channel.deviation_again;
     }
 }
 

@@ -188,6 +188,35 @@ static void a_small_picture_is_padded_with_black(void **state) {
     assert_true(tensor[2] == 6 && tensor[26] == 4);
 }
 
+static void values_are_scaled_and_normalised_in_order(void **state) {
+    struct image_recipe recipe = {.do_rescale = true,
+                                  .rescale_factor = 1 / 127.5,
+                                  .rescale_offset = 1,
+                                  .do_normalize = true,
+                                  .mean = {0.5, 0.25, 0},
+                                  .standard_deviation = {0.5, 2, 0.229},
+                                  .divide_again = true};
+    struct image image = drawing(19, 3);
+    struct error error;
+    float tensor[3 * 19 * 3];
+    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+    for (int i = 0; i < 57; i++)
+        for (int c = 0; c < 3; c++) {
+            volatile float value = (float)(image.pixels[3 * i + c] * recipe.rescale_factor);
+            volatile float deviation = (float)recipe.standard_deviation[c];
+            value = value - 1;
+            value = value - (float)recipe.mean[c];
+            value = value / deviation;
+            value = value / deviation;
+            assert_true(tensor[57 * c + i] == value);
+        }
+    recipe = (struct image_recipe){0};
+    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+    for (int i = 0; i < 57; i++)
+        assert_true(tensor[57 + i] == image.pixels[3 * i + 1]);
+    image_release(&image);
+}
+
 static void the_longer_side_is_rounded_down(void **state) {
     struct image_recipe recipe = {.do_resize = true, .resize_short = 256};
     int width, height;
@@ -212,6 +241,7 @@ int main(void) {
         cmocka_unit_test(foreign_files_are_named),
         cmocka_unit_test(orientation_is_read_within_bounds),
         cmocka_unit_test(a_small_picture_is_padded_with_black),
+        cmocka_unit_test(values_are_scaled_and_normalised_in_order),
         cmocka_unit_test(the_longer_side_is_rounded_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
