@@ -92,7 +92,8 @@ static struct plan_tensor *second_operand(struct lowering *lowering, struct valu
         const struct layout *layout = layout_retype(plan->pool, first->layout, first->dtype);
         return layout ? lower_in_layout(lowering, value, layout, error) : NULL;
     }
-    struct plan_tensor *plain = lower_plain(lowering, value, first->dtype, error);
+    enum dtype dtype = value->shape.rank == 0 ? DTYPE_F32 : first->dtype; /* a scalar has no layout to be converted by */
+    struct plan_tensor *plain = lower_plain(lowering, value, dtype, error);
     if (!plain || plain->shape.rank == first->shape.rank)
         return plain;
     struct shape shape = {.rank = first->shape.rank};
@@ -113,7 +114,8 @@ bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, 
     struct plan_tensor *currently = first ? lower_current(lowering, other, error) : NULL;
     if (!currently)
         return false;
-    if (!is_float_tensor(first) || !is_float_tensor(currently))
+    bool scalar = other->shape.rank == 0 && other->dtype == DTYPE_F32;
+    if (!is_float_tensor(first) || (!scalar && !is_float_tensor(currently)))
         return true;
     struct plan_tensor *second = second_operand(lowering, other, first, error);
     if (!second)

@@ -181,12 +181,16 @@ bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_res
     if (!is_movement(node) || node->outputs[0]->dtype != DTYPE_F32)
         return true;
     const struct value *output = node->outputs[0];
-    for (int i = 0; i < output->use_count; i++) /* begin at the chain's end */
-        if (is_movement(output->uses[i].node) && output->use_count == 1)
-            return true;
+    bool ends = output->is_output || output->use_count == 0;
+    for (int i = 0; i < output->use_count; i++)
+        ends |= !is_movement(output->uses[i].node);
+    if (!ends || node_is(node, "Transpose")) /* begin at the chain's end; a transpose there is a view for whoever reads it */
+        return true;
     struct chain chain = {0};
     if (!find_chain(node, &chain) || !is_worth_it(&chain) || chain.source->shape.rank < 1 || output->shape.rank < 1)
         return true;
+    if (chain.source->producer && node_is(chain.source->producer, "Attention") && chain.count <= 2)
+        return true; /* attention writes its result the other way round at once */
     int64_t elements = shape_elements(&output->shape), available = shape_elements(&chain.source->shape);
     if (elements <= 0 || available <= 0 || available > INT32_MAX)
         return true;
