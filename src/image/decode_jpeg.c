@@ -14,6 +14,7 @@ struct jpeg_facts {
     int width, height, components, precision; /* components 0: no frame header was found */
     int orientation;
     bool complete; /* an end-of-image marker closes it */
+    bool huffman;  /* not arithmetic-coded */
 };
 
 static bool marker_is_frame(int marker) {
@@ -48,6 +49,7 @@ static void segment_read(int marker, const uint8_t *segment, size_t length, stru
         facts->height = segment[1] << 8 | segment[2];
         facts->width = segment[3] << 8 | segment[4];
         facts->components = segment[5];
+        facts->huffman = marker < 0xc8;
     } else if (marker == 0xe1 && !*has_exif && length >= 6 && memcmp(segment, "Exif\0", 5) == 0) {
         facts->orientation = exif_orientation(segment, length);
         *has_exif = true;
@@ -90,7 +92,13 @@ static void cmyk_convert(const uint8_t *cmyk, size_t pixels, uint8_t *rgb) {
     }
 }
 
-static bool facts_check(const struct jpeg_facts *facts, struct error *error) {
+/* Every block of 8x8 pixels takes a bit at the very least. A few bytes that announce millions of pixels are
+ * refused by this before they cost memory and time. */
+static bool bytes_suffice(const struct jpeg_facts *facts, size_t size) {
+    return !facts->huffman || (int64_t)facts->width * facts->height / 64 <= (int64_t)size * 8;
+}
+
+static bool facts_check(const struct jpeg_facts *facts, size_t size, struct error *error) {
     if (!facts->components)
         return error_set(error, ERROR_INVALID, "the JPEG ends before its image begins");
     if (facts->precision != 8)
@@ -102,6 +110,9 @@ static bool facts_check(const struct jpeg_facts *facts, struct error *error) {
         return false;
     if (!facts->complete)
         return error_set(error, ERROR_INVALID, "the JPEG is truncated: it has no end marker");
+    if (!bytes_suffice(facts, size))
+        return error_set(error, ERROR_INVALID, "the JPEG is truncated: %zu bytes cannot hold %dx%d pixels",
+                         size, facts->width, facts->height);
     return true;
 }
 
@@ -120,7 +131,7 @@ bool image_decode_jpeg(const uint8_t *bytes, size_t size, struct image *ret, int
                        struct error *error) {
     struct jpeg_facts facts;
     jpeg_walk(bytes, size, &facts);
-    if (!facts_check(&facts, error))
+    if (!facts_check(&facts, size, error))
         return false;
     cleanup(tjhandle_freep) tjhandle handle = tjInitDecompress();
     struct image image;

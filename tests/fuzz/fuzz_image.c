@@ -1,6 +1,8 @@
 /* Any bytes through sniffing, decoding and, where a picture comes out, a small preprocessing. */
 #include <stdint.h>
 
+#include <webp/decode.h>
+
 #include "image/image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -9,6 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 static int announces_large(const uint8_t *bytes, size_t size) {
     if (image_sniff(bytes, size) == IMAGE_PNG && size >= 24)
         return bytes[16] || bytes[17] || bytes[20] || bytes[21] || bytes[18] > 8 || bytes[22] > 8;
+    int width, height;
+    if (image_sniff(bytes, size) == IMAGE_WEBP && WebPGetInfo(bytes, size, &width, &height))
+        return width > 2048 || height > 2048;
     return 0;
 }
 

@@ -135,7 +135,9 @@ static void sizes_are_refused_from_the_header(void **state) {
     refused(png, sizeof png, "empty (0x0");
     uint8_t jpeg[] = "\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x11\0\2\x11\0\3\x11\0\xff\xd9";
     refused(jpeg, sizeof jpeg - 1, "65535x65535");
-    memset(jpeg + 7, 0, 2);
+    memcpy(jpeg + 7, "\x20\0\x20", 3);
+    refused(jpeg, sizeof jpeg - 1, "23 bytes cannot hold 8447x8192");
+    memcpy(jpeg + 7, "\0\0\xff", 3);
     refused(jpeg, sizeof jpeg - 1, "empty (65535x0");
     jpeg[6] = 12;
     refused(jpeg, sizeof jpeg - 1, "12 bits");
