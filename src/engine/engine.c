@@ -3,9 +3,11 @@
 #include <omp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/baked.h"
 #include "lowering/lower.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
@@ -29,6 +31,9 @@ struct engine {
     struct engine_options options;
     enum precision precision;
     bool quantised;
+    char *path;                /* of the ONNX file; NULL without one */
+    char baked_state[256];     /* see engine_baked_state */
+    struct file_map baked_map; /* the weights lie in it, where a baked file is used */
     struct graph *graph;
     struct weights_store *weights;
     struct engine_port *inputs, *outputs;
@@ -117,7 +122,7 @@ static bool engine_prepare_graph(struct engine *engine, struct error *error) {
 
 /* From a graph to an engine that can make plans. */
 static bool engine_take_graph(struct engine *engine, struct error *error) {
-    if (!engine_prepare_graph(engine, error))
+    if (!engine->weights && !engine_prepare_graph(engine, error))
         return false;
     struct graph *graph = engine->graph;
     engine->plan_inputs = arena_allocate_array(graph->arena, (size_t)graph->input_count + 1, sizeof(bool));
@@ -125,15 +130,62 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
         return error_set(error, ERROR_MEMORY, "no memory for the model");
     passes_plan_inputs(graph, engine->plan_inputs);
-    engine->weights = weights_store_create(graph, error);
+    if (!engine->weights)
+        engine->weights = weights_store_create(graph, error);
     return engine->weights != NULL;
 }
 
+/* A current baked file in place of the ONNX file. False: there is none; engine->baked_state says why. */
+static bool engine_read_baked(struct engine *engine, const char *path) {
+    enum precision candidates[3] = {engine->precision};
+    int count = 1;
+    if (engine->precision == PRECISION_AUTO) { /* what auto means depends on a file that is not read yet */
+        candidates[0] = PRECISION_INT8;
+        candidates[1] = primitive_has_native_bf16() ? PRECISION_BF16 : PRECISION_F32;
+        count = 2;
+    }
+    for (int i = 0; i < count; i++) {
+        char place[4096];
+        struct baked baked;
+        struct error error;
+        if (baked_read(baked_path(path, candidates[i], place, sizeof place), path, candidates[i], &baked, &error)) {
+            engine->graph = baked.graph;
+            engine->weights = baked.weights;
+            engine->baked_map = baked.map;
+            engine->precision = candidates[i];
+            engine->quantised = candidates[i] == PRECISION_INT8;
+            snprintf(engine->baked_state, sizeof engine->baked_state, "used");
+            return true;
+        }
+        if (error.code != ERROR_NOT_FOUND)
+            snprintf(engine->baked_state, sizeof engine->baked_state, "%.250s", error.message);
+    }
+    return false;
+}
+
 static bool engine_read(struct engine *engine, const char *path, struct error *error) {
-    engine->graph = onnx_graph_read(path, error);
+    engine->path = strdup(path);
+    if (!engine->path)
+        return error_set(error, ERROR_MEMORY, "%s: no memory for the model", path);
+    if (engine->options.no_baked || !engine_read_baked(engine, path))
+        engine->graph = onnx_graph_read(path, error);
     if (!engine->graph)
         return false;
     return engine_take_graph(engine, error) || error_prefix(error, "%s", path);
+}
+
+bool engine_bake(struct engine *engine, const char *path, struct error *error) {
+    char place[4096];
+    if (!engine->path)
+        return error_set(error, ERROR_INVALID, "only a model from a file can be baked");
+    if (strcmp(engine->baked_state, "used") == 0 && !path)
+        return true;
+    return baked_write(path ? path : baked_path(engine->path, engine->precision, place, sizeof place), engine->path,
+                       engine->precision, engine->graph, engine->weights, error);
+}
+
+const char *engine_baked_state(const struct engine *engine) {
+    return engine->baked_state;
 }
 
 static struct engine *engine_create(const struct engine_options *options, struct error *error) {
@@ -188,6 +240,8 @@ void engine_free(struct engine *engine) {
     }
     weights_store_free(engine->weights);
     graph_free(engine->graph);
+    file_map_close(&engine->baked_map);
+    free(engine->path);
     pthread_mutex_destroy(&engine->lock);
     free(engine);
 }

@@ -57,6 +57,12 @@ int engine_threads(const struct engine *engine);
 /* "f32", "bf16" or "int8": for replies and logs. */
 const char *engine_precision_used(const struct engine *engine);
 
+/* Write the baked form of a model that was loaded from a file: what is packed by now, so after engine_prepare of the usual shapes. `path` NULL: its
+ * usual place, where engine_load finds it. */
+bool engine_bake(struct engine *engine, const char *path, struct error *error);
+/* "" where the model came from its ONNX file and there was no baked one; "used"; else why the baked file was refused: it is worth baking again. */
+const char *engine_baked_state(const struct engine *engine);
+
 struct engine_context *engine_context_create(struct engine *engine, struct error *error);
 void engine_context_free(struct engine_context *context);
 

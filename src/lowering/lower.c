@@ -73,8 +73,21 @@ static struct plan_tensor *lower_constant(struct lowering *lowering, const struc
     const struct tensor *constant = value->constant;
     struct plan *plan = lowering->plan;
     const struct layout *layout = layout_plain(plan->pool, constant->dtype, &constant->shape);
-    struct plan_tensor *tensor =
-        plan_add_constant(plan, constant->dtype, &constant->shape, layout, constant->data);
+    const void *data = constant->data;
+    void *restored;
+    if (!weights_restore(plan->weights, data, &restored, error))
+        return NULL;
+    if (restored) {
+        void *kept = plan_own_memory(plan, tensor_bytes(constant));
+        if (kept)
+            data = memcpy(kept, restored, tensor_bytes(constant));
+        free(restored);
+        if (!kept) {
+            lower_no_memory(error);
+            return NULL;
+        }
+    }
+    struct plan_tensor *tensor = plan_add_constant(plan, constant->dtype, &constant->shape, layout, data);
     if (!tensor)
         lower_no_memory(error);
     return tensor;

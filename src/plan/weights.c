@@ -52,7 +52,7 @@ void weights_store_free(struct weights_store *store) {
     if (!store)
         return;
     for (int i = 0; i < store->count; i++)
-        if (!store->entries[i]->mapped)
+        if (!store->entries[i]->adopted)
             free(store->entries[i]->bytes);
     free(store->entries);
     free(store->shared);
@@ -88,7 +88,8 @@ const struct packed_weights *weights_find(struct weights_store *store, const voi
 
 /* Takes `bytes` over, on success. Under the lock. */
 static struct packed_weights *add_entry(struct weights_store *store, const void *data, const char *role,
-                                        const struct layout *layout, void *bytes, size_t size, bool mapped) {
+                                        const struct layout *layout, const struct layout *from, void *bytes,
+                                        size_t size, bool adopted) {
     if (store->count == store->capacity) {
         int larger = store->capacity ? store->capacity * 2 : 64;
         void *fresh = realloc(store->entries, (size_t)larger * sizeof *store->entries);
@@ -99,9 +100,9 @@ static struct packed_weights *add_entry(struct weights_store *store, const void 
     }
     struct packed_weights *entry = arena_allocate(store->arena, sizeof *entry);
     char *kept_role = arena_copy_string(store->arena, role, strlen(role));
-    if (!entry || !kept_role || !layout)
+    if (!entry || !kept_role || !layout || !from)
         return NULL;
-    *entry = (struct packed_weights){data, kept_role, layout, bytes, size, mapped};
+    *entry = (struct packed_weights){data, kept_role, layout, from, bytes, size, adopted};
     store->entries[store->count++] = entry;
     return entry;
 }
@@ -127,7 +128,8 @@ static const struct packed_weights *pack(struct weights_store *store, const void
         return NULL;
     }
     struct packed_weights *entry =
-        add_entry(store, data, role, layout_copy(store->pool, layout), bytes, size, false);
+        add_entry(store, data, role, layout_copy(store->pool, layout), layout_copy(store->pool, from), bytes, size,
+                  false);
     if (!entry) {
         free(bytes);
         error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
@@ -135,28 +137,58 @@ static const struct packed_weights *pack(struct weights_store *store, const void
     return entry;
 }
 
+/* Under the lock. */
+static bool restore(struct weights_store *store, const void *data, void **ret, struct error *error) {
+    *ret = NULL;
+    const struct packed_weights *packed = NULL;
+    for (int i = 0; i < store->count && !packed; i++)
+        if (store->entries[i]->source == data && store->entries[i]->adopted)
+            packed = store->entries[i];
+    if (!packed || layout_dtype(packed->from) == DTYPE_I8) /* int8 constants keep their own elements too */
+        return true;
+    void *bytes = malloc(layout_bytes(packed->from));
+    if (!bytes)
+        return error_set(error, ERROR_MEMORY, "no memory to unpack weights of %zu bytes", packed->size);
+    if (!primitive_reorder_now(store->pool, packed->layout, packed->bytes, packed->from, bytes, error)) {
+        free(bytes);
+        return false;
+    }
+    *ret = bytes;
+    return true;
+}
+
+bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error) {
+    pthread_mutex_lock(&store->lock);
+    bool done = restore(store, data, ret, error);
+    pthread_mutex_unlock(&store->lock);
+    return done;
+}
+
 const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *from, const void *from_data,
                                           const struct layout *layout, size_t discard_bytes, struct error *error) {
     pthread_mutex_lock(&store->lock);
     const struct packed_weights *entry = find(store, data, role, layout);
-    if (!entry) {
-        entry = pack(store, data, role, from, from_data, layout, error);
-        if (entry && discard_bytes)
+    void *restored = NULL;
+    if (!entry && restore(store, data, &restored, error)) {
+        entry = pack(store, data, role, from, restored ? restored : from_data, layout, error);
+        if (entry && discard_bytes && !restored)
             file_map_discard(data, discard_bytes);
+        free(restored);
     }
     pthread_mutex_unlock(&store->lock);
     return entry;
 }
 
-bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_bytes,
-                   size_t layout_size, void *bytes, size_t size, struct error *error) {
+bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_data,
+                   size_t layout_size, const void *from_data, size_t from_size, const void *bytes, size_t size,
+                   struct error *error) {
     pthread_mutex_lock(&store->lock);
-    const struct layout *layout = layout_from_bytes(store->pool, layout_bytes, layout_size);
-    bool fits = layout && (size_t)layout_bytes != 0 && layout_size > 0;
+    const struct layout *layout = layout_from_bytes(store->pool, layout_data, layout_size);
+    const struct layout *from = layout_from_bytes(store->pool, from_data, from_size);
     struct packed_weights *entry = NULL;
-    if (fits)
-        entry = add_entry(store, data, role, layout, bytes, size, true);
+    if (layout && from && layout_bytes(layout) <= size)
+        entry = add_entry(store, data, role, layout, from, (void *)bytes, size, true);
     pthread_mutex_unlock(&store->lock);
     return entry || error_set(error, ERROR_MODEL, "packed weights of %zu bytes cannot be taken", size);
 }

@@ -19,9 +19,10 @@ struct packed_weights {
     const void *source;       /* the constant's data */
     const char *role;
     const struct layout *layout;
+    const struct layout *from; /* how the constant's own data lies: the way back */
     void *bytes;              /* 64-byte aligned */
     size_t size;
-    bool mapped;              /* in a baked file: not ours to free */
+    bool adopted;             /* from a baked file: not ours to free, and the constant's own data is not there */
 };
 
 /* An already packed form, or NULL: where `layout` is NULL, any with that role. The answer lives as long as the store. */
@@ -32,9 +33,12 @@ const struct packed_weights *weights_find(struct weights_store *store, const voi
 const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *from, const void *from_data,
                                           const struct layout *layout, size_t discard_bytes, struct error *error);
-/* Take bytes that are packed already (a baked file's). */
+/* Take bytes that are packed already (a baked file's), with both layouts (layout_to_bytes). */
 bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_bytes,
-                   size_t layout_size, void *bytes, size_t size, struct error *error);
+                   size_t layout_size, const void *from_bytes, size_t from_size, const void *bytes, size_t size,
+                   struct error *error);
+/* The constant's own elements again, malloc'ed, where only packed ones are left; *ret NULL where they are still at `data`. */
+bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error);
 
 size_t weights_total_bytes(struct weights_store *store);
 /* Visit every packed form, in the order in which they were packed. Not while plans are made. */
