@@ -11,7 +11,7 @@ export class ServiceError extends Error {
 async function call(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, {credentials: 'same-origin', ...options});
+    response = await fetch(path.replace(/\?$/, ''), {credentials: 'same-origin', ...options});
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new ServiceError(0, '');
@@ -29,7 +29,7 @@ async function call(path, options = {}) {
 
 // A photo is {url} or {blob}; `model` only where it is not the session's own.
 export function predict(photo, {model, language, signal} = {}) {
-  const query = new URLSearchParams({top: '5'});
+  const query = new URLSearchParams();
   if (language) query.set('lang', language);
   if (model) query.set('model', model);
   const request = photo.url

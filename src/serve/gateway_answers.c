@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "serve/gateway_private.h"
 #include "serve/session.h"
+#include "serve/web_files.h"
 
 static void reply_json(struct gateway *gateway, struct http_request *request, int status, json_t *json) {
     static const struct http_header headers[] = {{"Content-Type", "application/json"}};
@@ -178,6 +179,12 @@ static void answer_hello(struct gateway *gateway, struct http_request *request) 
     reply_json(gateway, request, 200, json_string("Hello!"));
 }
 
+static void answer_openapi(struct gateway *gateway, struct http_request *request) {
+    const struct web_file *file = web_file_find("/openapi.json");
+    const struct http_header headers[] = {{"Content-Type", file->content_type}, {"ETag", file->etag}};
+    gateway_reply(gateway, request, 200, headers, 2, http_body_create(file->bytes, file->size));
+}
+
 static void answer_metrics(struct gateway *gateway, struct http_request *request) {
     static const struct http_header headers[] = {
         {"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
@@ -230,6 +237,7 @@ static const struct own_route own_routes[] = {
     {"/readyz", "GET, HEAD", "health", answer_ready},
     {"/metrics", "GET, HEAD", "metrics", answer_metrics},
     {"/hello", "GET, HEAD", "hello", answer_hello},
+    {"/openapi.json", "GET, HEAD", "openapi", answer_openapi},
     {"/v2", "GET, HEAD", "v2", answer_v2},
     {"/v2/", "GET, HEAD", "v2", answer_v2},
     {"/v2/health/live", "GET, HEAD", "health", answer_live},

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 struct web_file {
-    const char *path;         /* "/", "/docs", "/assets/app.js" */
+    const char *path;         /* "/", "/docs", "/openapi.json", "/assets/app.js" */
     const char *content_type; /* "text/html; charset=utf-8" */
     const char *etag;         /* quoted, from the content: "\"3f…\"" */
     const unsigned char *bytes;

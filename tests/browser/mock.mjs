@@ -7,7 +7,8 @@ import {extname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 const WEB = fileURLToPath(new URL('../../web/', import.meta.url));
-const TYPES = {'.html': 'text/html; charset=utf-8', '.css': 'text/css', '.js': 'text/javascript', '.svg': 'image/svg+xml'};
+const TYPES = {'.html': 'text/html; charset=utf-8', '.css': 'text/css', '.js': 'text/javascript', '.svg': 'image/svg+xml',
+  '.json': 'application/json'};
 const POLICY = "default-src 'self'; img-src 'self' data: blob: https: http:; object-src 'none'; base-uri 'none'";
 const LABELS = {en: ['golden retriever', 'brown bear', 'lion', 'monarch butterfly', 'king penguin'],
   fr: ['golden retriever', 'ours brun', 'lion', 'papillon monarque', 'manchot royal']};
@@ -18,26 +19,6 @@ const models = [
   {name: 'vgg16', bytes: 553000000, precision: 'bf16', state: 'failed', reason: 'model.onnx: the file ends early'},
 ];
 const choices = new Map();
-const ok = (schema) => ({200: {description: 'as asked', content: {'application/json': {schema}}},
-  400: {description: 'what was wrong', content: {'application/json': {schema: {$ref: '#/components/schemas/Error'}}}}});
-const name = {name: 'id', in: 'path', required: true, description: 'a name of GET /models', schema: {type: 'string', default: 'animals'}};
-const openapi = {
-  openapi: '3.0.3', info: {title: 'guichet', version: '0.0', description: 'A photo in, what it shows out.'},
-  tags: [{name: 'Answering', description: 'What most callers want.'}, {name: 'Health'}],
-  paths: {
-    '/predict': {post: {tags: ['Answering'], summary: 'What is on this photo?', description: 'By address or as bytes.',
-      parameters: [{name: 'top', in: 'query', description: 'how many predictions', schema: {type: 'integer', default: 5}}],
-      requestBody: {content: {'application/json': {schema: {type: 'object', properties: {url: {type: 'string', example: 'https://example.org/cat.jpg'}}}},
-        'image/jpeg': {schema: {type: 'string', format: 'binary'}}}}, responses: ok({$ref: '#/components/schemas/Reply'})}},
-    '/models': {get: {tags: ['Answering'], summary: 'The models there are', responses: ok({type: 'array', items: {type: 'string'}, example: ['animals']})}},
-    '/model/{id}': {parameters: [name], put: {tags: ['Answering'], summary: 'Choose a model', responses: ok({type: 'object', properties: {model: {type: 'string'}}})}},
-    '/session': {get: {tags: ['Answering'], summary: 'Your choice', responses: ok({type: 'object', properties: {model: {type: 'string'}}})}},
-    '/healthz': {get: {tags: ['Health'], summary: 'Alive?', responses: ok({type: 'object', properties: {live: {type: 'boolean'}}})}},
-  },
-  components: {schemas: {Error: {type: 'object', properties: {error: {type: 'string'}}},
-    Reply: {type: 'object', properties: {category: {type: 'string', example: 'lion'}, predictions: {type: 'array', items: {type: 'object',
-      properties: {index: {type: 'integer'}, label: {type: 'string', example: 'lion'}, probability: {type: 'number', example: 0.93}}}}}}}},
-};
 
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -79,7 +60,7 @@ async function predict(request, response, url, model) {
 }
 
 async function page(response, path) {
-  const name = {'/': 'index.html', '/docs': 'docs.html'}[path] || path.replace('/assets/', '');
+  const name = {'/': 'index.html', '/docs': 'docs.html', '/openapi.json': 'openapi.json'}[path] || path.replace('/assets/', '');
   try {
     const bytes = await readFile(join(WEB, name));
     response.writeHead(200, {'Content-Type': TYPES[extname(name)] || 'text/plain', 'Content-Security-Policy': POLICY});
@@ -94,7 +75,6 @@ const server = createServer(async (request, response) => {
   const id = session(request, response);
   const choice = choices.get(id) || 'animals';
   if (url.pathname === '/models') return json(response, 200, url.searchParams.get('details') ? models : models.map((one) => one.name));
-  if (url.pathname === '/openapi.json') return json(response, 200, openapi);
   if (url.pathname === '/session') return json(response, 200, {model: choice});
   if (url.pathname.startsWith('/model/') && request.method === 'PUT') {
     choices.set(id, decodeURIComponent(url.pathname.slice(7)));

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The house rules that a program can check. TAP; the argument is the root of the source tree."""
+import json
 import os
 import re
 import shutil
@@ -106,6 +107,26 @@ def page_has_no_inline_script_or_style():
             yield f'{path} has an inline script, style or handler'
 
 
+def description_is_of_this_service():
+    """web/openapi.json: this version, whole references, and every route of the tiers' tables."""
+    text = read('web/openapi.json')
+    api = json.loads(text)
+    version = re.search(r"version: '([^']+)'", read('meson.build')).group(1)
+    if api['info']['version'] != version:
+        yield f'web/openapi.json is of version {api["info"]["version"]}, the project of {version}'
+    for reference in sorted(set(re.findall(r'"\$ref": "#/([^"]+)"', text))):
+        node = api
+        for key in reference.split('/'):
+            node = node.get(key, {})
+        if not node:
+            yield f'web/openapi.json refers to {reference}, which is not there'
+    described = {re.sub(r'\{\w+\}', '*', path) for path in api['paths']}
+    for path in tracked('src/serve/*.c'):
+        for route in re.findall(r'^\s*\{"(/[^"]*[^"/])", [A-Z_"]', read(path), re.M):
+            if route.replace('/versions/1', '/versions/*') not in described:
+                yield f'{path} has the route {route}, which web/openapi.json does not describe'
+
+
 def files_are_clean():
     for path in tracked('src', 'web', 'tests', 'tools', 'deploy'):
         if not path.endswith(('.c', '.h', '.js', '.mjs', '.css', '.html', '.py', '.build')):
@@ -138,7 +159,8 @@ def formatter_is_missing():
 
 CHECKS = [room_includes_only_below, http_knows_only_base, libraries_stay_in_their_room,
           libraries_do_not_end_the_process, headers_guard_and_explain_themselves, nothing_is_left_to_do,
-          no_machine_path_or_outside_resource, page_has_no_inline_script_or_style, files_are_clean, formatted]
+          no_machine_path_or_outside_resource, page_has_no_inline_script_or_style,
+          description_is_of_this_service, files_are_clean, formatted]
 
 
 def main():

@@ -16,6 +16,7 @@ static void pages_and_their_parts_are_found_by_path(void **state) {
     assert_non_null(web_file_find("/docs"));
     assert_string_equal(web_file_find("/assets/style.css")->content_type, "text/css; charset=utf-8");
     assert_string_equal(web_file_find("/assets/app.js")->content_type, "text/javascript; charset=utf-8");
+    assert_string_equal(web_file_find("/openapi.json")->content_type, "application/json");
     assert_string_equal(web_file_find("/assets/mark.svg")->content_type, "image/svg+xml");
 }
 
