@@ -51,7 +51,7 @@ def http_knows_only_base():
 
 def libraries_stay_in_their_room():
     homes = [(r'dnnl.*', r'src/plan/dnnl\w*\.[ch]'), (r'(event2/.*|evhttp.h|event.h)', r'src/http/.*'),
-             (r'turbojpeg.h|png.h|webp/.*', r'src/image/.*'), (r'sodium.h', r'src/(http|serve)/.*')]
+             (r'turbojpeg.h|png.h|webp/.*', r'src/image/.*'), (r'sodium.h', r'src/(http|serve|cli)/.*')]
     for path in tracked('src/*.c', 'src/*.h'):
         for name in INCLUDE.findall(read(path)):
             for library, home in homes:
@@ -71,7 +71,7 @@ def libraries_do_not_end_the_process():
 def headers_guard_and_explain_themselves():
     for path in tracked('src/*.h'):
         text = read(path)
-        if '#pragma once' not in text:
+        if '#pragma once' not in text and not path.endswith('_template.h'): # included once for each element type
             yield f'{path} has no #pragma once'
         if not text.startswith('/*'):
             yield f'{path} does not open with what it is for'
@@ -88,7 +88,7 @@ def nothing_is_left_to_do():
 
 def no_machine_path_or_outside_resource():
     """A path of somebody's machine anywhere; in the page, anything fetched from elsewhere."""
-    home = re.compile(r'(?<![\w.])/(home|Users|work|mnt)/\w+')
+    home = re.compile(r'(?<![\w.])/(home|Users|work)/\w+')
     for path in tracked('src', 'web', 'tests', 'tools', 'docs', 'deploy', 'README.md', 'Makefile', '.ci'):
         if not re.search(r'(\.(c|h|js|css|html|py|sh|md|build|txt|yaml|json)|Makefile|/run|/setup)$', path):
             continue
