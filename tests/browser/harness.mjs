@@ -79,7 +79,8 @@ export async function serve(program) {
     if (folder) rmSync(folder, {recursive: true});
   };
   try {
-    await until('the service to answer', async () => child.exitCode === null && (await fetch(`${base}/models`)).ok);
+    await until('the service to answer', async () => child.exitCode !== null || (await fetch(`${base}/models`)).ok);
+    if (child.exitCode !== null) throw new Error(`it ended with status ${child.exitCode}`);
   } catch (error) {
     await stop();
     throw new Error(`${error.message}; it said: ${log}`);
