@@ -19,6 +19,8 @@ static const struct verb {
     {"inspect", verb_inspect, "show what a network is made of"},
     {"bench", verb_bench, "measure how fast a network is here"},
     {"evaluate", verb_evaluate, "measure how often a model is right"},
+    {"quantize", verb_quantize, "make a model smaller and faster in 8-bit integers"},
+    {"compare", verb_compare, "put two models side by side"},
     {"run", verb_run, "run a network on a raw tensor"},
     {"gateway", verb_gateway, "the single entry before backends that run elsewhere"},
     {"health", verb_health, "ask a service whether it is ready"},

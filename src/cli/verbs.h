@@ -4,6 +4,7 @@
 
 int verb_bench(int argc, char **argv);
 int verb_classify(int argc, char **argv);
+int verb_compare(int argc, char **argv);
 int verb_evaluate(int argc, char **argv);
 int verb_frontend(int argc, char **argv);
 int verb_gateway(int argc, char **argv);
@@ -11,5 +12,6 @@ int verb_health(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_pull(int argc, char **argv);
+int verb_quantize(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_serve(int argc, char **argv);

@@ -1,0 +1,253 @@
+#include "quant/histogram.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define LEVELS 256
+#define PERCENTILE_TAIL 0.00005 /* of either end */
+#define LANES 16
+
+/* Smallest and largest; false where a value is not finite. Lanes side by side let the compiler use vectors.
+ */
+static bool find_extremes(const float *values, int64_t count, float *ret_low, float *ret_high) {
+    float low[LANES], high[LANES], poison[LANES] = {0};
+    for (int i = 0; i < LANES; i++) {
+        low[i] = FLT_MAX;
+        high[i] = -FLT_MAX;
+    }
+    for (int64_t at = 0; at < count; at += LANES) {
+        int width = count - at < LANES ? (int)(count - at) : LANES;
+        for (int i = 0; i < width; i++) {
+            float value = values[at + i];
+            low[i] = value < low[i] ? value : low[i];
+            high[i] = value > high[i] ? value : high[i];
+            poison[i] += value * 0.0f; /* 0, or not a number */
+        }
+    }
+    for (int i = 1; i < LANES; i++) {
+        low[0] = low[i] < low[0] ? low[i] : low[0];
+        high[0] = high[i] > high[0] ? high[i] : high[0];
+        poison[0] += poison[i];
+    }
+    *ret_low = low[0];
+    *ret_high = high[0];
+    return poison[0] == 0;
+}
+
+/* Twice the range, to the left or to the right: two bins become one. */
+static void histogram_double(struct histogram *histogram, bool to_left) {
+    uint64_t *bins = histogram->bins;
+    uint64_t merged[HISTOGRAM_BINS / 2];
+    for (int i = 0; i < HISTOGRAM_BINS / 2; i++)
+        merged[i] = bins[2 * i] + bins[2 * i + 1];
+    memset(bins, 0, sizeof histogram->bins);
+    memcpy(bins + (to_left ? HISTOGRAM_BINS / 2 : 0), merged, sizeof merged);
+    if (to_left)
+        histogram->start -= HISTOGRAM_BINS * histogram->width;
+    histogram->width *= 2;
+}
+
+static void histogram_cover(struct histogram *histogram, float low, float high) {
+    if (histogram->width <= 0) {
+        double extent = (double)high - low, least = fmax(fabs(low), fabs(high)) * 1e-6;
+        histogram->start = low;
+        histogram->width = fmax(fmax(extent, least), 1e-30) * 1.0001 / HISTOGRAM_BINS;
+        histogram->low = low;
+        histogram->high = high;
+    }
+    while (low < histogram->start)
+        histogram_double(histogram, true);
+    while (high >= histogram->start + HISTOGRAM_BINS * histogram->width)
+        histogram_double(histogram, false);
+    histogram->low = fminf(histogram->low, low);
+    histogram->high = fmaxf(histogram->high, high);
+}
+
+bool histogram_add(struct histogram *histogram, const float *values, int64_t count, int64_t step) {
+    float low, high;
+    if (count <= 0)
+        return true;
+    if (!find_extremes(values, count, &low, &high))
+        return false;
+    histogram_cover(histogram, low, high);
+    double start = histogram->start, per_width = 1 / histogram->width;
+    step = step > 0 ? step : 1;
+    for (int64_t i = 0; i < count; i += step) {
+        int bin = (int)((values[i] - start) * per_width);
+        bin = bin < 0 ? 0 : bin >= HISTOGRAM_BINS ? HISTOGRAM_BINS - 1 : bin;
+        histogram->bins[bin]++;
+        histogram->total++;
+    }
+    return true;
+}
+
+double histogram_quantile(const struct histogram *histogram, double share) {
+    double wanted = share * (double)histogram->total, below = 0;
+    for (int i = 0; i < HISTOGRAM_BINS; i++) {
+        double here = (double)histogram->bins[i];
+        if (here > 0 && below + here >= wanted)
+            return histogram->start + histogram->width * (i + (wanted - below) / here);
+        below += here;
+    }
+    return histogram->high;
+}
+
+static double bin_centre(const struct histogram *histogram, int bin) {
+    return histogram->start + (bin + 0.5) * histogram->width;
+}
+
+/* Sums of the bins' weights, first and second moments: [i] of the bins below i. */
+struct moments {
+    double zeroth[HISTOGRAM_BINS + 1], first[HISTOGRAM_BINS + 1], second[HISTOGRAM_BINS + 1];
+};
+
+static void moments_make(const struct histogram *histogram, struct moments *ret) {
+    ret->zeroth[0] = ret->first[0] = ret->second[0] = 0;
+    for (int i = 0; i < HISTOGRAM_BINS; i++) {
+        double centre = bin_centre(histogram, i), count = (double)histogram->bins[i];
+        ret->zeroth[i + 1] = ret->zeroth[i] + count;
+        ret->first[i + 1] = ret->first[i] + count * centre;
+        ret->second[i + 1] = ret->second[i] + count * centre * centre;
+    }
+}
+
+static int bin_of(const struct histogram *histogram, double value) {
+    double bin = (value - histogram->start) / histogram->width;
+    return bin <= 0 ? 0 : bin >= HISTOGRAM_BINS ? HISTOGRAM_BINS : (int)bin;
+}
+
+/* Sum over the bins from `from` to `to` of (value - edge)^2. */
+static double squares_from_edge(const struct moments *m, int from, int to, double edge) {
+    double zeroth = m->zeroth[to] - m->zeroth[from], first = m->first[to] - m->first[from];
+    return m->second[to] - m->second[from] - 2 * edge * first + edge * edge * zeroth;
+}
+
+/* Expected squared error: a step's twelfth inside, the distance to the edge outside. */
+static double range_error(const struct histogram *histogram, const struct moments *m, double low,
+                          double high) {
+    int first = bin_of(histogram, low), last = bin_of(histogram, high);
+    double step = (high - low) / (LEVELS - 1), inside = m->zeroth[last] - m->zeroth[first];
+    return inside * step * step / 12 + squares_from_edge(m, 0, first, low) +
+           squares_from_edge(m, last, HISTOGRAM_BINS, high);
+}
+
+static struct quant_range range_mse(const struct histogram *histogram) {
+    enum { STEPS = 80 };
+    struct moments moments;
+    moments_make(histogram, &moments);
+    double low = fmin(histogram->low, 0), high = fmax(histogram->high, 0), best = INFINITY;
+    struct quant_range range = {(float)low, (float)high};
+    int low_steps = low < 0 ? STEPS : 1, high_steps = high > 0 ? STEPS : 1;
+    for (int i = 0; i < low_steps; i++)
+        for (int j = 0; j < high_steps; j++) {
+            double a = low * (1 - 0.95 * i / STEPS), b = high * (1 - 0.95 * j / STEPS);
+            double error = range_error(histogram, &moments, a, b);
+            if (error < best * (1 - 1e-9)) {
+                best = error;
+                range = (struct quant_range){(float)a, (float)b};
+            }
+        }
+    return range;
+}
+
+static struct quant_range range_percentile(const struct histogram *histogram) {
+    return (struct quant_range){
+        (float)fmax(histogram_quantile(histogram, PERCENTILE_TAIL), histogram->low),
+        (float)fmin(histogram_quantile(histogram, 1 - PERCENTILE_TAIL), histogram->high)};
+}
+
+/* The bins within [first, last) with what lies outside added to the outermost ones; the bin of exact zeros,
+ * which an activation function fills and any range keeps exact, counts as its neighbour. */
+static double window_fill(const double *bins, int first, int last, double *ret) {
+    double total = 0, below = 0, above = 0;
+    for (int i = 0; i < first; i++)
+        below += bins[i];
+    for (int i = last; i < HISTOGRAM_BINS; i++)
+        above += bins[i];
+    memcpy(ret, bins + first, (size_t)(last - first) * sizeof *ret);
+    ret[0] += below;
+    ret[last - first - 1] += above;
+    for (int i = 0; i < last - first; i++)
+        total += ret[i];
+    return total;
+}
+
+/* Divergence of the window from itself as LEVELS steps would show it: each step's weight spread over those of
+ * its bins that are not empty. `inner`: the window without what was added at its ends. */
+static double window_divergence(const double *reference, const double *inner, int count, double total) {
+    double divergence = 0, inner_total = 0;
+    for (int i = 0; i < count; i++)
+        inner_total += inner[i];
+    if (!(inner_total > 0))
+        return INFINITY;
+    for (int level = 0; level < LEVELS; level++) {
+        int from = (int)((int64_t)level * count / LEVELS), to = (int)((int64_t)(level + 1) * count / LEVELS);
+        double sum = 0;
+        int filled = 0;
+        for (int i = from; i < to; i++) {
+            sum += inner[i];
+            filled += reference[i] > 0;
+        }
+        double share = filled ? fmax(sum / filled / inner_total, 1e-12) : 0;
+        for (int i = from; i < to; i++)
+            if (reference[i] > 0)
+                divergence += reference[i] / total * log(reference[i] / total / share);
+    }
+    return divergence;
+}
+
+static struct quant_range range_entropy(const struct histogram *histogram) {
+    enum { STEPS = 64 };
+    double bins[HISTOGRAM_BINS], window[HISTOGRAM_BINS], best = INFINITY;
+    for (int i = 0; i < HISTOGRAM_BINS; i++)
+        bins[i] = (double)histogram->bins[i];
+    int zero = bin_of(histogram, 0);
+    if (histogram->low <= 0 && zero + 1 < HISTOGRAM_BINS)
+        bins[zero] = fmin(bins[zero], bins[zero + 1]);
+    double low = fmin(histogram->low, 0), high = fmax(histogram->high, 0);
+    struct quant_range range = {(float)low, (float)high};
+    for (int i = STEPS; i > STEPS / 8; i--) {
+        double a = low * i / STEPS, b = high * i / STEPS;
+        int first = bin_of(histogram, a), last = bin_of(histogram, b) + 1;
+        last = last > HISTOGRAM_BINS ? HISTOGRAM_BINS : last;
+        if (last - first < LEVELS / 2)
+            break;
+        double total = window_fill(bins, first, last, window);
+        double divergence =
+            total > 0 ? window_divergence(window, bins + first, last - first, total) : INFINITY;
+        if (divergence < best) {
+            best = divergence;
+            range = (struct quant_range){(float)a, (float)b};
+        }
+    }
+    return range;
+}
+
+struct quant_range histogram_range(const struct histogram *histogram, enum quant_method method) {
+    struct quant_range range = {histogram->low, histogram->high};
+    if (!histogram->total)
+        return (struct quant_range){0, 0};
+    if (method == QUANT_ENTROPY)
+        range = range_entropy(histogram);
+    else if (method == QUANT_PERCENTILE)
+        range = range_percentile(histogram);
+    else if (method == QUANT_MSE)
+        range = range_mse(histogram);
+    return (struct quant_range){fminf(range.low, 0), fmaxf(range.high, 0)};
+}
+
+static const char *const method_names[QUANT_METHODS] = {"auto", "minmax", "entropy", "percentile", "mse"};
+
+bool quant_method_parse(const char *name, enum quant_method *ret) {
+    for (int i = 0; i < QUANT_METHODS; i++)
+        if (strcmp(method_names[i], name) == 0) {
+            *ret = (enum quant_method)i;
+            return true;
+        }
+    return false;
+}
+
+const char *quant_method_name(enum quant_method method) {
+    return method_names[method];
+}

@@ -1,0 +1,195 @@
+#include "quant/search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "quant/runner.h"
+
+#define LEAST_PHOTOS 4
+#define MOST_PHOTOS 32
+
+static bool interrupted(const struct trial *trial, const char *stage, int done, int total,
+                        struct error *error) {
+    if (!trial->progress || trial->progress(trial->context, stage, (uint64_t)done, (uint64_t)total))
+        return false;
+    error_set(error, ERROR_UNAVAILABLE, "interrupted");
+    return true;
+}
+
+bool trial_run(const struct trial *trial, struct scheme *scheme, int count, struct likeness *ret,
+               struct error *error) {
+    count = count < trial->count ? count : trial->count;
+    scheme_settle(scheme);
+    struct graph *graph = scheme_write(scheme, true, error);
+    struct runner *runner =
+        graph ? runner_create(graph, trial->set, trial->batch < count ? trial->batch : count, trial->threads,
+                              error)
+              : NULL;
+    cleanup(freep) float *values = malloc((size_t)count * (size_t)trial->classes * sizeof *values);
+    bool done = runner && (values || error_set(error, ERROR_MEMORY, "no memory for the answers"));
+    done =
+        done && runner_collect(runner, trial->samples, count, trial->output, trial->classes, values, error);
+    runner_free(runner);
+    if (!done)
+        return false;
+    for (int i = 0; i < count; i++)
+        answers_normalise(values + i * trial->classes, trial->classes);
+    struct answers a = {trial->reference, count, trial->classes}, b = {values, count, trial->classes};
+    *ret = answers_compare(&a, &b);
+    return true;
+}
+
+bool likeness_is_better(const struct likeness *a, const struct likeness *b) {
+    enum { FEW = 200 };
+    if (a->same != b->same && a->count >= FEW)
+        return a->same > b->same;
+    return a->mean < b->mean;
+}
+
+/* Every layer in float but unit `number`. */
+static void exclude_all_but(struct scheme *scheme, int number) {
+    for (int i = 0; i < scheme->count; i++)
+        if (unit_is_layer(&scheme->units[i]))
+            scheme->units[i].excluded = i != number;
+}
+
+/* An addition alone has nobody that wants its integers: it is measured with the layers around it, and not by
+ * itself. */
+static bool is_measured(const struct unit *unit) {
+    return unit_has_weights(unit);
+}
+
+static int photos_for(double seconds, double first_seconds, int first_photos, int layers) {
+    double each = seconds / (layers > 0 ? layers : 1), photo = first_seconds / first_photos;
+    int count = (int)(each / fmax(photo, 1e-6));
+    count = count < LEAST_PHOTOS ? LEAST_PHOTOS : count > MOST_PHOTOS ? MOST_PHOTOS : count;
+    return count;
+}
+
+static bool measure_each(const struct trial *trial, struct scheme *scheme, int layers, double seconds,
+                         struct error *error) {
+    int photos = LEAST_PHOTOS, done = 0;
+    for (int i = 0; i < scheme->count; i++) {
+        struct likeness likeness;
+        if (!is_measured(&scheme->units[i]))
+            continue;
+        exclude_all_but(scheme, i);
+        double start = clock_ms();
+        if (interrupted(trial, "measuring layers", done, layers, error) ||
+            !trial_run(trial, scheme, photos, &likeness, error))
+            return false;
+        if (!done) { /* the first tells how long it takes, and is then measured again like the others */
+            photos = photos_for(seconds, (clock_ms() - start) / 1000, photos, layers);
+            if (!trial_run(trial, scheme, photos, &likeness, error))
+                return false;
+        }
+        scheme->units[i].damage = likeness.mean;
+        done++;
+    }
+    return true;
+}
+
+bool search_sensitivity(const struct trial *trial, struct scheme *scheme, double seconds,
+                        struct error *error) {
+    int layers = 0;
+    bool *excluded = calloc((size_t)scheme->count + 1, sizeof *excluded);
+    if (!excluded)
+        return error_set(error, ERROR_MEMORY, "no memory to measure the layers");
+    for (int i = 0; i < scheme->count; i++) {
+        excluded[i] = scheme->units[i].excluded;
+        layers += is_measured(&scheme->units[i]);
+    }
+    bool done = measure_each(trial, scheme, layers, seconds, error);
+    for (int i = 0; i < scheme->count; i++)
+        scheme->units[i].excluded = excluded[i];
+    free(excluded);
+    return done;
+}
+
+static int by_damage(const void *a, const void *b) {
+    const struct unit *const *first = a, *const *second = b;
+    if ((*first)->damage != (*second)->damage)
+        return (*first)->damage < (*second)->damage ? 1 : -1;
+    return *first < *second ? -1 : 1;
+}
+
+struct search {
+    const struct trial *trial;
+    struct scheme *scheme;
+    struct unit **layers; /* [count] the most damaging first */
+    int count, allowed, tried;
+};
+
+/* With the first `kept` layers in float. */
+static bool search_try(struct search *search, int kept, struct likeness *ret, struct error *error) {
+    for (int i = 0; i < search->count; i++)
+        search->layers[i]->excluded = i < kept;
+    if (interrupted(search->trial, "choosing layers", search->tried++, 0, error))
+        return false;
+    return trial_run(search->trial, search->scheme, search->trial->count, ret, error);
+}
+
+static bool is_met(const struct search *search, const struct likeness *likeness) {
+    return likeness->count - likeness->same <= search->allowed;
+}
+
+/* 1, 2, 4, … layers until the target is met, at most a third of them; then the fewest that meet it. */
+static bool search_run(struct search *search, struct search_result *ret, struct error *error) {
+    int best = 0, failed = 0, most = (search->count + 2) / 3;
+    struct likeness likeness;
+    if (!search_try(search, 0, &ret->before, error))
+        return false;
+    ret->after = ret->before;
+    ret->met = is_met(search, &ret->before);
+    for (int kept = 1; !ret->met && kept <= most; kept = kept < most && kept * 2 > most ? most : kept * 2) {
+        if (!search_try(search, kept, &likeness, error))
+            return false;
+        if (likeness.same > ret->after.same) {
+            ret->after = likeness;
+            best = kept;
+        }
+        ret->met = is_met(search, &likeness);
+        failed = ret->met ? failed : kept;
+    }
+    for (int low = failed, high = best; ret->met && high - low > 1;) {
+        int middle = (low + high) / 2;
+        if (!search_try(search, middle, &likeness, error))
+            return false;
+        if (is_met(search, &likeness)) {
+            ret->after = likeness;
+            high = best = middle;
+        } else {
+            low = middle;
+        }
+    }
+    for (int i = 0; i < search->count; i++)
+        search->layers[i]->excluded = i < best;
+    ret->kept = best;
+    scheme_settle(search->scheme);
+    return true;
+}
+
+int search_allowed(int count, double max_loss) {
+    int allowed = (int)floor(count * max_loss / 100 + 1e-9);
+    return allowed < 1 && max_loss > 0 ? 1 : allowed;
+}
+
+bool search_keep_out(const struct trial *trial, struct scheme *scheme, double max_loss,
+                     struct search_result *ret, struct error *error) {
+    struct search search = {
+        .trial = trial, .scheme = scheme, .allowed = search_allowed(trial->count, max_loss)};
+    search.layers = calloc((size_t)scheme->count + 1, sizeof(struct unit *));
+    if (!search.layers)
+        return error_set(error, ERROR_MEMORY, "no memory to choose layers");
+    for (int i = 0; i < scheme->count; i++)
+        if (is_measured(&scheme->units[i]) && scheme->units[i].damage >= 0)
+            search.layers[search.count++] = &scheme->units[i];
+    qsort(search.layers, (size_t)search.count, sizeof(struct unit *), by_damage);
+    *ret = (struct search_result){.allowed = search.allowed};
+    bool done = search_run(&search, ret, error);
+    free(search.layers);
+    return done;
+}
