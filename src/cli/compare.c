@@ -28,7 +28,7 @@ static const char help[] =
     "  --labels FILE       lines \"photo <tab> class\"\n"
     "  --label-offset N    added to the class numbers of the list (1 where the model's first class is a "
     "background)\n"
-    "  --precision P       of both: auto, f32 or bf16 (f32; a quantised network runs in int8)\n"
+    "  --precision P       of both: auto, f32, bf16 or int8 (int8 for a quantised network, f32 for another)\n"
     "  --output DIR        write report.json and report.html there\n"
     "  --threads N         (as many as there are)\n"
     "  --json              the report as one JSON object\n"
@@ -107,8 +107,21 @@ static bool compare(const struct settings *settings, struct model *const *models
     return done;
 }
 
+/* What the file was made for, unless the user says otherwise: integers, or floats in full. */
+static struct model *load(const char *name, const char *precision, struct engine_options options,
+                          struct error *error) {
+    struct model *model = NULL;
+    options.precision = precision ? options.precision : PRECISION_AUTO;
+    model = cli_model_load(name, &options, error);
+    if (!model || precision || engine_precision(model_engine(model)) == PRECISION_INT8)
+        return model;
+    model_free(model);
+    options.precision = PRECISION_F32;
+    return cli_model_load(name, &options, error);
+}
+
 int verb_compare(int argc, char **argv) {
-    struct settings settings = {.offset = INT_MIN, .precision = "f32"};
+    struct settings settings = {.offset = INT_MIN};
     const struct option_spec specs[] = {
         {"data", OPTION_TEXT, &settings.data, 0, 0},
         {"photos", OPTION_INT, &settings.photos, 1, PHOTOS_MOST},
@@ -129,7 +142,7 @@ int verb_compare(int argc, char **argv) {
         return cli_usage(&command, "--data DIR is needed: the photos to compare on");
     if (!cli_engine_options(&command, settings.precision, settings.threads, &options, &status))
         return status;
-    struct model *models[2] = {cli_model_load(argv[1], &options, &error), NULL};
+    struct model *models[2] = {load(argv[1], settings.precision, options, &error), NULL};
     bool done = models[0] && (models[1] = cli_model_load(argv[2], &options, &error)) &&
                 compare(&settings, models, &error);
     model_free(models[0]);
