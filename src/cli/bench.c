@@ -24,7 +24,7 @@ static const char help[] =
     "  --batch N          photos a run (1)\n"
     "  --size N           height and width, where the network leaves them free (224)\n"
     "  --threads N        (as many as there are)\n"
-    "  --precision P      auto, f32 or bf16 (auto)\n"
+    "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --iters N          runs that are measured (50), after a tenth as many to warm up\n"
     "  --json             model, batch, threads, precision, load_ms, min_ms, median_ms, p99_ms, "
     "images_per_s\n"

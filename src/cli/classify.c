@@ -21,7 +21,7 @@ static const char help[] =
     "                     MODEL:int8 takes the quantised one\n"
     "  --top K            so many answers for each photo (5)\n"
     "  --language CODE    labels in this language, where the model has them: fr\n"
-    "  --precision P      auto, f32 or bf16 (auto)\n"
+    "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --threads N        of the network (as many as there are)\n"
     "  --json             one JSON object a line: image, model, category, predictions, timing_ms\n"
     "\n"
@@ -171,6 +171,8 @@ static int classify_all(const struct settings *settings, const struct engine_opt
         failed += !classify_one(settings, model, classifier, images[i], predictions);
     }
     free(predictions);
+    if (classifier)
+        cli_refresh_baked(model);
     model_classifier_free(classifier);
     model_free(model);
     return failed ? EXIT_FAILED : EXIT_DONE;

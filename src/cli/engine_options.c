@@ -1,6 +1,7 @@
 #include "cli/engine_options.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "model/find.h"
@@ -10,7 +11,7 @@ bool cli_engine_options(const struct command *command, const char *precision, in
     *ret = (struct engine_options){.precision = PRECISION_AUTO, .threads = threads};
     if (!precision || precision_parse(precision, &ret->precision))
         return true;
-    *ret_exit = cli_usage(command, "--precision is auto, f32 or bf16, not '%s'", precision);
+    *ret_exit = cli_usage(command, "--precision is auto, f32, bf16 or int8, not '%s'", precision);
     return false;
 }
 
@@ -21,4 +22,16 @@ struct model *cli_model_load(const char *name, const struct engine_options *opti
         return NULL;
     struct model_options model_options = {.engine = *options, .variant = variant};
     return model_load(path, &model_options, error);
+}
+
+void cli_refresh_baked(struct model *model) {
+    struct engine *engine = model_engine(model);
+    const char *state = engine_baked_state(engine);
+    struct error error;
+    if (!*state || strcmp(state, "used") == 0)
+        return;
+    if (engine_bake(engine, NULL, &error))
+        cli_warn("%s; made again", state);
+    else
+        cli_warn("%s; it cannot be made again: %s", state, error.message);
 }

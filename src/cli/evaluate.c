@@ -27,7 +27,7 @@ static const char help[] =
     "  --label-offset N   added to the class numbers of the list (0); 1 where the model has a \"background\" "
     "first\n"
     "  --batch N          photos a run (8)\n"
-    "  --precision P      auto, f32 or bf16 (auto)\n"
+    "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --threads N        of the network (as many as there are)\n"
     "  --json             images, top1, top5 (shares of one) and images_per_s, as one JSON object\n"
     "\n"

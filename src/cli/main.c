@@ -17,6 +17,7 @@ static const struct verb {
     {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address"},
     {"frontend", verb_frontend, "the page and the sessions, before a gateway"},
     {"inspect", verb_inspect, "show what a network is made of"},
+    {"bake", verb_bake, "make a model ready, so that it starts at once"},
     {"bench", verb_bench, "measure how fast a network is here"},
     {"evaluate", verb_evaluate, "measure how often a model is right"},
     {"quantize", verb_quantize, "make a model smaller and faster in 8-bit integers"},

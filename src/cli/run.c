@@ -18,7 +18,7 @@ static const char help[] =
     "likewise with the network's first output. The output's shape is printed.\n"
     "\n"
     "  --shape DIMS       of the input: 1x3x224x224\n"
-    "  --precision P      auto, f32 or bf16 (auto)\n"
+    "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --threads N        (as many as there are)\n"
     "\n"
     "Example:\n"

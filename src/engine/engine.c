@@ -184,6 +184,13 @@ bool engine_bake(struct engine *engine, const char *path, struct error *error) {
                        engine->precision, engine->graph, engine->weights, error);
 }
 
+const char *engine_baked_path(const struct engine *engine, char *text, size_t size) {
+    if (engine->path)
+        return baked_path(engine->path, engine->precision, text, size);
+    text[0] = 0;
+    return text;
+}
+
 const char *engine_baked_state(const struct engine *engine) {
     return engine->baked_state;
 }

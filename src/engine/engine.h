@@ -60,6 +60,8 @@ const char *engine_precision_used(const struct engine *engine);
 /* Write the baked form of a model that was loaded from a file: what is packed by now, so after engine_prepare of the usual shapes. `path` NULL: its
  * usual place, where engine_load finds it. */
 bool engine_bake(struct engine *engine, const char *path, struct error *error);
+/* Its usual place; "" where the model came from no file. Returns `text`. */
+const char *engine_baked_path(const struct engine *engine, char *text, size_t size);
 /* "" where the model came from its ONNX file and there was no baked one; "used"; else why the baked file was refused: it is worth baking again. */
 const char *engine_baked_state(const struct engine *engine);
 
