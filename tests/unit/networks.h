@@ -1,0 +1,192 @@
+/* For tests: small networks with made-up weights, built through graph.h. Everything belongs to the graph. */
+#pragma once
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "interpreter.h"
+
+static inline struct value *network_floats(struct graph *graph, uint32_t seed, float scale, int rank, ...) {
+    struct shape shape = {.rank = rank};
+    va_list dims;
+    va_start(dims, rank);
+    for (int i = 0; i < rank; i++)
+        shape.dims[i] = va_arg(dims, int);
+    va_end(dims);
+    int64_t count = shape_elements(&shape);
+    float *data = graph_own_memory(graph, (size_t)count * sizeof *data);
+    fill_floats(data, count, seed);
+    for (int64_t i = 0; i < count; i++)
+        data[i] *= scale;
+    char name[32];
+    snprintf(name, sizeof name, "constant%d", graph->value_count);
+    return graph_add_constant(graph, name, DTYPE_F32, &shape, data);
+}
+
+static inline struct value *network_scalar(struct graph *graph, float number) {
+    struct shape shape = {.rank = 0};
+    float *data = graph_own_memory(graph, sizeof *data);
+    *data = number;
+    char name[32];
+    snprintf(name, sizeof name, "scalar%d", graph->value_count);
+    return graph_add_constant(graph, name, DTYPE_F32, &shape, data);
+}
+
+static inline struct value *network_ints(struct graph *graph, int count, ...) {
+    struct shape shape = {.rank = 1, .dims = {count}};
+    int64_t *data = graph_own_memory(graph, (size_t)count * sizeof *data);
+    va_list numbers;
+    va_start(numbers, count);
+    for (int i = 0; i < count; i++)
+        data[i] = va_arg(numbers, int);
+    va_end(numbers);
+    char name[32];
+    snprintf(name, sizeof name, "ints%d", graph->value_count);
+    return graph_add_constant(graph, name, DTYPE_I64, &shape, data);
+}
+
+/* A node of one output; inputs end with NULL. */
+static inline struct value *network_node(struct graph *graph, const char *op_type, ...) {
+    struct value *inputs[8], *output;
+    int count = 0;
+    va_list list;
+    va_start(list, op_type);
+    for (struct value *input; count < 8 && (input = va_arg(list, struct value *));)
+        inputs[count++] = input;
+    va_end(list);
+    char name[32];
+    snprintf(name, sizeof name, "value%d", graph->value_count);
+    output = graph_add_value(graph, name);
+    graph_add_node(graph, NULL, "", op_type, NULL, inputs, count, &output, 1);
+    return output;
+}
+
+static inline struct value *network_conv(struct graph *graph, struct value *input, int inputs, int outputs, int kernel,
+                                         int stride, int group) {
+    struct value *weights = network_floats(graph, (uint32_t)graph->value_count, 1.5f / (float)kernel, 4, outputs,
+                                           inputs / group, kernel, kernel);
+    struct value *bias = network_floats(graph, (uint32_t)graph->value_count, 0.1f, 1, outputs);
+    struct value *result = network_node(graph, "Conv", input, weights, bias, NULL);
+    int64_t strides[2] = {stride, stride}, pads[4] = {kernel / 2, kernel / 2, kernel / 2, kernel / 2};
+    node_set_ints(graph, result->producer, "strides", strides, 2);
+    node_set_ints(graph, result->producer, "pads", pads, 4);
+    node_set_int(graph, result->producer, "group", group);
+    return result;
+}
+
+static inline struct graph *network_begin(struct value **ret_input, int rank, ...) {
+    struct graph *graph = graph_create();
+    graph_add_import(graph, "", 17);
+    *ret_input = graph_add_value(graph, "input");
+    (*ret_input)->dtype = DTYPE_F32;
+    (*ret_input)->shape.rank = rank;
+    va_list dims;
+    va_start(dims, rank);
+    for (int i = 0; i < rank; i++)
+        (*ret_input)->shape.dims[i] = va_arg(dims, int);
+    va_end(dims);
+    graph_add_input(graph, *ret_input);
+    return graph;
+}
+
+static inline struct graph *network_end(struct graph *graph, struct value *output) {
+    struct error error;
+    graph_add_output(graph, output);
+    if (operators_bind(graph, &error))
+        return graph;
+    fprintf(stderr, "%s\n", error.message);
+    graph_free(graph);
+    return NULL;
+}
+
+/* Convolutions with activations, a residual, depthwise and grouped ones, pooling, a gate, a classifier: [n, 3, h, w] -> [n, 10]. */
+static inline struct graph *network_convolutional(void) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 4, -1, 3, -1, -1);
+    x = network_node(g, "Relu", network_conv(g, x, 3, 32, 3, 2, 1), NULL);
+    struct value *y = network_node(g, "Relu", network_conv(g, x, 32, 48, 1, 1, 1), NULL);
+    y = network_node(g, "Clip", network_conv(g, y, 48, 48, 3, 1, 48), network_scalar(g, 0), network_scalar(g, 6),
+                     NULL);
+    x = network_node(g, "Relu", network_node(g, "Add", network_conv(g, y, 48, 32, 1, 1, 1), x, NULL), NULL);
+    struct value *gate = network_node(g, "GlobalAveragePool", x, NULL);
+    gate = network_node(g, "Sigmoid", network_conv(g, gate, 32, 32, 1, 1, 1), NULL);
+    x = network_node(g, "Mul", x, gate, NULL);
+    struct value *pooled = network_node(g, "MaxPool", x, NULL);
+    int64_t two[2] = {2, 2};
+    node_set_ints(g, pooled->producer, "kernel_shape", two, 2);
+    node_set_ints(g, pooled->producer, "strides", two, 2);
+    struct value *left = network_conv(g, pooled, 32, 16, 3, 1, 2), *right = network_conv(g, pooled, 32, 16, 1, 1, 1);
+    x = network_node(g, "Concat", left, right, NULL);
+    node_set_int(g, x->producer, "axis", 1);
+    x = network_node(g, "Flatten", network_node(g, "GlobalAveragePool", x, NULL), NULL);
+    return network_end(g, network_node(g, "Gemm", x, network_floats(g, 5, 0.3f, 2, 32, 10),
+                                       network_floats(g, 6, 0.1f, 1, 10), NULL));
+}
+
+static inline struct value *network_permute(struct graph *g, struct value *x, int count, ...) {
+    int64_t permutation[8];
+    va_list axes;
+    va_start(axes, count);
+    for (int i = 0; i < count; i++)
+        permutation[i] = va_arg(axes, int);
+    va_end(axes);
+    struct value *y = network_node(g, "Transpose", x, NULL);
+    node_set_ints(g, y->producer, "perm", permutation, (size_t)count);
+    return y;
+}
+
+/* Layer normalisation and GELU written out, attention with a bias, windows that are cut and put back: [n, 8, 8, 32] -> [n, 8, 8, 32]. */
+static inline struct graph *network_transformer(void) {
+    struct value *input;
+    struct graph *g = network_begin(&input, 4, -1, 8, 8, 32);
+    struct value *mean = network_node(g, "ReduceMean", input, NULL);
+    int64_t last = -1;
+    node_set_ints(g, mean->producer, "axes", &last, 1);
+    struct value *centred = network_node(g, "Sub", input, mean, NULL);
+    struct value *variance = network_node(g, "ReduceMean", network_node(g, "Pow", centred, network_scalar(g, 2), NULL),
+                                          NULL);
+    node_set_ints(g, variance->producer, "axes", &last, 1);
+    struct value *deviation =
+        network_node(g, "Sqrt", network_node(g, "Add", variance, network_scalar(g, 1e-5f), NULL), NULL);
+    struct value *x = network_node(g, "Div", centred, deviation, NULL);
+    x = network_node(g, "Mul", x, network_floats(g, 1, 1, 1, 32), NULL);
+    x = network_node(g, "Add", x, network_floats(g, 2, 0.1f, 1, 32), NULL);
+    /* windows of 4 x 4 */
+    x = network_node(g, "Reshape", x, network_ints(g, 6, -1, 2, 4, 2, 4, 32), NULL);
+    x = network_permute(g, x, 6, 0, 1, 3, 2, 4, 5);
+    x = network_node(g, "Reshape", x, network_ints(g, 3, -1, 16, 32), NULL);
+    x = network_node(g, "Add", network_node(g, "MatMul", x, network_floats(g, 3, 0.3f, 2, 32, 96), NULL),
+                     network_floats(g, 4, 0.1f, 1, 96), NULL);
+    x = network_permute(g, network_node(g, "Reshape", x, network_ints(g, 5, -1, 16, 3, 4, 8), NULL), 5, 2, 0, 3, 1, 4);
+    struct value *parts[3];
+    for (int i = 0; i < 3; i++) {
+        struct value *index = network_scalar(g, 0);
+        int64_t *number = graph_own_memory(g, sizeof *number);
+        *number = i;
+        struct shape scalar = {.rank = 0};
+        char name[16];
+        snprintf(name, sizeof name, "index%d", i);
+        index = graph_add_constant(g, name, DTYPE_I64, &scalar, number);
+        parts[i] = network_node(g, "Gather", x, index, NULL);
+        node_set_int(g, parts[i]->producer, "axis", 0);
+    }
+    struct value *q = network_node(g, "Mul", parts[0], network_scalar(g, 0.35f), NULL);
+    struct value *scores = network_node(g, "MatMul", q, network_permute(g, parts[1], 4, 0, 1, 3, 2), NULL);
+    scores = network_node(g, "Add", scores, network_floats(g, 5, 1, 4, 1, 4, 16, 16), NULL);
+    struct value *attention = network_node(g, "Softmax", scores, NULL);
+    node_set_int(g, attention->producer, "axis", -1);
+    x = network_permute(g, network_node(g, "MatMul", attention, parts[2], NULL), 4, 0, 2, 1, 3);
+    x = network_node(g, "Reshape", x, network_ints(g, 3, -1, 16, 32), NULL);
+    x = network_node(g, "MatMul", x, network_floats(g, 6, 0.3f, 2, 32, 32), NULL);
+    /* and back */
+    x = network_node(g, "Reshape", x, network_ints(g, 6, -1, 2, 2, 4, 4, 32), NULL);
+    x = network_permute(g, x, 6, 0, 1, 3, 2, 4, 5);
+    x = network_node(g, "Reshape", x, network_ints(g, 4, -1, 8, 8, 32), NULL);
+    x = network_node(g, "Add", input, x, NULL);
+    struct value *h = network_node(g, "Add", network_node(g, "MatMul", x, network_floats(g, 7, 0.3f, 2, 32, 64), NULL),
+                                   network_floats(g, 8, 0.1f, 1, 64), NULL);
+    struct value *erf = network_node(g, "Erf", network_node(g, "Div", h, network_scalar(g, 1.41421354f), NULL), NULL);
+    erf = network_node(g, "Add", erf, network_scalar(g, 1), NULL);
+    h = network_node(g, "Mul", network_node(g, "Mul", h, erf, NULL), network_scalar(g, 0.5f), NULL);
+    h = network_node(g, "MatMul", h, network_floats(g, 9, 0.3f, 2, 64, 32), NULL);
+    return network_end(g, network_node(g, "Add", x, h, NULL));
+}

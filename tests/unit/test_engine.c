@@ -1,0 +1,323 @@
+/* engine/: plans against the plain interpreter, free shapes, many threads, baked files, integers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "engine/engine.h"
+#include "networks.h"
+#include "onnx/onnx.h"
+#include "plan/plan.h"
+
+static const struct engine_options f32 = {.precision = PRECISION_F32, .threads = 2};
+static const struct engine_options bf16 = {.precision = PRECISION_BF16, .threads = 2};
+
+static struct engine *load(struct graph *graph, const struct engine_options *options) {
+    struct error error = {0};
+    struct engine *engine = engine_load_graph(graph, options, &error);
+    if (!engine)
+        fail_msg("%s", error.message);
+    return engine;
+}
+
+static struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
+    struct tensor input = {.dtype = DTYPE_F32, .shape = {.rank = rank}};
+    memcpy(input.shape.dims, dims, (size_t)rank * sizeof *dims);
+    int64_t count = shape_elements(&input.shape);
+    input.data = malloc((size_t)count * sizeof(float));
+    fill_floats(input.data, count, seed);
+    return input;
+}
+
+/* The engine's first output beside the interpreter's, as tensor_distance has it. */
+static double distance_to_plain(struct graph *(*make)(void), const struct engine_options *options,
+                                const struct tensor *input) {
+    struct error error = {0};
+    struct graph *plain = make(), *run = interpret(plain, input, &error);
+    if (!run)
+        fail_msg("%s", error.message);
+    struct engine *engine = load(make(), options);
+    struct engine_context *context = engine_context_create(engine, &error);
+    struct tensor output;
+    if (!engine_run(context, input, 1, &output, 1, &error))
+        fail_msg("%s", error.message);
+    double distance = tensor_distance(run->outputs[0]->constant, &output);
+    engine_context_free(context);
+    engine_free(engine);
+    graph_free(run);
+    graph_free(plain);
+    return distance;
+}
+
+static void convolutional_network_agrees_with_the_interpreter(void **state) {
+    const int64_t dims[][4] = {{1, 3, 32, 32}, {3, 3, 32, 32}, {1, 3, 45, 61}};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++) {
+        struct tensor input = make_input(4, dims[i], (uint32_t)i);
+        assert_true(distance_to_plain(network_convolutional, &f32, &input) < 1e-5);
+        assert_true(distance_to_plain(network_convolutional, &bf16, &input) < 0.03);
+        free(input.data);
+    }
+}
+
+static void transformer_agrees_with_the_interpreter(void **state) {
+    for (int64_t batch = 1; batch < 4; batch += 2) {
+        const int64_t dims[4] = {batch, 8, 8, 32};
+        struct tensor input = make_input(4, dims, 7);
+        assert_true(distance_to_plain(network_transformer, &f32, &input) < 1e-5);
+        assert_true(distance_to_plain(network_transformer, &bf16, &input) < 0.03);
+        free(input.data);
+    }
+}
+
+static int steps_with(const struct plan *plan, const char *action) {
+    int count = 0;
+    for (int i = 0; i < plan->step_count; i++)
+        count += strcmp(plan->steps[i].action, action) == 0;
+    return count;
+}
+
+static void exporters_patterns_become_single_steps(void **state) {
+    const int64_t dims[4] = {1, 8, 8, 32};
+    struct tensor input = make_input(4, dims, 7);
+    struct error error = {0};
+    struct engine *engine = load(network_transformer(), &f32);
+    struct engine_context *context = engine_context_create(engine, &error);
+    assert_true(engine_prepare(context, &input, 1, &error));
+    const struct plan *plan = engine_context_plan(context);
+    assert_int_equal(steps_with(plan, "LayerNormalization"), 1);
+    assert_int_equal(steps_with(plan, "Attention"), 1);
+    assert_int_equal(steps_with(plan, "GatherRows"), 2);
+    assert_int_equal(steps_with(plan, "MatMul+Add+Gelu"), 1);
+    assert_int_equal(steps_with(plan, "MatMul+Add"), 2);
+    assert_int_equal(steps_with(plan, "Softmax"), 0);
+    for (int i = 0; i < plan->step_count; i++)
+        assert_int_not_equal(plan->steps[i].kind, STEP_REFERENCE);
+    engine_context_free(context);
+    engine_free(engine);
+    free(input.data);
+}
+
+static void tensors_that_live_together_do_not_overlap(void **state) {
+    const int64_t dims[4] = {2, 3, 48, 48};
+    struct tensor input = make_input(4, dims, 1);
+    struct error error = {0};
+    struct engine *engine = load(network_convolutional(), &f32);
+    struct engine_context *context = engine_context_create(engine, &error);
+    assert_true(engine_prepare(context, &input, 1, &error));
+    const struct plan *plan = engine_context_plan(context);
+    size_t sum = 0;
+    for (int i = 0; i < plan->storage_count; i++) {
+        const struct plan_storage *a = plan->storages[i];
+        sum += a->bytes;
+        assert_true(a->offset + a->bytes <= plan->arena_bytes);
+        for (int j = 0; j < i; j++) {
+            const struct plan_storage *b = plan->storages[j];
+            bool together = a->first_step <= b->last_step && b->first_step <= a->last_step;
+            bool apart = a->offset + a->bytes <= b->offset || b->offset + b->bytes <= a->offset;
+            assert_true(!together || apart);
+        }
+    }
+    assert_true(plan->scratch_offset < sum); /* something was shared */
+    engine_context_free(context);
+    engine_free(engine);
+    free(input.data);
+}
+
+struct worker {
+    struct engine *engine;
+    uint32_t seed;
+    bool failed;
+};
+
+static void *run_worker(void *argument) {
+    struct worker *worker = argument;
+    struct error error = {0};
+    struct engine_context *context = engine_context_create(worker->engine, &error);
+    float first[10];
+    for (int round = 0; round < 6; round++) {
+        const int64_t dims[4] = {1 + round % 3, 3, 32, 32};
+        struct tensor input = make_input(4, dims, worker->seed), output;
+        if (!engine_run(context, &input, 1, &output, 1, &error))
+            worker->failed = true;
+        else if (round == 0)
+            memcpy(first, output.data, sizeof first);
+        else
+            for (int i = 0; i < 10; i++)
+                worker->failed |= fabsf(first[i] - ((float *)output.data)[i]) > 1e-4f;
+        free(input.data);
+    }
+    engine_context_free(context);
+    return NULL;
+}
+
+static void threads_share_an_engine_and_a_row_does_not_depend_on_its_batch(void **state) {
+    struct engine_options single = {.precision = PRECISION_F32, .threads = 1};
+    struct engine *engine = load(network_convolutional(), &single);
+    pthread_t threads[3];
+    struct worker workers[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        workers[i] = (struct worker){engine, i, false};
+        assert_int_equal(pthread_create(&threads[i], NULL, run_worker, &workers[i]), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(workers[i].failed);
+    }
+    engine_free(engine);
+}
+
+static void more_shapes_than_plans_are_kept_still_run(void **state) {
+    struct error error = {0};
+    struct engine *engine = load(network_convolutional(), &f32);
+    struct engine_context *context = engine_context_create(engine, &error);
+    for (int64_t side = 16; side < 16 + 40; side++) {
+        const int64_t dims[4] = {1, 3, side, side};
+        struct tensor input = make_input(4, dims, 1), output;
+        assert_true(engine_run(context, &input, 1, &output, 1, &error));
+        assert_int_equal(output.shape.dims[1], 10);
+        free(input.data);
+    }
+    engine_context_free(context);
+    engine_free(engine);
+}
+
+static void inputs_that_do_not_fit_are_refused(void **state) {
+    struct error error = {0};
+    struct engine *engine = load(network_convolutional(), &f32);
+    struct engine_context *context = engine_context_create(engine, &error);
+    const int64_t channels[4] = {1, 4, 32, 32}, short_dims[3] = {3, 32, 32}, tiny[4] = {1, 3, 1, 1};
+    struct tensor wrong = make_input(4, channels, 1), flat = make_input(3, short_dims, 1),
+                  small = make_input(4, tiny, 1), output;
+    assert_false(engine_run(context, &wrong, 1, &output, 1, &error));
+    assert_int_equal(error.code, ERROR_INVALID);
+    assert_non_null(strstr(error.message, "1x4x32x32"));
+    assert_false(engine_run(context, &flat, 1, &output, 1, &error));
+    assert_false(engine_run(context, NULL, 0, &output, 1, &error));
+    assert_false(engine_run(context, &small, 1, &output, 1, &error)); /* nothing is left to pool */
+    wrong.shape.dims[1] = 3;
+    wrong.dtype = DTYPE_F64;
+    assert_false(engine_run(context, &wrong, 1, &output, 1, &error));
+    engine_context_free(context);
+    engine_free(engine);
+    free(wrong.data);
+    free(flat.data);
+    free(small.data);
+}
+
+/* --- Baked files ----------------------------------------------------------------------------------------------------- */
+
+static char folder[] = "/tmp/guichet-engine-XXXXXX";
+static char model_path[64], baked_file[96];
+
+static void write_model(struct graph *graph) {
+    struct error error = {0};
+    if (!onnx_graph_write(graph, model_path, &error))
+        fail_msg("%s", error.message);
+    graph_free(graph);
+}
+
+/* The first output for a batch of the model file; malloc'ed. *ret_state: what became of the baked file. */
+static float *answer(const struct engine_options *options, int64_t batch, bool bake, char *ret_state) {
+    struct error error = {0};
+    const int64_t dims[4] = {batch, 3, 32, 32};
+    struct tensor input = make_input(4, dims, 3), output;
+    struct engine *engine = engine_load(model_path, options, &error);
+    if (!engine)
+        fail_msg("%s", error.message);
+    struct engine_context *context = engine_context_create(engine, &error);
+    if (!engine_run(context, &input, 1, &output, 1, &error) || (bake && !engine_bake(engine, NULL, &error)))
+        fail_msg("%s", error.message);
+    float *copy = malloc(tensor_bytes(&output));
+    memcpy(copy, output.data, tensor_bytes(&output));
+    snprintf(ret_state, 256, "%s", engine_baked_state(engine));
+    engine_baked_path(engine, baked_file, sizeof baked_file);
+    engine_context_free(context);
+    engine_free(engine);
+    free(input.data);
+    return copy;
+}
+
+static void baked_model_answers_as_the_file_it_came_from(void **state) {
+    const struct engine_options *precisions[] = {&f32, &bf16};
+    write_model(network_convolutional());
+    for (int i = 0; i < 2; i++) {
+        char text[256];
+        float *cold = answer(precisions[i], 1, true, text);
+        assert_string_equal(text, "");
+        float *baked = answer(precisions[i], 1, false, text);
+        assert_string_equal(text, "used");
+        assert_memory_equal(cold, baked, 10 * sizeof(float));
+        /* a batch that wants the weights packed otherwise gets them */
+        struct engine_options fresh = *precisions[i];
+        fresh.no_baked = true;
+        float *many = answer(precisions[i], 20, false, text);
+        float *reference = answer(&fresh, 20, false, text);
+        for (int j = 0; j < 200; j++)
+            assert_true(fabsf(many[j] - reference[j]) <= 0.03f * fabsf(reference[j]) + 0.03f);
+        free(cold);
+        free(baked);
+        free(many);
+        free(reference);
+        unlink(baked_file);
+    }
+}
+
+static void baked_file_that_is_not_current_is_refused_with_a_reason(void **state) {
+    char text[256];
+    struct error error = {0};
+    write_model(network_convolutional());
+    free(answer(&f32, 1, true, text));
+    size_t size;
+    char *bytes = file_read(baked_file, 1 << 30, &size, &error);
+    const size_t places[] = {0, 9, 17, 30, 100, size / 2, size - 1};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        bytes[places[i]] ^= 0x40;
+        assert_true(file_write(baked_file, bytes, size, &error));
+        bytes[places[i]] ^= 0x40;
+        free(answer(&f32, 1, false, text));
+        assert_non_null(strstr(text, ".baked: "));
+    }
+    assert_true(file_write(baked_file, bytes, size / 3, &error));
+    free(answer(&f32, 1, false, text));
+    assert_non_null(strstr(text, "damaged"));
+    assert_true(file_write(baked_file, bytes, size, &error));
+    struct graph *other = network_convolutional();
+    ((float *)other->values[1]->constant->data)[0] += 1;
+    write_model(other);
+    free(answer(&f32, 1, false, text));
+    assert_non_null(strstr(text, "baked from another"));
+    free(bytes);
+    unlink(baked_file);
+}
+
+static int make_folder(void **state) {
+    snprintf(model_path, sizeof model_path, "%s/model.onnx", mkdtemp(folder));
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    unlink(model_path);
+    return rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(convolutional_network_agrees_with_the_interpreter),
+        cmocka_unit_test(transformer_agrees_with_the_interpreter),
+        cmocka_unit_test(exporters_patterns_become_single_steps),
+        cmocka_unit_test(tensors_that_live_together_do_not_overlap),
+        cmocka_unit_test(threads_share_an_engine_and_a_row_does_not_depend_on_its_batch),
+        cmocka_unit_test(more_shapes_than_plans_are_kept_still_run),
+        cmocka_unit_test(inputs_that_do_not_fit_are_refused),
+        cmocka_unit_test(baked_model_answers_as_the_file_it_came_from),
+        cmocka_unit_test(baked_file_that_is_not_current_is_refused_with_a_reason),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
