@@ -190,3 +190,77 @@ static inline struct graph *network_transformer(void) {
     h = network_node(g, "MatMul", h, network_floats(g, 9, 0.3f, 2, 64, 32), NULL);
     return network_end(g, network_node(g, "Add", x, h, NULL));
 }
+
+static inline struct value *network_bytes(struct graph *graph, enum dtype dtype, int rank, const int64_t *dims,
+                                          uint32_t seed, int32_t fixed) {
+    struct shape shape = {.rank = rank};
+    if (rank)
+        memcpy(shape.dims, dims, (size_t)rank * sizeof *dims);
+    int64_t count = shape_elements(&shape);
+    uint8_t *data = graph_own_memory(graph, (size_t)count + 1);
+    for (int64_t i = 0; i < count; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        data[i] = rank ? (uint8_t)(seed >> 16) : (uint8_t)fixed;
+    }
+    char name[32];
+    snprintf(name, sizeof name, "bytes%d", graph->value_count);
+    return graph_add_constant(graph, name, dtype, &shape, data);
+}
+
+/* Quantised and back: one scale and zero point for the tensor. */
+static inline struct value *network_qdq(struct graph *g, struct value *x, enum dtype dtype, float scale, int zero) {
+    struct value *step = network_scalar(g, scale), *zero_point = network_bytes(g, dtype, 0, NULL, 0, zero);
+    return network_node(g, "DequantizeLinear", network_node(g, "QuantizeLinear", x, step, zero_point, NULL), step,
+                        zero_point, NULL);
+}
+
+/* Weights of `weights_dtype`, a scale for each output channel (or one), dequantised. */
+static inline struct value *network_quantised_conv(struct graph *g, struct value *x, int inputs, int outputs, int kernel,
+                                                   int group, enum dtype weights_dtype, int zero) {
+    const int64_t dims[4] = {outputs, inputs / group, kernel, kernel};
+    bool per_channel = weights_dtype == DTYPE_I8;
+    struct value *q = network_bytes(g, weights_dtype, 4, dims, (uint32_t)g->value_count, 0);
+    struct value *scales = per_channel ? network_floats(g, 3, 0, 1, outputs) : network_scalar(g, 0.002f);
+    for (int i = 0; per_channel && i < outputs; i++)
+        ((float *)scales->constant->data)[i] = 0.001f + 0.0001f * (float)i;
+    struct value *weights = per_channel ? network_node(g, "DequantizeLinear", q, scales, NULL)
+                                        : network_node(g, "DequantizeLinear", q, scales,
+                                                       network_bytes(g, weights_dtype, 0, NULL, 0, zero), NULL);
+    if (per_channel)
+        node_set_int(g, weights->producer, "axis", 0);
+    struct value *bias = network_floats(g, (uint32_t)g->value_count, 0.2f, 1, outputs);
+    struct value *result = network_node(g, "Conv", x, weights, bias, NULL);
+    int64_t pads[4] = {kernel / 2, kernel / 2, kernel / 2, kernel / 2};
+    node_set_ints(g, result->producer, "pads", pads, 4);
+    node_set_int(g, result->producer, "group", group);
+    return result;
+}
+
+/* QDQ as quantisers write it: signed and unsigned, symmetric and not, a residual, pools, a classifier. [n, 3, 16, 16] -> [n, 10] */
+static inline struct graph *network_quantised(void) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 4, -1, 3, 16, 16);
+    x = network_qdq(g, x, DTYPE_U8, 2.0f / 255, 128);
+    x = network_node(g, "Relu", network_quantised_conv(g, x, 3, 32, 3, 1, DTYPE_I8, 0), NULL);
+    x = network_qdq(g, x, DTYPE_U8, 0.01f, 0);
+    struct value *y = network_node(g, "Relu", network_quantised_conv(g, x, 32, 32, 3, 32, DTYPE_U8, 121), NULL);
+    y = network_qdq(g, y, DTYPE_U8, 0.02f, 0);
+    y = network_qdq(g, network_quantised_conv(g, y, 32, 32, 1, 1, DTYPE_I8, 0), DTYPE_U8, 0.05f, 117);
+    x = network_qdq(g, network_node(g, "Relu", network_node(g, "Add", y, x, NULL), NULL), DTYPE_U8, 0.03f, 0);
+    struct value *pooled = network_node(g, "MaxPool", x, NULL);
+    int64_t two[2] = {2, 2};
+    node_set_ints(g, pooled->producer, "kernel_shape", two, 2);
+    node_set_ints(g, pooled->producer, "strides", two, 2);
+    x = network_qdq(g, pooled, DTYPE_U8, 0.03f, 0);
+    struct value *left = network_qdq(g, network_quantised_conv(g, x, 32, 16, 1, 1, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
+    struct value *right = network_qdq(g, network_quantised_conv(g, x, 32, 16, 3, 2, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
+    x = network_qdq(g, network_node(g, "Add", left, right, NULL), DTYPE_I8, 0.06f, 5);
+    x = network_node(g, "Flatten", network_node(g, "GlobalAveragePool", x, NULL), NULL);
+    x = network_qdq(g, x, DTYPE_U8, 0.02f, 100);
+    const int64_t dims[2] = {10, 16};
+    struct value *weights = network_node(g, "DequantizeLinear", network_bytes(g, DTYPE_I8, 2, dims, 9, 0),
+                                         network_scalar(g, 0.01f), NULL);
+    x = network_node(g, "Gemm", x, weights, network_floats(g, 6, 0.1f, 1, 10), NULL);
+    node_set_int(g, x->producer, "transB", 1);
+    return network_end(g, x);
+}

@@ -76,6 +76,44 @@ static void transformer_agrees_with_the_interpreter(void **state) {
     }
 }
 
+static const struct engine_options int8 = {.precision = PRECISION_INT8, .threads = 2};
+
+static void quantised_network_runs_in_integers(void **state) {
+    for (int64_t batch = 1; batch < 40; batch += 19) {
+        const int64_t dims[4] = {batch, 3, 16, 16};
+        struct tensor input = make_input(4, dims, 5);
+        /* A few steps of 255: where a residual is added, one rounding less happens than the graph says. */
+        assert_true(distance_to_plain(network_quantised, &int8, &input) < 0.03);
+        free(input.data);
+    }
+    const int64_t dims[4] = {1, 3, 16, 16};
+    struct tensor input = make_input(4, dims, 5);
+    struct error error = {0};
+    struct engine *engine = load(network_quantised(), &int8);
+    struct engine_context *context = engine_context_create(engine, &error);
+    assert_true(engine_prepare(context, &input, 1, &error));
+    int products = 0;
+    const struct plan *plan = engine_context_plan(context);
+    for (int i = 0; i < plan->step_count; i++) {
+        products += strncmp(plan->steps[i].action, "Quantized", 9) == 0;
+        assert_int_not_equal(plan->steps[i].kind, STEP_REFERENCE);
+    }
+    assert_int_equal(products, 7); /* six products, and an addition; the other one is part of its product */
+    engine_context_free(context);
+    engine_free(engine);
+    free(input.data);
+}
+
+static void integers_are_for_quantised_files_only(void **state) {
+    struct error error = {0};
+    assert_null(engine_load_graph(network_convolutional(), &int8, &error));
+    assert_int_equal(error.code, ERROR_INVALID);
+    struct engine_options automatic = {.precision = PRECISION_AUTO};
+    struct engine *engine = load(network_quantised(), &automatic);
+    assert_string_equal(engine_precision_used(engine), "int8");
+    engine_free(engine);
+}
+
 static int steps_with(const struct plan *plan, const char *action) {
     int count = 0;
     for (int i = 0; i < plan->step_count; i++)
@@ -311,6 +349,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutional_network_agrees_with_the_interpreter),
         cmocka_unit_test(transformer_agrees_with_the_interpreter),
+        cmocka_unit_test(quantised_network_runs_in_integers),
+        cmocka_unit_test(integers_are_for_quantised_files_only),
         cmocka_unit_test(exporters_patterns_become_single_steps),
         cmocka_unit_test(tensors_that_live_together_do_not_overlap),
         cmocka_unit_test(threads_share_an_engine_and_a_row_does_not_depend_on_its_batch),
