@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/progress.h"
 #include "cli/engine_options.h"
+#include "cli/plan_table.h"
 #include "cli/verbs.h"
 #include "model/find.h"
 #include "model/folder.h"
@@ -26,6 +27,8 @@ static const char help[] =
     "  --threads N        (as many as there are)\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --iters N          runs that are measured (50), after a tenth as many to warm up\n"
+    "  --profile          where the time goes: by operator, the slowest steps, and the whole beside what\n"
+    "                     convolutions and matrix products alone take\n"
     "  --json             model, batch, threads, precision, load_ms, min_ms, median_ms, p99_ms, "
     "images_per_s\n"
     "\n"
@@ -36,7 +39,7 @@ static const char help[] =
 struct settings {
     const char *precision;
     int batch, size, threads, iterations;
-    bool json;
+    bool json, profile;
 };
 
 struct result {
@@ -44,6 +47,7 @@ struct result {
     const char *precision;
     int threads;
     double load_ms, min_ms, median_ms, p99_ms;
+    struct plan_times times; /* with profile */
 };
 
 /* Numbers of a plain, repeatable noise around zero, in any float or 8-bit type. */
@@ -78,31 +82,69 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static bool runs_measure(struct engine_context *context, const struct tensor *inputs, int input_count,
-                         struct tensor *outputs, int output_count, const struct settings *settings,
-                         struct result *result, struct error *error) {
-    int warm = settings->iterations / 10 + 1;
-    cleanup(freep) double *times = calloc((size_t)settings->iterations, sizeof *times);
-    if (!times)
-        return error_set(error, ERROR_MEMORY, "no memory for %d times", settings->iterations);
-    struct progress progress;
-    progress_begin(&progress, "measuring", "runs", (uint64_t)settings->iterations, 0);
-    for (int i = -warm; i < settings->iterations; i++) {
+struct bench {
+    struct engine_context *context;
+    struct tensor *inputs, *outputs;
+    int input_count, output_count;
+};
+
+/* Run so often; times[i] receives milliseconds where it is not NULL. */
+static bool runs_repeat(const struct bench *bench, int runs, double *times, struct progress *progress,
+                        struct error *error) {
+    for (int i = 0; i < runs; i++) {
         double start = clock_ms();
-        if (!engine_run(context, inputs, input_count, outputs, output_count, error)) {
-            progress_end(&progress);
+        if (!engine_run(bench->context, bench->inputs, bench->input_count, bench->outputs,
+                        bench->output_count, error))
             return false;
-        }
-        if (i >= 0)
+        if (times)
             times[i] = clock_ms() - start;
-        progress_update(&progress, i < 0 ? 0 : (uint64_t)i);
+        progress_update(progress, times ? (uint64_t)i : 0);
     }
+    return true;
+}
+
+/* Take the steps' times since `before` (NULL: none were taken). */
+static bool profile_take(const struct bench *bench, const int64_t *before, const double *times, int runs,
+                         struct result *result, struct error *error) {
+    double sum = 0;
+    for (int i = 0; i < runs; i++)
+        sum += times[i];
+    return !before ||
+           plan_times_init(&result->times, engine_context_plan(bench->context), before,
+                           engine_context_times(bench->context), runs, sum / runs) ||
+           error_set(error, ERROR_MEMORY, "no memory for the profile");
+}
+
+/* The steps' times so far; malloc'ed. */
+static int64_t *profile_begin(const struct bench *bench) {
+    size_t bytes = (size_t)engine_context_plan(bench->context)->step_count * sizeof(int64_t);
+    int64_t *copy = malloc(bytes + 1);
+    if (copy)
+        memcpy(copy, engine_context_times(bench->context), bytes);
+    return copy;
+}
+
+static bool runs_measure(const struct bench *bench, const struct settings *settings, struct result *result,
+                         struct error *error) {
+    int runs = settings->iterations, middle = runs / 2;
+    cleanup(freep) double *times = calloc((size_t)runs, sizeof *times);
+    cleanup(freep) int64_t *before = NULL;
+    if (!times)
+        return error_set(error, ERROR_MEMORY, "no memory for %d times", runs);
+    struct progress progress;
+    progress_begin(&progress, "measuring", "runs", (uint64_t)runs, 0);
+    bool done = runs_repeat(bench, runs / 10 + 1, NULL, &progress, error);
+    if (done && settings->profile && !(before = profile_begin(bench)))
+        done = error_set(error, ERROR_MEMORY, "no memory for the profile");
+    done = done && runs_repeat(bench, runs, times, &progress, error) &&
+           profile_take(bench, before, times, runs, result, error);
     progress_end(&progress);
-    qsort(times, (size_t)settings->iterations, sizeof *times, compare_doubles);
-    int middle = settings->iterations / 2;
+    if (!done)
+        return false;
+    qsort(times, (size_t)runs, sizeof *times, compare_doubles);
     result->min_ms = times[0];
-    result->median_ms = settings->iterations % 2 ? times[middle] : (times[middle - 1] + times[middle]) / 2;
-    result->p99_ms = times[(int)ceil(settings->iterations * 0.99) - 1];
+    result->median_ms = runs % 2 ? times[middle] : (times[middle - 1] + times[middle]) / 2;
+    result->p99_ms = times[(int)ceil(runs * 0.99) - 1];
     return true;
 }
 
@@ -124,33 +166,42 @@ static bool inputs_make(const struct engine *engine, const struct settings *sett
 
 static bool engine_measure(struct engine *engine, double started, const struct settings *settings,
                            struct result *result, struct error *error) {
-    int input_count = engine_input_count(engine), output_count = engine_output_count(engine);
-    struct tensor *inputs = calloc((size_t)input_count + 1, sizeof *inputs);
-    struct tensor *outputs = calloc((size_t)output_count + 1, sizeof *outputs);
-    struct engine_context *context = engine_context_create(engine, error);
-    bool done = context && inputs && outputs && inputs_make(engine, settings, inputs, error) &&
-                engine_prepare(context, inputs, input_count, error);
+    struct bench bench = {.input_count = engine_input_count(engine),
+                          .output_count = engine_output_count(engine)};
+    bench.inputs = calloc((size_t)bench.input_count + 1, sizeof *bench.inputs);
+    bench.outputs = calloc((size_t)bench.output_count + 1, sizeof *bench.outputs);
+    bench.context = engine_context_create(engine, error);
+    bool done = bench.context && bench.inputs && bench.outputs &&
+                inputs_make(engine, settings, bench.inputs, error) &&
+                engine_prepare(bench.context, bench.inputs, bench.input_count, error);
     result->load_ms = clock_ms() - started;
-    done = done && runs_measure(context, inputs, input_count, outputs, output_count, settings, result, error);
+    done = done && runs_measure(&bench, settings, result, error);
     result->precision = engine_precision_used(engine);
     result->threads = engine_threads(engine);
-    for (int i = 0; inputs && i < input_count; i++)
-        free(inputs[i].data);
-    free(inputs);
-    free(outputs);
-    engine_context_free(context);
+    for (int i = 0; bench.inputs && i < bench.input_count; i++)
+        free(bench.inputs[i].data);
+    free(bench.inputs);
+    free(bench.outputs);
+    engine_context_free(bench.context);
     return done;
+}
+
+static json_t *result_to_json(const struct result *result, const struct settings *settings, double rate) {
+    json_t *json =
+        json_pack("{s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "model", result->name, "batch",
+                  settings->batch, "threads", result->threads, "precision", result->precision, "load_ms",
+                  cli_json_real(result->load_ms, 3), "min_ms", cli_json_real(result->min_ms, 6), "median_ms",
+                  cli_json_real(result->median_ms, 6), "p99_ms", cli_json_real(result->p99_ms, 6),
+                  "images_per_s", cli_json_real(rate, 2));
+    if (settings->profile)
+        json_object_set_new(json, "profile", plan_times_to_json(&result->times));
+    return json;
 }
 
 static void print_result(const struct result *result, const struct settings *settings) {
     double rate = settings->batch * 1000.0 / result->median_ms;
     if (settings->json) {
-        cli_print_json(json_pack("{s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "model", result->name,
-                                 "batch", settings->batch, "threads", result->threads, "precision",
-                                 result->precision, "load_ms", cli_json_real(result->load_ms, 3), "min_ms",
-                                 cli_json_real(result->min_ms, 6), "median_ms",
-                                 cli_json_real(result->median_ms, 6), "p99_ms",
-                                 cli_json_real(result->p99_ms, 6), "images_per_s", cli_json_real(rate, 2)));
+        cli_print_json(result_to_json(result, settings, rate));
         return;
     }
     printf("%s, %s, batch %d, %d thread%s\n", result->name, result->precision, settings->batch,
@@ -159,6 +210,8 @@ static void print_result(const struct result *result, const struct settings *set
         "  ready after  %9.1f ms\n  fastest      %9.3f ms\n  median       %9.3f ms\n  99th percent %9.3f ms\n"
         "  that is      %9.1f images/s\n",
         result->load_ms, result->min_ms, result->median_ms, result->p99_ms, rate);
+    if (settings->profile)
+        plan_times_print(&result->times);
 }
 
 static bool bench_model(const char *name, const struct engine_options *options,
@@ -175,6 +228,7 @@ static bool bench_model(const char *name, const struct engine_options *options,
     bool done = engine && engine_measure(engine, started, settings, result, error);
     if (done)
         print_result(result, settings);
+    plan_times_release(&result->times);
     engine_free(engine);
     free(result->name);
     return done;
@@ -190,6 +244,7 @@ int verb_bench(int argc, char **argv) {
         {"threads", OPTION_INT, &settings.threads, 1, 1024},
         {"precision", OPTION_TEXT, &settings.precision, 0, 0},
         {"iters", OPTION_INT, &settings.iterations, 1, 1000000},
+        {"profile", OPTION_FLAG, &settings.profile, 0, 0},
         {"json", OPTION_FLAG, &settings.json, 0, 0},
         {0},
     };
@@ -200,5 +255,6 @@ int verb_bench(int argc, char **argv) {
     if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
         !cli_engine_options(&self, settings.precision, settings.threads, &engine_options, &code))
         return code;
+    engine_options.profile = settings.profile;
     return bench_model(argv[1], &engine_options, &settings, &result, &error) ? EXIT_DONE : cli_fail(&error);
 }

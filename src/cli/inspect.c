@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "cli/engine_options.h"
+#include "cli/plan_table.h"
 #include "cli/verbs.h"
 #include "model/find.h"
 #include "model/folder.h"
@@ -13,15 +14,25 @@
 
 enum { KINDS = 128, LINE_WIDTH = 96 };
 
+struct settings {
+    const char *precision;
+    int size;
+    bool steps;
+};
+
 static const char help[] =
     "Show what a network is made of.\n"
     "\n"
     "Usage: guichet inspect MODEL [OPTION…]\n"
     "\n"
-    "MODEL is a folder, an .onnx file or a name. Printed are inputs, outputs, operators, parameters and\n"
-    "the work of one photo (GFLOP: thousand million multiplications and additions).\n"
+    "MODEL is a folder, an .onnx file or a name. Printed are inputs, outputs, operators, parameters, the\n"
+    "work of one photo (GFLOP: thousand million multiplications and additions), and the plan that it runs "
+    "as\n"
+    "here: what was fused, which kernels, how much memory.\n"
     "\n"
-    "  --size N     height and width, where the network leaves them free (224)\n"
+    "  --size N           height and width, where the network leaves them free (224)\n"
+    "  --precision P      of the plan: auto, f32, bf16 or int8 (auto)\n"
+    "  --steps            every step of the plan, too, with its layouts\n"
     "\n"
     "Examples:\n"
     "  guichet inspect animals\n"
@@ -105,22 +116,22 @@ static double node_work(const struct node *node) {
     return outputs * per_output;
 }
 
-/* One photo's inputs, with a size for what is free. */
-static void inputs_set(const struct graph *graph, int size, struct tensor *inputs) {
-    for (int i = 0; i < graph->input_count; i++) {
-        const struct value *value = graph->inputs[i];
-        inputs[i] = (struct tensor){value->dtype, value->shape, NULL};
-        for (int d = 0; d < inputs[i].shape.rank; d++)
-            if (inputs[i].shape.dims[d] < 0)
-                inputs[i].shape.dims[d] = d == 0 ? 1 : d == 1 && inputs[i].shape.rank == 4 ? 3 : size;
-    }
+/* What an input's free dimensions become for one photo. */
+static struct shape photo_shape(const struct shape *shape, int size) {
+    struct shape known = *shape;
+    for (int d = 0; d < known.rank; d++)
+        if (known.dims[d] < 0)
+            known.dims[d] = d == 0 ? 1 : d == 1 && known.rank == 4 ? 3 : size;
+    return known;
 }
 
 static bool graph_work(struct graph *graph, int size, double *ret, struct error *error) {
     cleanup(freep) struct tensor *inputs = calloc((size_t)graph->input_count + 1, sizeof *inputs);
     if (!inputs)
         return error_set(error, ERROR_MEMORY, "no memory for %d inputs", graph->input_count);
-    inputs_set(graph, size, inputs);
+    for (int i = 0; i < graph->input_count; i++)
+        inputs[i] =
+            (struct tensor){graph->inputs[i]->dtype, photo_shape(&graph->inputs[i]->shape, size), NULL};
     if (!passes_expand_qoperators(graph, error) || !operators_bind(graph, error) ||
         !passes_specialise(graph, inputs, graph->input_count, error))
         return false;
@@ -156,6 +167,34 @@ static void print_graph(const struct graph *graph, const struct model_files *fil
            graph->producer ? graph->producer : "");
 }
 
+static bool context_print(struct engine *engine, struct engine_context *context,
+                          const struct settings *settings, struct error *error) {
+    int count = engine_input_count(engine);
+    cleanup(freep) struct tensor *inputs = calloc((size_t)count + 1, sizeof *inputs);
+    if (!inputs)
+        return error_set(error, ERROR_MEMORY, "no memory for %d inputs", count);
+    for (int i = 0; i < count; i++) {
+        const struct engine_port *port = engine_input(engine, i);
+        inputs[i] = (struct tensor){port->dtype, photo_shape(&port->shape, settings->size), NULL};
+    }
+    if (!engine_prepare(context, inputs, count, error))
+        return false;
+    printf("  %-11s %s\n", "precision", engine_precision_used(engine));
+    plan_print(engine_context_plan(context), settings->steps);
+    return true;
+}
+
+/* The plan for one photo. */
+static bool inspect_plan(const char *path, const struct engine_options *options,
+                         const struct settings *settings, struct error *error) {
+    struct engine *engine = engine_load(path, options, error);
+    struct engine_context *context = engine ? engine_context_create(engine, error) : NULL;
+    bool done = context && context_print(engine, context, settings, error);
+    engine_context_free(context);
+    engine_free(engine);
+    return done;
+}
+
 static bool inspect_files(const struct model_files *files, int size, struct error *error) {
     double work = 0;
     struct graph *graph = onnx_graph_read(files->network, error);
@@ -172,17 +211,24 @@ static bool inspect_files(const struct model_files *files, int size, struct erro
 static const struct command self = {"inspect", help};
 
 int verb_inspect(int argc, char **argv) {
-    int size = 224, words, code;
-    const struct option_spec options[] = {{"size", OPTION_INT, &size, 1, 4096}, {0}};
+    struct settings settings = {.size = 224};
+    const struct option_spec options[] = {{"size", OPTION_INT, &settings.size, 1, 4096},
+                                          {"precision", OPTION_TEXT, &settings.precision, 0, 0},
+                                          {"steps", OPTION_FLAG, &settings.steps, 0, 0},
+                                          {0}};
+    int words, code;
+    struct engine_options engine_options;
     struct error error = {0};
     struct model_files files;
     cleanup(freep) char *path = NULL;
     cleanup(freep) char *variant = NULL;
-    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code))
+    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
+        !cli_engine_options(&self, settings.precision, 0, &engine_options, &code))
         return code;
     if (!model_find(argv[1], &path, &variant, &error) || !model_files_find(path, variant, &files, &error))
         return cli_fail(&error);
-    bool done = inspect_files(&files, size, &error);
+    bool done = inspect_files(&files, settings.size, &error) &&
+                inspect_plan(files.network, &engine_options, &settings, &error);
     model_files_release(&files);
     return done ? EXIT_DONE : cli_fail(&error);
 }

@@ -264,8 +264,20 @@ def test_bench():
           and abs(result['images_per_s'] * result['median_ms'] / 2000 - 1) < 0.05, done)
     done = Done('bench', 'colours', '--iters', 3)
     check('bench for a person', done.code == 0 and 'median' in done.out, done)
+    done = Done('bench', 'colours', '--iters', 4, '--threads', 1, '--profile', '--json')
+    profile = done.json()[0]['profile'] if done.code == 0 else {'steps': [], 'actions': [], 'run_ms': 0}
+    total, products = (sum(step['ms'] for step in profile['steps'] if step['gflop'] >= least) for least in (0, 1e-9))
+    check('a profile sums up', 0 < total <= profile['run_ms'] and abs(products - profile['products_ms']) < 1e-3
+          and abs(sum(row['ms'] for row in profile['actions']) - total) < 1e-3, done)
+    check('a profile names operators and kernels', any('Gemm' in row['action'] and row['kernels'] and row['steps'] == 1
+                                                       for row in profile['actions']), done)
+    done = Done('bench', 'colours', '--iters', 2, '--profile')
+    check('a profile for a person', done.code == 0 and 'slowest steps' in done.out and 'products alone' in done.out, done)
     done = Done('inspect', 'colours')
     check('inspect', done.code == 0 and all(part in done.out for part in ('photo', '?x3x8x8', 'Gemm 1', 'logits')), done)
+    check('inspect shows the plan', all(part in done.out for part in ('plan ', 'of oneDNN', 'packed weights')), done)
+    done = Done('inspect', 'colours', '--precision', 'f32', '--steps')
+    check('inspect shows every step', done.code == 0 and 'f32' in done.out and ' -> ' in done.out, done)
 
 
 model(f'{DIR}/models/colours')
