@@ -104,7 +104,9 @@ bool operators_bind(struct graph *graph, struct error *error) {
     const struct node *first_missing = NULL;
     int missing = 0;
     for (struct node *node = graph->first; node; node = node->next) {
-        node->operator= operator_find(node->domain, node->op_type, node->opset);
+        const struct operator* found = operator_find(node->domain, node->op_type, node->opset);
+        if (found || !node->operator)
+            node->operator= found;
         if (!node->operator&& !missing++)
             first_missing = node;
     }
