@@ -11,33 +11,34 @@ bool primitive_bias_before_scales(void) {
     return false;
 }
 
-static md_handle md_keep(dnnl_status_t status, dnnl_memory_desc_t md) {
-    return status == dnnl_success ? md : NULL;
+/* The handle that a call filled in. By address: it is filled while the arguments are evaluated, in whatever order. */
+static md_handle md_keep(dnnl_status_t status, const dnnl_memory_desc_t *md) {
+    return status == dnnl_success ? *md : NULL;
 }
 
 md_handle md_create_strided(int rank, const int64_t *dims, dnnl_data_type_t dtype, const int64_t *strides) {
     dnnl_memory_desc_t md = NULL;
-    return md_keep(dnnl_memory_desc_create_with_strides(&md, rank, dims, dtype, strides), md);
+    return md_keep(dnnl_memory_desc_create_with_strides(&md, rank, dims, dtype, strides), &md);
 }
 
 md_handle md_create_any(int rank, const int64_t *dims, dnnl_data_type_t dtype) {
     dnnl_memory_desc_t md = NULL;
-    return md_keep(dnnl_memory_desc_create_with_tag(&md, rank, dims, dtype, dnnl_format_tag_any), md);
+    return md_keep(dnnl_memory_desc_create_with_tag(&md, rank, dims, dtype, dnnl_format_tag_any), &md);
 }
 
 md_handle md_copy(md_const md) {
     dnnl_memory_desc_t copy = NULL;
-    return md_keep(dnnl_memory_desc_clone(&copy, md), copy);
+    return md_keep(dnnl_memory_desc_clone(&copy, md), &copy);
 }
 
 md_handle md_permute(md_const md, const int *permutation) {
     dnnl_memory_desc_t permuted = NULL;
-    return md_keep(dnnl_memory_desc_permute_axes(&permuted, md, permutation), permuted);
+    return md_keep(dnnl_memory_desc_permute_axes(&permuted, md, permutation), &permuted);
 }
 
 md_handle md_reshape(md_const md, int rank, const int64_t *dims) {
     dnnl_memory_desc_t reshaped = NULL;
-    return md_keep(dnnl_memory_desc_reshape(&reshaped, md, rank, dims), reshaped);
+    return md_keep(dnnl_memory_desc_reshape(&reshaped, md, rank, dims), &reshaped);
 }
 
 void md_destroy(md_handle md) {
@@ -64,7 +65,7 @@ md_handle md_from_bytes(const void *bytes, size_t size) {
         return NULL;
     bool fits = dnnl_memory_desc_get_blob(NULL, &expected, probe) == dnnl_success && expected == size;
     dnnl_memory_desc_destroy(probe);
-    return fits ? md_keep(dnnl_memory_desc_create_with_blob(&md, bytes), md) : NULL;
+    return fits ? md_keep(dnnl_memory_desc_create_with_blob(&md, bytes), &md) : NULL;
 }
 
 bool md_blocks(md_const md, struct md_blocks *ret) {
@@ -129,7 +130,7 @@ md_handle md_retype(md_const md, dnnl_data_type_t dtype) {
     dnnl_memory_desc_t made = NULL;
     if (tag == dnnl_format_tag_undef)
         return NULL;
-    return md_keep(dnnl_memory_desc_create_with_tag(&made, blocks.rank, blocks.dims, dtype, tag), made);
+    return md_keep(dnnl_memory_desc_create_with_tag(&made, blocks.rank, blocks.dims, dtype, tag), &made);
 }
 
 md_handle md_resize(md_const like, const int64_t *dims) {
@@ -142,7 +143,7 @@ md_handle md_resize(md_const like, const int64_t *dims) {
     dnnl_format_tag_t tag = tag_of(like, &blocks);
     if (tag == dnnl_format_tag_undef)
         return NULL;
-    return md_keep(dnnl_memory_desc_create_with_tag(&made, blocks.rank, dims, dtype, tag), made);
+    return md_keep(dnnl_memory_desc_create_with_tag(&made, blocks.rank, dims, dtype, tag), &made);
 }
 
 dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, int64_t count, int channel_axis,
