@@ -3,7 +3,7 @@ PORT ?= 8080
 BUILD ?= build
 
 .DEFAULT_GOAL := build
-.PHONY: build run test fuzz format tidy clean help
+.PHONY: build run test test-images test-trixie fuzz format tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build
@@ -20,6 +20,14 @@ run: ## install what is missing, build, and serve http://127.0.0.1:$PORT (8080)
 test: ## install what the tests need and run all of them
 	@tools/setup test
 	@tests/run
+
+test-images: ## build every container image, start the three tiers and try them (root)
+	@tools/setup images
+	@tests/images.sh
+
+test-trixie: ## build and test on Debian 13, with its oneDNN 3, in a container (root)
+	@tools/setup images
+	@tests/trixie.sh
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (60)
 	@tools/setup test

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Collect the shared libraries that guichet is linked with into a root file system, and list them as SPDX.
 
-    collect_runtime.py ROOTFS
+    collect_runtime.py MESON_BUILD ROOTFS
 
-Runs in the build base, where dpkg knows which package each file comes from. The list is ROOTFS/usr/share/sbom/runtime.spdx.json."""
+What is linked is what MESON_BUILD's dependencies say. Runs in the build base, where dpkg knows which package each file comes from. The list is ROOTFS/usr/share/sbom/runtime.spdx.json."""
 import datetime
 import hashlib
 import json
@@ -13,14 +13,22 @@ import shutil
 import subprocess
 import sys
 
-# Names for the linker, as meson.build asks for them.
-LIBRARIES = ['c', 'm', 'gomp', 'dnnl', 'jansson', 'curl', 'event', 'event_core', 'event_extra', 'event_openssl', 'event_pthreads',
-             'ssl', 'crypto', 'sodium', 'turbojpeg', 'png16', 'webp', 'sharpyuv', 'gcc_s']
 USER = 65532
 
 
 def output(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def libraries(meson_build):
+    """Names for the linker: of each dependency by pkg-config, of each library that the compiler looks for itself."""
+    with open(meson_build, encoding='utf-8') as file:
+        text = file.read()
+    names = {'c', 'm', 'gomp', 'gcc_s', *re.findall(r"find_library\('([\w+-]+)'", text)}
+    for package in re.findall(r"dependency\('([\w.+-]+)'", text):
+        found = subprocess.run(['pkg-config', '--libs-only-l', package], capture_output=True, text=True)
+        names.update(word[2:] for word in found.stdout.split() if word.startswith('-l'))
+    return sorted(names)
 
 
 def soname_path(name):
@@ -120,9 +128,9 @@ def spdx(packages, files):
                            'relatedSpdxElement': package['SPDXID']} for package in listed]}
 
 
-def main(root):
+def main(meson_build, root):
     system_files(root)
-    wanted = [path for path in map(soname_path, LIBRARIES) if path]
+    wanted = [path for path in map(soname_path, libraries(meson_build)) if path]
     files = {}
     for path in closure(wanted):
         true = copy(path, root)
@@ -146,4 +154,4 @@ def main(root):
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""The files under deploy/ agree with each other and with the program. TAP; argument: the root of the source tree."""
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+try:
+    import yaml
+except ImportError:
+    print('1..0 # SKIP PyYAML is not installed')
+    sys.exit(0)
+
+ROOT = sys.argv[1]
+DEPLOY = os.path.join(ROOT, 'deploy')
+PATHS = {'/healthz', '/readyz', '/v2/health/ready', '/v2/health/live'}
+
+
+def load(*names):
+    with open(os.path.join(DEPLOY, *names), encoding='utf-8') as file:
+        return [document for document in yaml.safe_load_all(file) if document]
+
+
+def patch(document, operations):
+    """JSON Patch's `replace`, which is all that is used: the place must be there."""
+    for operation in operations:
+        assert operation['op'] == 'replace', operation
+        *way, last = [part.replace('~1', '/').replace('~0', '~') for part in operation['path'].split('/')[1:]]
+        place = document
+        for part in way:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        last = int(last) if isinstance(place, list) else last
+        assert isinstance(place, list) or last in place, f'{operation["path"]} is not there'
+        place[last] = operation['value']
+
+
+def kustomize(folder):
+    """What kubectl apply -k would send, as far as the features used here go."""
+    settings = load('kubernetes', folder, 'kustomization.yaml')[0]
+    documents = []
+    for name in settings['resources']:
+        path = os.path.normpath(os.path.join(folder, name))
+        documents += kustomize(path) if os.path.isdir(os.path.join(DEPLOY, 'kubernetes', path)) else load('kubernetes', path)
+    documents = copy.deepcopy(documents)
+    for change in settings.get('patches', []):
+        target = change['target']
+        found = [document for document in documents
+                 if document['kind'] == target['kind'] and document['metadata']['name'] == target['name']]
+        assert len(found) == 1, f'{folder}: {target} names {len(found)}'
+        patch(found[0], yaml.safe_load(change['patch']))
+    for image in settings.get('images', []):
+        for document in documents:
+            for container in containers(document):
+                if container['image'].split(':')[0] == image['name']:
+                    container['image'] = image.get('newName', image['name']) + ':' + image.get('newTag', 'latest')
+    return documents
+
+
+def containers(document):
+    return document.get('spec', {}).get('template', {}).get('spec', {}).get('containers', []) \
+        if document['kind'] == 'Deployment' else []
+
+
+def of_kind(documents, kind):
+    return {document['metadata']['name']: document for document in documents if document['kind'] == kind}
+
+
+def fits(selector, labels):
+    return all(labels.get(name) == value for name, value in selector.items())
+
+
+def check_set(documents):
+    """Selectors meet the pods they mean, budgets and scalers their deployments, probes and ports what is served."""
+    deployments = of_kind(documents, 'Deployment')
+    pods = {name: item['spec']['template'] for name, item in deployments.items()}
+    for name, item in deployments.items():
+        assert fits(item['spec']['selector']['matchLabels'], pods[name]['metadata']['labels']), name
+        security = pods[name]['spec']['securityContext']
+        assert security['runAsNonRoot'] and security['runAsUser'] > 0, name
+        for container in containers(item):
+            assert container['securityContext']['readOnlyRootFilesystem'], name
+            assert container['securityContext']['capabilities']['drop'] == ['ALL'], name
+            assert 'memory' in container['resources']['limits'] and 'requests' in container['resources'], name
+            for probe in ('startupProbe', 'readinessProbe', 'livenessProbe'):
+                assert container[probe]['httpGet']['path'] in PATHS, (name, probe)
+    for kind, selector in (('Service', lambda item: item['spec']['selector']),
+                           ('PodDisruptionBudget', lambda item: item['spec']['selector']['matchLabels']),
+                           ('NetworkPolicy', lambda item: item['spec']['podSelector']['matchLabels'])):
+        for name, item in of_kind(documents, kind).items():
+            met = [pod for pod in pods.values() if fits(selector(item), pod['metadata']['labels'])]
+            assert met, f'{kind} {name} meets no pod'
+            assert kind == 'NetworkPolicy' or len(met) == 1, f'{kind} {name} meets {len(met)} deployments'
+    for name, item in of_kind(documents, 'HorizontalPodAutoscaler').items():
+        assert item['spec']['scaleTargetRef']['name'] in deployments, name
+
+
+def kubernetes_files_agree():
+    documents = kustomize('.')
+    check_set(documents)
+    services = of_kind(documents, 'Service')
+    backends = of_kind(documents, 'ConfigMap')['guichet-backends']['data']['backends']
+    for model, service in re.findall(r'(\S+)=http://([\w-]+):8080', backends):
+        assert service in services, f'{service} of {model} is no Service'
+    frontend = containers(of_kind(documents, 'Deployment')['frontend'])[0]
+    assert next(item['value'] for item in frontend['env'] if item['name'] == 'API_GATEWAY') == 'http://gateway:8080'
+    assert services['backend-animals']['spec']['clusterIP'] == 'None'
+
+
+def other_models_are_made_from_the_first():
+    for folder, model in (('resnet152', 'resnet152'), ('convnext-base', 'convnext_base'), ('swin-b', 'swin_b'),
+                          ('vgg16', 'vgg16')):
+        documents = kustomize(folder)
+        check_set(documents)
+        assert 'animals' not in json.dumps(documents), f'{folder} still speaks of animals'
+        container = containers(of_kind(documents, 'Deployment')[f'backend-{folder}'])[0]
+        assert container['image'] == f'localhost/guichet-backend-{folder}:latest'
+        assert container['env'] == [{'name': 'MODEL_NAME', 'value': model}]
+        assert f'backend-{folder}' in of_kind(documents, 'Service')
+
+
+def metric_of_the_scaler_exists():
+    metrics = {item['pods']['metric']['name'] for item in kustomize('.') if item['kind'] == 'HorizontalPodAutoscaler'
+               for item in item['spec']['metrics'] if item['type'] == 'Pods'}
+    sources = source_text()
+    for name in metrics:
+        assert f'"{name}"' in sources or f'{name}{{' in sources or f' {name} ' in sources, f'nobody writes {name}'
+
+
+def source_text():
+    text = []
+    for folder, _, names in os.walk(os.path.join(ROOT, 'src', 'serve')):
+        for name in names:
+            with open(os.path.join(folder, name), encoding='utf-8') as file:
+                text.append(file.read())
+    return '\n'.join(text)
+
+
+def dashboard_shows_metrics_that_exist():
+    with open(os.path.join(DEPLOY, 'grafana', 'guichet.json'), encoding='utf-8') as file:
+        dashboard = json.load(file)
+    sources = source_text()
+    names = {name for panel in dashboard['panels'] for target in panel.get('targets', [])
+             for name in re.findall(r'\b((?:guichet|nv|process)_\w+)', target['expr'])}
+    assert len(names) > 8, names
+    for name in names:
+        stem = re.sub(r'_(bucket|sum|count)$', '', name)
+        assert stem in sources or name in sources, f'nobody writes {name}'
+
+
+def cloud_run_services_are_complete():
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([os.path.join(DEPLOY, 'cloudrun', 'deploy.sh'), '--dry-run', folder, 'my-project',
+                               'europe-west1', 'animals', 'convnext_base'], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        services = {}
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), encoding='utf-8') as file:
+                service = yaml.safe_load(file)
+            services[service['metadata']['name']] = service['spec']['template']['spec']
+        assert set(services) == {'guichet-animals', 'guichet-convnext-base', 'guichet-gateway', 'guichet-frontend'}
+        gateway = {item['name']: item.get('value') for item in services['guichet-gateway']['containers'][0]['env']}
+        assert gateway['GUICHET_BACKENDS'] == 'animals=https://guichet-animals.invalid ' \
+                                              'convnext_base=https://guichet-convnext-base.invalid', gateway
+        assert gateway['GUICHET_UPSTREAM_AUTH'] == 'google'
+        for name, service in services.items():
+            for probe in ('startupProbe', 'livenessProbe'):
+                assert service['containers'][0][probe]['httpGet']['path'] in PATHS, name
+        unknown = subprocess.run([os.path.join(DEPLOY, 'cloudrun', 'deploy.sh'), '--dry-run', folder, 'p', 'r', 'nothing'],
+                                 capture_output=True, text=True)
+        assert unknown.returncode == 2 and 'models.tsv' in unknown.stderr, unknown
+
+
+def cloud_build_steps_wait_for_what_they_use():
+    build = load('cloudbuild.yaml')[0]
+    steps = {step['id']: step for step in build['steps']}
+    for step in steps.values():
+        assert set(step.get('waitFor', [])) <= set(steps), step['id']
+        command, *arguments = step['args'][1:]
+        if command != 'backends':
+            assert os.path.exists(os.path.join(DEPLOY, 'images', arguments[1] + '.Containerfile')), step['id']
+    for name in ('gateway', 'frontend', 'guichet', 'backends'):
+        assert set(steps[name]['waitFor']) == {'runtime-base', 'compile'}, name
+
+
+def compose_names_its_own_services():
+    compose = load('compose.yaml')[0]
+    names = set(compose['services'])
+    assert compose['services']['gateway']['environment']['GUICHET_BACKENDS'] == 'animals=http://animals:8080'
+    for service in compose['services'].values():
+        assert service['read_only'] and set(service.get('depends_on', [])) <= names
+
+
+def kserve_examples_agree():
+    runtime, service = load('kubernetes/kserve/runtime.yaml')[0], load('kubernetes/kserve/inference-service.yaml')[0]
+    model = service['spec']['predictor']['model']
+    assert model['runtime'] == runtime['metadata']['name'] and model['protocolVersion'] in runtime['spec']['protocolVersions']
+
+
+CHECKS = [kubernetes_files_agree, other_models_are_made_from_the_first, metric_of_the_scaler_exists,
+          dashboard_shows_metrics_that_exist, cloud_run_services_are_complete, cloud_build_steps_wait_for_what_they_use,
+          compose_names_its_own_services, kserve_examples_agree]
+
+
+def main():
+    print(f'1..{len(CHECKS)}')
+    failed = 0
+    for number, check in enumerate(CHECKS, 1):
+        try:
+            check()
+            print(f'ok {number} - {check.__name__.replace("_", " ")}')
+        except Exception as error:
+            failed += 1
+            print(f'not ok {number} - {check.__name__.replace("_", " ")}\n#   {type(error).__name__}: {error}')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
