@@ -58,7 +58,7 @@ version=$(sed -n "s/^ *version: '\(.*\)'.*/\1/p" meson.build | head -n 1)
 
 image() { # NAME: the full name of one of ours
     case $1 in
-    *-base | *-compile | *-baker*) echo "$prefix$1:$debian" ;;
+    *-base | *-compile | *-puller | *-baker-*) echo "$prefix$1:$debian" ;;
     *) echo "$prefix$1:$tag" ;;
     esac
 }
@@ -107,23 +107,22 @@ copy_out() { # IMAGE PATH FILE: a file of an image, without running it
     fi
 }
 
-# The image that bakes: the compiled program, kept under the version of the baked format, so that a change of code
-# leaves the models' layers as they are, and a change of that format makes them anew.
-baker() {
-    format=$(sed -n 's/^#define BAKED_VERSION *\([0-9]*\).*/\1/p' src/engine/*.h | head -n 1)
-    name=$(image "guichet-baker${format:-0}")
-    fetch "guichet-baker${format:-0}"
-    if ! "$engine" inspect "$name" >/dev/null 2>&1; then
-        "$engine" tag "$(image guichet-compile)" "$name"
-        if [ -n "$push" ]; then "$engine" push "$name"; fi
+# The image that bakes: the compiled program, kept under a checksum of the sources that decide what is baked, so that a change
+# elsewhere leaves the models' layers as they are. The image that pulls is kept for good: what it pulls is checked.
+keep() { # NAME: the compiled program under another name, unless there is one
+    fetch "$1"
+    if ! "$engine" inspect "$(image "$1")" >/dev/null 2>&1; then
+        "$engine" tag "$(image guichet-compile)" "$(image "$1")"
+        if [ -n "$push" ]; then "$engine" push "$(image "$1")"; fi
     fi
-    echo "$name"
 }
 
 build guichet-build-base build-base --build-arg "DEBIAN_IMAGE=$debian_image"
 build guichet-runtime-base runtime-base --build-arg "BUILD_BASE=$(image guichet-build-base)"
 build guichet-compile compile --build-arg "BUILD_BASE=$(image guichet-build-base)"
-baker=$(baker | tail -n 1)
+baker=guichet-baker-$(deploy/images/baked_by.sh)
+keep guichet-puller
+keep "$baker"
 mkdir -p "$sbom"
 copy_out "$(image guichet-runtime-base)" /usr/share/sbom/runtime.spdx.json "$sbom/runtime.spdx.json"
 
@@ -142,11 +141,12 @@ for part in $components; do
         for model in $models; do
             name=${model#*=} model=${model%%=*}
             [ "$name" != "$model" ] || name=$(basename "$model" | tr 'A-Z_@' 'a-z--')
-            component "guichet-backend-$name" backend --build-arg "BAKER=$baker" --build-arg "MODEL=$model" \
+            component "guichet-backend-$name" backend --build-arg "BAKER=$(image "$baker")" \
+                --build-arg "PULLER=$(image guichet-puller)" --build-arg "MODEL=$model" \
                 --build-arg "NAME=$name"
         done
         ;;
-    guichet) component guichet guichet --build-arg "BAKER=$baker" ;;
+    guichet) component guichet guichet --build-arg "BAKER=$(image "$baker")" ;;
     *) component "guichet-$part" "$part" ;;
     esac
 done

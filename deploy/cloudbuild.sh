@@ -27,10 +27,10 @@ component() { # NAME FILE ARGUMENT...
         "COMPILE=${PREFIX}guichet-compile:$DEBIAN" "REVISION=${REVISION:-unknown}" "VERSION=$BUILD" "$@"
 }
 
-# The image that bakes stays the same until the baked format changes, and with it the models' layers.
-baker() {
-    format=$(sed -n 's/^#define BAKED_VERSION *\([0-9]*\).*/\1/p' src/engine/*.h | head -n 1)
-    name=${PREFIX}guichet-baker${format:-0}:$DEBIAN
+# The compiled program under another name, unless there is one: the image that bakes changes with the sources that decide what is
+# baked, the one that pulls never, and with them the models' layers.
+keep() { # NAME
+    name=${PREFIX}$1:$DEBIAN
     if ! docker pull -q "$name" >/dev/null 2>&1; then
         docker tag "${PREFIX}guichet-compile:$DEBIAN" "$name" && docker push -q "$name" >/dev/null
     fi
@@ -46,13 +46,13 @@ base)
     image "$name" "$file" "$DEBIAN" "BUILD_BASE=${PREFIX}guichet-build-base:$DEBIAN" "$@"
     ;;
 component)
-    if [ "$1" = guichet ]; then set -- "$@" "BAKER=$(baker)"; fi
+    if [ "$1" = guichet ]; then set -- "$@" "BAKER=$(keep "guichet-baker-$(deploy/images/baked_by.sh)")"; fi
     component "$@"
     ;;
 backends)
-    bakes=$(baker) running=''
+    bakes=$(keep "guichet-baker-$(deploy/images/baked_by.sh)") pulls=$(keep guichet-puller) running=''
     for pair in $1; do
-        component "guichet-backend-$(echo "${pair%%=*}" | tr 'A-Z_' 'a-z-')" backend "BAKER=$bakes" \
+        component "guichet-backend-$(echo "${pair%%=*}" | tr 'A-Z_' 'a-z-')" backend "BAKER=$bakes" "PULLER=$pulls" \
             "MODEL=${pair#*=}" "NAME=${pair%%=*}" &
         running="$running $!"
     done

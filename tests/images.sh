@@ -48,7 +48,7 @@ nothing_built() {
 only_code_built() { # every step that ran comes after the sources: the bases and the models' layers stood
     built_steps "$1" | tee "$scratch/steps"
     grep -q '^COPY src src' "$scratch/steps" && grep -q '^COPY --from=compile' "$scratch/steps" || return 1
-    ! grep -E 'tools/setup|collect_runtime|rootfs|from=model|prepare_model|COPY meson|COPY web' "$scratch/steps"
+    ! grep -E 'tools/setup|collect_runtime|rootfs|from=model|from=pulled|_model.sh|COPY meson|COPY web' "$scratch/steps"
 }
 
 check 'every image builds' build_all first.log

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Make the models of a folder ready for this processor: the optimised graph and the packed weights, beside the network, which
+# stays for other processors. bake_model.sh FOLDER
+set -eu
+
+/out/usr/bin/guichet bake "$1"
+# The same model gives the same layer, whenever it is made.
+find "$1" -exec touch --date=@0 {} +
+chmod -R a+rX "$1"
