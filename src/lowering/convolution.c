@@ -50,7 +50,7 @@ static void choose_residual(struct lowering *lowering, struct node *node, struct
             continue;
         struct value *value = node->inputs[post->input];
         const struct plan_tensor *tensor = lowering->lowered[value->id].tensors[0];
-        if (!tensor || !lower_may_overwrite(lowering, value, tensor) || tensor->dtype != lowering->compute)
+        if (!tensor || !lower_may_overwrite(lowering, node, value, tensor) || tensor->dtype != lowering->compute)
             continue;
         fusion->residual = place;
         fusion->residual_value = value;

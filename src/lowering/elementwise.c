@@ -59,7 +59,7 @@ bool lower_elementwise(struct lowering *lowering, struct node *node, bool *ret_d
         primitive_elementwise(plan->pool, source->layout, source->layout, posts, count + 1, &refused);
     if (!primitive)
         return node->post_op_count ? error_set(error, refused.code, "node %s: %s", node->name, refused.message) : true;
-    struct plan_tensor *destination = lower_may_overwrite(lowering, input, source)
+    struct plan_tensor *destination = lower_may_overwrite(lowering, node, input, source)
                                           ? plan_add_view(plan, source, &output->shape, source->layout)
                                           : plan_add_tensor(plan, source->dtype, &output->shape, source->layout);
     if (!destination)
@@ -131,7 +131,7 @@ bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, 
         second->layout, first->layout, posts, count, &refused);
     if (!primitive)
         return node->post_op_count ? error_set(error, refused.code, "node %s: %s", node->name, refused.message) : true;
-    struct plan_tensor *destination = lower_may_overwrite(lowering, full, first)
+    struct plan_tensor *destination = lower_may_overwrite(lowering, node, full, first)
                                           ? plan_add_view(plan, first, &output->shape, first->layout)
                                           : plan_add_tensor(plan, first->dtype, &output->shape, first->layout);
     if (!destination)

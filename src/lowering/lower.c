@@ -197,9 +197,12 @@ struct plan_tensor *lower_dense(struct lowering *lowering, struct value *value, 
     return lower_plain(lowering, value, tensor->dtype, error);
 }
 
-bool lower_may_overwrite(const struct lowering *lowering, const struct value *value,
+bool lower_may_overwrite(const struct lowering *lowering, const struct node *node, const struct value *value,
                          const struct plan_tensor *tensor) {
-    return tensor->place == PLACE_ARENA && tensor->storage->tensor_count == 1 && !tensor->storage->is_output &&
+    int reads = 0;
+    for (int i = 0; i < node->input_count; i++)
+        reads += node->inputs[i] == value;
+    return reads <= 1 && tensor->place == PLACE_ARENA && tensor->storage->tensor_count == 1 && !tensor->storage->is_output &&
            !value->is_output && lowering->last_use[value->id] <= lowering->place;
 }
 

@@ -65,8 +65,9 @@ struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, 
 struct plan_tensor *lower_dense(struct lowering *lowering, struct value *value, struct error *error);
 /* Say that `tensor` is what the value's producer left. */
 void lower_define(struct lowering *lowering, struct value *value, struct plan_tensor *tensor);
-/* The node at hand is the last to use the value, and its bytes are nobody else's: they may be written over. */
-bool lower_may_overwrite(const struct lowering *lowering, const struct value *value,
+/* `node`, the one at hand, is the last to use the value, its bytes are nobody else's, and it is one input only (a block's input that a
+ * convolution reads and its residual adds is two): they may be written over. */
+bool lower_may_overwrite(const struct lowering *lowering, const struct node *node, const struct value *value,
                          const struct plan_tensor *tensor);
 
 /* The node's post-ops as primitives have them, from post-op `first` on. Operands of ADD and MULTIPLY are brought to a layout that fits:

@@ -222,7 +222,7 @@ static struct plan_tensor *place_residual(struct lowering *lowering, struct node
     struct plan_tensor *operand = wanted ? lower_in_layout(lowering, value, wanted, error) : NULL;
     if (!operand)
         return NULL;
-    if (!lower_may_overwrite(lowering, value, operand)) {
+    if (!lower_may_overwrite(lowering, node, value, operand)) {
         const struct primitive *copy = primitive_reorder(plan->pool, wanted, wanted, error);
         struct plan_tensor *made = copy ? plan_add_tensor(plan, value->dtype, &value->shape, wanted) : NULL;
         struct plan_tensor *tensors[2] = {operand, made};

@@ -122,6 +122,19 @@ static inline struct graph *network_convolutional(void) {
                                        network_floats(g, 6, 0.1f, 1, 10), NULL));
 }
 
+/* EfficientNet v2's first kind of block: what a convolution reads is also what is added to its activation. [n, 24, h, w] -> the same. */
+static inline struct graph *network_direct_residual(void) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 4, -1, 24, -1, -1);
+    x = network_node(g, "Relu", network_conv(g, x, 24, 24, 1, 1, 1), NULL);
+    for (int i = 0; i < 2; i++) {
+        struct value *y = network_conv(g, x, 24, 24, 3, 1, 1);
+        y = network_node(g, "Mul", y, network_node(g, "Sigmoid", y, NULL), NULL);
+        x = network_node(g, "Add", y, x, NULL);
+    }
+    return network_end(g, x);
+}
+
 static inline struct value *network_permute(struct graph *g, struct value *x, int count, ...) {
     int64_t permutation[8];
     va_list axes;
