@@ -1,0 +1,386 @@
+#!/usr/bin/env python3
+"""The gateway before stand-in backends: routing, failures, limits, reloading. KILL_SECONDS=30 makes the kill -9 test long."""
+import hashlib
+import http.server
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+from tiers import GUICHET, Client, Load, Process, ask, free_port, gateway, raw, run_tests, stand_in, until
+
+HEAD = b'POST /model/cats/predict HTTP/1.1\r\nHost: x\r\n'
+
+
+def test_routes_by_name():
+    with stand_in('cats') as cats, stand_in('dogs:int8') as dogs, \
+            gateway('--backend', f'cats={cats.url}', '--backend', f'dogs:int8={dogs.url}') as door:
+        for target, name in [('/model/cats/predict?top=3', 'cats'), ('/v2/models/cats/infer', 'cats'),
+                             ('/v1/models/cats:predict', 'cats'), ('/model/dogs%3Aint8/predict', 'dogs:int8'),
+                             ('/v1/models/dogs:int8:predict', 'dogs:int8'), ('/v2/models/cats/versions/1/infer', 'cats')]:
+            reply = ask(door.port, 'POST', target, b'{}').json()
+            assert (reply['model'], reply['target']) == (name, target), reply
+        assert ask(door.port, 'POST', '/predict', b'{}').json()['target'] == '/model/cats/predict'
+        assert ask(door.port, 'POST', '/predict?model=dogs:int8&top=2', b'{}').json()['model'] == 'dogs:int8'
+        assert ask(door.port, 'GET', '/models').json() == ['cats', 'dogs:int8']
+        assert ask(door.port, 'GET', '/v2/models').json() == {'models': ['cats', 'dogs:int8']}
+        index = ask(door.port, 'POST', '/v2/repository/index', b'{}').json()
+        assert [entry['state'] for entry in index] == ['READY', 'READY'], index
+        details = ask(door.port, 'GET', '/models?details=1').json()
+        assert details[0]['state'] == 'ready' and details[0]['typical_ms'] > 0, details
+        reply = ask(door.port, 'POST', '/model/mice/predict', b'{}')
+        assert reply.status == 404 and 'cats, dogs:int8' in reply.json()['error']
+        assert ask(door.port, 'DELETE', '/models').status == 405
+        assert ask(door.port, 'GET', '/model/../models').status == 400
+        assert ask(door.port, 'GET', '/model/cats/%2e%2e/%2e%2e/readyz').status == 400
+        assert ask(door.port, 'HEAD', '/model/cats/predict').body == b''
+
+
+def test_headers_travel():
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        parent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+        reply = ask(door.port, 'POST', '/model/cats/predict', b'12345', X_Request_Id='abc', traceparent=parent,
+                    tracestate='a=b', X_Mine='1', Connection='X-Mine, keep-alive', X_Forwarded_For='9.9.9.9')
+        seen = {name.lower(): value for name, value in reply.json()['headers']}
+        assert reply.header('X-Request-Id') == 'abc' and seen['x-request-id'] == 'abc'
+        assert seen['traceparent'] == parent and seen['tracestate'] == 'a=b'
+        assert 'x-mine' not in seen and seen['x-forwarded-for'] == '9.9.9.9, 127.0.0.1'
+        assert reply.json()['bytes'] == 5 and reply.header('X-Backend') == 'yes'
+        made = ask(door.port, 'POST', '/model/cats/predict', b'', traceparent='nonsense', X_Request_Id='a b')
+        seen = {name.lower(): value for name, value in made.json()['headers']}
+        assert len(seen['traceparent']) == 55 and seen['traceparent'] != parent
+        assert len(seen['x-request-id']) == 32
+
+
+def test_killed_backends_lose_nothing():
+    """kill -9 of random backends under load, two replicas: no request fails"""
+    seconds = float(os.environ.get('KILL_SECONDS', '4'))
+    ports = [free_port(), free_port()]
+    replicas = [stand_in('cats', port) for port in ports]
+    try:
+        with gateway('--backend', ' '.join(f'{"cats=" if i == 0 else ""}http://127.0.0.1:{port}'
+                                           for i, port in enumerate(ports))) as door:
+            load = Load(door.port, threads=8, target='/model/cats/predict?sleep=0.01')
+            end, kills = time.monotonic() + seconds, 0
+            while time.monotonic() < end:
+                victim = random.randrange(2)
+                replicas[victim].kill()
+                replicas[victim].child.wait()
+                kills += 1
+                time.sleep(random.uniform(0.05, 0.3))
+                replicas[victim] = stand_in('cats', ports[victim])
+                time.sleep(random.uniform(0.05, 0.3))
+            good = load.end()
+            assert not load.errors, (len(load.errors), load.errors[:3])
+            assert good > 50 and kills > 2, (good, kills)
+            print(f'# {good} answers, {kills} kills')
+    finally:
+        for replica in replicas:
+            replica.kill()
+            replica.__exit__(None, None, None)
+
+
+def test_killed_in_the_middle_of_an_answer():
+    with stand_in('cats') as one, stand_in('cats') as two, \
+            gateway('--backend', f'cats={one.url} {two.url}') as door:
+        first = ask(door.port, 'POST', '/model/cats/predict', b'').json()['pid']
+        assert first in (one.child.pid, two.child.pid)
+        # This request kills whoever takes it: it is tried elsewhere, and then given up before it kills forever.
+        reply = ask(door.port, 'POST', '/model/cats/predict?die=1', b'')
+        assert reply.status == 502 and 'error' in reply.json(), (reply.status, reply.body)
+        assert one.child.wait(5) == 1 and two.child.wait(5) == 1
+        reply = ask(door.port, 'POST', '/model/cats/predict', b'')
+        assert reply.status == 502, reply.status
+
+
+def test_hanging_backend():
+    """a backend that hangs costs its callers their time limit, and the others nothing"""
+    with stand_in('cats') as cats, stand_in('dogs') as dogs, \
+            gateway('--backend', f'cats={cats.url}', '--backend', f'dogs={dogs.url}', '--timeout', '1') as door:
+        started = time.monotonic()
+        reply = ask(door.port, 'POST', '/model/cats/predict?hang=1', b'')
+        assert reply.status == 504 and 0.9 < time.monotonic() - started < 5, reply.status
+        cats.kill(signal.SIGSTOP)  # its kernel still accepts connections, and nobody answers
+        started = time.monotonic()
+        assert ask(door.port, 'POST', '/model/dogs/predict', b'').status == 200
+        assert time.monotonic() - started < 0.8
+        assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 504
+        cats.kill(signal.SIGCONT)
+        until(lambda: ask(door.port, 'POST', '/model/cats/predict', b'').status == 200, what='recovery')
+
+
+def test_slow_model_does_not_delay_a_fast_one():
+    with stand_in('cats') as slow, stand_in('dogs') as fast, \
+            gateway('--backend', f'cats={slow.url}', '--backend', f'dogs={fast.url}', '--bound', '4') as door:
+        load = Load(door.port, '/model/cats/predict?sleep=0.5', threads=12)
+        time.sleep(0.2)
+        client, times = Client(door.port), []
+        for _ in range(40):
+            started = time.monotonic()
+            assert client.ask('POST', '/model/dogs/predict', b'').status == 200
+            times.append(time.monotonic() - started)
+        load.end()
+        assert sorted(times)[20] < 0.1, sorted(times)
+        assert load.statuses.get(503, 0) > 0, 'beyond its bound the slow one says so at once'
+
+
+def test_unready_replicas_are_left_out():
+    with stand_in('cats') as one, stand_in('cats') as two, gateway('--backend', f'cats={one.url} {two.url}') as door:
+        ask(one.port, 'GET', '/control?ready=0')
+        until(lambda: all(ask(door.port, 'POST', '/model/cats/predict').json()['pid'] == two.child.pid for _ in range(8)),
+              what='only the ready one being asked')
+        ask(one.port, 'GET', '/control?ready=1')
+        until(lambda: one.child.pid in [ask(door.port, 'POST', '/model/cats/predict').json()['pid'] for _ in range(4)],
+              what='the other one coming back')
+
+
+def test_a_busy_replica_is_answered_for_by_another():
+    with stand_in('cats') as one, gateway('--backend', f'cats={one.url}') as door:
+        reply = ask(door.port, 'POST', '/model/cats/predict?status=503', b'')
+        assert reply.status == 503 and reply.json()['pid'] == one.child.pid, 'alone, its own answer is passed on'
+
+
+def test_reload_under_load():
+    """SIGHUP rereads the backends without dropping a request"""
+    with tempfile.TemporaryDirectory() as folder, stand_in('cats') as one, stand_in('cats') as two, \
+            stand_in('dogs') as dogs:
+        path = os.path.join(folder, 'backends')
+
+        def write(text):
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(text)
+        write(f'cats={one.url}\n')
+        with gateway('--backends', path) as door:
+            load = Load(door.port, '/model/cats/predict?sleep=0.005', threads=6)
+            for turn in range(12):
+                write([f'cats={two.url}\ndogs={dogs.url} # new\n', f'cats={one.url}\n',
+                       f'cats={one.url} {two.url}\n'][turn % 3])
+                before = len([line for line in door.lines if 'read the files again' in line])
+                door.kill(signal.SIGHUP)
+                until(lambda: len([line for line in door.lines if 'read the files again' in line]) > before)
+            write(f'cats={two.url}\ndogs={dogs.url}\n')
+            door.kill(signal.SIGHUP)
+            until(lambda: ask(door.port, 'GET', '/models').json() == ['cats', 'dogs'])
+            write('cats=nonsense\n')
+            door.kill(signal.SIGHUP)
+            door.wait_line('nothing changed')
+            assert ask(door.port, 'POST', '/model/dogs/predict', b'').status == 200
+            assert load.end() > 50 and not load.errors, load.errors[:3]
+
+
+def test_api_keys():
+    with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
+        path = os.path.join(folder, 'keys')
+        with Process(GUICHET, 'gateway', '--make-key', 'ci') as maker:
+            line = maker.wait_line('line: ')[6:]
+            key = maker.wait_line('key:  ')[6:]
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(line + '\n')
+        with gateway('--backend', f'cats={cats.url}', '--api-keys', path) as door:
+            assert ask(door.port, 'GET', '/models').status == 401
+            assert ask(door.port, 'GET', '/models', X_Api_Key='wrong').status == 401
+            assert ask(door.port, 'GET', '/healthz').status == 200
+            reply = ask(door.port, 'POST', '/model/cats/predict', b'', Authorization='Bearer ' + key)
+            assert reply.status == 200 and key not in json.dumps(reply.json()), 'the key stays here'
+            with open(path, 'a', encoding='utf-8') as file:
+                file.write('guest ' + hashlib.sha256(b'open sesame').hexdigest() + '\n')
+            door.kill(signal.SIGHUP)
+            until(lambda: ask(door.port, 'GET', '/models', X_Api_Key='open sesame').status == 200)
+        with Process(GUICHET, 'gateway', '--backend', 'a=http://127.0.0.1:1', '--api-keys', '/nonexistent/keys') as door:
+            door.wait_line('/nonexistent/keys')
+            assert door.child.wait(5) == 1 and len(door.lines) == 1, door.lines
+
+
+def test_rate_limit():
+    with stand_in('cats') as cats, \
+            gateway('--backend', f'cats={cats.url}', '--rate', '2:5', '--trust-forwarded') as door:
+        statuses = [ask(door.port, 'POST', '/model/cats/predict', b'', X_Forwarded_For='1.2.3.4') for _ in range(8)]
+        assert [reply.status for reply in statuses[:5]] == [200] * 5
+        assert statuses[7].status == 429 and int(statuses[7].header('Retry-After')) >= 1
+        assert ask(door.port, 'POST', '/model/cats/predict', b'', X_Forwarded_For='1.2.3.5').status == 200
+
+
+def test_cors():
+    with stand_in('cats') as cats, \
+            gateway('--backend', f'cats={cats.url}', '--cors', 'https://a.example,https://b.example') as door:
+        reply = ask(door.port, 'OPTIONS', '/model/cats/predict', Origin='https://b.example',
+                    Access_Control_Request_Method='POST')
+        assert reply.status == 204 and reply.header('Access-Control-Allow-Origin') == 'https://b.example'
+        assert ask(door.port, 'GET', '/models', Origin='https://a.example').header('Access-Control-Allow-Origin')
+        assert not ask(door.port, 'GET', '/models', Origin='https://c.example').header('Access-Control-Allow-Origin')
+
+
+def test_access_log():
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', log='json') as door:
+        ask(door.port, 'POST', '/model/cats/predict?a=secret', b'', X_Request_Id='log-me')
+        line = json.loads(door.wait_line('log-me'))
+        assert line['status'] == 200 and line['model'] == 'cats' and line['path'] == '/model/cats/predict', line
+        assert line['upstream'] == f'127.0.0.1:{cats.port}' and line['tries'] == 1 and len(line['trace_id']) == 32
+
+
+def test_smuggling():
+    """what two servers could read in two ways never reaches a backend"""
+    hidden = b'GET /control?ready=0 HTTP/1.1\r\nHost: x\r\n\r\n'
+    attacks = [
+        HEAD + b'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n' + hidden,
+        HEAD + b'Content-Length: 0\r\nContent-Length: %d\r\n\r\n' % len(hidden) + hidden,
+        HEAD + b'Content-Length: +0\r\n\r\n' + hidden,
+        HEAD + b'Content-Length : 0\r\n\r\n' + hidden,
+        HEAD + b'Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n' + hidden,
+        HEAD + b'Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n' + hidden,
+        HEAD + b'X: a\n\rContent-Length: 0\r\n\r\n' + hidden,
+        HEAD + b'X: a\r\n Content-Length: 0\r\n\r\n' + hidden,
+        HEAD + b'Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n' + hidden,
+        HEAD + b'Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n' + hidden,
+        b'POST /model/cats/predict HTTP/1.1\r\n\r\n' + hidden,
+        b'POST /model/cats/predict\x00 HTTP/1.1\r\nHost: x\r\n\r\n' + hidden,
+    ]
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        for attack in attacks:
+            answer = raw(door.port, attack)
+            assert answer.startswith(b'HTTP/1.1 400') or answer.startswith(b'HTTP/1.1 501'), (attack, answer[:80])
+            assert answer.count(b'HTTP/1.1 ') == 1, (attack, answer)
+        chunked = raw(door.port, HEAD + b'Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n')
+        assert b'"bytes": 3' in chunked, chunked
+        assert ask(cats.port, 'GET', '/readyz').status == 200
+
+
+def test_header_flood():
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        assert raw(door.port, HEAD + b'A: b\r\n' * 20000).startswith(b'HTTP/1.1 431')
+        assert raw(door.port, b'GET /' + b'a' * 100000 + b' HTTP/1.1\r\n').startswith((b'HTTP/1.1 431', b'HTTP/1.1 414'))
+        reply = raw(door.port, HEAD + b'Connection: close\r\n' + b'A: b\r\n' * 200 + b'\r\n')
+        assert reply.startswith((b'HTTP/1.1 413', b'HTTP/1.1 431')), reply[:60]
+        assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 200
+
+
+def test_a_caller_that_leaves():
+    """a caller that leaves frees its place"""
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', '--bound', '1') as door:
+        with socket.create_connection(('127.0.0.1', door.port)) as one:
+            one.sendall(b'POST /model/cats/predict?sleep=30 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n')
+            time.sleep(0.3)
+            assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 503
+        until(lambda: ask(door.port, 'POST', '/model/cats/predict', b'').status == 200, what='a free place')
+
+
+def test_idle_connections():
+    """10,000 idle connections (or as many as the limit on open files leaves) and the service goes on"""
+    wanted = 10000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(wanted, hard - 1000)
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        open_ones = []
+        try:
+            for _ in range(count):
+                one = socket.socket()
+                one.settimeout(10)
+                one.connect(('127.0.0.1', door.port))
+                open_ones.append(one)
+            client, times = Client(door.port), []
+            for _ in range(50):
+                started = time.monotonic()
+                assert client.ask('POST', '/model/cats/predict', b'').status == 200
+                times.append(time.monotonic() - started)
+            with open(f'/proc/{door.child.pid}/statm', encoding='ascii') as file:
+                resident = int(file.read().split()[1]) * os.sysconf('SC_PAGESIZE')
+            print(f'# {count} connections, {resident / 1e6:.0f} MB resident, {sorted(times)[25] * 1e3:.2f} ms a request')
+            assert resident < 300e6
+        finally:
+            for one in open_ones:
+                one.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 200
+
+
+def test_memory_does_not_grow():
+    """over many requests of all kinds memory stays (GROWTH_REQUESTS=100000 for the long run)"""
+    requests = int(os.environ.get('GROWTH_REQUESTS', '6000'))
+
+    def resident(door):
+        with open(f'/proc/{door.child.pid}/statm', encoding='ascii') as file:
+            return int(file.read().split()[1]) * os.sysconf('SC_PAGESIZE')
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', '--rate', '1000000') as door:
+        client = Client(door.port)
+
+        def some(count):
+            for number in range(count):
+                client.ask('POST', ['/model/cats/predict', '/model/none/predict', '/predict'][number % 3],
+                           b'x' * (number % 7000))
+        some(requests // 3)
+        before = resident(door)
+        some(requests - requests // 3)
+        grown = resident(door) - before
+        print(f'# {requests} requests, grown by {grown / 1e3:.0f} kB')
+        assert grown < 4e6, grown
+
+
+def test_google_identity():
+    asked = []
+
+    class Metadata(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers.get('Metadata-Flavor')))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'head.body.signature')
+
+        def log_message(self, *_):
+            pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Metadata)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {'GUICHET_UPSTREAM_AUTH': 'google', 'GCE_METADATA_HOST': f'127.0.0.1:{server.server_port}'}
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', environment=environment) as door:
+        for _ in range(3):
+            seen = {name.lower(): value for name, value in ask(door.port, 'POST', '/model/cats/predict').json()['headers']}
+            assert seen['authorization'] == 'Bearer head.body.signature', seen
+        seen = ask(door.port, 'POST', '/model/cats/predict', b'', Authorization='Basic abc').json()['headers']
+        seen = {name.lower(): value for name, value in seen}
+        assert seen['authorization'] == 'Basic abc'
+        assert seen['x-serverless-authorization'] == 'Bearer head.body.signature'
+    server.shutdown()
+    assert len(asked) == 1 and asked[0][1] == 'Google' and f'audience={cats.url}' in asked[0][0], asked
+
+
+def test_misuse_is_one_line():
+    for arguments, status in [(['--backend', 'nonsense'], 2), ([], 2), (['--backend', 'a=http://b:0'], 1),
+                              (['--backends', '/nonexistent'], 1), (['--port', 'x', '--backend', 'a=http://b'], 2),
+                              (['--backend', 'a=http://127.0.0.1:1', '--tls-cert', '/nonexistent', '--tls-key', '/x'], 1)]:
+        with Process(GUICHET, 'gateway', *arguments) as door:
+            assert door.child.wait(10) == status, (arguments, door.lines)
+            door.reader.join(5)
+            assert len(door.lines) <= 2 and 'guichet' in door.lines[0], door.lines
+
+
+def test_metrics():
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        ask(door.port, 'POST', '/model/cats/predict', b'')
+        ask(door.port, 'POST', '/model/none"\\\n/predict'.replace('\n', '%0a'), b'')
+        text = ask(door.port, 'GET', '/metrics').body.decode()
+        assert 'model="cats",route="predict",status="200"} 1' in text, text
+        assert 'none' not in text, 'callers make no series'
+        assert f'guichet_gateway_replica_up{{model="cats",replica="127.0.0.1:{cats.port}"}} 1' in text
+
+
+def test_ends_in_order():
+    """SIGTERM finishes what has begun"""
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        answers = []
+        thread = threading.Thread(
+            target=lambda: answers.append(ask(door.port, 'POST', '/model/cats/predict?sleep=0.6', b'').status))
+        thread.start()
+        time.sleep(0.25)
+        assert door.end() == 0
+        thread.join()
+        assert answers == [200], answers
+
+
+if __name__ == '__main__':
+    sys.exit(run_tests(sys.modules['__main__']))
