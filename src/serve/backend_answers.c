@@ -1,0 +1,224 @@
+/* Answers that need no model run: listings, health, metadata, metrics; and what is written of every request. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "serve/backend_private.h"
+
+/* ---- Metrics ---- */
+
+static struct metric *metric_of(struct backend *backend, enum metric_kind kind, const char *name, const char *help) {
+    return metrics_get(backend->metrics.registry, kind, name, help, backend->labels);
+}
+
+/* The names that dashboards for other servers of this protocol look for. */
+static void create_protocol_metrics(struct backend *backend) {
+    struct backend_metrics *metrics = &backend->metrics;
+    metrics->success = metric_of(backend, METRIC_COUNTER, "nv_inference_request_success", "Inference requests answered.");
+    metrics->failure = metric_of(backend, METRIC_COUNTER, "nv_inference_request_failure", "Inference requests that failed.");
+    metrics->inferences = metric_of(backend, METRIC_COUNTER, "nv_inference_count", "Inferences, each of a batch counted.");
+    metrics->executions = metric_of(backend, METRIC_COUNTER, "nv_inference_exec_count", "Runs of the model, a batch counted once.");
+    metrics->request_us = metric_of(backend, METRIC_COUNTER, "nv_inference_request_duration_us", "Time of requests, microseconds.");
+    metrics->queue_us = metric_of(backend, METRIC_COUNTER, "nv_inference_queue_duration_us", "Time in the queue, microseconds.");
+    metrics->input_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_input_duration_us", "Time of decoding and preprocessing, microseconds.");
+    metrics->infer_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_infer_duration_us", "Time in the model, microseconds.");
+    metrics->output_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_output_duration_us", "Time between the model's end and the answer, microseconds.");
+}
+
+bool backend_metrics_create(struct backend *backend) {
+    struct backend_metrics *metrics = &backend->metrics;
+    metrics->registry = metrics_create();
+    if (!metrics->registry)
+        return false;
+    metrics_label(backend->labels, sizeof backend->labels, "model", backend->name);
+    metrics_label(backend->labels, sizeof backend->labels, "version", BACKEND_VERSION);
+    metrics->fetch = metric_of(backend, METRIC_SECONDS, "guichet_fetch_seconds", "Fetching a photo's address.");
+    metrics->queue = metric_of(backend, METRIC_SECONDS, "guichet_queue_seconds", "Waiting for the model.");
+    metrics->decode = metric_of(backend, METRIC_SECONDS, "guichet_decode_seconds", "Decoding a photo.");
+    metrics->preprocess = metric_of(backend, METRIC_SECONDS, "guichet_preprocess_seconds", "Resizing and normalising a photo.");
+    metrics->infer = metric_of(backend, METRIC_SECONDS, "guichet_infer_seconds", "The run of the model that a request was in.");
+    metrics->total = metric_of(backend, METRIC_SECONDS, "guichet_prediction_seconds", "A prediction, from its first byte to its answer.");
+    metrics->batch = metric_of(backend, METRIC_SIZES, "guichet_batch_size", "Requests in one run of the model.");
+    metrics->length = metric_of(backend, METRIC_GAUGE, "guichet_queue_length", "Requests waiting for the model.");
+    metrics->pending = metric_of(backend, METRIC_GAUGE, "guichet_predictions_pending", "Predictions under way.");
+    metrics->ready = metric_of(backend, METRIC_GAUGE, "guichet_model_ready", "1 once the model has answered.");
+    metrics->loads = metric_of(backend, METRIC_COUNTER, "guichet_model_loads_total", "Times the model was loaded.");
+    metrics->load_seconds = metric_of(backend, METRIC_GAUGE, "guichet_model_load_seconds", "Loading and the first run.");
+    create_protocol_metrics(backend);
+    return true;
+}
+
+void job_measure(const struct job *job, bool good) {
+    const struct backend_metrics *metrics = &job->backend->metrics;
+    const struct timing *timing = &job->timing;
+    int64_t now = clock_ns();
+    double total = (double)(now - job->request->started_ns);
+    metric_add(good ? metrics->success : metrics->failure, 1);
+    metric_observe(metrics->total, total / 1e9);
+    metric_add(metrics->request_us, total / 1e3);
+    if (job->address && timing->fetch > 0)
+        metric_observe(metrics->fetch, timing->fetch / 1e3);
+    if (timing->decode > 0) {
+        metric_observe(metrics->decode, timing->decode / 1e3);
+        metric_observe(metrics->preprocess, timing->preprocess / 1e3);
+        metric_add(metrics->input_us, (timing->decode + timing->preprocess) * 1e3);
+    }
+    if (!job->item.begun_ns)
+        return;
+    double queue = (double)(job->item.begun_ns - job->item.queued_ns);
+    metric_observe(metrics->queue, queue / 1e9);
+    metric_observe(metrics->infer, timing->infer / 1e3);
+    metric_add(metrics->queue_us, queue / 1e3);
+    metric_add(metrics->infer_us, timing->infer * 1e3);
+    metric_add(metrics->output_us, (double)(now - job->item.begun_ns) / 1e3 - timing->infer * 1e3);
+    if (good)
+        metric_add(metrics->inferences, 1);
+}
+
+void backend_answer_metrics(struct backend *backend, struct http_request *request) {
+    struct buffer text = {0};
+    metric_set(backend->metrics.length, backend->batcher ? batcher_length(backend->batcher) : 0);
+    metric_set(backend->metrics.pending, atomic_load(&backend->pending));
+    metrics_write(backend->metrics.registry, &text);
+    metrics_write_process(&text);
+    http_reply_bytes(request, 200, METRICS_CONTENT_TYPE, text.bytes, text.size);
+    buffer_release(&text);
+}
+
+/* ---- Every request ---- */
+
+static void write_text_line(struct buffer *line, const char *moment, const struct http_request *request, int status,
+                            size_t bytes, double ms, bool gone) {
+    const char *id = http_request_header(request, "X-Request-Id");
+    buffer_printf(line, "%s %s %s %.300s %d %zuB %.2fms%s%.100s%s\n", moment, request->peer, request->method_name,
+                  request->path, status, bytes, ms, id ? " id=" : "", id ? id : "", gone ? " gone" : "");
+    /* A path is decoded: a line end in it must not make a line of the log. */
+    for (size_t i = 0; i + 1 < line->size; i++)
+        if ((unsigned char)line->bytes[i] < ' ' || line->bytes[i] == 0x7f)
+            line->bytes[i] = '?';
+}
+
+static void write_json_line(struct buffer *line, const char *moment, const struct http_request *request, int status,
+                            size_t bytes, double ms, bool gone) {
+    const char *id = http_request_header(request, "X-Request-Id");
+    const char *trace = http_request_header(request, "traceparent");
+    buffer_printf(line, "{\"time\":\"%s\",\"client\":\"%s\",\"method\":\"%.16s\",\"path\":", moment, request->peer,
+                  request->method_name);
+    json_append_string(line, request->path);
+    buffer_printf(line, ",\"status\":%d,\"bytes\":%zu,\"ms\":%.2f", status, bytes, ms);
+    if (id) {
+        buffer_append_string(line, ",\"request_id\":");
+        json_append_string(line, id);
+    }
+    if (trace && strlen(trace) >= 35) {
+        char trace_id[33];
+        snprintf(trace_id, sizeof trace_id, "%.32s", trace + 3);
+        buffer_append_string(line, ",\"trace_id\":");
+        json_append_string(line, trace_id);
+    }
+    buffer_append_string(line, gone ? ",\"gone\":true}\n" : "}\n");
+}
+
+static void write_log(enum backend_log form, const struct http_request *request, int status, size_t bytes, bool gone) {
+    char moment[40];
+    struct timespec now;
+    struct tm parts;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    size_t length = strftime(moment, sizeof moment, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(moment + length, sizeof moment - length, ".%03ldZ", now.tv_nsec / 1000000);
+    double ms = request->started_ns ? (double)(clock_ns() - request->started_ns) / 1e6 : 0;
+    struct buffer line = {0};
+    (form == BACKEND_LOG_JSON ? write_json_line : write_text_line)(&line, moment, request, status, bytes, ms, gone);
+    ssize_t written = line.failed ? 0 : write(STDOUT_FILENO, line.bytes, line.size);
+    (void)written; /* nobody reads the log: not the caller's fault */
+    buffer_release(&line);
+}
+
+void backend_done(void *context, const struct http_request *request, int status, size_t body_bytes, bool gone) {
+    struct backend *backend = context;
+    char labels[256] = "", digits[12];
+    snprintf(digits, sizeof digits, "%d", gone ? 499 : status);
+    metrics_label(labels, sizeof labels, "model", backend->name);
+    metrics_label(labels, sizeof labels, "route", request && request->user ? request->user : "other");
+    metrics_label(labels, sizeof labels, "status", digits);
+    metric_add(metrics_get(backend->metrics.registry, METRIC_COUNTER, "guichet_requests_total",
+                           "Requests by model, route and status; 499: the client left.", labels),
+               1);
+    if (request && backend->options.log != BACKEND_LOG_OFF)
+        write_log(backend->options.log, request, status, body_bytes, gone);
+}
+
+/* ---- Listings and metadata ---- */
+
+void backend_answer_models(struct backend *backend, struct http_request *request) {
+    char value[8];
+    if (!http_request_query(request, "details", value, sizeof value)) {
+        json_reply(request, 200, json_pack("[s]", backend->name));
+        return;
+    }
+    bool ready = atomic_load(&backend->ready);
+    json_t *entry = json_pack("{s:s, s:s}", "name", backend->name, "state", ready ? "ready" : "starting");
+    if (entry && ready)
+        json_object_set_new(entry, "precision", json_string(engine_precision_used(model_engine(backend->model))));
+    json_reply(request, 200, json_pack("[o]", entry));
+}
+
+void backend_answer_ready(struct backend *backend, struct http_request *request) {
+    struct error error;
+    if (atomic_load(&backend->ready)) {
+        static const char text[] = "{\"status\": \"ready\"}\n";
+        http_reply_bytes(request, 200, "application/json", text, sizeof text - 1);
+        return;
+    }
+    error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded", backend->name);
+    http_reply_error(request, &error);
+}
+
+static json_t *describe_port(const struct engine_port *port) {
+    json_t *shape = json_array();
+    for (int i = 0; i < port->shape.rank; i++)
+        json_array_append_new(shape, json_integer(port->shape.dims[i]));
+    const char *type = inference_type_name(port->dtype);
+    return json_pack("{s:s, s:s, s:o}", "name", port->name, "datatype", type ? type : "BYTES", "shape", shape);
+}
+
+static json_t *describe_model(const struct backend *backend) {
+    const struct engine *engine = model_engine(backend->model);
+    json_t *inputs = json_array(), *outputs = json_array();
+    for (int i = 0; i < engine_input_count(engine); i++)
+        json_array_append_new(inputs, describe_port(engine_input(engine, i)));
+    for (int i = 0; i < engine_output_count(engine); i++)
+        json_array_append_new(outputs, describe_port(engine_output(engine, i)));
+    return json_pack("{s:s, s:[s], s:s, s:o, s:o}", "name", backend->name, "versions", BACKEND_VERSION, "platform",
+                     "onnx_onnxv1", "inputs", inputs, "outputs", outputs);
+}
+
+void backend_answer_protocol(struct backend *backend, struct http_request *request, const char *what) {
+    bool ready = atomic_load(&backend->ready);
+    json_t *answer = NULL;
+    int status = 200;
+    if (!strcmp(what, "server")) {
+        answer = json_pack("{s:s, s:s, s:[s, s, s]}", "name", "guichet", "version", GUICHET_VERSION, "extensions",
+                           "binary_tensor_data", "classification", "model_repository");
+    } else if (!strcmp(what, "ready")) {
+        answer = json_pack("{s:b}", "ready", ready);
+        status = ready ? 200 : 503;
+    } else if (!strcmp(what, "models")) {
+        answer = json_pack("{s:[s]}", "models", backend->name);
+    } else if (!strcmp(what, "index")) {
+        answer = json_pack("[{s:s, s:s, s:s, s:s}]", "name", backend->name, "version", BACKEND_VERSION, "state",
+                           ready ? "READY" : "LOADING", "reason", "");
+    } else if (!strcmp(what, "tensorflow")) {
+        answer = json_pack("{s:[{s:s, s:s, s:{s:s, s:s}}]}", "model_version_status", "version", BACKEND_VERSION, "state",
+                           ready ? "AVAILABLE" : "LOADING", "status", "error_code", "OK", "error_message", "");
+    } else if (ready) {
+        answer = describe_model(backend);
+    } else {
+        backend_answer_ready(backend, request);
+        return;
+    }
+    json_reply(request, status, answer);
+}

@@ -1,0 +1,431 @@
+/* Reading inference requests. Writing the answers: inference_write.c. */
+#include "serve/inference.h"
+
+#include <limits.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "http/json.h"
+#include "serve/numbers.h"
+
+/* A request while it is read. */
+struct reading {
+    struct inference *inference;
+    const struct engine *engine;
+    const char *binary; /* the bytes behind the JSON */
+    size_t binary_size;
+    struct numbers_span spans[NUMBERS_SPANS];
+    int span_count;
+    bool filled[INFERENCE_PORTS];
+    struct error *error;
+};
+
+static const struct {
+    const char *name;
+    enum dtype dtype;
+} types[] = {
+    {"BOOL", DTYPE_BOOL},   {"UINT8", DTYPE_U8},   {"UINT16", DTYPE_U16}, {"UINT32", DTYPE_U32}, {"UINT64", DTYPE_U64},
+    {"INT8", DTYPE_I8},     {"INT16", DTYPE_I16},  {"INT32", DTYPE_I32},  {"INT64", DTYPE_I64},  {"FP16", DTYPE_F16},
+    {"BF16", DTYPE_BF16},   {"FP32", DTYPE_F32},   {"FP64", DTYPE_F64},
+};
+
+const char *inference_type_name(enum dtype dtype) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].dtype == dtype)
+            return types[i].name;
+    return NULL;
+}
+
+static enum dtype type_parse(const char *name) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(types[i].name, name))
+            return types[i].dtype;
+    return DTYPE_UNKNOWN;
+}
+
+void inference_free(struct inference *inference) {
+    if (!inference)
+        return;
+    for (int i = 0; i < INFERENCE_PORTS; i++) {
+        free(inference->inputs[i].data);
+        free(inference->outputs[i].tensor.data);
+    }
+    free(inference->decoded);
+    free(inference);
+}
+
+static bool tensor_allocate(struct tensor *tensor, struct error *error) {
+    size_t bytes = tensor_bytes(tensor);
+    tensor->data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
+    return tensor->data || error_set(error, ERROR_MEMORY, "no memory for a tensor of %zu bytes", bytes);
+}
+
+static bool shape_fits(const struct shape *shape, const struct engine_port *port, struct error *error) {
+    bool fits = shape->rank == port->shape.rank;
+    for (int i = 0; fits && i < shape->rank; i++)
+        fits = port->shape.dims[i] < 0 || port->shape.dims[i] == shape->dims[i];
+    char wanted[SHAPE_TEXT], given[SHAPE_TEXT];
+    return fits || error_set(error, ERROR_INVALID, "input \"%.100s\": the shape is %s, and %s is wanted", port->name,
+                             shape_format(shape, given, sizeof given), shape_format(&port->shape, wanted, sizeof wanted));
+}
+
+/* ---- Photos ---- */
+
+/* The input that photos become: the only one, of rank 4. */
+static bool photo_input_find(struct reading *reading, int port) {
+    struct inference *inference = reading->inference;
+    const struct engine_port *input = engine_input(reading->engine, port);
+    if (engine_input_count(reading->engine) != 1 || input->shape.rank != 4)
+        return error_set(reading->error, ERROR_INVALID, "this model's input \"%.100s\" is no photo", input->name);
+    inference->photo_input = port;
+    reading->filled[port] = true;
+    return true;
+}
+
+static bool photo_add(struct reading *reading, const char *bytes, size_t size) {
+    struct inference *inference = reading->inference;
+    if (inference->photo_count == INFERENCE_PHOTOS)
+        return error_set(reading->error, ERROR_INVALID, "more than %d photos in one request", INFERENCE_PHOTOS);
+    inference->photos[inference->photo_count++] = (struct inference_photo){bytes, size};
+    return true;
+}
+
+/* Photos in JSON are base64. Room for all of them is made once, as large as the request's text. */
+static bool photo_add_base64(struct reading *reading, const json_t *text, size_t room, size_t *used) {
+    struct inference *inference = reading->inference;
+    size_t size = 0;
+    if (!json_is_string(text))
+        return error_set(reading->error, ERROR_INVALID, "a photo in JSON is a text in base64");
+    if (!inference->decoded && !(inference->decoded = malloc(room)))
+        return error_set(reading->error, ERROR_MEMORY, "no memory for photos");
+    if (sodium_base642bin((unsigned char *)inference->decoded + *used, room - *used, json_string_value(text),
+                          json_string_length(text), "\r\n", &size, NULL, sodium_base64_VARIANT_ORIGINAL))
+        return error_set(reading->error, ERROR_INVALID, "a photo in JSON is not base64");
+    const char *start = inference->decoded + *used;
+    *used += size;
+    return photo_add(reading, start, size);
+}
+
+/* Each with its length before it, 4 bytes little-endian. */
+static bool photos_read_binary(struct reading *reading, const char *bytes, size_t size) {
+    while (size) {
+        uint32_t length;
+        if (size < 4)
+            return error_set(reading->error, ERROR_INVALID, "a photo's length is cut off");
+        memcpy(&length, bytes, 4);
+        length = le32toh(length);
+        if (length > size - 4)
+            return error_set(reading->error, ERROR_INVALID, "a photo's length is beyond the end of its tensor");
+        if (!photo_add(reading, bytes + 4, length))
+            return false;
+        bytes += 4 + length;
+        size -= 4 + length;
+    }
+    return true;
+}
+
+static bool photos_read_json(struct reading *reading, const json_t *data, size_t room) {
+    size_t index, used = 0;
+    const json_t *item;
+    if (!json_is_array(data))
+        return error_set(reading->error, ERROR_INVALID, "\"data\" must be an array of photos in base64");
+    json_array_foreach(data, index, item) if (!photo_add_base64(reading, item, room, &used)) return false;
+    return true;
+}
+
+/* ---- Tensors ---- */
+
+/* Take the next `wanted` bytes of the binary part. */
+static const char *binary_take(struct reading *reading, const json_t *size, const char *name, size_t *ret) {
+    json_int_t wanted = json_is_integer(size) ? json_integer_value(size) : -1;
+    if (wanted < 0 || (uint64_t)wanted > reading->binary_size) {
+        error_set(reading->error, ERROR_INVALID, "input \"%.100s\": binary_data_size is beyond the end of the body", name);
+        return NULL;
+    }
+    const char *bytes = reading->binary;
+    reading->binary += wanted;
+    reading->binary_size -= (size_t)wanted;
+    *ret = (size_t)wanted;
+    return bytes;
+}
+
+/* A span's numbers into the memory of a tensor whose shape is known. */
+static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *tensor, const char *name,
+                                struct error *error) {
+    int64_t dims[LIMIT_TENSOR_RANK];
+    int rank;
+    size_t count = 0, elements = (size_t)shape_elements(&tensor->shape);
+    if (elements > span->size) /* a number takes two bytes at least, with its comma */
+        return error_set(error, ERROR_INVALID, "input \"%.100s\" has fewer values than its shape says", name);
+    if (!tensor_allocate(tensor, error))
+        return false;
+    bool done;
+    if (tensor->dtype == DTYPE_F32) {
+        done = numbers_read_f32(span, tensor->data, elements, &count, dims, &rank, error);
+    } else {
+        double *values = calloc(elements, sizeof *values);
+        if (!values)
+            return error_set(error, ERROR_MEMORY, "no memory for a tensor");
+        done = numbers_read_f64(span, values, elements, &count, dims, &rank, error);
+        if (done && count == elements)
+            elements_convert(DTYPE_F64, values, tensor->dtype, tensor->data, (int64_t)count);
+        free(values);
+    }
+    if (!done)
+        return error_prefix(error, "input \"%.100s\"", name);
+    return count == elements ||
+           error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu values, and its shape %zu", name, count, elements);
+}
+
+static bool shape_read(const json_t *json, const char *name, struct shape *ret, struct error *error) {
+    struct shape shape = {.rank = (int)json_array_size(json)};
+    bool good = json_is_array(json) && json_array_size(json) <= LIMIT_TENSOR_RANK;
+    for (int i = 0; good && i < shape.rank; i++) {
+        const json_t *dim = json_array_get(json, (size_t)i);
+        shape.dims[i] = json_integer_value(dim);
+        good = json_is_integer(dim) && shape.dims[i] > 0 && shape.dims[i] <= LIMIT_TENSOR_ELEMENTS;
+    }
+    if (!good || shape_elements(&shape) < 1)
+        return error_set(error, ERROR_INVALID, "input \"%.100s\": \"shape\" is no array of positive numbers", name);
+    *ret = shape;
+    return true;
+}
+
+static bool photos_read(struct reading *reading, int port, const json_t *input, const json_t *size, size_t room) {
+    const char *name = engine_input(reading->engine, port)->name;
+    struct shape shape;
+    size_t bytes_size = 0;
+    if (!photo_input_find(reading, port) || !shape_read(json_object_get(input, "shape"), name, &shape, reading->error))
+        return false;
+    if (size) {
+        const char *bytes = binary_take(reading, size, name, &bytes_size);
+        if (!bytes || !photos_read_binary(reading, bytes, bytes_size))
+            return false;
+    } else if (!photos_read_json(reading, json_object_get(input, "data"), room)) {
+        return false;
+    }
+    return shape_elements(&shape) == reading->inference->photo_count ||
+           error_set(reading->error, ERROR_INVALID, "input \"%.100s\" has %d photos, and its shape says %lld", name,
+                     reading->inference->photo_count, (long long)shape_elements(&shape));
+}
+
+static int port_find(const struct engine *engine, const char *name, bool input) {
+    int count = input ? engine_input_count(engine) : engine_output_count(engine);
+    for (int i = 0; i < count && i < INFERENCE_PORTS; i++)
+        if (!strcmp((input ? engine_input(engine, i) : engine_output(engine, i))->name, name))
+            return i;
+    return -1;
+}
+
+static bool input_read(struct reading *reading, const json_t *input, size_t room) {
+    struct error *error = reading->error;
+    const char *name = json_string_value(json_object_get(input, "name"));
+    const char *type = json_string_value(json_object_get(input, "datatype"));
+    if (!name || !type)
+        return error_set(error, ERROR_INVALID, "every input needs a \"name\" and a \"datatype\"");
+    int port = port_find(reading->engine, name, true);
+    if (port < 0)
+        return error_set(error, ERROR_INVALID, "the model has no input \"%.100s\"; its first is \"%.100s\"", name,
+                         engine_input(reading->engine, 0)->name);
+    if (reading->filled[port])
+        return error_set(error, ERROR_INVALID, "input \"%.100s\" is there twice", name);
+    const json_t *size = json_object_get(json_object_get(input, "parameters"), "binary_data_size");
+    if (!strcmp(type, "BYTES"))
+        return photos_read(reading, port, input, size, room);
+    const struct engine_port *wanted = engine_input(reading->engine, port);
+    struct tensor *tensor = &reading->inference->inputs[port];
+    tensor->dtype = type_parse(type);
+    if (tensor->dtype != wanted->dtype || !dtype_size(tensor->dtype))
+        return error_set(error, ERROR_INVALID, "input \"%.100s\": the datatype is %.20s, and %s is wanted", name, type,
+                         inference_type_name(wanted->dtype));
+    if (!shape_read(json_object_get(input, "shape"), name, &tensor->shape, error) ||
+        !shape_fits(&tensor->shape, wanted, error))
+        return false;
+    reading->filled[port] = true;
+    if (size) {
+        size_t given = 0;
+        const char *bytes = binary_take(reading, size, name, &given);
+        if (!bytes)
+            return false;
+        if (given != tensor_bytes(tensor))
+            return error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu bytes, and its shape %zu", name, given,
+                             tensor_bytes(tensor));
+        if (!tensor_allocate(tensor, error))
+            return false;
+        memcpy(tensor->data, bytes, given);
+        return true;
+    }
+    const json_t *data = json_object_get(input, "data");
+    json_int_t span = json_is_integer(data) ? json_integer_value(data) : -1;
+    if (span < 0 || span >= reading->span_count)
+        return error_set(error, ERROR_INVALID, "input \"%.100s\" has no \"data\": an array of numbers is wanted", name);
+    return tensor_read_numbers(&reading->spans[span], tensor, name, error);
+}
+
+/* ---- Outputs ---- */
+
+static bool output_read(struct reading *reading, const json_t *output, bool binary) {
+    struct inference *inference = reading->inference;
+    const char *name = json_string_value(json_object_get(output, "name"));
+    const json_t *parameters = json_object_get(output, "parameters");
+    const json_t *wants_binary = json_object_get(parameters, "binary_data");
+    const json_t *classes = json_object_get(parameters, "classification");
+    int port = name ? port_find(reading->engine, name, false) : -1;
+    if (port < 0)
+        return error_set(reading->error, ERROR_INVALID, "the model has no output \"%.100s\"; its first is \"%.100s\"",
+                         name ? name : "", engine_output(reading->engine, 0)->name);
+    if (inference->output_count == INFERENCE_PORTS)
+        return error_set(reading->error, ERROR_INVALID, "more than %d outputs are asked for", INFERENCE_PORTS);
+    if (classes && (!json_is_integer(classes) || json_integer_value(classes) < 1 ||
+                    json_integer_value(classes) > LIMIT_CLASSES))
+        return error_set(reading->error, ERROR_INVALID, "output \"%.100s\": \"classification\" is no number of classes",
+                         name);
+    inference->outputs[inference->output_count++] =
+        (struct inference_output){.port = port,
+                                  .binary = wants_binary ? json_is_true(wants_binary) : binary,
+                                  .classes = (int)json_integer_value(classes)};
+    return true;
+}
+
+static bool outputs_read(struct reading *reading, const json_t *request) {
+    bool binary = json_is_true(json_object_get(json_object_get(request, "parameters"), "binary_data_output"));
+    const json_t *outputs = json_object_get(request, "outputs"), *output;
+    size_t index;
+    if (outputs && !json_is_array(outputs))
+        return error_set(reading->error, ERROR_INVALID, "\"outputs\" must be an array");
+    json_array_foreach(outputs, index, output) if (!output_read(reading, output, binary)) return false;
+    struct inference *inference = reading->inference;
+    int count = engine_output_count(reading->engine);
+    if (!inference->output_count)
+        for (int i = 0; i < count && i < INFERENCE_PORTS; i++)
+            inference->outputs[inference->output_count++] = (struct inference_output){.port = i, .binary = binary};
+    return true;
+}
+
+static bool request_read(struct reading *reading, const json_t *request, size_t room) {
+    const json_t *inputs = json_object_get(request, "inputs"), *input;
+    const char *id = json_string_value(json_object_get(request, "id"));
+    size_t index;
+    if (!json_is_array(inputs) || !json_array_size(inputs))
+        return error_set(reading->error, ERROR_INVALID, "there are no \"inputs\" in the request");
+    if (id)
+        snprintf(reading->inference->id, sizeof reading->inference->id, "%s", id);
+    json_array_foreach(inputs, index, input) if (!input_read(reading, input, room)) return false;
+    for (int i = 0; i < reading->inference->input_count; i++)
+        if (!reading->filled[i])
+            return error_set(reading->error, ERROR_INVALID, "input \"%.100s\" is missing",
+                             engine_input(reading->engine, i)->name);
+    return outputs_read(reading, request);
+}
+
+static struct inference *inference_create(const struct engine *engine, struct error *error) {
+    struct inference *inference = calloc(1, sizeof *inference);
+    if (!inference || engine_input_count(engine) > INFERENCE_PORTS) {
+        free(inference);
+        error_set(error, ERROR_MEMORY, "no memory for a request, or a model with more than %d inputs", INFERENCE_PORTS);
+        return NULL;
+    }
+    inference->input_count = engine_input_count(engine);
+    inference->photo_input = -1;
+    return inference;
+}
+
+struct inference *inference_parse(const struct model *model, const char *body, size_t size, size_t json_size,
+                                  struct error *error) {
+    struct reading reading = {
+        .engine = model_engine(model), .binary = body + json_size, .binary_size = size - json_size, .error = error};
+    struct buffer rest = {0};
+    json_t *request = NULL;
+    bool good = false;
+    reading.inference = inference_create(reading.engine, error);
+    if (reading.inference &&
+        numbers_extract(body, json_size, "data", &rest, reading.spans, &reading.span_count, error))
+        request = json_parse(rest.size ? rest.bytes : "", rest.size, error);
+    if (request)
+        good = request_read(&reading, request, json_size + 1);
+    json_decref(request);
+    buffer_release(&rest);
+    if (good)
+        return reading.inference;
+    inference_free(reading.inference);
+    return NULL;
+}
+
+/* ---- TensorFlow Serving ---- */
+
+/* {"b64": "…"}, alone or as the only value of an object that names the input. */
+static const json_t *find_base64(const json_t *instance) {
+    const json_t *text = json_object_get(instance, "b64");
+    void *first = text || !json_is_object(instance) ? NULL : json_object_iter((json_t *)(uintptr_t)instance);
+    return first ? json_object_get(json_object_iter_value(first), "b64") : text;
+}
+
+static bool instances_read(struct reading *reading, const json_t *instances, size_t room) {
+    const json_t *instance;
+    size_t index, used = 0;
+    if (!json_is_array(instances) || !json_array_size(instances))
+        return error_set(reading->error, ERROR_INVALID, "there are no \"instances\" (or \"inputs\") in the request");
+    if (!photo_input_find(reading, 0))
+        return false;
+    json_array_foreach(instances, index, instance) {
+        const json_t *text = find_base64(instance);
+        if (!text)
+            return error_set(reading->error, ERROR_INVALID, "instance %zu is neither a tensor nor {\"b64\": \"…\"}", index);
+        if (!photo_add_base64(reading, text, room, &used))
+            return false;
+    }
+    return true;
+}
+
+/* The shape is that of the nesting: read once into memory that is large enough for any. */
+static bool instances_read_numbers(struct reading *reading, const struct numbers_span *span) {
+    const struct engine_port *port = engine_input(reading->engine, 0);
+    struct tensor *tensor = &reading->inference->inputs[0];
+    size_t capacity = span->size / 2 + 1, count = 0;
+    double *values = malloc(capacity * sizeof *values);
+    if (!values)
+        return error_set(reading->error, ERROR_MEMORY, "no memory for the instances");
+    bool good = numbers_read_f64(span, values, capacity, &count, tensor->shape.dims, &tensor->shape.rank, reading->error);
+    tensor->dtype = port->dtype;
+    good = good && shape_fits(&tensor->shape, port, reading->error) && tensor_allocate(tensor, reading->error);
+    if (good)
+        elements_convert(DTYPE_F64, values, tensor->dtype, tensor->data, (int64_t)count);
+    free(values);
+    return good;
+}
+
+static bool tensorflow_read(struct reading *reading, const char *body, size_t size, const char *key) {
+    struct buffer rest = {0};
+    json_t *request = NULL;
+    bool good = numbers_extract(body, size, key, &rest, reading->spans, &reading->span_count, reading->error) &&
+                (request = json_parse(rest.size ? rest.bytes : "", rest.size, reading->error));
+    const json_t *instances = json_object_get(request, key);
+    if (good && json_is_integer(instances) && reading->span_count == 1)
+        good = instances_read_numbers(reading, &reading->spans[0]);
+    else if (good)
+        good = instances_read(reading, instances, size + 1);
+    json_decref(request);
+    buffer_release(&rest);
+    return good;
+}
+
+struct inference *inference_parse_tensorflow(const struct model *model, const char *body, size_t size,
+                                             struct error *error) {
+    struct reading reading = {.engine = model_engine(model), .error = error};
+    struct inference *inference = reading.inference = inference_create(reading.engine, error);
+    if (!inference)
+        return NULL;
+    inference->tensorflow = true;
+    inference->row_format = memmem(body, size, "\"instances\"", 11) != NULL;
+    inference->outputs[inference->output_count++] = (struct inference_output){.port = 0};
+    if (engine_input_count(reading.engine) != 1)
+        error_set(error, ERROR_INVALID, "this model has several inputs: use the Open Inference Protocol");
+    else if (tensorflow_read(&reading, body, size, inference->row_format ? "instances" : "inputs"))
+        return inference;
+    inference_free(inference);
+    return NULL;
+}
