@@ -23,6 +23,7 @@ static const struct verb {
     {"quantize", verb_quantize, "make a model smaller and faster in 8-bit integers"},
     {"compare", verb_compare, "put two models side by side"},
     {"run", verb_run, "run a network on a raw tensor"},
+    {"backend", verb_backend, "one model's service"},
     {"gateway", verb_gateway, "the single entry before backends that run elsewhere"},
     {"health", verb_health, "ask a service whether it is ready"},
 };

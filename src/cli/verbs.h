@@ -2,6 +2,7 @@
  * failure, 2 for what was typed wrong. */
 #pragma once
 
+int verb_backend(int argc, char **argv);
 int verb_bake(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_classify(int argc, char **argv);

@@ -49,7 +49,8 @@ static int64_t find_deadline(const struct backend *backend, const struct http_re
 struct job *job_create(struct backend *backend, struct http_request *request, enum job_kind kind) {
     struct error error;
     if (!atomic_load(&backend->ready)) {
-        error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon", backend->name);
+        error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon",
+                  backend->name);
         http_reply_error(request, &error);
         return NULL;
     }
@@ -261,7 +262,8 @@ static bool listen_somewhere(struct backend *backend, struct error *error) {
     for (int i = 0; i < inherited; i++)
         if (!http_server_listen_fd(backend->server, 3 + i, error))
             return false;
-    return inherited || http_server_listen(backend->server, backend->options.address, backend->options.port, error);
+    return inherited ||
+           http_server_listen(backend->server, backend->options.address, backend->options.port, error);
 }
 
 static bool start_parts(struct backend *backend, struct error *error) {
@@ -331,7 +333,8 @@ struct backend *backend_create(struct http_loops *loops, const struct backend_op
         snprintf(backend->name, sizeof backend->name, "%s", options->name);
     else if (good)
         name_model(backend);
-    good = good && (backend_metrics_create(backend) || error_set(error, ERROR_MEMORY, "no memory for metrics"));
+    good =
+        good && (backend_metrics_create(backend) || error_set(error, ERROR_MEMORY, "no memory for metrics"));
     if (good && start_parts(backend, error))
         return backend;
     backend_free(backend);

@@ -1,7 +1,7 @@
 /* One model's service: photos and tensors over HTTP, answered by one model that is loaded once.
  *
- * A request's road: loop thread (http/) → fetcher (an address only) → workers (decode, resize, normalise) → batcher (the model's
- * thread) → reply. docs/api.md has the routes. */
+ * A request's road: loop thread (http/) → fetcher (an address only) → workers (decode, resize, normalise) →
+ * batcher (the model's thread) → reply. docs/api.md has the routes. */
 #pragma once
 #include <stdbool.h>
 
@@ -12,30 +12,32 @@ enum backend_log { BACKEND_LOG_OFF, BACKEND_LOG_TEXT, BACKEND_LOG_JSON };
 
 /* Zero means the default in brackets. Strings are copied. */
 struct backend_options {
-    const char *model;   /* what model_find takes: a name or a path, with ":variant"; NULL: the default model */
-    const char *name;    /* what the model is called here [its folder's name] */
+    const char *model; /* what model_find takes: a name or a path, with ":variant"; NULL: the default model */
+    const char *name;  /* what the model is called here [its folder's name] */
     const char *address; /* to listen on [every one] */
     int port;            /* 0: any free one */
     enum precision precision;
-    int threads;         /* of the model [all processors] */
-    int decode_threads;  /* [all processors, at most 16] */
-    int max_batch;       /* [8] */
-    int max_wait_us;     /* [0] */
-    int queue_limit;     /* predictions under way at once, beyond: 503 [256] */
-    int timeout_ms;      /* of a request that names none in X-Request-Timeout-Ms [60000] */
-    size_t body_limit;   /* [LIMIT_BODY_BYTES] */
-    bool allow_private;  /* photos may be fetched from private addresses */
+    int threads;        /* of the model [all processors] */
+    int decode_threads; /* [all processors, at most 16] */
+    int max_batch;      /* [8] */
+    int max_wait_us;    /* [0] */
+    int queue_limit;    /* predictions under way at once, beyond: 503 [256] */
+    int timeout_ms;     /* of a request that names none in X-Request-Timeout-Ms [60000] */
+    size_t body_limit;  /* [LIMIT_BODY_BYTES] */
+    bool allow_private; /* photos may be fetched from private addresses */
     enum backend_log log;
 };
 
 struct backend;
-/* Listens at once (on sockets passed by systemd where there are any) and loads the model on its own thread. Until that is done
- * /readyz and predictions answer 503. */
-struct backend *backend_create(struct http_loops *loops, const struct backend_options *options, struct error *error);
+/* Listens at once (on sockets passed by systemd where there are any) and loads the model on its own thread.
+ * Until that is done /readyz and predictions answer 503. */
+struct backend *backend_create(struct http_loops *loops, const struct backend_options *options,
+                               struct error *error);
 /* Wait until the model has answered a first time, or could not. */
 bool backend_wait_ready(struct backend *backend, struct error *error);
 int backend_port(const struct backend *backend);
-/* The model's name and precision and how it was loaded, for a log line: "animals, bf16, 2 threads, loaded in 120 ms". */
+/* The model's name and precision and how it was loaded, for a log line: "animals, bf16, 2 threads, loaded in
+ * 120 ms". */
 const char *backend_description(const struct backend *backend);
 /* Take nothing more, finish what began within `grace_ms`. True when nothing was dropped. */
 bool backend_stop(struct backend *backend, int grace_ms);

@@ -1,4 +1,5 @@
-/* Answers that need no model run: listings, health, metadata, metrics; and what is written of every request. */
+/* Answers that need no model run: listings, health, metadata, metrics; and what is written of every request.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,22 +10,32 @@
 
 /* ---- Metrics ---- */
 
-static struct metric *metric_of(struct backend *backend, enum metric_kind kind, const char *name, const char *help) {
+static struct metric *metric_of(struct backend *backend, enum metric_kind kind, const char *name,
+                                const char *help) {
     return metrics_get(backend->metrics.registry, kind, name, help, backend->labels);
 }
 
 /* The names that dashboards for other servers of this protocol look for. */
 static void create_protocol_metrics(struct backend *backend) {
     struct backend_metrics *metrics = &backend->metrics;
-    metrics->success = metric_of(backend, METRIC_COUNTER, "nv_inference_request_success", "Inference requests answered.");
-    metrics->failure = metric_of(backend, METRIC_COUNTER, "nv_inference_request_failure", "Inference requests that failed.");
-    metrics->inferences = metric_of(backend, METRIC_COUNTER, "nv_inference_count", "Inferences, each of a batch counted.");
-    metrics->executions = metric_of(backend, METRIC_COUNTER, "nv_inference_exec_count", "Runs of the model, a batch counted once.");
-    metrics->request_us = metric_of(backend, METRIC_COUNTER, "nv_inference_request_duration_us", "Time of requests, microseconds.");
-    metrics->queue_us = metric_of(backend, METRIC_COUNTER, "nv_inference_queue_duration_us", "Time in the queue, microseconds.");
-    metrics->input_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_input_duration_us", "Time of decoding and preprocessing, microseconds.");
-    metrics->infer_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_infer_duration_us", "Time in the model, microseconds.");
-    metrics->output_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_output_duration_us", "Time between the model's end and the answer, microseconds.");
+    metrics->success =
+        metric_of(backend, METRIC_COUNTER, "nv_inference_request_success", "Inference requests answered.");
+    metrics->failure =
+        metric_of(backend, METRIC_COUNTER, "nv_inference_request_failure", "Inference requests that failed.");
+    metrics->inferences =
+        metric_of(backend, METRIC_COUNTER, "nv_inference_count", "Inferences, each of a batch counted.");
+    metrics->executions = metric_of(backend, METRIC_COUNTER, "nv_inference_exec_count",
+                                    "Runs of the model, a batch counted once.");
+    metrics->request_us = metric_of(backend, METRIC_COUNTER, "nv_inference_request_duration_us",
+                                    "Time of requests, microseconds.");
+    metrics->queue_us = metric_of(backend, METRIC_COUNTER, "nv_inference_queue_duration_us",
+                                  "Time in the queue, microseconds.");
+    metrics->input_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_input_duration_us",
+                                  "Time of decoding and preprocessing, microseconds.");
+    metrics->infer_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_infer_duration_us",
+                                  "Time in the model, microseconds.");
+    metrics->output_us = metric_of(backend, METRIC_COUNTER, "nv_inference_compute_output_duration_us",
+                                   "Time between the model's end and the answer, microseconds.");
 }
 
 bool backend_metrics_create(struct backend *backend) {
@@ -34,18 +45,28 @@ bool backend_metrics_create(struct backend *backend) {
         return false;
     metrics_label(backend->labels, sizeof backend->labels, "model", backend->name);
     metrics_label(backend->labels, sizeof backend->labels, "version", BACKEND_VERSION);
-    metrics->fetch = metric_of(backend, METRIC_SECONDS, "guichet_fetch_seconds", "Fetching a photo's address.");
+    metrics->fetch =
+        metric_of(backend, METRIC_SECONDS, "guichet_fetch_seconds", "Fetching a photo's address.");
     metrics->queue = metric_of(backend, METRIC_SECONDS, "guichet_queue_seconds", "Waiting for the model.");
     metrics->decode = metric_of(backend, METRIC_SECONDS, "guichet_decode_seconds", "Decoding a photo.");
-    metrics->preprocess = metric_of(backend, METRIC_SECONDS, "guichet_preprocess_seconds", "Resizing and normalising a photo.");
-    metrics->infer = metric_of(backend, METRIC_SECONDS, "guichet_infer_seconds", "The run of the model that a request was in.");
-    metrics->total = metric_of(backend, METRIC_SECONDS, "guichet_prediction_seconds", "A prediction, from its first byte to its answer.");
-    metrics->batch = metric_of(backend, METRIC_SIZES, "guichet_batch_size", "Requests in one run of the model.");
-    metrics->length = metric_of(backend, METRIC_GAUGE, "guichet_queue_length", "Requests waiting for the model.");
-    metrics->pending = metric_of(backend, METRIC_GAUGE, "guichet_predictions_pending", "Predictions under way.");
-    metrics->ready = metric_of(backend, METRIC_GAUGE, "guichet_model_ready", "1 once the model has answered.");
-    metrics->loads = metric_of(backend, METRIC_COUNTER, "guichet_model_loads_total", "Times the model was loaded.");
-    metrics->load_seconds = metric_of(backend, METRIC_GAUGE, "guichet_model_load_seconds", "Loading and the first run.");
+    metrics->preprocess =
+        metric_of(backend, METRIC_SECONDS, "guichet_preprocess_seconds", "Resizing and normalising a photo.");
+    metrics->infer = metric_of(backend, METRIC_SECONDS, "guichet_infer_seconds",
+                               "The run of the model that a request was in.");
+    metrics->total = metric_of(backend, METRIC_SECONDS, "guichet_prediction_seconds",
+                               "A prediction, from its first byte to its answer.");
+    metrics->batch =
+        metric_of(backend, METRIC_SIZES, "guichet_batch_size", "Requests in one run of the model.");
+    metrics->length =
+        metric_of(backend, METRIC_GAUGE, "guichet_queue_length", "Requests waiting for the model.");
+    metrics->pending =
+        metric_of(backend, METRIC_GAUGE, "guichet_predictions_pending", "Predictions under way.");
+    metrics->ready =
+        metric_of(backend, METRIC_GAUGE, "guichet_model_ready", "1 once the model has answered.");
+    metrics->loads =
+        metric_of(backend, METRIC_COUNTER, "guichet_model_loads_total", "Times the model was loaded.");
+    metrics->load_seconds =
+        metric_of(backend, METRIC_GAUGE, "guichet_model_load_seconds", "Loading and the first run.");
     create_protocol_metrics(backend);
     return true;
 }
@@ -89,23 +110,24 @@ void backend_answer_metrics(struct backend *backend, struct http_request *reques
 
 /* ---- Every request ---- */
 
-static void write_text_line(struct buffer *line, const char *moment, const struct http_request *request, int status,
-                            size_t bytes, double ms, bool gone) {
+static void write_text_line(struct buffer *line, const char *moment, const struct http_request *request,
+                            int status, size_t bytes, double ms, bool gone) {
     const char *id = http_request_header(request, "X-Request-Id");
-    buffer_printf(line, "%s %s %s %.300s %d %zuB %.2fms%s%.100s%s\n", moment, request->peer, request->method_name,
-                  request->path, status, bytes, ms, id ? " id=" : "", id ? id : "", gone ? " gone" : "");
+    buffer_printf(line, "%s %s %s %.300s %d %zuB %.2fms%s%.100s%s\n", moment, request->peer,
+                  request->method_name, request->path, status, bytes, ms, id ? " id=" : "", id ? id : "",
+                  gone ? " gone" : "");
     /* A path is decoded: a line end in it must not make a line of the log. */
     for (size_t i = 0; i + 1 < line->size; i++)
         if ((unsigned char)line->bytes[i] < ' ' || line->bytes[i] == 0x7f)
             line->bytes[i] = '?';
 }
 
-static void write_json_line(struct buffer *line, const char *moment, const struct http_request *request, int status,
-                            size_t bytes, double ms, bool gone) {
+static void write_json_line(struct buffer *line, const char *moment, const struct http_request *request,
+                            int status, size_t bytes, double ms, bool gone) {
     const char *id = http_request_header(request, "X-Request-Id");
     const char *trace = http_request_header(request, "traceparent");
-    buffer_printf(line, "{\"time\":\"%s\",\"client\":\"%s\",\"method\":\"%.16s\",\"path\":", moment, request->peer,
-                  request->method_name);
+    buffer_printf(line, "{\"time\":\"%s\",\"client\":\"%s\",\"method\":\"%.16s\",\"path\":", moment,
+                  request->peer, request->method_name);
     json_append_string(line, request->path);
     buffer_printf(line, ",\"status\":%d,\"bytes\":%zu,\"ms\":%.2f", status, bytes, ms);
     if (id) {
@@ -121,7 +143,8 @@ static void write_json_line(struct buffer *line, const char *moment, const struc
     buffer_append_string(line, gone ? ",\"gone\":true}\n" : "}\n");
 }
 
-static void write_log(enum backend_log form, const struct http_request *request, int status, size_t bytes, bool gone) {
+static void write_log(enum backend_log form, const struct http_request *request, int status, size_t bytes,
+                      bool gone) {
     char moment[40];
     struct timespec now;
     struct tm parts;
@@ -131,13 +154,15 @@ static void write_log(enum backend_log form, const struct http_request *request,
     snprintf(moment + length, sizeof moment - length, ".%03ldZ", now.tv_nsec / 1000000);
     double ms = request->started_ns ? (double)(clock_ns() - request->started_ns) / 1e6 : 0;
     struct buffer line = {0};
-    (form == BACKEND_LOG_JSON ? write_json_line : write_text_line)(&line, moment, request, status, bytes, ms, gone);
+    (form == BACKEND_LOG_JSON ? write_json_line : write_text_line)(&line, moment, request, status, bytes, ms,
+                                                                   gone);
     ssize_t written = line.failed ? 0 : write(STDOUT_FILENO, line.bytes, line.size);
     (void)written; /* nobody reads the log: not the caller's fault */
     buffer_release(&line);
 }
 
-void backend_done(void *context, const struct http_request *request, int status, size_t body_bytes, bool gone) {
+void backend_done(void *context, const struct http_request *request, int status, size_t body_bytes,
+                  bool gone) {
     struct backend *backend = context;
     char labels[256] = "", digits[12];
     snprintf(digits, sizeof digits, "%d", gone ? 499 : status);
@@ -162,7 +187,8 @@ void backend_answer_models(struct backend *backend, struct http_request *request
     bool ready = atomic_load(&backend->ready);
     json_t *entry = json_pack("{s:s, s:s}", "name", backend->name, "state", ready ? "ready" : "starting");
     if (entry && ready)
-        json_object_set_new(entry, "precision", json_string(engine_precision_used(model_engine(backend->model))));
+        json_object_set_new(entry, "precision",
+                            json_string(engine_precision_used(model_engine(backend->model))));
     json_reply(request, 200, json_pack("[o]", entry));
 }
 
@@ -182,7 +208,8 @@ static json_t *describe_port(const struct engine_port *port) {
     for (int i = 0; i < port->shape.rank; i++)
         json_array_append_new(shape, json_integer(port->shape.dims[i]));
     const char *type = inference_type_name(port->dtype);
-    return json_pack("{s:s, s:s, s:o}", "name", port->name, "datatype", type ? type : "BYTES", "shape", shape);
+    return json_pack("{s:s, s:s, s:o}", "name", port->name, "datatype", type ? type : "BYTES", "shape",
+                     shape);
 }
 
 static json_t *describe_model(const struct backend *backend) {
@@ -192,8 +219,8 @@ static json_t *describe_model(const struct backend *backend) {
         json_array_append_new(inputs, describe_port(engine_input(engine, i)));
     for (int i = 0; i < engine_output_count(engine); i++)
         json_array_append_new(outputs, describe_port(engine_output(engine, i)));
-    return json_pack("{s:s, s:[s], s:s, s:o, s:o}", "name", backend->name, "versions", BACKEND_VERSION, "platform",
-                     "onnx_onnxv1", "inputs", inputs, "outputs", outputs);
+    return json_pack("{s:s, s:[s], s:s, s:o, s:o}", "name", backend->name, "versions", BACKEND_VERSION,
+                     "platform", "onnx_onnxv1", "inputs", inputs, "outputs", outputs);
 }
 
 void backend_answer_protocol(struct backend *backend, struct http_request *request, const char *what) {
@@ -201,19 +228,20 @@ void backend_answer_protocol(struct backend *backend, struct http_request *reque
     json_t *answer = NULL;
     int status = 200;
     if (!strcmp(what, "server")) {
-        answer = json_pack("{s:s, s:s, s:[s, s, s]}", "name", "guichet", "version", GUICHET_VERSION, "extensions",
-                           "binary_tensor_data", "classification", "model_repository");
+        answer = json_pack("{s:s, s:s, s:[s, s, s]}", "name", "guichet", "version", GUICHET_VERSION,
+                           "extensions", "binary_tensor_data", "classification", "model_repository");
     } else if (!strcmp(what, "ready")) {
         answer = json_pack("{s:b}", "ready", ready);
         status = ready ? 200 : 503;
     } else if (!strcmp(what, "models")) {
         answer = json_pack("{s:[s]}", "models", backend->name);
     } else if (!strcmp(what, "index")) {
-        answer = json_pack("[{s:s, s:s, s:s, s:s}]", "name", backend->name, "version", BACKEND_VERSION, "state",
-                           ready ? "READY" : "LOADING", "reason", "");
+        answer = json_pack("[{s:s, s:s, s:s, s:s}]", "name", backend->name, "version", BACKEND_VERSION,
+                           "state", ready ? "READY" : "LOADING", "reason", "");
     } else if (!strcmp(what, "tensorflow")) {
-        answer = json_pack("{s:[{s:s, s:s, s:{s:s, s:s}}]}", "model_version_status", "version", BACKEND_VERSION, "state",
-                           ready ? "AVAILABLE" : "LOADING", "status", "error_code", "OK", "error_message", "");
+        answer = json_pack("{s:[{s:s, s:s, s:{s:s, s:s}}]}", "model_version_status", "version",
+                           BACKEND_VERSION, "state", ready ? "AVAILABLE" : "LOADING", "status", "error_code",
+                           "OK", "error_message", "");
     } else if (ready) {
         answer = describe_model(backend);
     } else {

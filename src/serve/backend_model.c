@@ -12,14 +12,14 @@
 /* The size of the tensors that photos become; false where every photo has its own. */
 static bool fixed_size(const struct model *model, int *ret_width, int *ret_height) {
     const struct image_recipe *recipe = model_recipe(model);
-    struct error error;
     bool fixed = recipe->do_center_crop || (recipe->do_resize && recipe->resize_short <= 0);
     *ret_width = *ret_height = WARM_SIDE;
-    return image_recipe_size(recipe, WARM_SIDE, WARM_SIDE, ret_width, ret_height, &error) && fixed;
+    return image_recipe_size(recipe, WARM_SIDE, WARM_SIDE, ret_width, ret_height) && fixed;
 }
 
 /* Classify `count` grey photos. */
-static bool run_grey(struct model *model, struct model_classifier *classifier, int count, struct error *error) {
+static bool run_grey(struct model *model, struct model_classifier *classifier, int count,
+                     struct error *error) {
     int width, height;
     fixed_size(model, &width, &height);
     struct prediction *predictions = calloc((size_t)count, sizeof *predictions);
@@ -37,8 +37,9 @@ static bool run_grey(struct model *model, struct model_classifier *classifier, i
 bool backend_model_start(void *context, struct error *error) {
     struct backend *backend = context;
     double start = clock_ms();
-    struct model_options options = {.engine = {.precision = backend->options.precision, .threads = backend->options.threads},
-                                    .variant = backend->variant};
+    struct model_options options = {
+        .engine = {.precision = backend->options.precision, .threads = backend->options.threads},
+        .variant = backend->variant};
     backend->model = model_load(backend->model_path, &options, error);
     if (!backend->model)
         return false;
@@ -47,8 +48,8 @@ bool backend_model_start(void *context, struct error *error) {
         return false;
     const struct engine *engine = model_engine(backend->model);
     double took = clock_ms() - start;
-    snprintf(backend->description, sizeof backend->description, "%s, %s, %d threads, loaded in %.0f ms", backend->name,
-             engine_precision_used(engine), engine_threads(engine), took);
+    snprintf(backend->description, sizeof backend->description, "%s, %s, %d threads, loaded in %.0f ms",
+             backend->name, engine_precision_used(engine), engine_threads(engine), took);
     metric_add(backend->metrics.loads, 1);
     metric_set(backend->metrics.load_seconds, took / 1e3);
     metric_set(backend->metrics.ready, 1);
@@ -82,7 +83,8 @@ static const float *gather(struct backend *backend, struct batcher_item **items,
         backend->staging_size = backend->staging ? bytes : 0;
     }
     for (int i = 0; backend->staging && i < count; i++)
-        memcpy(backend->staging + (size_t)i * values, ((const struct job *)items[i])->tensor, values * sizeof(float));
+        memcpy(backend->staging + (size_t)i * values, ((const struct job *)items[i])->tensor,
+               values * sizeof(float));
     return backend->staging;
 }
 
@@ -98,7 +100,8 @@ static bool run_photos(struct backend *backend, struct batcher_item **items, int
     bool done = all && tensors;
     if (!done)
         error_set(error, ERROR_MEMORY, "no memory for a batch of %d photos", count);
-    done = done && model_classify_tensors(backend->classifier, tensors, count, first->height, first->width, top, all, error);
+    done = done && model_classify_tensors(backend->classifier, tensors, count, first->height, first->width,
+                                          top, all, error);
     for (int i = 0; done && i < count; i++) {
         struct job *job = (struct job *)items[i];
         job->prediction_count = job->top < top ? job->top : top;
@@ -111,7 +114,8 @@ static bool run_photos(struct backend *backend, struct batcher_item **items, int
 static bool run_tensors(struct backend *backend, struct job *job, struct error *error) {
     if (!backend->context)
         backend->context = engine_context_create(model_engine(backend->model), error);
-    return backend->context && inference_run(job->inference, model_engine(backend->model), backend->context, error);
+    return backend->context &&
+           inference_run(job->inference, model_engine(backend->model), backend->context, error);
 }
 
 bool backend_model_run(void *context, struct batcher_item **items, int count, struct error *error) {

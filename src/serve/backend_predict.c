@@ -31,11 +31,12 @@ static void write_answer(const struct job *job, struct buffer *text) {
         buffer_printf(text, ", \"probability\": %.6g}", (double)prediction->probability);
     }
     double queue = (double)(job->item.begun_ns - job->item.queued_ns) / 1e6;
-    buffer_printf(text,
-                  "], \"timing_ms\": {\"fetch\": %.3f, \"decode\": %.3f, \"preprocess\": %.3f, \"queue\": %.3f, "
-                  "\"infer\": %.3f}, \"batch\": %d, \"precision\": \"%s\"}\n",
-                  job->timing.fetch, job->timing.decode, job->timing.preprocess, queue, job->timing.infer,
-                  job->item.batch, engine_precision_used(model_engine(model)));
+    buffer_printf(
+        text,
+        "], \"timing_ms\": {\"fetch\": %.3f, \"decode\": %.3f, \"preprocess\": %.3f, \"queue\": %.3f, "
+        "\"infer\": %.3f}, \"batch\": %d, \"precision\": \"%s\"}\n",
+        job->timing.fetch, job->timing.decode, job->timing.preprocess, queue, job->timing.infer,
+        job->item.batch, engine_precision_used(model_engine(model)));
 }
 
 void backend_photo_done(struct job *job) {
@@ -65,11 +66,15 @@ static bool decode(struct job *job, struct error *error) {
     if (!image_decode((const uint8_t *)job->photo, job->photo_size, &image, error))
         return false;
     double decoded = clock_ms();
-    bool done = image_recipe_size(recipe, image.width, image.height, &job->width, &job->height, error);
+    bool done =
+        image_recipe_size(recipe, image.width, image.height, &job->width, &job->height) ||
+        error_set(error, ERROR_INVALID, "a photo of %dx%d is too long a strip", image.width, image.height);
     if (done) {
-        job->tensor = aligned_alloc(64, ((size_t)job->width * (size_t)job->height * 3 * sizeof(float) + 63) & ~(size_t)63);
+        job->tensor = aligned_alloc(64, ((size_t)job->width * (size_t)job->height * 3 * sizeof(float) + 63) &
+                                            ~(size_t)63);
         done = job->tensor ? image_preprocess(&image, recipe, job->tensor, error)
-                           : error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", job->width, job->height);
+                           : error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", job->width,
+                                       job->height);
     }
     image_release(&image);
     job->timing.decode = decoded - start;
@@ -122,8 +127,10 @@ static char *read_address(const char *text, size_t size, struct error *error) {
     const json_t *url = json_object_get(json, "url");
     char *address = NULL;
     if (!json_is_object(json) || !url)
-        error_set(error, ERROR_INVALID, "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
-    else if (!json_is_string(url) || strlen(json_string_value(url)) != json_string_length(url) || !json_string_length(url))
+        error_set(error, ERROR_INVALID,
+                  "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+    else if (!json_is_string(url) || strlen(json_string_value(url)) != json_string_length(url) ||
+             !json_string_length(url))
         error_set(error, ERROR_INVALID, "\"url\" must be a text: the address of a photo");
     else if (!(address = strdup(json_string_value(url))))
         error_set(error, ERROR_MEMORY, "no memory for an address");
@@ -158,7 +165,9 @@ static bool read_form(struct job *job, const char *type, struct error *error) {
 static bool read_url_form(struct job *job, struct error *error) {
     char address[LIMIT_URL_BYTES + 1];
     if (!url_query_get(job->request->body->bytes, "url", address, sizeof address))
-        return error_set(error, ERROR_INVALID, "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+        return error_set(
+            error, ERROR_INVALID,
+            "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
     job->address = strdup(address);
     return job->address || error_set(error, ERROR_MEMORY, "no memory for an address");
 }
@@ -172,11 +181,16 @@ static bool read_photo(struct job *job, struct error *error) {
     bool image = type && !strncasecmp(type, "image/", 6);
     bool json = type && (type_is(type, "application/json") || type_is(type, "text/json"));
     bool form = type && type_is(type, "application/x-www-form-urlencoded");
-    bool open = !type || !*type || type_is(type, "application/octet-stream") || type_is(type, "binary/octet-stream");
+    bool open =
+        !type || !*type || type_is(type, "application/octet-stream") || type_is(type, "binary/octet-stream");
     if (!image && !json && !form && !open)
-        return error_set(error, ERROR_MEDIA, "a body of type %.100s is not read here: send JSON, an image, or a form", type);
+        return error_set(error, ERROR_MEDIA,
+                         "a body of type %.100s is not read here: send JSON, an image, or a form", type);
     if (!body->size)
-        return error_set(error, ERROR_INVALID, image ? "the photo is empty" : "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+        return error_set(
+            error, ERROR_INVALID,
+            image ? "the photo is empty"
+                  : "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
     bool braced = body->bytes[strspn(body->bytes, " \t\r\n")] == '{';
     if (form && !braced)
         return read_url_form(job, error);

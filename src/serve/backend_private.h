@@ -1,5 +1,6 @@
-/* The backend's inside. backend.c: life and routes; backend_predict.c: photos; backend_model.c: the model's thread;
- * backend_answers.c: everything that needs no model run; backend_tensors.c: the Open Inference Protocol and TensorFlow Serving. */
+/* The backend's inside. backend.c: life and routes; backend_predict.c: photos; backend_model.c: the model's
+ * thread; backend_answers.c: everything that needs no model run; backend_tensors.c: the Open Inference
+ * Protocol and TensorFlow Serving. */
 #pragma once
 #include <stdatomic.h>
 
@@ -18,7 +19,8 @@
 /* Metrics that every prediction touches. */
 struct backend_metrics {
     struct metrics *registry;
-    struct metric *fetch, *queue, *decode, *preprocess, *infer, *total, *batch, *length, *pending, *ready, *loads, *load_seconds;
+    struct metric *fetch, *queue, *decode, *preprocess, *infer, *total, *batch, *length, *pending, *ready,
+        *loads, *load_seconds;
     struct metric *success, *failure, *inferences, *executions;
     struct metric *request_us, *queue_us, *input_us, *infer_us, *output_us;
 };
@@ -35,7 +37,8 @@ struct backend {
     struct backend_metrics metrics;
     atomic_bool ready;
     atomic_int pending; /* predictions under way */
-    /* Made on the model's thread before `ready`; the model is immutable from then on, the rest is that thread's. */
+    /* Made on the model's thread before `ready`; the model is immutable from then on, the rest is that
+     * thread's. */
     struct model *model;
     struct model_classifier *classifier;
     struct engine_context *context; /* for tensors; made when first needed */
@@ -106,4 +109,5 @@ void backend_answer_metrics(struct backend *backend, struct http_request *reques
 void backend_answer_ready(struct backend *backend, struct http_request *request);
 void backend_answer_protocol(struct backend *backend, struct http_request *request, const char *what);
 bool backend_metrics_create(struct backend *backend);
-void backend_done(void *context, const struct http_request *request, int status, size_t body_bytes, bool gone);
+void backend_done(void *context, const struct http_request *request, int status, size_t body_bytes,
+                  bool gone);

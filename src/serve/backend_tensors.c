@@ -63,8 +63,8 @@ static bool find_json_size(const struct http_request *request, size_t *ret, stru
     char *end;
     unsigned long long size = strtoull(header, &end, 10);
     if (*header < '0' || *header > '9' || *end || size > request->body->size)
-        return error_set(error, ERROR_INVALID, "Inference-Header-Content-Length: %.40s is no length within the body",
-                         header);
+        return error_set(error, ERROR_INVALID,
+                         "Inference-Header-Content-Length: %.40s is no length within the body", header);
     *ret = (size_t)size;
     return true;
 }
@@ -77,7 +77,8 @@ static void run_infer(struct work *work) {
     if (!job_is_alive(job))
         return;
     bool good = find_json_size(job->request, &json_size, &error);
-    begin(job, good ? inference_parse(job->backend->model, body->bytes, body->size, json_size, &error) : NULL, &error);
+    begin(job, good ? inference_parse(job->backend->model, body->bytes, body->size, json_size, &error) : NULL,
+          &error);
 }
 
 static void run_tensorflow(struct work *work) {

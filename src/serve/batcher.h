@@ -1,11 +1,12 @@
 /* The queue before a model: requests of one kind that wait are run together.
  *
- * One thread, the model's own, runs everything: the OpenMP team that computes belongs to it, so there is one team for the machine. A
- * batch is what waits when the thread is free, up to a limit; a lone request never waits. Where more requests are known to be on
- * their way (batcher_expect), the thread may wait for them a stated time.
+ * One thread, the model's own, runs everything: the OpenMP team that computes belongs to it, so there is one
+ * team for the machine. A batch is what waits when the thread is free, up to a limit; a lone request never
+ * waits. Where more requests are known to be on their way (batcher_expect), the thread may wait for them a
+ * stated time.
  *
- * A batch's size is rounded down to a power of two, so that there are few plans; sizes above one are used once they were prepared, which
- * a second thread does when the queue first grows that long. */
+ * A batch's size is rounded down to a power of two, so that there are few plans; sizes above one are used
+ * once they were prepared, which a second thread does when the queue first grows that long. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,7 +48,8 @@ struct batcher;
 /* Starts the thread; batcher_wait_started says how `start` went. */
 struct batcher *batcher_create(const struct batcher_options *options, struct error *error);
 bool batcher_wait_started(struct batcher *batcher, struct error *error);
-/* A request is on its way to the queue (+1), or will not come after all (-1). Submitting takes one off by itself. Any thread. */
+/* A request is on its way to the queue (+1), or will not come after all (-1). Submitting takes one off by
+ * itself. Any thread. */
 void batcher_expect(struct batcher *batcher, int change);
 /* Any thread, after batcher_expect(…, 1). */
 void batcher_submit(struct batcher *batcher, struct batcher_item *item);

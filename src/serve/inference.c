@@ -28,9 +28,10 @@ static const struct {
     const char *name;
     enum dtype dtype;
 } types[] = {
-    {"BOOL", DTYPE_BOOL},   {"UINT8", DTYPE_U8},   {"UINT16", DTYPE_U16}, {"UINT32", DTYPE_U32}, {"UINT64", DTYPE_U64},
-    {"INT8", DTYPE_I8},     {"INT16", DTYPE_I16},  {"INT32", DTYPE_I32},  {"INT64", DTYPE_I64},  {"FP16", DTYPE_F16},
-    {"BF16", DTYPE_BF16},   {"FP32", DTYPE_F32},   {"FP64", DTYPE_F64},
+    {"BOOL", DTYPE_BOOL},  {"UINT8", DTYPE_U8}, {"UINT16", DTYPE_U16}, {"UINT32", DTYPE_U32},
+    {"UINT64", DTYPE_U64}, {"INT8", DTYPE_I8},  {"INT16", DTYPE_I16},  {"INT32", DTYPE_I32},
+    {"INT64", DTYPE_I64},  {"FP16", DTYPE_F16}, {"BF16", DTYPE_BF16},  {"FP32", DTYPE_F32},
+    {"FP64", DTYPE_F64},
 };
 
 const char *inference_type_name(enum dtype dtype) {
@@ -69,8 +70,9 @@ static bool shape_fits(const struct shape *shape, const struct engine_port *port
     for (int i = 0; fits && i < shape->rank; i++)
         fits = port->shape.dims[i] < 0 || port->shape.dims[i] == shape->dims[i];
     char wanted[SHAPE_TEXT], given[SHAPE_TEXT];
-    return fits || error_set(error, ERROR_INVALID, "input \"%.100s\": the shape is %s, and %s is wanted", port->name,
-                             shape_format(shape, given, sizeof given), shape_format(&port->shape, wanted, sizeof wanted));
+    return fits || error_set(error, ERROR_INVALID, "input \"%.100s\": the shape is %s, and %s is wanted",
+                             port->name, shape_format(shape, given, sizeof given),
+                             shape_format(&port->shape, wanted, sizeof wanted));
 }
 
 /* ---- Photos ---- */
@@ -80,7 +82,8 @@ static bool photo_input_find(struct reading *reading, int port) {
     struct inference *inference = reading->inference;
     const struct engine_port *input = engine_input(reading->engine, port);
     if (engine_input_count(reading->engine) != 1 || input->shape.rank != 4)
-        return error_set(reading->error, ERROR_INVALID, "this model's input \"%.100s\" is no photo", input->name);
+        return error_set(reading->error, ERROR_INVALID, "this model's input \"%.100s\" is no photo",
+                         input->name);
     inference->photo_input = port;
     reading->filled[port] = true;
     return true;
@@ -89,7 +92,8 @@ static bool photo_input_find(struct reading *reading, int port) {
 static bool photo_add(struct reading *reading, const char *bytes, size_t size) {
     struct inference *inference = reading->inference;
     if (inference->photo_count == INFERENCE_PHOTOS)
-        return error_set(reading->error, ERROR_INVALID, "more than %d photos in one request", INFERENCE_PHOTOS);
+        return error_set(reading->error, ERROR_INVALID, "more than %d photos in one request",
+                         INFERENCE_PHOTOS);
     inference->photos[inference->photo_count++] = (struct inference_photo){bytes, size};
     return true;
 }
@@ -119,7 +123,8 @@ static bool photos_read_binary(struct reading *reading, const char *bytes, size_
         memcpy(&length, bytes, 4);
         length = le32toh(length);
         if (length > size - 4)
-            return error_set(reading->error, ERROR_INVALID, "a photo's length is beyond the end of its tensor");
+            return error_set(reading->error, ERROR_INVALID,
+                             "a photo's length is beyond the end of its tensor");
         if (!photo_add(reading, bytes + 4, length))
             return false;
         bytes += 4 + length;
@@ -143,7 +148,8 @@ static bool photos_read_json(struct reading *reading, const json_t *data, size_t
 static const char *binary_take(struct reading *reading, const json_t *size, const char *name, size_t *ret) {
     json_int_t wanted = json_is_integer(size) ? json_integer_value(size) : -1;
     if (wanted < 0 || (uint64_t)wanted > reading->binary_size) {
-        error_set(reading->error, ERROR_INVALID, "input \"%.100s\": binary_data_size is beyond the end of the body", name);
+        error_set(reading->error, ERROR_INVALID,
+                  "input \"%.100s\": binary_data_size is beyond the end of the body", name);
         return NULL;
     }
     const char *bytes = reading->binary;
@@ -178,7 +184,8 @@ static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *
     if (!done)
         return error_prefix(error, "input \"%.100s\"", name);
     return count == elements ||
-           error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu values, and its shape %zu", name, count, elements);
+           error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu values, and its shape %zu", name, count,
+                     elements);
 }
 
 static bool shape_read(const json_t *json, const char *name, struct shape *ret, struct error *error) {
@@ -190,16 +197,19 @@ static bool shape_read(const json_t *json, const char *name, struct shape *ret, 
         good = json_is_integer(dim) && shape.dims[i] > 0 && shape.dims[i] <= LIMIT_TENSOR_ELEMENTS;
     }
     if (!good || shape_elements(&shape) < 1)
-        return error_set(error, ERROR_INVALID, "input \"%.100s\": \"shape\" is no array of positive numbers", name);
+        return error_set(error, ERROR_INVALID, "input \"%.100s\": \"shape\" is no array of positive numbers",
+                         name);
     *ret = shape;
     return true;
 }
 
-static bool photos_read(struct reading *reading, int port, const json_t *input, const json_t *size, size_t room) {
+static bool photos_read(struct reading *reading, int port, const json_t *input, const json_t *size,
+                        size_t room) {
     const char *name = engine_input(reading->engine, port)->name;
     struct shape shape;
     size_t bytes_size = 0;
-    if (!photo_input_find(reading, port) || !shape_read(json_object_get(input, "shape"), name, &shape, reading->error))
+    if (!photo_input_find(reading, port) ||
+        !shape_read(json_object_get(input, "shape"), name, &shape, reading->error))
         return false;
     if (size) {
         const char *bytes = binary_take(reading, size, name, &bytes_size);
@@ -209,8 +219,8 @@ static bool photos_read(struct reading *reading, int port, const json_t *input, 
         return false;
     }
     return shape_elements(&shape) == reading->inference->photo_count ||
-           error_set(reading->error, ERROR_INVALID, "input \"%.100s\" has %d photos, and its shape says %lld", name,
-                     reading->inference->photo_count, (long long)shape_elements(&shape));
+           error_set(reading->error, ERROR_INVALID, "input \"%.100s\" has %d photos, and its shape says %lld",
+                     name, reading->inference->photo_count, (long long)shape_elements(&shape));
 }
 
 static int port_find(const struct engine *engine, const char *name, bool input) {
@@ -229,8 +239,8 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         return error_set(error, ERROR_INVALID, "every input needs a \"name\" and a \"datatype\"");
     int port = port_find(reading->engine, name, true);
     if (port < 0)
-        return error_set(error, ERROR_INVALID, "the model has no input \"%.100s\"; its first is \"%.100s\"", name,
-                         engine_input(reading->engine, 0)->name);
+        return error_set(error, ERROR_INVALID, "the model has no input \"%.100s\"; its first is \"%.100s\"",
+                         name, engine_input(reading->engine, 0)->name);
     if (reading->filled[port])
         return error_set(error, ERROR_INVALID, "input \"%.100s\" is there twice", name);
     const json_t *size = json_object_get(json_object_get(input, "parameters"), "binary_data_size");
@@ -240,8 +250,8 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
     struct tensor *tensor = &reading->inference->inputs[port];
     tensor->dtype = type_parse(type);
     if (tensor->dtype != wanted->dtype || !dtype_size(tensor->dtype))
-        return error_set(error, ERROR_INVALID, "input \"%.100s\": the datatype is %.20s, and %s is wanted", name, type,
-                         inference_type_name(wanted->dtype));
+        return error_set(error, ERROR_INVALID, "input \"%.100s\": the datatype is %.20s, and %s is wanted",
+                         name, type, inference_type_name(wanted->dtype));
     if (!shape_read(json_object_get(input, "shape"), name, &tensor->shape, error) ||
         !shape_fits(&tensor->shape, wanted, error))
         return false;
@@ -252,8 +262,8 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         if (!bytes)
             return false;
         if (given != tensor_bytes(tensor))
-            return error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu bytes, and its shape %zu", name, given,
-                             tensor_bytes(tensor));
+            return error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu bytes, and its shape %zu", name,
+                             given, tensor_bytes(tensor));
         if (!tensor_allocate(tensor, error))
             return false;
         memcpy(tensor->data, bytes, given);
@@ -262,7 +272,8 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
     const json_t *data = json_object_get(input, "data");
     json_int_t span = json_is_integer(data) ? json_integer_value(data) : -1;
     if (span < 0 || span >= reading->span_count)
-        return error_set(error, ERROR_INVALID, "input \"%.100s\" has no \"data\": an array of numbers is wanted", name);
+        return error_set(error, ERROR_INVALID,
+                         "input \"%.100s\" has no \"data\": an array of numbers is wanted", name);
     return tensor_read_numbers(&reading->spans[span], tensor, name, error);
 }
 
@@ -276,14 +287,16 @@ static bool output_read(struct reading *reading, const json_t *output, bool bina
     const json_t *classes = json_object_get(parameters, "classification");
     int port = name ? port_find(reading->engine, name, false) : -1;
     if (port < 0)
-        return error_set(reading->error, ERROR_INVALID, "the model has no output \"%.100s\"; its first is \"%.100s\"",
-                         name ? name : "", engine_output(reading->engine, 0)->name);
+        return error_set(reading->error, ERROR_INVALID,
+                         "the model has no output \"%.100s\"; its first is \"%.100s\"", name ? name : "",
+                         engine_output(reading->engine, 0)->name);
     if (inference->output_count == INFERENCE_PORTS)
-        return error_set(reading->error, ERROR_INVALID, "more than %d outputs are asked for", INFERENCE_PORTS);
+        return error_set(reading->error, ERROR_INVALID, "more than %d outputs are asked for",
+                         INFERENCE_PORTS);
     if (classes && (!json_is_integer(classes) || json_integer_value(classes) < 1 ||
                     json_integer_value(classes) > LIMIT_CLASSES))
-        return error_set(reading->error, ERROR_INVALID, "output \"%.100s\": \"classification\" is no number of classes",
-                         name);
+        return error_set(reading->error, ERROR_INVALID,
+                         "output \"%.100s\": \"classification\" is no number of classes", name);
     inference->outputs[inference->output_count++] =
         (struct inference_output){.port = port,
                                   .binary = wants_binary ? json_is_true(wants_binary) : binary,
@@ -302,7 +315,8 @@ static bool outputs_read(struct reading *reading, const json_t *request) {
     int count = engine_output_count(reading->engine);
     if (!inference->output_count)
         for (int i = 0; i < count && i < INFERENCE_PORTS; i++)
-            inference->outputs[inference->output_count++] = (struct inference_output){.port = i, .binary = binary};
+            inference->outputs[inference->output_count++] =
+                (struct inference_output){.port = i, .binary = binary};
     return true;
 }
 
@@ -326,7 +340,8 @@ static struct inference *inference_create(const struct engine *engine, struct er
     struct inference *inference = calloc(1, sizeof *inference);
     if (!inference || engine_input_count(engine) > INFERENCE_PORTS) {
         free(inference);
-        error_set(error, ERROR_MEMORY, "no memory for a request, or a model with more than %d inputs", INFERENCE_PORTS);
+        error_set(error, ERROR_MEMORY, "no memory for a request, or a model with more than %d inputs",
+                  INFERENCE_PORTS);
         return NULL;
     }
     inference->input_count = engine_input_count(engine);
@@ -336,8 +351,10 @@ static struct inference *inference_create(const struct engine *engine, struct er
 
 struct inference *inference_parse(const struct model *model, const char *body, size_t size, size_t json_size,
                                   struct error *error) {
-    struct reading reading = {
-        .engine = model_engine(model), .binary = body + json_size, .binary_size = size - json_size, .error = error};
+    struct reading reading = {.engine = model_engine(model),
+                              .binary = body + json_size,
+                              .binary_size = size - json_size,
+                              .error = error};
     struct buffer rest = {0};
     json_t *request = NULL;
     bool good = false;
@@ -368,13 +385,15 @@ static bool instances_read(struct reading *reading, const json_t *instances, siz
     const json_t *instance;
     size_t index, used = 0;
     if (!json_is_array(instances) || !json_array_size(instances))
-        return error_set(reading->error, ERROR_INVALID, "there are no \"instances\" (or \"inputs\") in the request");
+        return error_set(reading->error, ERROR_INVALID,
+                         "there are no \"instances\" (or \"inputs\") in the request");
     if (!photo_input_find(reading, 0))
         return false;
     json_array_foreach(instances, index, instance) {
         const json_t *text = find_base64(instance);
         if (!text)
-            return error_set(reading->error, ERROR_INVALID, "instance %zu is neither a tensor nor {\"b64\": \"…\"}", index);
+            return error_set(reading->error, ERROR_INVALID,
+                             "instance %zu is neither a tensor nor {\"b64\": \"…\"}", index);
         if (!photo_add_base64(reading, text, room, &used))
             return false;
     }
@@ -389,9 +408,11 @@ static bool instances_read_numbers(struct reading *reading, const struct numbers
     double *values = malloc(capacity * sizeof *values);
     if (!values)
         return error_set(reading->error, ERROR_MEMORY, "no memory for the instances");
-    bool good = numbers_read_f64(span, values, capacity, &count, tensor->shape.dims, &tensor->shape.rank, reading->error);
+    bool good = numbers_read_f64(span, values, capacity, &count, tensor->shape.dims, &tensor->shape.rank,
+                                 reading->error);
     tensor->dtype = port->dtype;
-    good = good && shape_fits(&tensor->shape, port, reading->error) && tensor_allocate(tensor, reading->error);
+    good =
+        good && shape_fits(&tensor->shape, port, reading->error) && tensor_allocate(tensor, reading->error);
     if (good)
         elements_convert(DTYPE_F64, values, tensor->dtype, tensor->data, (int64_t)count);
     free(values);
@@ -401,8 +422,9 @@ static bool instances_read_numbers(struct reading *reading, const struct numbers
 static bool tensorflow_read(struct reading *reading, const char *body, size_t size, const char *key) {
     struct buffer rest = {0};
     json_t *request = NULL;
-    bool good = numbers_extract(body, size, key, &rest, reading->spans, &reading->span_count, reading->error) &&
-                (request = json_parse(rest.size ? rest.bytes : "", rest.size, reading->error));
+    bool good =
+        numbers_extract(body, size, key, &rest, reading->spans, &reading->span_count, reading->error) &&
+        (request = json_parse(rest.size ? rest.bytes : "", rest.size, reading->error));
     const json_t *instances = json_object_get(request, key);
     if (good && json_is_integer(instances) && reading->span_count == 1)
         good = instances_read_numbers(reading, &reading->spans[0]);

@@ -19,21 +19,27 @@ static bool photo_decode(struct inference *inference, const struct model *model,
     struct image image;
     int width = 0, height = 0;
     double start = clock_ms();
-    if (!image_decode((const uint8_t *)inference->photos[index].bytes, inference->photos[index].size, &image, error))
+    if (!image_decode((const uint8_t *)inference->photos[index].bytes, inference->photos[index].size, &image,
+                      error))
         return error_prefix(error, "photo %d", index);
     double decoded = clock_ms();
-    bool good = image_recipe_size(recipe, image.width, image.height, &width, &height, error);
+    bool good =
+        image_recipe_size(recipe, image.width, image.height, &width, &height) ||
+        error_set(error, ERROR_INVALID, "a photo of %dx%d is too long a strip", image.width, image.height);
     if (good && !index) {
         size_t bytes = 0;
         input->shape = (struct shape){.rank = 4, .dims = {inference->photo_count, 3, height, width}};
-        if (size_multiply((size_t)width * (size_t)height * 3 * sizeof(float), (size_t)inference->photo_count, &bytes))
+        if (size_multiply((size_t)width * (size_t)height * 3 * sizeof(float), (size_t)inference->photo_count,
+                          &bytes))
             *batch = aligned_alloc(64, size_align(bytes, 64));
     }
     if (good && !*batch)
         good = error_set(error, ERROR_MEMORY, "no memory for %d photos", inference->photo_count);
     if (good && (input->shape.dims[2] != height || input->shape.dims[3] != width))
-        good = error_set(error, ERROR_INVALID, "photo %d: the photos of one request must have one size", index);
-    good = good && image_preprocess(&image, recipe, *batch + (size_t)index * 3 * (size_t)width * (size_t)height, error);
+        good =
+            error_set(error, ERROR_INVALID, "photo %d: the photos of one request must have one size", index);
+    good = good && image_preprocess(&image, recipe,
+                                    *batch + (size_t)index * 3 * (size_t)width * (size_t)height, error);
     image_release(&image);
     timing->decode += decoded - start;
     timing->preprocess += clock_ms() - decoded;
@@ -150,10 +156,11 @@ static void find_best(const struct tensor *tensor, int64_t row, int64_t classes,
 }
 
 /* "value:index:label", the best classes of every row. */
-static bool write_classes(const struct inference_output *output, const struct model *model, struct buffer *json,
-                          struct buffer *binary, struct error *error) {
+static bool write_classes(const struct inference_output *output, const struct model *model,
+                          struct buffer *json, struct buffer *binary, struct error *error) {
     const struct tensor *tensor = &output->tensor;
-    int64_t elements = shape_elements(&tensor->shape), rows = tensor->shape.rank > 1 ? tensor->shape.dims[0] : 1;
+    int64_t elements = shape_elements(&tensor->shape),
+            rows = tensor->shape.rank > 1 ? tensor->shape.dims[0] : 1;
     int64_t classes = rows > 0 ? elements / rows : 0;
     int top = output->classes < classes ? output->classes : (int)classes;
     int *best = top > 0 ? calloc((size_t)top, sizeof *best) : NULL;
@@ -169,7 +176,8 @@ static bool write_classes(const struct inference_output *output, const struct mo
         for (int i = 0; i < top; i++) {
             const char *label = best[i] < model_class_count(model) ? model_label(model, best[i], "en") : "";
             text.size = 0;
-            buffer_printf(&text, "%.9g:%d:%s", tensor_get_f64(tensor, row * classes + best[i]), best[i], label);
+            buffer_printf(&text, "%.9g:%d:%s", tensor_get_f64(tensor, row * classes + best[i]), best[i],
+                          label);
             uint32_t length = htole32((uint32_t)text.size);
             if (output->binary) {
                 buffer_append(binary, &length, sizeof length);
@@ -189,8 +197,8 @@ static bool write_classes(const struct inference_output *output, const struct mo
     return true;
 }
 
-static bool write_output(const struct inference_output *output, const struct model *model, struct buffer *json,
-                         struct buffer *binary, struct error *error) {
+static bool write_output(const struct inference_output *output, const struct model *model,
+                         struct buffer *json, struct buffer *binary, struct error *error) {
     const struct tensor *tensor = &output->tensor;
     buffer_append_string(json, "{\"name\": ");
     json_append_string(json, engine_output(model_engine(model), output->port)->name);

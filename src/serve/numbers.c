@@ -33,13 +33,14 @@ static size_t skip_numbers(const char *text, size_t at, size_t size) {
 }
 
 static bool begins_with_number(const char *text, size_t at, size_t size) {
-    while (at < size && (text[at] == '[' || text[at] == ' ' || text[at] == '\n' || text[at] == '\r' || text[at] == '\t'))
+    while (at < size &&
+           (text[at] == '[' || text[at] == ' ' || text[at] == '\n' || text[at] == '\r' || text[at] == '\t'))
         at++;
     return at < size && text[at] && strchr("-0123456789tf", text[at]);
 }
 
-bool numbers_extract(const char *json, size_t size, const char *key, struct buffer *rest, struct numbers_span *spans,
-                     int *ret_count, struct error *error) {
+bool numbers_extract(const char *json, size_t size, const char *key, struct buffer *rest,
+                     struct numbers_span *spans, int *ret_count, struct error *error) {
     size_t key_length = strlen(key), copied = 0;
     int count = 0;
     for (size_t at = 0; at < size;) {
@@ -73,7 +74,8 @@ bool numbers_extract(const char *json, size_t size, const char *key, struct buff
 
 /* ---- Numbers ---- */
 
-/* One number at *at. Up to 19 digits and a small power of ten are exact in double arithmetic (Clinger, 1990); the rest is strtod's. */
+/* One number at *at. Up to 19 digits and a small power of ten are exact in double arithmetic (Clinger, 1990);
+ * the rest is strtod's. */
 static bool read_number(const char **at, const char *end, double *ret) {
     static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
@@ -107,7 +109,8 @@ static bool read_number(const char **at, const char *end, double *ret) {
         exponent += small ? -value : value;
     }
     if (digits <= 19 && mantissa <= (1ull << 53) && exponent >= -22 && exponent <= 22) {
-        double value = exponent < 0 ? (double)mantissa / powers[-exponent] : (double)mantissa * powers[exponent];
+        double value =
+            exponent < 0 ? (double)mantissa / powers[-exponent] : (double)mantissa * powers[exponent];
         *ret = negative ? -value : value;
     } else {
         char text[400]; /* longer ones are no numbers that a program writes */
@@ -140,15 +143,16 @@ static bool read_value(const char **at, const char *end, double *ret) {
 
 /* Where in a nested array the reader is. */
 struct nesting {
-    int depth, leaf;                      /* the leaf's depth; 0: no number yet */
+    int depth, leaf;                       /* the leaf's depth; 0: no number yet */
     int64_t counts[LIMIT_TENSOR_RANK + 1]; /* so far, of the open array at each depth */
     int64_t dims[LIMIT_TENSOR_RANK + 1];   /* of the first closed one; -1: none yet */
-    bool value_due; /* behind a comma, or at the start of an array */
+    bool value_due;                        /* behind a comma, or at the start of an array */
     bool comma_due;
 };
 
 static bool open_array(struct nesting *nesting) {
-    if (nesting->comma_due || nesting->depth == LIMIT_TENSOR_RANK || (nesting->leaf && nesting->depth >= nesting->leaf))
+    if (nesting->comma_due || nesting->depth == LIMIT_TENSOR_RANK ||
+        (nesting->leaf && nesting->depth >= nesting->leaf))
         return false;
     nesting->counts[nesting->depth]++;
     nesting->counts[++nesting->depth] = 0;
@@ -184,8 +188,8 @@ static bool is_at_comma(struct nesting *nesting) {
     return good;
 }
 
-static bool read_array(const struct numbers_span *span, float *f32, double *f64, size_t capacity, size_t *ret_count,
-                       int64_t *dims, int *ret_rank, struct error *error) {
+static bool read_array(const struct numbers_span *span, float *f32, double *f64, size_t capacity,
+                       size_t *ret_count, int64_t *dims, int *ret_rank, struct error *error) {
     struct nesting nesting = {0};
     memset(nesting.dims, 0xff, sizeof nesting.dims);
     const char *at = span->text, *end = span->text + span->size;
@@ -201,7 +205,8 @@ static bool read_array(const struct numbers_span *span, float *f32, double *f64,
             at += good;
         } else if ((good = note_value(&nesting) && read_value(&at, end, &value))) {
             if (count == capacity)
-                return error_set(error, ERROR_INVALID, "a tensor has more than the %zu values of its shape", capacity);
+                return error_set(error, ERROR_INVALID, "a tensor has more than the %zu values of its shape",
+                                 capacity);
             if (f32)
                 f32[count++] = (float)value;
             else
@@ -209,7 +214,8 @@ static bool read_array(const struct numbers_span *span, float *f32, double *f64,
         }
     }
     if (!good || nesting.depth || !nesting.leaf)
-        return error_set(error, ERROR_INVALID, "a tensor's data is no regular array of numbers, near \"%.*s\"",
+        return error_set(error, ERROR_INVALID,
+                         "a tensor's data is no regular array of numbers, near \"%.*s\"",
                          end - at > 20 ? 20 : (int)(end - at), at);
     memcpy(dims, nesting.dims + 1, (size_t)nesting.leaf * sizeof *dims);
     *ret_rank = nesting.leaf;
@@ -217,8 +223,8 @@ static bool read_array(const struct numbers_span *span, float *f32, double *f64,
     return true;
 }
 
-bool numbers_read_f32(const struct numbers_span *span, float *values, size_t capacity, size_t *ret_count, int64_t *dims,
-                      int *ret_rank, struct error *error) {
+bool numbers_read_f32(const struct numbers_span *span, float *values, size_t capacity, size_t *ret_count,
+                      int64_t *dims, int *ret_rank, struct error *error) {
     return read_array(span, values, NULL, capacity, ret_count, dims, ret_rank, error);
 }
 

@@ -1,4 +1,5 @@
-/* A few threads that do short pieces of work, first come, first served: decoding photos, writing large answers. */
+/* A few threads that do short pieces of work, first come, first served: decoding photos, writing large
+ * answers. */
 #pragma once
 #include "base/error.h"
 
