@@ -5,7 +5,8 @@ Needs Debian's python3-torch, python3-onnx and python3-pil; run it with /usr/bin
 
   train_animals.py train  DATA OUT.pt [--minutes 60]   train on DATA/train, measure on DATA/val after each epoch
   train_animals.py train  DATA OUT.pt --resume OLD.pt --rate 0.02 [--minutes 20]   a second, gentler cosine from OLD, without CutMix
-  train_animals.py export DATA OUT.pt MODEL_DIR        write model.onnx (float16 weights), and accuracy.tsv by class
+  train_animals.py export DATA A.pt[,B.pt…] MODEL_DIR  write model.onnx (float16 weights) from the checkpoints' average,
+                                                       and accuracy.tsv by class
 
 DATA is the unpacked animals64.tar: train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, 64x64 pixels, and labels.tsv.
 
@@ -15,7 +16,8 @@ The recipe, in the order in which it matters:
   500 photos a class are few, and a network without them learns the photos by heart.
 - SGD with Nesterov momentum, one warm-up and one cosine, label smoothing 0.1, no weight decay on norms and biases.
 - Small pictures first (48, then 64 pixels): the early epochs cost half as much and teach as well.
-- The exported weights are a running average over the last epochs.
+- The exported weights are a running average over the last epochs, averaged once more over two such runs.
+- The exported network looks at the photo and at its mirror image, and takes the mean.
 """
 import argparse, glob, math, os, sys, time
 import numpy as np
@@ -63,6 +65,24 @@ class AnimalNet(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.dropout(torch.flatten(F.adaptive_avg_pool2d(self.features(x), 1), 1)))
+
+
+class Mirrored(nn.Module):
+    """The mean of what the network says of the photo and of its mirror image."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        logits = self.network(torch.cat([x, x.flip(3)]))
+        return logits.view(2, -1, logits.shape[1]).mean(0)
+
+
+def average_checkpoints(paths):
+    states = [torch.load(path) for path in paths]
+    return {name: sum(state[name] for state in states) / len(states) if value.is_floating_point() else value
+            for name, value in states[0].items()}
 
 
 def load_photos(folder, wnids):
@@ -222,8 +242,8 @@ def halve_weights(path):
 
 def export(args, wnids):
     model = AnimalNet(len(wnids))
-    model.load_state_dict(torch.load(args.checkpoint))
-    model = fold(model.eval())
+    model.load_state_dict(average_checkpoints(args.checkpoint.split(",")))
+    model = Mirrored(fold(model.eval())).eval()
     os.makedirs(args.model, exist_ok=True)
     path = os.path.join(args.model, "model.onnx")
     torch.onnx.export(model, torch.zeros(1, 3, 64, 64), path, opset_version=13, input_names=["pixel_values"],
