@@ -33,9 +33,14 @@ export function sentence(predictions) {
   return say(first.label, second && second.label, first.probability);
 }
 
-export const percent = (probability) => new Intl.NumberFormat(language(), {
-  style: 'percent', maximumFractionDigits: probability < 0.1 || (probability > 0.99 && probability < 1) ? 1 : 0,
-}).format(probability);
+// "91 %", "0.4 %", "< 0.1 %"; never 100 % or 0 % where it is not quite.
+export function percent(probability) {
+  const digits = probability < 0.1 || probability > 0.99 ? 1 : 0;
+  const format = new Intl.NumberFormat(language(), {style: 'percent', maximumFractionDigits: digits});
+  if (probability < 0.0005) return `<\u00a0${format.format(0.001)}`;
+  if (probability > 0.9995) return `>\u00a0${format.format(0.999)}`;
+  return format.format(probability);
+}
 
 // "0.4 ms", "12 ms", "1.3 s"
 export function duration(milliseconds) {
