@@ -39,9 +39,8 @@ const struct operator* operator_find(const char *domain, const char *op_type, in
 /* The whole table, for listings. */
 const struct operator* operator_table(int *ret_count);
 
-/* Bind every node of the graph to its entry and check it. A node that the table has nothing for keeps the
- * entry that somebody bound it to by hand. ERROR_MODEL naming the first operator that is missing ("operator
- * Foo (opset 13) is not supported: node bar"), and how many others are. */
+/* Bind every node of the graph to its entry and check it. ERROR_MODEL naming the first operator that is
+ * missing ("operator Foo (opset 13) is not supported: node bar"), and how many others are. */
 bool operators_bind(struct graph *graph, struct error *error);
 
 /* operator->infer of a bound node, after seeing that its inputs are known, within limits, and constant where

@@ -104,9 +104,7 @@ bool operators_bind(struct graph *graph, struct error *error) {
     const struct node *first_missing = NULL;
     int missing = 0;
     for (struct node *node = graph->first; node; node = node->next) {
-        const struct operator* found = operator_find(node->domain, node->op_type, node->opset);
-        if (found || !node->operator)
-            node->operator= found;
+        node->operator= operator_find(node->domain, node->op_type, node->opset);
         if (!node->operator&& !missing++)
             first_missing = node;
     }

@@ -175,11 +175,29 @@ bool quant_network_check(const char *path, struct error *error) {
     return done;
 }
 
+/* An output may become another value's; what the file says of its type and shape stays true, and other
+ * readers want it. */
+static bool simplify(struct graph *graph, struct error *error) {
+    struct value *said = arena_allocate_array(graph->arena, (size_t)graph->output_count + 1, sizeof *said);
+    if (!said)
+        return no_memory(error);
+    for (int i = 0; i < graph->output_count; i++)
+        said[i] = *graph->outputs[i];
+    if (!passes_simplify(graph, error))
+        return false;
+    for (int i = 0; i < graph->output_count; i++) {
+        struct value *output = graph->outputs[i];
+        output->dtype = said[i].dtype != DTYPE_UNKNOWN ? said[i].dtype : output->dtype;
+        output->shape = said[i].shape.rank >= 0 ? said[i].shape : output->shape;
+    }
+    return true;
+}
+
 struct graph *quant_graph_load(const char *path, struct error *error) {
     struct graph *graph = onnx_graph_read(path, error);
     if (!graph)
         return NULL;
-    if (check_float(graph, error) && operators_bind(graph, error) && passes_simplify(graph, error) &&
+    if (check_float(graph, error) && operators_bind(graph, error) && simplify(graph, error) &&
         quant_raise_opset(graph, error))
         return graph;
     graph_free(graph);

@@ -231,7 +231,7 @@ static bool job_run(struct job *job, const char *output, struct quant_result *re
         !search_sensitivity(&job->trial, scheme, SENSITIVITY_SECONDS, error) ||
         !search_keep_out(&job->trial, scheme, options->max_loss, &result->search, error))
         return false;
-    struct graph *graph = scheme_write(scheme, false, error);
+    struct graph *graph = scheme_write(scheme, error);
     bool done = graph && onnx_graph_write(graph, output, error) && list_layers(scheme, result, error);
     graph_free(graph);
     return done;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "quant/load.h"
 
 struct runner {
     struct engine *engine;
@@ -67,7 +68,10 @@ static struct runner *runner_make(struct engine *engine, bool owned, const struc
 
 struct runner *runner_create(struct graph *graph, const struct photo_set *set, int batch, int threads,
                              struct error *error) {
-    const struct engine_options options = {.precision = PRECISION_F32, .threads = threads, .no_baked = true};
+    const struct engine_options options = {.precision = quant_graph_is_quantised(graph) ? PRECISION_INT8
+                                                                                        : PRECISION_F32,
+                                           .threads = threads,
+                                           .no_baked = true};
     struct engine *engine = engine_load_graph(graph, &options, error);
     return engine ? runner_make(engine, true, set, batch, error) : NULL;
 }

@@ -6,8 +6,9 @@
 
 struct runner;
 
-/* Takes the graph (bound, one float32 input) over, also on failure. `batch`: photos a run, where the network
- * leaves that free. Computes strictly in float32. `set` must live longer. */
+/* Takes the graph (one float32 input) over, also on failure. `batch`: photos a run, where the network leaves
+ * that free. Computes in integers what is quantised, and everything else strictly in float32. `set` must live
+ * longer. */
 struct runner *runner_create(struct graph *graph, const struct photo_set *set, int batch, int threads,
                              struct error *error);
 /* The same for an engine that is there; it stays the caller's, and must live longer. */

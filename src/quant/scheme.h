@@ -68,7 +68,6 @@ bool unit_has_weights(const struct unit *unit);
 int unit_weight_axis(const struct unit *unit);
 struct quant_parameters quant_parameters_choose(struct quant_range range, enum dtype dtype);
 
-/* The graph with its integers in it: as ONNX has it (QuantizeLinear, DequantizeLinear, 8-bit weights; not
- * bound), or `simulated` in floats, bound: the same roundings by an operator of our own, which the float
- * engine runs. The result uses constants of the scheme's graph. */
-struct graph *scheme_write(const struct scheme *scheme, bool simulated, struct error *error);
+/* The graph with its integers in it, as ONNX has it: QuantizeLinear, DequantizeLinear, 8-bit weights. Not
+ * bound. It uses constants of the scheme's graph. */
+struct graph *scheme_write(const struct scheme *scheme, struct error *error);

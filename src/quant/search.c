@@ -23,7 +23,7 @@ bool trial_run(const struct trial *trial, struct scheme *scheme, int count, stru
                struct error *error) {
     count = count < trial->count ? count : trial->count;
     scheme_settle(scheme);
-    struct graph *graph = scheme_write(scheme, true, error);
+    struct graph *graph = scheme_write(scheme, error);
     struct runner *runner =
         graph ? runner_create(graph, trial->set, trial->batch < count ? trial->batch : count, trial->threads,
                               error)

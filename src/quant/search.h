@@ -17,7 +17,7 @@ struct trial {
     void *context;
 };
 
-/* Settle the scheme, run it simulated on the first `count` samples of the trial. */
+/* Settle the scheme, run what it makes of the network on the first `count` samples of the trial. */
 bool trial_run(const struct trial *trial, struct scheme *scheme, int count, struct likeness *ret,
                struct error *error);
 /* a loses less than b: more of the same answers, then less divergence. Divergence decides alone where few

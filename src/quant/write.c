@@ -4,13 +4,11 @@
 
 #include "base/cleanup.h"
 #include "quant/scheme.h"
-#include "quant/simulate.h"
 #include "quant/weights.h"
 
 struct rewriting {
     const struct scheme *scheme;
     struct graph *graph;
-    bool simulated;
     struct value **rounded; /* [value_count] of the original: the value after its rounding, once made */
     struct value **weights; /* [value_count] likewise of constants; valid for the same axis only */
     int *weight_axis;       /* [value_count] */
@@ -73,37 +71,17 @@ static struct value *rounded_value(struct rewriting *rewriting, int id) {
     struct quant_parameters parameters = rewriting->scheme->parameters[id];
     if (rewriting->rounded[id])
         return rewriting->rounded[id];
-    struct value *result;
-    if (rewriting->simulated) {
-        result = named_value(rewriting->graph, value->name, "_rounded");
-        if (!result || !simulate_add(rewriting->graph, NULL, value, result, parameters.scale, parameters.zero,
-                                     rewriting->scheme->activations))
-            return NULL;
-    } else {
-        result = add_pair(rewriting, value, parameters);
-    }
-    return rewriting->rounded[id] = result;
+    return rewriting->rounded[id] = add_pair(rewriting, value, parameters);
 }
 
-/* Integers and their scales -> DequantizeLinear, or the floats that come out of it. `axis` -1: one scale. */
+/* Integers and their scales -> DequantizeLinear. `axis` -1: one scale. */
 static struct value *add_dequantized(struct rewriting *rewriting, const char *base, enum dtype dtype,
                                      const struct shape *shape, const void *integers, const float *scales,
                                      int axis) {
     struct graph *graph = rewriting->graph;
     struct tensor tensor = {dtype, *shape, (void *)integers};
-    int64_t count = shape_elements(shape), channels = axis < 0 ? 1 : shape->dims[axis], inner = 1;
-    for (int i = axis + 1; axis >= 0 && i < shape->rank; i++)
-        inner *= shape->dims[i];
+    int64_t channels = axis < 0 ? 1 : shape->dims[axis];
     void *data;
-    if (rewriting->simulated) {
-        struct value *value = add_constant(graph, base, "_rounded", DTYPE_F32, shape, &data);
-        for (int64_t i = 0; value && i < count; i++) {
-            int64_t integer =
-                dtype == DTYPE_I8 ? ((const int8_t *)integers)[i] : ((const int32_t *)integers)[i];
-            ((float *)data)[i] = (float)integer * scales[axis < 0 ? 0 : i / inner % channels];
-        }
-        return value;
-    }
     struct shape scale_shape = {.rank = axis < 0 ? 0 : 1, .dims = {channels}};
     struct value *constant = add_constant(graph, base, "_quantized", dtype, shape, &data);
     if (constant)
@@ -219,10 +197,9 @@ static bool write_units(struct rewriting *rewriting) {
     return true;
 }
 
-struct graph *scheme_write(const struct scheme *scheme, bool simulated, struct error *error) {
+struct graph *scheme_write(const struct scheme *scheme, struct error *error) {
     size_t values = (size_t)scheme->graph->value_count + 1;
-    struct rewriting rewriting = {
-        .scheme = scheme, .simulated = simulated, .graph = graph_clone(scheme->graph)};
+    struct rewriting rewriting = {.scheme = scheme, .graph = graph_clone(scheme->graph)};
     rewriting.rounded = calloc(values, sizeof(struct value *));
     rewriting.weights = calloc(values, sizeof(struct value *));
     rewriting.weight_axis = calloc(values, sizeof(int));
