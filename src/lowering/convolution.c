@@ -139,6 +139,44 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
     return true;
 }
 
+/* Operands as large as the result lie as it does. oneDNN has fast kernels for such only, and its gemm reads others wrongly. */
+static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusion, const struct primitive *primitive) {
+    const struct layout *result = primitive_layout(primitive, ARGUMENT_DESTINATION);
+    for (int i = 0; i < fusion->count; i++) {
+        const struct layout *operand = fusion->posts[i].operand;
+        if (operand && shape_equal(layout_shape(operand), layout_shape(result)) &&
+            !layout_equal(operand, layout_retype(pool, result, layout_dtype(operand))))
+            return false;
+    }
+    return true;
+}
+
+static bool has_large_operand(const struct fusion *fusion, const struct convolution_spec *spec) {
+    for (int i = 0; i < fusion->count; i++)
+        if (fusion->posts[i].operand && shape_equal(layout_shape(fusion->posts[i].operand), &spec->destination))
+            return true;
+    return false;
+}
+
+/* The layouts that the convolution would choose if it were alone, and the operands brought to them. */
+static const struct primitive *choose_before_operands(struct lowering *lowering, struct node *node,
+                                                      struct convolution_spec *spec, struct fusion *fusion,
+                                                      const struct plan_tensor *source, struct error *error) {
+    struct convolution_spec alone = *spec;
+    alone.post_count = 0;
+    alone.weights_layout = NULL;
+    const struct primitive *primitive = choose_primitive(lowering, &alone, node->inputs[1], source, error);
+    if (!primitive)
+        return NULL;
+    spec->source_layout = primitive_layout(primitive, ARGUMENT_SOURCE);
+    spec->destination_layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
+    spec->weights_layout = NULL;
+    if (!lower_posts(lowering, node, spec->destination_layout, fusion->posts, fusion->operands, &fusion->count, error))
+        return NULL;
+    choose_residual(lowering, node, fusion);
+    return choose_primitive(lowering, spec, node->inputs[1], source, error);
+}
+
 bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
     struct value *source = node->inputs[0], *weights = node->inputs[1], *output = node->outputs[0];
     int rank = source->shape.rank;
@@ -173,6 +211,9 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     spec.post_count = fusion.count;
     struct error refused;
     const struct primitive *primitive = choose_primitive(lowering, &spec, weights, current, &refused);
+    if (has_large_operand(&fusion, &spec) &&
+        (!primitive || primitive_is_slow(primitive) || !operands_fit(lowering->plan->pool, &fusion, primitive)))
+        primitive = choose_before_operands(lowering, node, &spec, &fusion, current, &refused);
     if (!primitive && node->post_op_count == 0)
         return true; /* oneDNN has none for this: the plain computation */
     if (!primitive)

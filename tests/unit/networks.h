@@ -135,6 +135,14 @@ static inline struct graph *network_direct_residual(void) {
     return network_end(g, x);
 }
 
+/* What is added lies row-major, as the caller gave it, and the convolution's result with its channels innermost. [n, 64, h, w] -> the same. */
+static inline struct graph *network_row_major_operand(void) {
+    struct value *input;
+    struct graph *g = network_begin(&input, 4, -1, 64, -1, -1);
+    struct value *x = network_node(g, "Relu", network_conv(g, input, 64, 64, 3, 1, 1), NULL);
+    return network_end(g, network_node(g, "Add", network_conv(g, x, 64, 64, 1, 1, 1), input, NULL));
+}
+
 static inline struct value *network_permute(struct graph *g, struct value *x, int count, ...) {
     int64_t permutation[8];
     va_list axes;
