@@ -3,7 +3,7 @@ PORT ?= 8080
 BUILD ?= build
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-images test-trixie fuzz format tidy clean help
+.PHONY: build run test load test-images test-trixie fuzz format tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build
@@ -20,6 +20,10 @@ run: ## install what is missing, build, and serve http://127.0.0.1:$PORT (8080)
 test: ## install what the tests need and run all of them
 	@tools/setup test
 	@tests/run
+
+load: build ## load tests beside nginx and the original's stack; tables on standard output
+	@tests/bench/load.sh gateway
+	@tests/bench/load.sh service
 
 test-images: ## build every container image, start the three tiers and try them (root)
 	@tools/setup images

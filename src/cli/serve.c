@@ -33,7 +33,7 @@ static const struct command command = {
     "  --idle TIME           end a model that nobody asked for so long: 90s, 15m, 2h; 0: never (15m)\n"
     "  --preload             start every model at once, and keep it\n"
     "  --memory SIZE         all models together take at most this: 500M, 2G (default: no cap)\n"
-    "  --precision P         auto, f32, bf16 or int8, for every model\n"
+    "  --precision P         auto, f32 or bf16, for every model (auto)\n"
     "  --allow-private-urls  photos may be fetched from private addresses\n"
     "  --backend-program P   run P backend … for each model in place of this program (a wrapper, say)\n"
     "  --session-key FILE    keys that sign the sessions' cookies, one a line, the newest first (default:\n"

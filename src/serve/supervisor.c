@@ -63,7 +63,10 @@ static void hook_describe(void *context, const char *name, struct gateway_model_
     if (model) {
         const char *variant = strchr(name, ':');
         ret->bytes = model->bytes;
-        snprintf(ret->precision, sizeof ret->precision, "%s", variant ? variant + 1 : "");
+        snprintf(ret->precision, sizeof ret->precision, "%.15s",
+                 model->precision[0] ? model->precision
+                 : variant           ? variant + 1
+                                     : "");
         snprintf(ret->reason, sizeof ret->reason, "%s", model->reason);
     }
     pthread_mutex_unlock(&supervisor->lock);

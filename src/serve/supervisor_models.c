@@ -10,9 +10,10 @@
 #include "model/directory.h"
 #include "serve/supervisor_private.h"
 
-#define START_SECONDS 120    /* a start that takes longer has failed */
-#define UNHEALTHY_SECONDS 15 /* a process that answers no check for so long is ended */
-#define STEADY_SECONDS 60    /* a process that lived so long has its crashes forgiven */
+#define START_SECONDS 120         /* a start that takes longer has failed */
+#define UNHEALTHY_SECONDS 15      /* a process that answers no check for so long is ended */
+#define STEADY_SECONDS 60         /* a process that lived so long has its crashes forgiven */
+#define REPEAT_NS (3 * SECOND_NS) /* a model that cannot load is not tried again before */
 #define BACKOFF_MOST_NS (30 * SECOND_NS)
 #define LOOK_NS SECOND_NS
 
@@ -151,9 +152,12 @@ static void start(struct supervisor *supervisor, struct supervised *model, struc
 static void became_ready(struct supervisor *supervisor, struct supervised *model) {
     struct error error;
     int64_t memory = process_memory(model->current.pid);
+    char precision[16];
+    process_precision(&model->current, precision);
     pthread_mutex_lock(&supervisor->lock);
     model->wanted = false;
     model->loads++;
+    memcpy(model->precision, precision, sizeof precision);
     model->memory = memory ? memory : model->memory;
     model->ready_ns = clock_ns();
     model->unhealthy_ns = 0;
@@ -193,6 +197,8 @@ static void ended(struct supervisor *supervisor, struct supervised *model, int s
         pthread_mutex_unlock(&supervisor->lock);
     } else {
         fprintf(stderr, "guichet: %s cannot be loaded: %s\n", model->name, reason);
+        if (model->retry_ns < clock_ns() + REPEAT_NS)
+            model->retry_ns = clock_ns() + REPEAT_NS;
         state_set(supervisor, model, MODEL_FAILED, reason);
         waiting_fail(supervisor, model);
     }

@@ -39,7 +39,8 @@ struct supervised {
     int crashes;            /* in a row */
     int64_t retry_ns;       /* not started again before */
     int64_t ready_ns, unhealthy_ns;
-    int64_t memory; /* bytes, as last measured; kept when it ends, as the estimate for the next time */
+    char precision[16]; /* as its process said when it was last ready; "" before */
+    int64_t memory;     /* bytes, as last measured; kept when it ends, as the estimate for the next time */
     uint64_t loads, evictions, crashed;
 };
 
@@ -65,6 +66,8 @@ bool process_start(struct process *process, const struct supervisor_options *opt
                    const char *path, struct error *error);
 /* It answers /readyz with 200. At most a few milliseconds. */
 bool process_is_ready(const struct process *process);
+/* The precision that it says it runs in; "" where it does not. */
+void process_precision(const struct process *process, char ret[16]);
 /* Reads what it wrote, passes it on with the model's name before each line, and keeps the last. */
 void process_read(struct process *process, const char *name);
 /* Bytes that it takes, its share of what is mapped by several; 0 where that cannot be known. */

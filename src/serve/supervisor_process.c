@@ -121,23 +121,47 @@ bool process_start(struct process *process, const struct supervisor_options *opt
     return true;
 }
 
-bool process_is_ready(const struct process *process) {
-    static const char question[] = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+/* GET `target` of a child: the answer, head and body, as far as it comes within a few milliseconds and fits.
+ */
+static void process_ask(const struct process *process, const char *target, char *ret, size_t size) {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                   .sin_port = htons((uint16_t)process->port)};
+    char question[160];
+    size_t filled = 0;
+    int length = snprintf(question, sizeof question,
+                          "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", target);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    ret[0] = 0;
     if (fd < 0)
-        return false;
-    char answer[16] = "";
+        return;
     if ((connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS) &&
         poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 5) == 1 &&
-        send(fd, question, sizeof question - 1, MSG_NOSIGNAL) == (ssize_t)sizeof question - 1 &&
-        poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 20) == 1 &&
-        recv(fd, answer, sizeof answer - 1, 0) < 12)
-        answer[0] = 0;
+        send(fd, question, (size_t)length, MSG_NOSIGNAL) == length)
+        while (filled + 1 < size && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 20) == 1) {
+            ssize_t got = recv(fd, ret + filled, size - 1 - filled, 0);
+            if (got <= 0)
+                break;
+            filled += (size_t)got;
+        }
+    ret[filled] = 0;
     close(fd);
+}
+
+bool process_is_ready(const struct process *process) {
+    char answer[1024];
+    process_ask(process, "/readyz", answer, sizeof answer);
     return strncmp(answer, "HTTP/1.1 200", 12) == 0;
+}
+
+void process_precision(const struct process *process, char ret[16]) {
+    static const char mark[] = "\"precision\"";
+    char answer[4096];
+    process_ask(process, "/models?details=1", answer, sizeof answer);
+    const char *at = strstr(answer, mark);
+    at = at ? at + sizeof mark - 1 : "";
+    at += strspn(at, ": \"");
+    snprintf(ret, 16, "%.*s", (int)strcspn(at, "\"}"), at);
 }
 
 static void line_end(struct process *process, const char *name) {
