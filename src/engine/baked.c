@@ -128,14 +128,18 @@ static bool collect(struct weights_store *weights, struct numbered *ret) {
     return true;
 }
 
-/* int8 layouts hold sums beside the weights and cannot be unpacked: such constants stay in the graph too. */
-static bool is_dropped(const struct value *value) {
-    return value->constant->dtype != DTYPE_I8;
+/* What cannot be unpacked stays in the graph too. */
+static bool is_dropped(struct weights_store *weights, const struct value *value) {
+    const struct packed_weights *packed;
+    for (int i = 0; (packed = weights_at(weights, i)); i++)
+        if (packed->source == value->constant->data && !packed_is_reversible(packed))
+            return false;
+    return true;
 }
 
 /* The graph as ONNX, packed constants as inputs; malloc'ed. */
-static char *write_graph(const struct graph *graph, const struct numbered *numbered, const char *path,
-                         size_t *ret_size, struct error *error) {
+static char *write_graph(const struct graph *graph, struct weights_store *weights, const struct numbered *numbered,
+                         const char *path, size_t *ret_size, struct error *error) {
     cleanup(graph_freep) struct graph *copy = graph_clone(graph);
     if (!copy) {
         error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
@@ -148,9 +152,10 @@ static char *write_graph(const struct graph *graph, const struct numbered *numbe
         int number = number_of(numbered, value->constant->data);
         if (number < 0)
             continue;
-        char *name = arena_printf(copy->arena, INPUT_PREFIX "%d.%d%s", number, i, is_dropped(value) ? "" : "+");
+        bool dropped = is_dropped(weights, value);
+        char *name = arena_printf(copy->arena, INPUT_PREFIX "%d.%d", number, i);
         value->name = name ? name : "";
-        if (!is_dropped(value))
+        if (!dropped)
             continue;
         value->dtype = value->constant->dtype;
         value->shape = value->constant->shape;
@@ -281,7 +286,7 @@ bool baked_write(const char *path, const char *model_path, enum precision precis
     struct numbered numbered = {0};
     struct layouts layouts = {0};
     size_t graph_bytes = 0;
-    char *text = collect(weights, &numbered) ? write_graph(graph, &numbered, path, &graph_bytes, error) : NULL;
+    char *text = collect(weights, &numbered) ? write_graph(graph, weights, &numbered, path, &graph_bytes, error) : NULL;
     struct entry *entries = NULL;
     bool done = text != NULL;
     if (done) {

@@ -60,11 +60,70 @@ static void choose_residual(struct lowering *lowering, struct node *node, struct
     }
 }
 
+/* 3x3 with stride 1 over enough pixels that the larger weights are worth reading. */
+bool lower_suits_winograd(const struct node *node) {
+    const struct value *weights = node_input(node, 1), *output = node->outputs[0];
+    const int64_t *ints;
+    if (!node_is(node, "Conv") || !weights->constant || weights->shape.rank != 4 || node_int(node, "group", 1) != 1 ||
+        node->inputs[0]->dtype != DTYPE_F32 || output->shape.dims[2] * output->shape.dims[3] < 14 * 14)
+        return false;
+    for (int i = 0; i < 2; i++)
+        if (weights->shape.dims[i] < 32 || weights->shape.dims[2 + i] != 3 ||
+            (node_ints(node, "strides", &ints) && ints[i] != 1) ||
+            (node_ints(node, "dilations", &ints) && ints[i] != 1))
+            return false;
+    return true;
+}
+
+static bool is_winograd(const struct primitive *primitive) {
+    return strstr(primitive_kernel(primitive), "wino") != NULL;
+}
+
+static size_t added_bytes(const struct primitive *primitive, const struct convolution_spec *spec) {
+    size_t packed = layout_bytes(primitive_layout(primitive, ARGUMENT_WEIGHTS));
+    size_t plain = (size_t)shape_elements(&spec->weights) * sizeof(float);
+    return packed > plain ? packed - plain : 0;
+}
+
+/* Winograd's algorithm where it suits and its weights still fit; NULL elsewhere. */
+static const struct primitive *choose_winograd(struct lowering *lowering, const struct node *node,
+                                               const struct convolution_spec *spec) {
+    if (!lowering->blocked || !lower_suits_winograd(node))
+        return NULL;
+    struct error ignored;
+    struct convolution_spec fast = *spec;
+    fast.winograd = true;
+    fast.weights_layout = NULL;
+    const struct primitive *primitive = primitive_convolution(lowering->plan->pool, &fast, &ignored);
+    return primitive && is_winograd(primitive) && added_bytes(primitive, spec) <= lowering->winograd_budget ? primitive
+                                                                                                           : NULL;
+}
+
+/* In a network of blocked tensors, stay blocked: changing to channels last and back costs more than a kernel gains. */
+static const struct primitive *choose_blocked(struct lowering *lowering, const struct convolution_spec *spec,
+                                              const struct plan_tensor *source) {
+    struct primitive_pool *pool = lowering->plan->pool;
+    if (!lowering->blocked || spec->source.rank != 4 || spec->source_dtype != DTYPE_F32 || !source->layout)
+        return NULL;
+    struct error ignored;
+    struct convolution_spec same = *spec;
+    if (layout_is_blocked(source->layout))
+        same.source_layout = source->layout;
+    same.destination_layout = layout_blocked(pool, DTYPE_F32, &spec->destination);
+    const struct primitive *primitive =
+        same.destination_layout ? primitive_convolution(pool, &same, &ignored) : NULL;
+    return primitive && !primitive_is_slow(primitive) ? primitive : NULL;
+}
+
 /* Make the primitive: with the weights as another plan packed them if that is as good, else with a free choice. */
-static const struct primitive *choose_primitive(struct lowering *lowering, struct convolution_spec *spec,
-                                                const struct value *weights, const struct plan_tensor *source,
+static const struct primitive *choose_primitive(struct lowering *lowering, const struct node *node,
+                                                struct convolution_spec *spec, const struct plan_tensor *source,
                                                 struct error *error) {
     struct primitive_pool *pool = lowering->plan->pool;
+    const struct value *weights = node->inputs[1];
+    const struct primitive *preferred = choose_winograd(lowering, node, spec);
+    if (preferred)
+        return preferred;
     const struct packed_weights *packed =
         weights->constant ? weights_find(lowering->plan->weights, weights->constant->data, "", NULL) : NULL;
     const struct primitive *primitive = NULL;
@@ -76,6 +135,9 @@ static const struct primitive *choose_primitive(struct lowering *lowering, struc
             return primitive;
         spec->weights_layout = NULL;
     }
+    preferred = choose_blocked(lowering, spec, source);
+    if (preferred)
+        return preferred;
     primitive = primitive_convolution(pool, spec, error);
     if (!primitive || spec->source_layout || !source->layout)
         return primitive;
@@ -109,8 +171,11 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
         lower_in_layout(lowering, node->inputs[0], primitive_layout(primitive, ARGUMENT_SOURCE), error);
     struct plan_tensor *weights =
         source ? lower_weights(lowering, node->inputs[1], primitive_convolution_weights(plan->pool, spec),
-                               primitive_layout(primitive, ARGUMENT_WEIGHTS), "", error)
+                               primitive_layout(primitive, ARGUMENT_WEIGHTS),
+                               is_winograd(primitive) ? "winograd" : "", error)
                : NULL;
+    if (is_winograd(primitive))
+        lowering->winograd_budget -= added_bytes(primitive, spec);
     struct plan_tensor *bias =
         spec->has_bias ? lower_plain(lowering, node_input(node, 2), DTYPE_F32, error) : NULL;
     if (!weights || (spec->has_bias && !bias))
@@ -165,7 +230,7 @@ static const struct primitive *choose_before_operands(struct lowering *lowering,
     struct convolution_spec alone = *spec;
     alone.post_count = 0;
     alone.weights_layout = NULL;
-    const struct primitive *primitive = choose_primitive(lowering, &alone, node->inputs[1], source, error);
+    const struct primitive *primitive = choose_primitive(lowering, node, &alone, source, error);
     if (!primitive)
         return NULL;
     spec->source_layout = primitive_layout(primitive, ARGUMENT_SOURCE);
@@ -174,7 +239,7 @@ static const struct primitive *choose_before_operands(struct lowering *lowering,
     if (!lower_posts(lowering, node, spec->destination_layout, fusion->posts, fusion->operands, &fusion->count, error))
         return NULL;
     choose_residual(lowering, node, fusion);
-    return choose_primitive(lowering, spec, node->inputs[1], source, error);
+    return choose_primitive(lowering, node, spec, source, error);
 }
 
 bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
@@ -210,7 +275,7 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     spec.posts = fusion.posts;
     spec.post_count = fusion.count;
     struct error refused;
-    const struct primitive *primitive = choose_primitive(lowering, &spec, weights, current, &refused);
+    const struct primitive *primitive = choose_primitive(lowering, node, &spec, current, &refused);
     if (has_large_operand(&fusion, &spec) &&
         (!primitive || primitive_is_slow(primitive) || !operands_fit(lowering->plan->pool, &fusion, primitive)))
         primitive = choose_before_operands(lowering, node, &spec, &fusion, current, &refused);

@@ -15,6 +15,8 @@ struct lowering {
     enum dtype compute;
     struct lowered *lowered; /* [graph->value_count] by value id */
     int *last_use;           /* [value_count] place (as in `place`) of the last node that uses the value */
+    bool blocked;            /* float32 convolutions work on layout_blocked: some of them by Winograd's algorithm */
+    size_t winograd_budget;  /* bytes that Winograd's larger weights may still add */
     int place;               /* of the node at hand, counted from the graph's start */
 };
 
@@ -47,6 +49,8 @@ bool lower_quantized_add(struct lowering *lowering, struct node *node, bool *ret
 bool lower_quantized_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 
+/* The node is a convolution that Winograd's algorithm suits. */
+bool lower_suits_winograd(const struct node *node);
 /* Strides, dilations and pads of a Conv (or ConvTranspose) whose shapes are in the spec, auto_pad worked out: Conv-11,
  * https://onnx.ai/onnx/operators/onnx__Conv.html */
 void lower_window(const struct node *node, struct convolution_spec *spec);

@@ -251,7 +251,7 @@ const struct primitive *primitive_convolution(struct primitive_pool *pool, const
     int weights_mask = spec->groups > 1 ? 3 : 1;
     if (attr && source && destination && weights &&
         attr_quantise(attr, spec->scales, spec->scale_count, 1, weights_mask, zero_points))
-        status = pd_convolution(&description, spec->transposed, source, weights, bias, destination, spec->strides,
+        status = pd_convolution(&description, spec->transposed, spec->winograd, source, weights, bias, destination, spec->strides,
                                 dilations, spec->pads_begin, spec->pads_end, attr);
     struct primitive *primitive = primitive_keep(pool, status, description, spec->posts, spec->post_count,
                                                  "convolution", error);
@@ -487,6 +487,10 @@ uint64_t primitive_signature(void) {
 
 bool primitive_has_native_bf16(void) {
     return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+}
+
+bool primitive_has_avx512(void) {
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
 }
 
 bool primitive_has_native_int8(void) {

@@ -24,8 +24,12 @@ md_handle md_create_strided(int rank, const int64_t *dims, dnnl_data_type_t dtyp
 }
 
 md_handle md_create_any(int rank, const int64_t *dims, dnnl_data_type_t dtype) {
+    return md_create_tagged(rank, dims, dtype, dnnl_format_tag_any);
+}
+
+md_handle md_create_tagged(int rank, const int64_t *dims, dnnl_data_type_t dtype, dnnl_format_tag_t tag) {
     dnnl_memory_desc_t md;
-    return md_keep(dnnl_memory_desc_init_by_tag(&md, rank, dims, dtype, dnnl_format_tag_any), &md);
+    return md_keep(dnnl_memory_desc_init_by_tag(&md, rank, dims, dtype, tag), &md);
 }
 
 md_handle md_copy(md_const md) {
@@ -137,7 +141,7 @@ dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_
 #define MAKE(description)                                                                                              \
     (status == dnnl_success ? dnnl_primitive_desc_create(ret, &(description), attr, engine, NULL) : status)
 
-dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, md_const source, md_const weights,
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source, md_const weights,
                              md_const bias, md_const destination, const int64_t *strides,
                              const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
                              const_dnnl_primitive_attr_t attr) {
@@ -148,7 +152,8 @@ dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, md_con
                          &description, dnnl_forward_inference, dnnl_deconvolution_direct, source, weights, bias,
                          destination, strides, dilations, pads_begin, pads_end)
                    : dnnl_dilated_convolution_forward_desc_init(
-                         &description, dnnl_forward_inference, dnnl_convolution_direct, source, weights, bias,
+                         &description, dnnl_forward_inference,
+                         winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, source, weights, bias,
                          destination, strides, dilations, pads_begin, pads_end);
     return MAKE(description);
 }

@@ -22,8 +22,12 @@ md_handle md_create_strided(int rank, const int64_t *dims, dnnl_data_type_t dtyp
 }
 
 md_handle md_create_any(int rank, const int64_t *dims, dnnl_data_type_t dtype) {
+    return md_create_tagged(rank, dims, dtype, dnnl_format_tag_any);
+}
+
+md_handle md_create_tagged(int rank, const int64_t *dims, dnnl_data_type_t dtype, dnnl_format_tag_t tag) {
     dnnl_memory_desc_t md = NULL;
-    return md_keep(dnnl_memory_desc_create_with_tag(&md, rank, dims, dtype, dnnl_format_tag_any), &md);
+    return md_keep(dnnl_memory_desc_create_with_tag(&md, rank, dims, dtype, tag), &md);
 }
 
 md_handle md_copy(md_const md) {
@@ -166,7 +170,7 @@ dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_
     return dnnl_post_ops_append_sum(posts, scale, zero_point, dtype);
 }
 
-dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, md_const source, md_const weights,
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source, md_const weights,
                              md_const bias, md_const destination, const int64_t *strides, const int64_t *dilations,
                              const int64_t *pads_begin, const int64_t *pads_end, const_dnnl_primitive_attr_t attr) {
     if (transposed)
@@ -174,7 +178,8 @@ dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, md_con
             ret, dnnl_processor(), dnnl_forward_inference, dnnl_deconvolution_direct, source, weights, bias,
             destination, strides, dilations, pads_begin, pads_end, attr);
     return dnnl_convolution_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
-                                                          dnnl_convolution_direct, source, weights, bias, destination,
+                                                          winograd ? dnnl_convolution_winograd : dnnl_convolution_direct,
+                                                          source, weights, bias, destination,
                                                           strides, dilations, pads_begin, pads_end, attr);
 }
 

@@ -22,6 +22,7 @@ typedef const_dnnl_primitive_desc_t pd_const;
 /* Memory descriptors: NULL on failure. */
 md_handle md_create_strided(int rank, const int64_t *dims, dnnl_data_type_t dtype, const int64_t *strides);
 md_handle md_create_any(int rank, const int64_t *dims, dnnl_data_type_t dtype);
+md_handle md_create_tagged(int rank, const int64_t *dims, dnnl_data_type_t dtype, dnnl_format_tag_t tag);
 md_handle md_copy(md_const md);
 md_handle md_permute(md_const md, const int *permutation);
 md_handle md_reshape(md_const md, int rank, const int64_t *dims);
@@ -53,7 +54,7 @@ dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_
 dnnl_engine_t dnnl_processor(void);
 
 /* Primitive descriptors, inference only. */
-dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, md_const source, md_const weights,
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source, md_const weights,
                              md_const bias, md_const destination, const int64_t *strides,
                              const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
                              const_dnnl_primitive_attr_t attr);

@@ -89,6 +89,18 @@ const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtyp
     return layout_strided(pool, dtype, shape, strides);
 }
 
+const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape) {
+    if (shape->rank != 4)
+        return NULL;
+    return layout_keep(pool, md_create_tagged(4, shape->dims, dnnl_dtype(dtype), dnnl_aBcd16b));
+}
+
+bool layout_is_blocked(const struct layout *layout) {
+    struct md_blocks blocks;
+    return layout->shape.rank == 4 && md_blocks(layout->md, &blocks) && blocks.block_count == 1 &&
+           blocks.block_axes[0] == 1 && blocks.block_sizes[0] == 16;
+}
+
 const struct layout *layout_permute(struct primitive_pool *pool, const struct layout *layout,
                                     const int *permutation) {
     int inverse[LIMIT_TENSOR_RANK]; /* oneDNN: axis i of the source becomes axis permutation[i] */

@@ -24,6 +24,8 @@ struct primitive;
 const struct layout *layout_plain(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
 /* [n, c, spatial…] with the channels innermost. */
 const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
+/* [n, c / block, spatial…, block], for rank 4 and blocks of 16 (one AVX-512 register of float32). */
+const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
 /* Row-major elements of a larger tensor: strides in elements. */
 const struct layout *layout_strided(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape,
                                     const int64_t *strides);
@@ -46,6 +48,7 @@ bool layout_is_plain(const struct layout *layout);         /* row-major, contigu
 bool layout_is_channels_last(const struct layout *layout); /* rank >= 3, channels innermost, contiguous */
 /* Strides in elements of a layout without blocks; false for others. */
 bool layout_strides(const struct layout *layout, int64_t *ret_strides);
+bool layout_is_blocked(const struct layout *layout); /* as layout_blocked */
 /* No padding, and no gaps between elements. */
 bool layout_is_dense(const struct layout *layout);
 bool layout_is_padded(const struct layout *layout);        /* holds more elements than the shape has */
@@ -102,6 +105,7 @@ struct convolution_spec {
     struct shape destination; /* [n, o, spatial…] */
     int64_t groups, strides[3], dilations[3], pads_begin[3], pads_end[3];
     bool has_bias, transposed;
+    bool winograd; /* Lavin and Gray, 2016: 3x3 in a third of the multiplications, with weights four times as large; float32 only */
     enum dtype source_dtype, weights_dtype, destination_dtype, bias_dtype;
     const struct layout *source_layout, *weights_layout, *destination_layout;
     const struct primitive_post *posts;
@@ -190,4 +194,5 @@ const char *primitive_library(char *text, size_t size);
 uint64_t primitive_signature(void);
 /* The processor multiplies bfloat16 / int8 pairs natively (and the library may use it). */
 bool primitive_has_native_bf16(void);
+bool primitive_has_avx512(void);
 bool primitive_has_native_int8(void);

@@ -137,6 +137,11 @@ static const struct packed_weights *pack(struct weights_store *store, const void
     return entry;
 }
 
+bool packed_is_reversible(const struct packed_weights *packed) {
+    /* int8 layouts hold sums beside the weights, Winograd's are of another kind */
+    return layout_dtype(packed->from) != DTYPE_I8 && layout_shape(packed->layout)->rank >= 0;
+}
+
 /* Under the lock. */
 static bool restore(struct weights_store *store, const void *data, void **ret, struct error *error) {
     *ret = NULL;
@@ -144,7 +149,7 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
     for (int i = 0; i < store->count && !packed; i++)
         if (store->entries[i]->source == data && store->entries[i]->adopted)
             packed = store->entries[i];
-    if (!packed || layout_dtype(packed->from) == DTYPE_I8) /* int8 constants keep their own elements too */
+    if (!packed || !packed_is_reversible(packed)) /* such constants keep their own elements in the file too */
         return true;
     void *bytes = malloc(layout_bytes(packed->from));
     if (!bytes)

@@ -40,6 +40,9 @@ bool weights_adopt(struct weights_store *store, const void *data, const char *ro
 /* The constant's own elements again, malloc'ed, where only packed ones are left; *ret NULL where they are still at `data`. */
 bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error);
 
+/* The constant's own elements can be had from the packed ones. */
+bool packed_is_reversible(const struct packed_weights *packed);
+
 size_t weights_total_bytes(struct weights_store *store);
 /* Visit every packed form, in the order in which they were packed. Not while plans are made. */
 const struct packed_weights *weights_at(struct weights_store *store, int index);
