@@ -172,12 +172,16 @@ static void became_ready(struct supervisor *supervisor, struct supervised *model
 /* The process that was starting, or serving, has ended by itself. */
 static void ended(struct supervisor *supervisor, struct supervised *model, int status) {
     struct error ignored;
+    static const char said_by[] = "guichet backend: ";
     char reason[420];
     if (WIFSIGNALED(status))
         snprintf(reason, sizeof reason, "its process was ended by signal %d (%s)", WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
     else if (model->state != MODEL_READY && model->current.last_line[0])
-        snprintf(reason, sizeof reason, "%s", model->current.last_line);
+        snprintf(reason, sizeof reason, "%s",
+                 model->current.last_line + (strncmp(model->current.last_line, said_by, strlen(said_by)) == 0
+                                                 ? strlen(said_by)
+                                                 : 0));
     else
         snprintf(reason, sizeof reason, "its process ended with status %d", WEXITSTATUS(status));
     bool served = model->state == MODEL_READY;

@@ -109,6 +109,9 @@ image.resize((500, 375), Image.BICUBIC).filter(ImageFilter.GaussianBlur(1)).save
   mkdir -p "$models/$network"
   /usr/bin/python3 "$here/export.py" "$folder" "$network" >"$folder/export.log" 2>&1
   mv "$folder/$network.onnx" "$models/$network/model.onnx"
+  echo '{"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "resample": 2,
+    "rescale_factor": 0.00392156862745098, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}' \
+    >"$models/$network/preprocessor_config.json"
   echo "| $network, $(stat -c %s "$photo") byte JPEG | connections | requests/s | p50 ms | p99 ms | errors |"
   echo "| --- | ---: | ---: | ---: | ---: | ---: |"
   MODEL_NAME=$network start original gunicorn --chdir "$here/original" --workers 2 --timeout 120 \
