@@ -15,19 +15,19 @@ static bool window_is_point(const struct window *window) {
 #define ELEMENT float
 #define SUM float
 #define NAME(name) name##_f32
-#include "ops/product_template.h"
+#include "ops/product_template.inc"
 
 #define ELEMENT double
 #define SUM double
 #define NAME(name) name##_f64
-#include "ops/product_template.h"
+#include "ops/product_template.inc"
 
 #define ELEMENT int32_t
 #define SUM uint32_t
 #define NAME(name) name##_i32
-#include "ops/product_template.h"
+#include "ops/product_template.inc"
 
 #define ELEMENT int64_t
 #define SUM uint64_t
 #define NAME(name) name##_i64
-#include "ops/product_template.h"
+#include "ops/product_template.inc"
