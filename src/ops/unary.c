@@ -11,7 +11,6 @@ typedef void unary_kernel(const void *source, void *destination, int64_t count, 
 /* OPERATOR(op_type, since, attribute alpha, its default, attribute beta, its default, value for x): the
  * floats' */
 #define FLOAT_OPERATORS(OPERATOR)                                                                      \
-    OPERATOR(Abs, 1, NULL, 0, NULL, 0, fabs(x))                                                        \
     OPERATOR(Acos, 7, NULL, 0, NULL, 0, acos(x))                                                       \
     OPERATOR(Acosh, 9, NULL, 0, NULL, 0, acosh(x))                                                     \
     OPERATOR(Asin, 7, NULL, 0, NULL, 0, asin(x))                                                       \
@@ -31,15 +30,12 @@ typedef void unary_kernel(const void *source, void *destination, int64_t count, 
     OPERATOR(LeakyRelu, 1, "alpha", 0.01, NULL, 0, x < 0 ? alpha * x : x)                              \
     OPERATOR(Log, 1, NULL, 0, NULL, 0, log(x))                                                         \
     OPERATOR(Mish, 18, NULL, 0, NULL, 0, x *tanh(log1p(exp(-fabs(x))) + fmax(x, (real)0)))             \
-    OPERATOR(Neg, 1, NULL, 0, NULL, 0, -x)                                                             \
     OPERATOR(Reciprocal, 1, NULL, 0, NULL, 0, 1 / x)                                                   \
-    OPERATOR(Relu, 1, NULL, 0, NULL, 0, x < 0 ? 0 : x)                                                 \
     OPERATOR(Round, 11, NULL, 0, NULL, 0, rint(x))                                                     \
     OPERATOR(Selu, 1, "alpha", 1.67326319217681884765625, "gamma", 1.05070102214813232421875,          \
              beta *(x > 0 ? x : alpha * expm1(x)))                                                     \
     OPERATOR(Shrink, 9, "bias", 0, "lambd", 0.5, x<-beta ? x + alpha : x> beta ? x - alpha : 0)        \
     OPERATOR(Sigmoid, 1, NULL, 0, NULL, 0, 1 / (1 + exp(-x)))                                          \
-    OPERATOR(Sign, 9, NULL, 0, NULL, 0, (real)((x > 0) - (x < 0)))                                     \
     OPERATOR(Sin, 7, NULL, 0, NULL, 0, sin(x))                                                         \
     OPERATOR(Sinh, 9, NULL, 0, NULL, 0, sinh(x))                                                       \
     OPERATOR(Softplus, 1, NULL, 0, NULL, 0, log1p(exp(-fabs(x))) + fmax(x, (real)0))                   \
@@ -48,6 +44,13 @@ typedef void unary_kernel(const void *source, void *destination, int64_t count, 
     OPERATOR(Tan, 7, NULL, 0, NULL, 0, tan(x))                                                         \
     OPERATOR(Tanh, 1, NULL, 0, NULL, 0, tanh(x))                                                       \
     OPERATOR(ThresholdedRelu, 10, "alpha", 1, NULL, 0, x > alpha ? x : 0)
+
+/* Those that take integers too. */
+#define WIDE_OPERATORS(OPERATOR)                       \
+    OPERATOR(Abs, 1, NULL, 0, NULL, 0, fabs(x))        \
+    OPERATOR(Neg, 1, NULL, 0, NULL, 0, -x)             \
+    OPERATOR(Relu, 1, NULL, 0, NULL, 0, x < 0 ? 0 : x) \
+    OPERATOR(Sign, 9, NULL, 0, NULL, 0, (real)((x > 0) - (x < 0)))
 
 /* Gelu's two forms, https://onnx.ai/onnx/operators/onnx__Gelu.html; alpha says which (see unary_parameters).
  */
@@ -76,6 +79,7 @@ typedef void unary_kernel(const void *source, void *destination, int64_t count, 
     FLOAT_KERNEL(f64, double, name, value)
 
 FLOAT_OPERATORS(FLOAT_KERNELS)
+WIDE_OPERATORS(FLOAT_KERNELS)
 OWN_OPERATORS(FLOAT_KERNELS)
 MICROSOFT_OPERATORS(FLOAT_KERNELS)
 
@@ -129,7 +133,7 @@ struct unary {
 
 /* The first row with the name and a kernel for the type counts. */
 static const struct unary unaries[] = {
-    FLOAT_OPERATORS(UNARY_ROW) OWN_OPERATORS(UNARY_ROW)
+    FLOAT_OPERATORS(UNARY_ROW) WIDE_OPERATORS(UNARY_ROW) OWN_OPERATORS(UNARY_ROW)
         MICROSOFT_OPERATORS(UNARY_ROW){"Abs", .kernels = {KERNELS_SIGNED(Abs), KERNELS_UNSIGNED(Abs)}},
     {"Neg", .kernels = {KERNELS_SIGNED(Neg)}},
     {"Sign", .kernels = {KERNELS_SIGNED(Sign), KERNELS_UNSIGNED(Sign)}},
@@ -216,11 +220,13 @@ static bool classify_compute(const struct node *node, const struct tensor *input
     {domain, #name, since, until, 0, NULL, 1, 1, 1, 1, unary_infer, unary_compute, types},
 #define ENTRY(name, since, alpha_name, alpha_default, beta_name, beta_default, value) \
     ENTRY_IN("", OPSET_LATEST, name, since, NAMES_FLOAT)
+#define WIDE_ENTRY(name, since, alpha_name, alpha_default, beta_name, beta_default, value) \
+    ENTRY_IN("", OPSET_LATEST, name, since, NAMES_NUMERIC)
 #define MICROSOFT_ENTRY(name, since, alpha_name, alpha_default, beta_name, beta_default, value) \
     ENTRY_IN(MICROSOFT, 1, name, since, NAMES_FLOAT)
 
 const struct operator unary_operators[] = {
-    FLOAT_OPERATORS(ENTRY) MICROSOFT_OPERATORS(MICROSOFT_ENTRY)
+    FLOAT_OPERATORS(ENTRY) WIDE_OPERATORS(WIDE_ENTRY) MICROSOFT_OPERATORS(MICROSOFT_ENTRY)
         ENTRY_IN("", OPSET_LATEST, BitwiseNot, 18, "integers") ENTRY_IN("", OPSET_LATEST, Not, 1, "bool"){
             "", "Gelu", 20, OPSET_LATEST, 0, gelu_check, 1, 1, 1, 1, unary_infer, unary_compute, NAMES_FLOAT},
     {MICROSOFT, "Gelu", 1, 1, 0, NULL, 1, 1, 1, 1, unary_infer, unary_compute, NAMES_FLOAT},

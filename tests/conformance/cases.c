@@ -178,6 +178,6 @@ enum outcome case_run(const struct test_case *test_case, const struct runner *ru
         return PASSED;
     if (result == -1)
         error_set(error, ERROR_INTERNAL, "no data");
-    /* What an input's value asks for is only seen when it runs. */
-    return strstr(error->message, "not supported") ? REFUSED : FAILED;
+    /* That an input asks for training is only seen when it runs. */
+    return strstr(error->message, "training mode is not supported") ? REFUSED : FAILED;
 }

@@ -14,7 +14,7 @@ struct test_case {
 struct test_case *cases_find(const char *root, int *ret_count);
 void cases_free(struct test_case *cases, int count);
 
-enum outcome { PASSED, REFUSED, FAILED };
+enum outcome { PASSED, REFUSED, FAILED, SKIPPED };
 
 /* Why a case's own files contradict each other; NULL for the others. */
 const char *case_fault(const struct test_case *test_case);

@@ -13,7 +13,7 @@
 int main(int argc, char **argv) {
     const char *root = getenv("ONNX_TESTDATA") ? getenv("ONNX_TESTDATA") : DATA;
     bool reference = argc > 1 && strcmp(argv[1], "reference") == 0;
-    int least = argc > 2 ? atoi(argv[2]) : 0, count, counts[3] = {0};
+    int least = argc > 2 ? atoi(argv[2]) : 0, count, counts[4] = {0};
     const char *pattern = argc > 3 ? argv[3] : "*";
     struct test_case *cases = cases_find(root, &count);
     if (!count) {
@@ -24,6 +24,7 @@ int main(int argc, char **argv) {
         if (fnmatch(pattern, cases[i].name, 0) != 0)
             continue;
         if (case_fault(&cases[i])) {
+            counts[SKIPPED]++;
             printf("ok %d - %s # SKIP %s\n", i + 1, cases[i].name, case_fault(&cases[i]));
             continue;
         }
@@ -41,8 +42,8 @@ int main(int argc, char **argv) {
     }
     bool enough = counts[PASSED] >= least;
     printf("%s %d - at least %d cases pass\n", enough ? "ok" : "not ok", count + 1, least);
-    printf("1..%d\n# %d passed, %d refused, %d failed of %d\n", count + 1, counts[PASSED], counts[REFUSED],
-           counts[FAILED], count);
+    printf("1..%d\n# %d passed, %d refused, %d failed, %d skipped of %d\n", count + 1, counts[PASSED],
+           counts[REFUSED], counts[FAILED], counts[SKIPPED], count);
     cases_free(cases, count);
     return counts[FAILED] || !enough;
 }
