@@ -3,7 +3,7 @@ PORT ?= 8080
 BUILD ?= build
 
 .DEFAULT_GOAL := build
-.PHONY: build run test load test-images test-trixie fuzz format tidy clean help
+.PHONY: build run test bench load test-images test-trixie fuzz format tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build
@@ -20,6 +20,9 @@ run: ## install what is missing, build, and serve http://127.0.0.1:$PORT (8080)
 test: ## install what the tests need and run all of them
 	@tools/setup test
 	@tests/run
+
+bench: ## measure speed, start and memory beside ONNX Runtime, and write docs/benchmarks.md (QUICK=1: a first look, nothing written)
+	@tests/bench/run.sh
 
 load: build ## load tests beside nginx and the original's stack; tables on standard output
 	@tests/bench/load.sh gateway
