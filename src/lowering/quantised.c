@@ -207,8 +207,12 @@ static struct plan_tensor *describe_bias(struct lowering *lowering, const struct
     if (!numbers)
         return NULL;
     for (int64_t i = 0; i < channels; i++) {
-        float real = (float)tensor_get_f64(bias->constant, shape_elements(&bias->shape) == 1 ? 0 : i) / unit;
-        numbers[i] = primitive_bias_before_scales() ? real / scales[i] : real;
+        double real = tensor_get_f64(bias->constant, shape_elements(&bias->shape) == 1 ? 0 : i) / unit;
+        double steps = real / scales[i], whole = rint(steps);
+        /* A quantised file's biases are whole steps: then the sum is exact, as it is in integers. */
+        if (fabs(steps - whole) < 0.02)
+            steps = whole;
+        numbers[i] = (float)(primitive_bias_before_scales() ? steps : steps * scales[i]);
     }
     return plan_add_constant(lowering->plan, DTYPE_F32, layout_shape(layout), layout, numbers);
 }
