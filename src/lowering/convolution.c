@@ -105,6 +105,9 @@ static const struct primitive *choose_blocked(struct lowering *lowering, const s
     struct primitive_pool *pool = lowering->plan->pool;
     if (!lowering->blocked || spec->source.rank != 4 || spec->source_dtype != DTYPE_F32 || !source->layout)
         return NULL;
+    int64_t pixels = spec->destination.dims[2] * spec->destination.dims[3];
+    if (spec->weights.dims[2] > 1 && pixels <= 14 * 14)
+        return NULL; /* so few that the channels-last kernel is faster even with the changes */
     struct error ignored;
     struct convolution_spec same = *spec;
     if (layout_is_blocked(source->layout))
