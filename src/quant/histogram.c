@@ -197,31 +197,42 @@ static double window_divergence(const double *reference, const double *inner, in
     return divergence;
 }
 
+/* Divergence of the part within [low, high]; infinite where it has too few bins to tell levels apart. */
+static double range_divergence(const struct histogram *histogram, const double *bins, double low,
+                               double high) {
+    double window[HISTOGRAM_BINS];
+    int first = bin_of(histogram, low), last = bin_of(histogram, high) + 1;
+    last = last > HISTOGRAM_BINS ? HISTOGRAM_BINS : last;
+    if (last - first < LEVELS / 2)
+        return INFINITY;
+    double total = window_fill(bins, first, last, window);
+    return total > 0 ? window_divergence(window, bins + first, last - first, total) : INFINITY;
+}
+
+/* One end after the other moves inwards. */
 static struct quant_range range_entropy(const struct histogram *histogram) {
     enum { STEPS = 64 };
-    double bins[HISTOGRAM_BINS], window[HISTOGRAM_BINS], best = INFINITY;
+    double bins[HISTOGRAM_BINS];
     for (int i = 0; i < HISTOGRAM_BINS; i++)
         bins[i] = (double)histogram->bins[i];
     int zero = bin_of(histogram, 0);
     if (histogram->low <= 0 && zero + 1 < HISTOGRAM_BINS)
         bins[zero] = fmin(bins[zero], bins[zero + 1]);
-    double low = fmin(histogram->low, 0), high = fmax(histogram->high, 0);
-    struct quant_range range = {(float)low, (float)high};
-    for (int i = STEPS; i > STEPS / 8; i--) {
-        double a = low * i / STEPS, b = high * i / STEPS;
-        int first = bin_of(histogram, a), last = bin_of(histogram, b) + 1;
-        last = last > HISTOGRAM_BINS ? HISTOGRAM_BINS : last;
-        if (last - first < LEVELS / 2)
-            break;
-        double total = window_fill(bins, first, last, window);
-        double divergence =
-            total > 0 ? window_divergence(window, bins + first, last - first, total) : INFINITY;
-        if (divergence < best) {
-            best = divergence;
-            range = (struct quant_range){(float)a, (float)b};
+    double ends[2] = {fmin(histogram->low, 0), fmax(histogram->high, 0)};
+    double best = range_divergence(histogram, bins, ends[0], ends[1]);
+    for (int end = 1; end >= 0; end--) {
+        double whole = ends[end];
+        for (int i = STEPS - 1; i > STEPS / 16 && whole != 0; i--) {
+            double tried[2] = {ends[0], ends[1]};
+            tried[end] = whole * i / STEPS;
+            double divergence = range_divergence(histogram, bins, tried[0], tried[1]);
+            if (divergence < best) {
+                best = divergence;
+                ends[end] = tried[end];
+            }
         }
     }
-    return range;
+    return (struct quant_range){(float)ends[0], (float)ends[1]};
 }
 
 struct quant_range histogram_range(const struct histogram *histogram, enum quant_method method) {
