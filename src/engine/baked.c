@@ -131,10 +131,14 @@ static bool collect(struct weights_store *weights, struct numbered *ret) {
 /* What cannot be unpacked stays in the graph too. */
 static bool is_dropped(struct weights_store *weights, const struct value *value) {
     const struct packed_weights *packed;
+    bool reversible = true;
     for (int i = 0; (packed = weights_at(weights, i)); i++)
-        if (packed->source == value->constant->data && !packed_is_reversible(packed))
-            return false;
-    return true;
+        if (packed->source == value->constant->data) {
+            if (packed->source_gone)
+                return true;
+            reversible = reversible && packed_is_reversible(packed);
+        }
+    return reversible;
 }
 
 /* The graph as ONNX, packed constants as inputs; malloc'ed. */

@@ -241,15 +241,8 @@ struct step *lower_primitive(struct lowering *lowering, const struct node *node,
     return step;
 }
 
-/* Constants of the model that are row-major on a mapped file need not stay in memory once they are packed. */
-static bool lies_in_map(const struct graph *graph, const void *data, size_t bytes) {
-    for (int i = 0; i < graph->map_count; i++) {
-        const uint8_t *start = graph->maps[i].bytes;
-        if ((const uint8_t *)data >= start && (const uint8_t *)data + bytes <= start + graph->maps[i].size)
-            return true;
-    }
-    return false;
-}
+/* From this size on, a constant does not stay in memory twice. */
+#define DISCARD_BYTES (64u << 10)
 
 struct plan_tensor *lower_weights(struct lowering *lowering, const struct value *value, const struct layout *from,
                                   const struct layout *wanted, const char *role, struct error *error) {
@@ -259,10 +252,9 @@ struct plan_tensor *lower_weights(struct lowering *lowering, const struct value 
         struct plan_tensor raw = {.layout = from, .constant = constant->data};
         return convert_constant(lowering, &raw, wanted, error);
     }
-    size_t bytes = tensor_bytes(constant);
+    bool large = tensor_bytes(constant) >= DISCARD_BYTES;
     const struct packed_weights *packed =
-        weights_pack(plan->weights, constant->data, role, from, constant->data, wanted,
-                     lies_in_map(lowering->graph, constant->data, bytes) ? bytes : 0, error);
+        weights_pack(plan->weights, constant->data, role, from, constant->data, wanted, large, error);
     if (!packed)
         return NULL;
     return plan_add_constant(plan, layout_dtype(wanted), layout_shape(wanted), wanted, packed->bytes);

@@ -12,6 +12,7 @@ struct weights_store {
     pthread_mutex_t lock;
     struct arena *arena;
     struct primitive_pool *pool;
+    const struct graph *graph;
     struct packed_weights **entries;
     int count, capacity;
     const void **shared; /* sorted */
@@ -38,6 +39,7 @@ struct weights_store *weights_store_create(const struct graph *graph, struct err
     struct weights_store *store = calloc(1, sizeof *store);
     if (store) {
         pthread_mutex_init(&store->lock, NULL);
+        store->graph = graph;
         store->arena = arena_create();
         store->pool = primitive_pool_create(error);
     }
@@ -102,7 +104,7 @@ static struct packed_weights *add_entry(struct weights_store *store, const void 
     char *kept_role = arena_copy_string(store->arena, role, strlen(role));
     if (!entry || !kept_role || !layout || !from)
         return NULL;
-    *entry = (struct packed_weights){data, kept_role, layout, from, bytes, size, adopted};
+    *entry = (struct packed_weights){data, kept_role, layout, from, bytes, size, adopted, false};
     store->entries[store->count++] = entry;
     return entry;
 }
@@ -116,7 +118,7 @@ static void *allocate_packed(size_t size) {
     return bytes;
 }
 
-static const struct packed_weights *pack(struct weights_store *store, const void *data, const char *role,
+static struct packed_weights *pack(struct weights_store *store, const void *data, const char *role,
                                          const struct layout *from, const void *from_data,
                                          const struct layout *layout, struct error *error) {
     size_t size = layout_bytes(layout);
@@ -147,9 +149,10 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
     *ret = NULL;
     const struct packed_weights *packed = NULL;
     for (int i = 0; i < store->count && !packed; i++)
-        if (store->entries[i]->source == data && store->entries[i]->adopted)
+        if (store->entries[i]->source == data && (store->entries[i]->adopted || store->entries[i]->source_gone) &&
+            packed_is_reversible(store->entries[i]))
             packed = store->entries[i];
-    if (!packed || !packed_is_reversible(packed)) /* such constants keep their own elements in the file too */
+    if (!packed) /* the constant's own elements are there */
         return true;
     void *bytes = malloc(layout_bytes(packed->from));
     if (!bytes)
@@ -169,17 +172,43 @@ bool weights_restore(struct weights_store *store, const void *data, void **ret, 
     return done;
 }
 
+static bool lies_in_map(const struct graph *graph, const void *data, size_t bytes) {
+    for (int i = 0; i < graph->map_count; i++) {
+        const uint8_t *start = graph->maps[i].bytes;
+        if ((const uint8_t *)data >= start && (const uint8_t *)data + bytes <= start + graph->maps[i].size)
+            return true;
+    }
+    return false;
+}
+
+/* A copy that the graph owns keeps its address, by which it is known, and loses its pages. */
+static void discard_source(const struct weights_store *store, struct packed_weights *packed) {
+    size_t bytes = layout_bytes(packed->from);
+    if (lies_in_map(store->graph, packed->source, bytes)) {
+        file_map_discard(packed->source, bytes);
+        return;
+    }
+    for (int i = 0; i < store->graph->owned_count && packed_is_reversible(packed); i++)
+        if (store->graph->owned[i] == packed->source) {
+            packed->source_gone = true;
+            file_map_discard(packed->source, bytes);
+            return;
+        }
+}
+
 const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *from, const void *from_data,
-                                          const struct layout *layout, size_t discard_bytes, struct error *error) {
+                                          const struct layout *layout, bool discard, struct error *error) {
     pthread_mutex_lock(&store->lock);
     const struct packed_weights *entry = find(store, data, role, layout);
     void *restored = NULL;
     if (!entry && restore(store, data, &restored, error)) {
-        entry = pack(store, data, role, from, restored ? restored : from_data, layout, error);
-        if (entry && discard_bytes && !restored)
-            file_map_discard(data, discard_bytes);
+        struct packed_weights *made =
+            pack(store, data, role, from, restored ? restored : from_data, layout, error);
+        if (made && discard && !restored)
+            discard_source(store, made);
         free(restored);
+        entry = made;
     }
     pthread_mutex_unlock(&store->lock);
     return entry;

@@ -22,17 +22,19 @@ struct packed_weights {
     const struct layout *from; /* how the constant's own data lies: the way back */
     void *bytes;              /* 64-byte aligned */
     size_t size;
-    bool adopted;             /* from a baked file: not ours to free, and the constant's own data is not there */
+    bool adopted; /* from a baked file: not ours to free, and the constant's own data may not be there */
+    bool source_gone; /* the constant's own data was given back to the system after packing */
 };
 
 /* An already packed form, or NULL: where `layout` is NULL, any with that role. The answer lives as long as the store. */
 const struct packed_weights *weights_find(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *layout);
-/* Pack `data`, which lies as `from` says, into `layout`; or return what was packed before. `discard_bytes` of the source are then
- * dropped from memory if they are in a mapped file. */
+/* Pack `data`, which lies as `from` says, into `layout`; or return what was packed before. With `discard`, the constant's own data
+ * is given back to the system where that is possible: read again from its file if it is mapped, else unpacked again if anybody asks
+ * (weights_restore). */
 const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *from, const void *from_data,
-                                          const struct layout *layout, size_t discard_bytes, struct error *error);
+                                          const struct layout *layout, bool discard, struct error *error);
 /* Take bytes that are packed already (a baked file's), with both layouts (layout_to_bytes). */
 bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_bytes,
                    size_t layout_size, const void *from_bytes, size_t from_size, const void *bytes, size_t size,

@@ -242,6 +242,36 @@ static void more_shapes_than_plans_are_kept_still_run(void **state) {
     engine_free(engine);
 }
 
+/* Weights large enough that their own elements are given back once they are packed. */
+static struct graph *network_large_product(void) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 2, -1, 256);
+    return network_end(g, network_node(g, "Gemm", x, network_floats(g, 5, 0.1f, 2, 256, 300),
+                                       network_floats(g, 6, 0.1f, 1, 300), NULL));
+}
+
+static void weights_are_unpacked_for_a_plan_that_wants_them_otherwise(void **state) {
+    const struct engine_options *precisions[] = {&f32, &bf16};
+    for (int i = 0; i < 2; i++) {
+        struct error error = {0};
+        struct engine *engine = load(network_large_product(), precisions[i]);
+        struct engine_context *context = engine_context_create(engine, &error);
+        for (int64_t batch = 1; batch < 200; batch += 60) { /* few rows and many are packed in two ways */
+            const int64_t dims[2] = {batch, 256};
+            struct tensor input = make_input(2, dims, 4), output;
+            if (!engine_run(context, &input, 1, &output, 1, &error))
+                fail_msg("%s", error.message);
+            struct graph *plain = network_large_product(), *run = interpret(plain, &input, &error);
+            assert_true(tensor_distance(run->outputs[0]->constant, &output) < (i ? 0.02 : 1e-5));
+            graph_free(run);
+            graph_free(plain);
+            free(input.data);
+        }
+        engine_context_free(context);
+        engine_free(engine);
+    }
+}
+
 static void inputs_that_do_not_fit_are_refused(void **state) {
     struct error error = {0};
     struct engine *engine = load(network_convolutional(), &f32);
@@ -373,6 +403,7 @@ int main(void) {
         cmocka_unit_test(tensors_that_live_together_do_not_overlap),
         cmocka_unit_test(threads_share_an_engine_and_a_row_does_not_depend_on_its_batch),
         cmocka_unit_test(more_shapes_than_plans_are_kept_still_run),
+        cmocka_unit_test(weights_are_unpacked_for_a_plan_that_wants_them_otherwise),
         cmocka_unit_test(inputs_that_do_not_fit_are_refused),
         cmocka_unit_test(baked_model_answers_as_the_file_it_came_from),
         cmocka_unit_test(baked_file_that_is_not_current_is_refused_with_a_reason),
