@@ -1,36 +1,29 @@
 #!/bin/bash
 # The images for real, without a Docker daemon: built twice and after an edit, started as three tiers from the Kubernetes files,
 # asked for an answer from outside, and one replica killed. Needs root and Debian's container tools (tools/setup images).
+#   tests/images.sh [build] [run]      both parts, or one: `run` takes the images that are there
 set -u
 cd "$(dirname "$0")/.." || exit 1
 scratch=$(mktemp -d)
+# shellcheck source=tests/containers.bash
 . tests/containers.bash
 network=guichet-test
+pods='frontend-pod-0 frontend-pod-1 gateway-pod-0 gateway-pod-1 backend-animals-pod-0 backend-animals-pod-1'
 trap 'tear_down; rm -rf "$scratch"' EXIT
 
 tear_down() {
     local pod
-    for pod in frontend-pod-0 frontend-pod-1 gateway-pod-0 gateway-pod-1 backend-animals-pod-0 backend-animals-pod-1; do
-        podman pod rm -f "$pod"
-    done >/dev/null 2>&1
-    podman rm -f guichet-test-alone >/dev/null 2>&1
+    for pod in $pods; do podman pod rm -f -t 1 "$pod"; done >/dev/null 2>&1
+    podman rm -f -t 1 guichet-test-alone >/dev/null 2>&1
     podman network rm -f "$network" >/dev/null 2>&1
     podman secret rm guichet-session >/dev/null 2>&1
 }
 
-require_containers buildah podman runc mmdebstrap python3 curl
-tear_down
-debian=$(debian_image bookworm) || exit 1
-
 # ---- Building -----------------------------------------------------------------------------------------------------------
-
-# A copy of the tree, so that an edit is nobody's.
-mkdir "$scratch/tree"
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --no-dereference -t "$scratch/tree"
 
 build_all() { # LOG
     (cd "$scratch/tree" && time deploy/build.sh --engine buildah --debian-image "$debian" --sbom "$scratch/sbom") \
-        >"$scratch/$1" 2>&1
+        >"$scratch/$1" 2>&1 || { tail -n 30 "$scratch/$1"; false; }
 }
 
 # The steps of a build that did not come from the cache.
@@ -40,34 +33,46 @@ built_steps() { # LOG
          /^-->|^\[.*COMMIT|^COMMIT|^STEP/ { if (step != "" && step !~ /^FROM/) print step; step = "" }' "$scratch/$1"
 }
 
-nothing_built() {
+nothing_built() { # LOG
     built_steps "$1" | tee "$scratch/steps"
     [ ! -s "$scratch/steps" ]
 }
 
-only_code_built() { # every step that ran comes after the sources: the bases and the models' layers stood
+only_code_built() { # LOG: every step that ran comes after the sources; the bases and the models' layers stood
     built_steps "$1" | tee "$scratch/steps"
     grep -q '^COPY src src' "$scratch/steps" && grep -q '^COPY --from=compile' "$scratch/steps" || return 1
     ! grep -E 'tools/setup|collect_runtime|rootfs|from=model|from=pulled|_model.sh|COPY meson|COPY web' "$scratch/steps"
 }
 
-check 'every image builds' build_all first.log
-[ $failed = 0 ] || { tail -n 30 "$scratch/first.log"; finish; }
-check 'an unchanged tree builds' build_all second.log
-check 'an unchanged tree builds nothing anew' nothing_built second.log
-cat >>"$scratch/tree/src/base/error.c" <<END
+edit_source() {
+    cat >>"$scratch/tree/src/base/error.c" <<END
 const char *error_edited(void);
 const char *error_edited(void) {
     return "$(date +%s%N)";
 }
 END
-check 'an edited tree builds' build_all third.log
-check 'after an edit only code is built: bases and models stay' only_code_built third.log
-for log in first second third; do sed -n "s/^real\t/# $log build: /p" "$scratch/$log.log"; done
+}
+
+part_build() {
+    # A copy of the tree, so that an edit is nobody's.
+    mkdir "$scratch/tree"
+    git ls-files -z --cached --others --exclude-standard |
+        xargs -0 cp --parents --no-dereference -t "$scratch/tree"
+    debian=$(debian_image bookworm) || exit 1
+    check 'every image builds' build_all first.log
+    [ $failed = 0 ] || finish
+    check 'an unchanged tree builds' build_all second.log
+    check 'an unchanged tree builds nothing anew' nothing_built second.log
+    edit_source
+    check 'an edited tree builds' build_all third.log
+    check 'after an edit only code is built: bases and models stay' only_code_built third.log
+    for log in first second third; do sed -n "s/^real\t/# $log build: /p" "$scratch/$log.log"; done
+    check 'the lists of software name every library' mounted guichet-gateway libraries_are_listed
+}
 
 # ---- What is in them ----------------------------------------------------------------------------------------------------
 
-mounted() { # IMAGE COMMAND...: with $root, the image's file system
+mounted() { # IMAGE COMMAND...: with the image's file system as the last argument
     local container root status=0
     container=$(buildah from --pull-never "localhost/$1:latest") || return 1
     root=$(buildah mount "$container")
@@ -77,14 +82,14 @@ mounted() { # IMAGE COMMAND...: with $root, the image's file system
     return $status
 }
 
-small_enough() { # MOST ROOT
+small_enough() { # MEGABYTES ROOT
     local megabytes
     megabytes=$(du -s --apparent-size --block-size=1000000 "$2" | cut -f1)
     echo "$megabytes MB"
     [ "$megabytes" -le "$1" ]
 }
 
-no_shell() {
+no_shell() { # ROOT
     ! find "$1" -xdev -type f -perm /111 ! -name '*.so*' ! -path '*/usr/bin/guichet' | grep .
 }
 
@@ -108,48 +113,47 @@ for name in ('guichet-gateway', 'guichet-frontend', 'guichet-backend-animals', '
 END
 }
 
-labelled() {
-    podman image inspect "$1" --format '{{json .Labels}} {{.Config.User}} {{json .Config.Healthcheck}}' |
-        grep -E 'image.title":"guichet.*65532.*guichet.*health'
+labelled() { # NAME
+    podman image inspect "localhost/$1:latest" --format '{{json .Labels}} {{.Config.User}} {{json .Config.Healthcheck}}' |
+        tee /dev/stderr | grep -qE '"org.opencontainers.image.title":"guichet.*65532.*guichet.*health'
 }
 
-for name in guichet-gateway guichet-frontend; do
-    check "$name is at most 120 MB unpacked" mounted $name small_enough 120
-done
-check 'there is no shell or other program in them' mounted guichet-backend-animals no_shell
-check 'the lists of software name every library' mounted guichet-gateway libraries_are_listed
-for name in guichet-gateway guichet-frontend guichet-backend-animals guichet; do
-    check "$name has its labels, an ordinary user and a health check" labelled $name
-done
-
-# ---- The three tiers, from the Kubernetes files ---------------------------------------------------------------------------
-
-podman network create "$network" >/dev/null
-printf '{"key":"%s"}' "$(head -c 40 /dev/urandom | base64 -w0 | base64 -w0)" | podman secret create guichet-session - >/dev/null
-
-play() { # FILE ALIAS: replicas answer to the alias as they would to a headless Service's name
-    quietly podman kube play --network "$network:alias=$2" "deploy/kubernetes/$1"
-}
-
-address() { # POD
-    podman inspect "$(podman pod inspect "$1" --format '{{.InfraContainerID}}')" \
-        --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'
-}
-
-answers() { # URL...: within 20 s
-    local url
-    for url in "$@"; do
-        for _ in $(seq 100); do
-            if curl -s -f -o /dev/null -m 2 "$url"; then continue 2; fi
-            sleep 0.2
-        done
-        echo "$url does not answer"
-        podman ps -a --format '{{.Names}} {{.Status}}'
-        return 1
+check_contents() {
+    local name
+    for name in guichet-gateway guichet-frontend; do
+        check "$name is at most 120 MB unpacked" mounted $name small_enough 120
+    done
+    check 'there is no shell or other program in them' mounted guichet-backend-animals no_shell
+    for name in guichet-gateway guichet-frontend guichet-backend-animals guichet; do
+        check "$name has its labels, an ordinary user and a health check" labelled $name
     done
 }
 
-photo() { # A photo of a kind: 240x180, drawn.
+# ---- The three tiers, from the Kubernetes files ---------------------------------------------------------------------------
+
+play() { # FILE ALIAS: replicas answer to the alias as they would to a headless Service's name
+    podman kube play --network "$network:alias=$2" "deploy/kubernetes/$1"
+}
+
+address() { # CONTAINER
+    podman inspect "$1" --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'
+}
+
+pod_address() { # POD
+    address "$(podman pod inspect "$1" --format '{{.InfraContainerID}}')"
+}
+
+answers() { # URL: within 20 s
+    for _ in $(seq 100); do
+        if curl -s -f -o /dev/null -m 2 "$1"; then return 0; fi
+        sleep 0.2
+    done
+    echo "$1 does not answer"
+    podman ps -a --format '{{.Names}} {{.Status}}'
+    return 1
+}
+
+draw_photo() {
     python3 - "$scratch/photo.png" <<'END'
 import struct, sys, zlib
 def chunk(kind, data):
@@ -176,44 +180,65 @@ limited() { # CONTAINER: as the Kubernetes file says
         tee /dev/stderr | grep -q "^65532:65532 true 536870912\$"
 }
 
-photo
-check 'two backends start from the Kubernetes file' play backend/backend.yaml backend-animals
-check 'two gateways start from the Kubernetes file' play gateway.yaml gateway
-check 'two frontends start from the Kubernetes file' play frontend.yaml frontend
-for pod in backend-animals-pod-0 backend-animals-pod-1 gateway-pod-0 gateway-pod-1 frontend-pod-0 frontend-pod-1; do
-    check "$pod is ready" answers "http://$(address $pod):8080/readyz"
-done
-gateway=$(address gateway-pod-0) frontend=$(address frontend-pod-0)
-check 'a photo through the gateway' classified "http://$gateway:8080/model/animals/predict"
-check 'a photo through frontend and gateway' classified "http://$frontend:8080/predict"
-check 'the page is there' curl -s -f -o /dev/null "http://$frontend:8080/"
-check 'backends run read-only, as an ordinary user, within 512 MB' limited backend-animals-pod-0-backend
-podman kill --signal KILL backend-animals-pod-0-backend >/dev/null
-check 'one backend killed: the answers still come' classified_often "http://$gateway:8080/model/animals/predict" 20
-podman pod rm -f backend-animals-pod-0 >/dev/null 2>&1
-check 'one backend gone: the answers still come' classified_often "http://$frontend:8080/predict" 20
-
-# ---- All in one -----------------------------------------------------------------------------------------------------------
-
-stops_in_time() { # CONTAINER
-    local before=$SECONDS
-    podman kill --signal TERM "$1" >/dev/null
-    podman wait "$1" | tee "$scratch/status"
-    grep -q '^0$' "$scratch/status" && [ $((SECONDS - before)) -le 5 ]
+check_tiers() {
+    local pod gateway frontend
+    podman network create "$network" >/dev/null
+    printf '{"key":"%s"}' "$(head -c 40 /dev/urandom | base64 -w0 | base64 -w0)" |
+        podman secret create guichet-session - >/dev/null
+    check 'two backends start from the Kubernetes file' play backend/backend.yaml backend-animals
+    check 'two gateways start from the Kubernetes file' play gateway.yaml gateway
+    check 'two frontends start from the Kubernetes file' play frontend.yaml frontend
+    for pod in $pods; do check "$pod is ready" answers "http://$(pod_address "$pod"):8080/readyz"; done
+    gateway=http://$(pod_address gateway-pod-0):8080 frontend=http://$(pod_address frontend-pod-0):8080
+    check 'a photo through the gateway' classified "$gateway/model/animals/predict"
+    check 'a photo through frontend and gateway' classified "$frontend/predict"
+    check 'the page is there' curl -s -f -o /dev/null "$frontend/"
+    check 'backends run read-only, as an ordinary user, within 512 MB' limited backend-animals-pod-0-backend
+    podman kill --signal KILL backend-animals-pod-0-backend >/dev/null 2>&1
+    check 'one backend killed: the answers still come' classified_often "$gateway/model/animals/predict" 20
+    podman pod rm -f -t 1 backend-animals-pod-0 >/dev/null 2>&1
+    check 'one backend gone: the answers still come' classified_often "$frontend/predict" 20
 }
+
+# ---- All in one, and endings ------------------------------------------------------------------------------------------------
 
 start_alone() {
-    quietly podman run -d --name guichet-test-alone --network "$network" --read-only --memory 512m --cap-drop all localhost/guichet:latest
+    podman run -d --name guichet-test-alone --network "$network" --read-only --memory 512m --cap-drop all \
+        localhost/guichet:latest
 }
 
-check 'all in one starts read-only in 512 MB' start_alone
-alone=$(podman inspect guichet-test-alone --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}')
-check 'all in one is ready' answers "http://$alone:8080/readyz"
-check 'all in one says so itself' podman exec guichet-test-alone /usr/bin/guichet health
-check 'a photo to all in one' classified "http://$alone:8080/predict"
-check 'SIGTERM ends it in time, without a complaint' stops_in_time guichet-test-alone
-check 'SIGTERM ends a gateway in time' stops_in_time gateway-pod-1-gateway
-check 'SIGTERM ends a frontend in time' stops_in_time frontend-pod-1-frontend
-check 'SIGTERM ends a backend in time' stops_in_time backend-animals-pod-1-backend
+ends_in_time() { # KIND NAME CONTAINER: a pod's containers start again when they end, unless the pod is stopped
+    local before=$SECONDS
+    if [ "$1" = pod ]; then podman pod stop -t 20 "$2"; else podman stop -t 20 "$2"; fi
+    echo "after $((SECONDS - before)) s, status $(podman inspect "$3" --format '{{.State.ExitCode}}')"
+    [ $((SECONDS - before)) -le 6 ] && [ "$(podman inspect "$3" --format '{{.State.ExitCode}}')" = 0 ]
+}
 
+check_alone_and_endings() {
+    local alone pod
+    check 'all in one starts read-only in 512 MB' start_alone
+    alone=http://$(address guichet-test-alone):8080
+    check 'all in one is ready' answers "$alone/readyz"
+    check 'all in one says so itself' podman exec guichet-test-alone /usr/bin/guichet health
+    check 'a photo to all in one' classified "$alone/predict"
+    check 'SIGTERM ends all in one in time, without a complaint' ends_in_time container guichet-test-alone guichet-test-alone
+    for pod in frontend gateway backend-animals; do
+        check "SIGTERM ends a $pod in time, without a complaint" ends_in_time pod $pod-pod-1 $pod-pod-1-${pod%-animals}
+    done
+}
+
+require_containers buildah podman runc mmdebstrap python3 curl
+tear_down
+for part in ${*:-build run}; do
+    case $part in
+    build) part_build ;;
+    run)
+        draw_photo
+        check_contents
+        check_tiers
+        check_alone_and_endings
+        ;;
+    *) echo "images.sh: build or run, not $part" >&2; exit 2 ;;
+    esac
+done
 finish
