@@ -78,6 +78,17 @@ def start(image, method, path, body, *options):
         podman('rm', '-f', '-t', '1', name)
 
 
+def unbaked(name, folder):
+    """The model of a backend's image, without what was baked: to be mounted over it."""
+    container = podman('create', f'localhost/guichet-backend-{name}')
+    podman('cp', f'{container}:/models/{name}', folder)
+    podman('rm', container)
+    for file in os.listdir(os.path.join(folder, name)):
+        if file.endswith('.baked'):
+            os.unlink(os.path.join(folder, name, file))
+    return f'{folder}/{name}:/models/{name}:ro'
+
+
 def median_start(*arguments):
     runs = [start(*arguments) for _ in range(STARTS)]
     return [sorted(column)[STARTS // 2] for column in zip(*runs)]
@@ -92,7 +103,7 @@ def layers(image):
 
 
 def main(names):
-    with tempfile.NamedTemporaryFile('w', suffix='.conf') as conf:
+    with tempfile.NamedTemporaryFile('w', suffix='.conf') as conf, tempfile.TemporaryDirectory() as folder:
         conf.write(CONF)
         conf.flush()
         os.environ['CONTAINERS_CONF'] = conf.name
@@ -104,7 +115,9 @@ def main(names):
             print('\n| container | start to first answer, ms | of that after exec, ms | resident, MB |\n| --- | --- | --- | --- |')
             rows = [('gateway, /healthz', 'guichet-gateway', 'GET', '/healthz', None, '--env', 'GUICHET_BACKENDS=a=http://127.0.0.1:9')]
             for name in names:
-                rows.append((f'backend {name}, a photo', f'guichet-backend-{name}', 'POST', '/predict', photo()))
+                request = (f'guichet-backend-{name}', 'POST', '/predict', photo())
+                rows.append((f'backend {name}, baked, a photo', *request))
+                rows.append((f'backend {name}, not baked, a photo', *request, '--volume', unbaked(name, folder)))
             for title, image, *request in rows:
                 whole, own, memory = median_start(f'localhost/{image}', *request)
                 print(f'| {title} | {whole:.0f} | {own:.0f} | {memory:.0f} |', flush=True)
