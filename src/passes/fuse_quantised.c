@@ -67,8 +67,7 @@ bool drop_pair_before_add(struct graph *graph, struct node *node, struct node **
     struct value *other = other_input(user, node->outputs[0]);
     struct quantisation residual;
     if (!product || !has_integer_weights(product) || product->post_op_count || only_user(quantize->inputs[0]) == NULL ||
-        !dequantiser(other, &residual) || !shape_equal(&other->shape, &node->outputs[0]->shape) ||
-        !only_user(other))
+        !dequantiser(other, &residual) || !shape_equal(&other->shape, &node->outputs[0]->shape))
         return true;
     bool is_signed = quantize->outputs[0]->dtype == DTYPE_I8;
     float low = (float)((is_signed ? -128 : 0) - first.zero_point) * first.scale;

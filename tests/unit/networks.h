@@ -276,6 +276,8 @@ static inline struct graph *network_quantised(void) {
     struct value *left = network_qdq(g, network_quantised_conv(g, x, 32, 16, 1, 1, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
     struct value *right = network_qdq(g, network_quantised_conv(g, x, 32, 16, 3, 2, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
     x = network_qdq(g, network_node(g, "Add", left, right, NULL), DTYPE_I8, 0.06f, 5);
+    struct value *positive = network_qdq(g, network_node(g, "Relu", x, NULL), DTYPE_U8, 0.03f, 0);
+    x = network_qdq(g, network_node(g, "Add", x, positive, NULL), DTYPE_I8, 0.09f, -7);
     x = network_node(g, "Flatten", network_node(g, "GlobalAveragePool", x, NULL), NULL);
     x = network_qdq(g, x, DTYPE_U8, 0.02f, 100);
     const int64_t dims[2] = {10, 16};

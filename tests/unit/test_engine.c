@@ -114,7 +114,7 @@ static void quantised_network_runs_in_integers(void **state) {
         products += strncmp(plan->steps[i].action, "Quantized", 9) == 0;
         assert_int_not_equal(plan->steps[i].kind, STEP_REFERENCE);
     }
-    assert_int_equal(products, 7); /* six products, and an addition; the other one is part of its product */
+    assert_int_equal(products, 7); /* six products, and an addition; two are part of their products */
     engine_context_free(context);
     engine_free(engine);
     free(input.data);
