@@ -60,27 +60,44 @@ static bool describe_channels(const struct node *dequantize, int axis, struct ch
     return given == 1 || (given == ret->count && stated == axis && scales->constant->shape.rank == 1);
 }
 
+static int32_t weight_at(const struct tensor *weights, int64_t index) {
+    return weights->dtype == DTYPE_I8 ? ((const int8_t *)weights->data)[index] : ((const uint8_t *)weights->data)[index];
+}
+
+static int32_t zero_point_of(const struct channels *channels, int64_t channel) {
+    if (!channels->zero_points)
+        return 0;
+    bool single = shape_elements(&channels->zero_points->shape) == 1;
+    return (int32_t)tensor_get_i64(channels->zero_points, single ? 0 : channel);
+}
+
+/* Nothing to do: signed, and no zero points. */
+static bool is_symmetric(const struct channels *channels) {
+    for (int64_t c = 0; c < channels->count; c++)
+        if (zero_point_of(channels, c) != 0)
+            return false;
+    return channels->weights->dtype == DTYPE_I8;
+}
+
 /* Signed weights and a scale for every channel. What does not fit into 8 signed bits once its zero point is taken off is rounded
  * again, with a scale of its own: at most half a step in a channel that used more than the signed range. */
 static void make_symmetric(const struct channels *channels, int8_t *weights, float *scales) {
     for (int64_t c = 0; c < channels->count; c++) {
-        int64_t place = channels->per_channel ? c : 0, zero = 0, largest = 0;
-        if (channels->zero_points)
-            zero = tensor_get_i64(channels->zero_points, shape_elements(&channels->zero_points->shape) > 1 ? c : 0);
+        int32_t zero = zero_point_of(channels, c), largest = 0;
         for (int64_t o = 0; o < channels->outer; o++)
             for (int64_t i = 0; i < channels->inner; i++) {
-                int64_t q = tensor_get_i64(channels->weights, (o * channels->count + c) * channels->inner + i) - zero;
-                if (llabs(q) > largest && q != -128)
-                    largest = llabs(q);
+                int32_t q = weight_at(channels->weights, (o * channels->count + c) * channels->inner + i) - zero;
+                if (abs(q) > largest && q != -128)
+                    largest = abs(q);
             }
-        double shrink = largest > 127 ? 127.0 / (double)largest : 1;
+        float shrink = largest > 127 ? 127.0f / (float)largest : 1;
         for (int64_t o = 0; o < channels->outer; o++)
             for (int64_t i = 0; i < channels->inner; i++) {
                 int64_t at = (o * channels->count + c) * channels->inner + i;
-                double q = nearbyint((double)(tensor_get_i64(channels->weights, at) - zero) * shrink);
+                float q = rintf((float)(weight_at(channels->weights, at) - zero) * shrink);
                 weights[at] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
             }
-        scales[c] = (float)(tensor_get_f64(channels->scales, place) / shrink);
+        scales[c] = (float)tensor_get_f64(channels->scales, channels->per_channel ? c : 0) / shrink;
     }
 }
 
@@ -88,7 +105,7 @@ static void make_symmetric(const struct channels *channels, int8_t *weights, flo
 static bool rewrite_weights(struct graph *graph, struct node *node, int axis) {
     struct node *old = node->inputs[1]->producer;
     struct channels channels;
-    if (!describe_channels(old, axis, &channels))
+    if (!describe_channels(old, axis, &channels) || is_symmetric(&channels))
         return true;
     struct shape vector = {.rank = 1, .dims = {channels.count}};
     float *scales = NULL;
@@ -121,7 +138,10 @@ static bool takes_integers(const struct node *node) {
     const struct value *bias = node_input(node, 2);
     bool biased = !node_is(node, "MatMul") && bias && !bias->constant;
     const struct node *bias_source = biased ? producer_of(bias, "DequantizeLinear") : NULL;
-    return channel_axis(node) >= 0 && dequantises_tensor(source, &scale, &zero_point) &&
+    struct channels channels;
+    int axis = channel_axis(node);
+    return axis >= 0 && describe_channels(node->inputs[1]->producer, axis, &channels) &&
+           dequantises_tensor(source, &scale, &zero_point) &&
            (!biased || (bias_source && bias_source->inputs[0]->constant));
 }
 
