@@ -128,7 +128,8 @@ static void *batcher_main(void *context) {
     bool started = batcher->options.start(batcher->options.context, &error);
     pthread_mutex_lock(&batcher->mutex);
     batcher->is_started = true;
-    batcher->start_error = error;
+    if (!started) /* what worked may have failed at something optional, and left that in `error` */
+        batcher->start_error = error;
     if (!started && error.code == ERROR_NONE)
         batcher->start_error.code = ERROR_INTERNAL;
     pthread_cond_broadcast(&batcher->started);

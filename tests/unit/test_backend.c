@@ -177,6 +177,20 @@ static void test_start_failure(void **state) {
 
 static atomic_int worked;
 
+static bool start_without_something(void *context, struct error *error) {
+    error_set(error, ERROR_NOT_FOUND, "an optional file is missing");
+    return true;
+}
+
+static void test_start_with_an_error_that_did_not_matter(void **state) {
+    struct error error = {0};
+    struct batcher_options options = {.start = start_without_something};
+    struct batcher *batcher = batcher_create(&options, &error);
+    assert_non_null(batcher);
+    assert_true(batcher_wait_started(batcher, &error));
+    batcher_free(batcher);
+}
+
 static void work_once(struct work *work) {
     worked++;
 }
@@ -281,9 +295,11 @@ static void test_metrics(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batches),  cmocka_unit_test(test_prepared),      cmocka_unit_test(test_lone),
-        cmocka_unit_test(test_hopeless), cmocka_unit_test(test_start_failure), cmocka_unit_test(test_workers),
-        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_extract),       cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_batches),       cmocka_unit_test(test_prepared),
+        cmocka_unit_test(test_lone),          cmocka_unit_test(test_hopeless),
+        cmocka_unit_test(test_start_failure), cmocka_unit_test(test_start_with_an_error_that_did_not_matter),
+        cmocka_unit_test(test_workers),       cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_extract),       cmocka_unit_test(test_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
