@@ -170,7 +170,7 @@ void cli_report_print(const struct report *report) {
     printf("%-12s %16.16s %16.16s\n", "", a->name, b->name);
     printf("%-12s %13.2f MB %13.2f MB   x %.2f\n", "size", (double)a->bytes / 1e6, (double)b->bytes / 1e6,
            (double)b->bytes / (double)(a->bytes ? a->bytes : 1));
-    printf("%-12s %13.2f ms %13.2f ms   %.2f times as fast (%s, %s; %d threads)\n", "one photo",
+    printf("%-12s %13.2f ms %13.2f ms   %.2f times as fast (%s, %s; %d thread%s)\n", "one photo",
            a->milliseconds, b->milliseconds, a->milliseconds / b->milliseconds,
            engine_precision_used(a->engine), engine_precision_used(b->engine), report->threads);
     if (report->fast)
