@@ -172,7 +172,8 @@ void cli_report_print(const struct report *report) {
            (double)b->bytes / (double)(a->bytes ? a->bytes : 1));
     printf("%-12s %13.2f ms %13.2f ms   %.2f times as fast (%s, %s; %d thread%s)\n", "one photo",
            a->milliseconds, b->milliseconds, a->milliseconds / b->milliseconds,
-           engine_precision_used(a->engine), engine_precision_used(b->engine), report->threads);
+           engine_precision_used(a->engine), engine_precision_used(b->engine), report->threads,
+           report->threads == 1 ? "" : "s");
     if (report->fast)
         printf("%-12s %13.2f ms\n", "  in bf16", report->fast_milliseconds);
     if (a->hits.count) {

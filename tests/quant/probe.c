@@ -1,5 +1,5 @@
-/* Photos as a model wants them, and its answers: quant_probe MODEL DIR PHOTOS.f32 ANSWERS.f32. The parity test shows the same tensors to
- * another runtime. Prints the count of photos, height, width and classes. */
+/* Photos as a model wants them, and its answers: quant_probe MODEL DIR PHOTOS.f32 ANSWERS.f32. The parity
+ * test shows the same tensors to another runtime. Prints the count of photos, height, width and classes. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,7 +30,8 @@ static bool probe(char **argv, struct error *error) {
     int *samples = calloc((size_t)set.count, sizeof *samples);
     for (int i = 0; samples && i < set.count; i++)
         samples[i] = i;
-    bool done = answers && samples && runner_collect(runner, samples, set.count, output, classes, answers, error) &&
+    bool done = answers && samples &&
+                runner_collect(runner, samples, set.count, output, classes, answers, error) &&
                 write_floats(argv[3], set.tensors, (size_t)(set.count * set.elements)) &&
                 write_floats(argv[4], answers, (size_t)(set.count * classes));
     printf("%d %d %d %lld %s\n", set.count, set.height, set.width, (long long)classes,
@@ -47,6 +48,7 @@ int main(int argc, char **argv) {
     struct error error = {0};
     if (argc == 5 && probe(argv, &error))
         return 0;
-    fprintf(stderr, "%s\n", argc == 5 ? error.message : "usage: quant_probe MODEL DIR PHOTOS.f32 ANSWERS.f32");
+    fprintf(stderr, "%s\n",
+            argc == 5 ? error.message : "usage: quant_probe MODEL DIR PHOTOS.f32 ANSWERS.f32");
     return 1;
 }
