@@ -77,13 +77,20 @@ static bool concat_run(const struct step *step, void *const *pointers, struct er
     return true;
 }
 
-/* The layout in which all inputs can be laid behind each other: the first's, where it is blocked or channels last by whole blocks. */
+/* A slice of a tensor that has its channels innermost has them innermost too, with gaps. */
+static bool has_channels_innermost(const struct layout *layout) {
+    int64_t strides[LIMIT_TENSOR_RANK];
+    return !layout_is_plain(layout) &&
+           (layout_is_channels_last(layout) || (layout_strides(layout, strides) && strides[1] == 1));
+}
+
+/* The layout in which all inputs can be laid behind each other. */
 static const struct layout *concat_layout(struct lowering *lowering, struct node *node, int axis,
                                           struct plan_tensor *const *sources) {
     struct plan *plan = lowering->plan;
     const struct shape *result = &node->outputs[0]->shape;
     enum dtype dtype = sources[0]->dtype;
-    if (axis == 1 && layout_is_channels_last(sources[0]->layout) && !layout_is_plain(sources[0]->layout))
+    if (axis == 1 && result->rank >= 3 && has_channels_innermost(sources[0]->layout))
         return layout_channels_last(plan->pool, dtype, result);
     return layout_plain(plan->pool, dtype, result);
 }
@@ -163,8 +170,9 @@ bool lower_concat(struct lowering *lowering, struct node *node, bool *ret_done, 
     }
     *ret_done = true;
     const struct layout *layout;
-    bool plain = layout_is_plain(sources[0]->layout) || layout_is_channels_last(sources[0]->layout);
-    if (axis == 1 && rank >= 3 && !plain && concat_blocked(lowering, node, sources, &layout, error))
+    int64_t strides[LIMIT_TENSOR_RANK];
+    bool blocked = !layout_strides(sources[0]->layout, strides);
+    if (axis == 1 && rank >= 3 && blocked && concat_blocked(lowering, node, sources, &layout, error))
         return emit_concat(lowering, node, axis, sources, layout, error);
     layout = concat_layout(lowering, node, axis, sources);
     for (int i = 0; layout && i < count; i++) {

@@ -3,10 +3,11 @@
 
     torchvision.py PROGRAM ROOT [NAME...]
 
-float32: at most 1e-4 of the largest value apart, the same first answer. bfloat16: cosine at least 0.999. Without names a
-few that between them have every operator and idiom; all with PARITY=all in the environment. PARITY_INITIAL=1 keeps the
-weights that torchvision draws (export.py says why that is the weaker test). Networks are exported one at a time into
-.cache/parity and deleted again afterwards. Skipped without torch, torchvision, onnx or the peer.
+float32, one picture and two: at most 1e-4 of the largest value apart, the same first answer. bfloat16: cosine at least
+0.999. Without names a few that between them have every operator and idiom; all with PARITY=all in the environment.
+PARITY_INITIAL=1 keeps the weights that torchvision draws (export.py says why that is the weaker test). Networks are
+exported one at a time into .cache/parity and deleted again afterwards. Skipped without torch, torchvision, onnx or the
+peer.
 """
 import os
 import shutil
@@ -54,11 +55,12 @@ def compare(tap, pair, name):
         tap.skip(name, reason)
         return
     side = 299 if name == 'inception_v3' else 224
-    shape = (1, 3, side, side)
-    noise = pair.noise(shape)
-    theirs = pair.theirs(path, noise, shape)
-    judge(tap, f'{name} f32', pair.ours(path, noise, shape, 'f32'), theirs)
-    judge(tap, f'{name} bf16', pair.ours(path, noise, shape, 'bf16'), theirs, least=0.999)
+    for batch in (1, 2):
+        shape = (batch, 3, side, side)
+        noise = pair.noise(shape)
+        theirs = pair.theirs(path, noise, shape)
+        judge(tap, f'{name} f32, batch {batch}', pair.ours(path, noise, shape, 'f32'), theirs)
+    judge(tap, f'{name} bf16, batch {batch}', pair.ours(path, noise, shape, 'bf16'), theirs, least=0.999)
     shutil.rmtree(folder)
 
 

@@ -143,6 +143,27 @@ static inline struct graph *network_row_major_operand(void) {
     return network_end(g, network_node(g, "Add", network_conv(g, x, 64, 64, 1, 1, 1), input, NULL));
 }
 
+/* Halves change places, of row-major channels and of such as a convolution leaves: slices have gaps. [n, 32, h, w] -> the same. */
+static inline struct graph *network_swapped_halves(void) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 4, -1, 32, -1, -1);
+    for (int i = 0; i < 2; i++) {
+        x = network_node(g, "Relu", x, NULL);
+        struct value *inputs[2] = {x, network_ints(g, 2, 16, 16)}, *halves[2];
+        for (int half = 0; half < 2; half++) {
+            char name[32];
+            snprintf(name, sizeof name, "half%d", g->value_count);
+            halves[half] = graph_add_value(g, name);
+        }
+        struct node *split = graph_add_node(g, NULL, "", "Split", NULL, inputs, 2, halves, 2);
+        node_set_int(g, split, "axis", 1);
+        x = network_node(g, "Concat", halves[1], halves[0], NULL);
+        node_set_int(g, x->producer, "axis", 1);
+        x = network_conv(g, x, 32, 32, 3, 1, 1);
+    }
+    return network_end(g, x);
+}
+
 static inline struct value *network_permute(struct graph *g, struct value *x, int count, ...) {
     int64_t permutation[8];
     va_list axes;

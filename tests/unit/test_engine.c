@@ -82,6 +82,16 @@ static void operand_in_another_layout_is_added_where_it_belongs(void **state) {
     free(input.data);
 }
 
+static void slices_with_gaps_are_joined(void **state) {
+    for (int64_t batch = 1; batch < 4; batch += 2) {
+        const int64_t dims[4] = {batch, 32, 9, 11};
+        struct tensor input = make_input(4, dims, 5);
+        assert_true(distance_to_plain(network_swapped_halves, &f32, &input) < 1e-5);
+        assert_true(distance_to_plain(network_swapped_halves, &bf16, &input) < 0.03);
+        free(input.data);
+    }
+}
+
 static void transformer_agrees_with_the_interpreter(void **state) {
     for (int64_t batch = 1; batch < 4; batch += 2) {
         const int64_t dims[4] = {batch, 8, 8, 32};
@@ -396,6 +406,7 @@ int main(void) {
         cmocka_unit_test(convolutional_network_agrees_with_the_interpreter),
         cmocka_unit_test(residual_that_the_convolution_reads_is_not_overwritten),
         cmocka_unit_test(operand_in_another_layout_is_added_where_it_belongs),
+        cmocka_unit_test(slices_with_gaps_are_joined),
         cmocka_unit_test(transformer_agrees_with_the_interpreter),
         cmocka_unit_test(quantised_network_runs_in_integers),
         cmocka_unit_test(integers_are_for_quantised_files_only),
