@@ -148,6 +148,7 @@ def write(root, results, text):
     docs = os.path.join(root, 'docs')
     os.makedirs(docs, exist_ok=True)
     section.insert(os.path.join(docs, 'benchmarks.md'), 'speed', text)
-    if results['speed']:
+    drawn = chart.draw(results, ordered, title) if results['speed'] else ''
+    if drawn:
         with open(os.path.join(docs, 'benchmarks.svg'), 'w', encoding='utf-8') as file:
-            file.write(chart.draw(results, ordered, title))
+            file.write(drawn)
