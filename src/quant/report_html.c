@@ -90,7 +90,7 @@ struct bar {
 
 /* Horizontal bars, one a line: label, bar, figure. */
 static void put_bars(struct buffer *out, const char *title, const struct bar *bars, int count) {
-    enum { LEFT = 230, RIGHT = 640, LINE = 26 };
+    enum { LEFT = 230, RIGHT = 580, LINE = 26 };
     double most = 0;
     for (int i = 0; i < count; i++)
         most = fmax(most, bars[i].value);
