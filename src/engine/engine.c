@@ -98,10 +98,13 @@ static bool graph_is_quantised(const struct graph *graph) {
 static bool choose_precision(struct engine *engine, struct error *error) {
     if (engine->precision == PRECISION_INT8 && !engine->quantised)
         return error_set(error, ERROR_INVALID, "the model is not quantised: see `guichet quantize`");
+    if (engine->precision == PRECISION_BF16 && !primitive_has_avx512())
+        return error_set(error, ERROR_INVALID, "this processor cannot do bfloat16: take f32, or auto");
+    /* Without VNNI, 8-bit products saturate on the way: such files are run in floats unless somebody insists. */
     if (engine->precision == PRECISION_AUTO)
-        engine->precision = engine->quantised             ? PRECISION_INT8
-                            : primitive_has_native_bf16() ? PRECISION_BF16
-                                                          : PRECISION_F32;
+        engine->precision = engine->quantised && primitive_has_native_int8() ? PRECISION_INT8
+                            : primitive_has_native_bf16()                    ? PRECISION_BF16
+                                                                             : PRECISION_F32;
     return true;
 }
 

@@ -15,6 +15,7 @@
 #include "networks.h"
 #include "onnx/onnx.h"
 #include "plan/plan.h"
+#include "plan/primitive.h"
 
 static const struct engine_options f32 = {.precision = PRECISION_F32, .threads = 2};
 static const struct engine_options bf16 = {.precision = PRECISION_BF16, .threads = 2};
@@ -36,9 +37,13 @@ static struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
     return input;
 }
 
-/* The engine's first output beside the interpreter's, as tensor_distance has it. */
+/* The engine's first output beside the interpreter's, as tensor_distance has it. 0 where the processor does not have the precision: then
+ * there is nothing to compare. */
 static double distance_to_plain(struct graph *(*make)(void), const struct engine_options *options,
                                 const struct tensor *input) {
+    if ((options->precision == PRECISION_BF16 && !primitive_has_avx512()) ||
+        (options->precision == PRECISION_INT8 && !primitive_has_native_int8()))
+        return 0;
     struct error error = {0};
     struct graph *plain = make(), *run = interpret(plain, input, &error);
     if (!run)
@@ -136,7 +141,8 @@ static void integers_are_for_quantised_files_only(void **state) {
     assert_int_equal(error.code, ERROR_INVALID);
     struct engine_options automatic = {.precision = PRECISION_AUTO};
     struct engine *engine = load(network_quantised(), &automatic);
-    assert_string_equal(engine_precision_used(engine), "int8");
+    if (primitive_has_native_int8())
+        assert_string_equal(engine_precision_used(engine), "int8");
     engine_free(engine);
 }
 
@@ -262,7 +268,7 @@ static struct graph *network_large_product(void) {
 
 static void weights_are_unpacked_for_a_plan_that_wants_them_otherwise(void **state) {
     const struct engine_options *precisions[] = {&f32, &bf16};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (primitive_has_avx512() ? 2 : 1); i++) {
         struct error error = {0};
         struct engine *engine = load(network_large_product(), precisions[i]);
         struct engine_context *context = engine_context_create(engine, &error);
@@ -341,7 +347,7 @@ static float *answer(const struct engine_options *options, int64_t batch, bool b
 static void baked_model_answers_as_the_file_it_came_from(void **state) {
     const struct engine_options *precisions[] = {&f32, &bf16};
     write_model(network_convolutional());
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (primitive_has_avx512() ? 2 : 1); i++) {
         char text[256];
         float *cold = answer(precisions[i], 1, true, text);
         assert_string_equal(text, "");
