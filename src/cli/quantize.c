@@ -179,6 +179,9 @@ static bool quantize(const struct settings *settings, const struct quant_options
     options.context = &stages;
     done = done && quant_run(model_path(model), &set, places.network, &options, &result, error);
     stages_end(&stages);
+    if (!done && error->code == ERROR_UNAVAILABLE)
+        error_set(error, ERROR_UNAVAILABLE,
+                  "interrupted; nothing was written, and the same command goes on from here");
     done = done && copy_configuration(&places, error) &&
            show_price(settings, &places, model, &set, &result, &options, &stages, error);
     stages_end(&stages);
