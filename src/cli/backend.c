@@ -109,6 +109,7 @@ int verb_backend(int argc, char **argv) {
     struct arguments arguments = {0};
     struct backend_options *options = &arguments.options;
     struct error error;
+    serving_calm_threads(argc, argv);
     if (!serving_port(&options->port, &error))
         return serving_misused("backend", &error);
     const struct option_spec specs[] = {

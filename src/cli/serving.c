@@ -117,3 +117,18 @@ int serving_misused(const char *verb, const struct error *error) {
     fprintf(stderr, "guichet %s: %s (guichet %s --help)\n", verb, error->message, verb);
     return 2;
 }
+
+void serving_calm_threads(int argc, char **argv) {
+    char **words = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")
+                       ? NULL
+                       : calloc((size_t)argc + 2, sizeof *words);
+    if (!words || setenv("GOMP_SPINCOUNT", "300", 1)) {
+        free(words);
+        return;
+    }
+    static char program[] = "guichet";
+    words[0] = program;
+    memcpy(words + 1, argv, (size_t)argc * sizeof *words);
+    execv("/proc/self/exe", words);
+    free(words);
+}

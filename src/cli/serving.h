@@ -28,3 +28,8 @@ int serving_threads(void);
 /* Print "guichet VERB: message" and return 1 (or 2 for what was typed wrong). */
 int serving_failed(const char *verb, const struct error *error);
 int serving_misused(const char *verb, const struct error *error);
+/* OpenMP's threads wait for each other by spinning, for so long that a processor shared with decoding threads
+ * or other programs is burnt and each step of a network takes a time slice. Unless the person chose
+ * (GOMP_SPINCOUNT, OMP_WAIT_POLICY), start this program again with a short spin: the library reads the
+ * variable before main. Returns only where it is set already, or cannot be. */
+void serving_calm_threads(int argc, char **argv);
