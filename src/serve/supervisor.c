@@ -116,12 +116,14 @@ static char *hook_metrics(void *context) {
 
 /* ---- The loop ---- */
 
-static bool is_busy(const struct supervisor *supervisor) {
+static bool is_busy(struct supervisor *supervisor) {
     bool busy = supervisor->leaving_count > 0;
+    pthread_mutex_lock(&supervisor->lock);
     for (size_t i = 0; i < supervisor->model_count; i++) {
         const struct supervised *model = supervisor->models[i];
         busy |= model->state == MODEL_STARTING || model->next.pid || model->wanted;
     }
+    pthread_mutex_unlock(&supervisor->lock);
     return busy;
 }
 
