@@ -37,7 +37,7 @@ struct backend *backend_create(struct http_loops *loops, const struct backend_op
 bool backend_wait_ready(struct backend *backend, struct error *error);
 int backend_port(const struct backend *backend);
 /* The model's name and precision and how it was loaded, for a log line: "animals, bf16, 2 threads, loaded in
- * 120 ms". */
+ * 120 ms from its baked file", or why that file was refused and whether it was made again. */
 const char *backend_description(const struct backend *backend);
 /* Take nothing more, finish what began within `grace_ms`. True when nothing was dropped. */
 bool backend_stop(struct backend *backend, int grace_ms);

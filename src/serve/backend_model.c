@@ -34,6 +34,22 @@ static bool run_grey(struct model *model, struct model_classifier *classifier, i
     return done;
 }
 
+/* What a log line says of the baked file, "" where there is none. One that was refused (another processor,
+ * another version of the model) is made again from what the warm-up has packed; where it cannot be written,
+ * the model serves all the same. */
+static void refresh_baked(struct engine *engine, char *ret, size_t size) {
+    const char *state = engine_baked_state(engine);
+    struct error error;
+    if (!*state)
+        *ret = 0;
+    else if (strcmp(state, "used") == 0)
+        snprintf(ret, size, " from its baked file");
+    else if (engine_bake(engine, NULL, &error))
+        snprintf(ret, size, " (%.250s; made again)", state);
+    else
+        snprintf(ret, size, " (%.250s; it cannot be made again: %.200s)", state, error.message);
+}
+
 bool backend_model_start(void *context, struct error *error) {
     struct backend *backend = context;
     double start = clock_ms();
@@ -46,10 +62,12 @@ bool backend_model_start(void *context, struct error *error) {
     backend->classifier = model_classifier_create(backend->model, error);
     if (!backend->classifier || !run_grey(backend->model, backend->classifier, 1, error))
         return false;
-    const struct engine *engine = model_engine(backend->model);
+    struct engine *engine = model_engine(backend->model);
     double took = clock_ms() - start;
-    snprintf(backend->description, sizeof backend->description, "%s, %s, %d threads, loaded in %.0f ms",
-             backend->name, engine_precision_used(engine), engine_threads(engine), took);
+    char baked[512];
+    refresh_baked(engine, baked, sizeof baked);
+    snprintf(backend->description, sizeof backend->description, "%s, %s, %d threads, loaded in %.0f ms%s",
+             backend->name, engine_precision_used(engine), engine_threads(engine), took, baked);
     metric_add(backend->metrics.loads, 1);
     metric_set(backend->metrics.load_seconds, took / 1e3);
     metric_set(backend->metrics.ready, 1);

@@ -27,7 +27,7 @@ struct backend_metrics {
 
 struct backend {
     struct backend_options options;
-    char *model_path, *variant, name[128], description[256];
+    char *model_path, *variant, name[128], description[768];
     char labels[160]; /* model="…",version="1" for metrics */
     struct http_loops *loops;
     struct http_server *server;

@@ -4,10 +4,13 @@ import base64
 import http.server
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -37,8 +40,8 @@ def png(width, height, rows=None):
             chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
 
 
-def backend(*arguments, environment=None):
-    process = Process(GUICHET, 'backend', '--model', MODEL, '--address', '127.0.0.1', '--port', '0', *arguments,
+def backend(*arguments, environment=None, model=MODEL):
+    process = Process(GUICHET, 'backend', '--model', model, '--address', '127.0.0.1', '--port', '0', *arguments,
                       environment=environment)
     process.port = int(process.wait_line('listening on port', 60).split('port ')[1])
     return process
@@ -436,6 +439,30 @@ def test_memory():
         some(count)
         grown = resident() - before
         assert grown < (8 << 20) + before // 10, f'{grown} bytes more after {count} requests'
+
+
+def test_baked_files():
+    """a baked file is used; one that is not current is made again, and where it cannot be, the model serves all the same"""
+    with tempfile.TemporaryDirectory() as folder:
+        model = os.path.join(folder, 'animals')
+        shutil.copytree(MODEL, model)
+        subprocess.run([GUICHET, 'bake', model], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        baked = next(entry.path for entry in os.scandir(model) if entry.name.endswith('.baked'))
+
+        def start(expected):
+            with backend(model=model) as service:
+                assert expected in service.wait_line('listening on port'), service.lines
+                check_answer(ask(service.port, 'POST', '/predict', JPEG, Content_Type='image/jpeg'))
+
+        start('from its baked file')
+        with open(baked, 'r+b') as file:
+            file.seek(9)
+            file.write(b'XX')
+        start('made again')
+        start('from its baked file')
+        os.unlink(baked)
+        os.mkdir(baked)
+        start('loaded in')
 
 
 if __name__ == '__main__':
