@@ -74,8 +74,8 @@ async def end(server):
     os._exit(0)
 
 
-async def main(name, port):
-    server = await asyncio.start_server(lambda reader, writer: serve(name, reader, writer), '127.0.0.1', port,
+async def main(name, port, host='127.0.0.1'):
+    server = await asyncio.start_server(lambda reader, writer: serve(name, reader, writer), host, port,
                                         backlog=1024, reuse_address=True)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(end(server)))
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -83,4 +83,4 @@ async def main(name, port):
 
 
 if __name__ == '__main__':
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0, *sys.argv[3:4]))

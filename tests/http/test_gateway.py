@@ -8,6 +8,7 @@ import random
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -369,6 +370,26 @@ def test_metrics():
         assert 'model="cats",route="predict",status="200"} 1' in text, text
         assert 'none' not in text, 'callers make no series'
         assert f'guichet_gateway_replica_up{{model="cats",replica="127.0.0.1:{cats.port}"}} 1' in text
+
+
+def test_every_address_of_a_name():
+    """a name that stands for several addresses is several replicas"""
+    if subprocess.run(['unshare', '-mr', 'true'], stderr=subprocess.DEVNULL).returncode:
+        return 'a name of its own needs a mount namespace'
+    with tempfile.NamedTemporaryFile('w') as hosts, stand_in('cats', host='127.0.0.2') as one, \
+            stand_in('cats', one.port, host='127.0.0.3') as two:
+        hosts.write('127.0.0.2 cats.test\n127.0.0.3 cats.test\n')
+        hosts.flush()
+        script = f'mount --bind {hosts.name} /etc/hosts && exec "$@"'
+        with Process('unshare', '-mr', 'sh', '-c', script, 'sh', GUICHET, 'gateway', '--address', '127.0.0.1', '--port', '0',
+                     '--access-log', 'off', '--check', '0.3', '--backend', f'cats=http://cats.test:{one.port}') as door:
+            port = int(door.wait_line('listening on port').split('port ')[1])
+            pids = {ask(port, 'POST', '/model/cats/predict', b'').json()['pid'] for _ in range(8)}
+            assert pids == {one.child.pid, two.child.pid}, pids
+            two.kill()
+            for _ in range(20):
+                assert ask(port, 'POST', '/model/cats/predict', b'').json()['pid'] == one.child.pid
+    return None
 
 
 def test_ends_in_order():

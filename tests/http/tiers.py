@@ -78,13 +78,13 @@ class Process:
         self.child.stdout.close()
 
 
-def stand_in(name, port=0):
-    process = Process(sys.executable, STAND_IN, name, str(port or free_port()))
+def stand_in(name, port=0, host='127.0.0.1'):
+    process = Process(sys.executable, STAND_IN, name, str(port or free_port()), host)
     end = time.monotonic() + 20
     while not process.lines and time.monotonic() < end:
         time.sleep(0.005)
     process.port = int(process.lines[0])
-    process.url = f'http://127.0.0.1:{process.port}'
+    process.url = f'http://{host}:{process.port}'
     return process
 
 
