@@ -129,6 +129,7 @@ static const struct {
     {"/models", ROUTE_MODELS, "GET, HEAD", "models"},
     {"/predict", ROUTE_PREDICT, "POST", "predict"},
     {"/model/*/predict", ROUTE_MODEL_PREDICT, "POST", "predict"},
+    {"/model/*/metrics", ROUTE_METRICS, "GET, HEAD", "metrics"},
     {"/model/*", ROUTE_MODEL, "PUT", "model"},
     {"/v2", ROUTE_V2, "GET, HEAD", "metadata"},
     {"/v2/health/live", ROUTE_V2_LIVE, "GET, HEAD", "health"},

@@ -15,6 +15,8 @@
 #define RESOLVE_SECONDS 10
 #define CALLS_MS 65000
 
+static const char choice[] = "/model/"; /* before the name, where one is chosen */
+
 /* The page loads nothing from elsewhere, save the photos that a person names by address. */
 static const char policy[] =
     "default-src 'self'; img-src 'self' data: blob: https: http:; object-src 'none'; "
@@ -60,41 +62,36 @@ static void reply_file(struct http_request *request, const struct web_file *file
                    same ? NULL : http_body_create(file->bytes, file->size));
 }
 
-static void metrics_append(struct frontend *frontend, struct buffer *text) {
-    static const char *const names[ROUTES] = {"page", "session", "choice", "predict", "health", "passed"};
-    buffer_append_string(text, "# HELP guichet_frontend_requests_total Requests, by what became of them.\n"
-                               "# TYPE guichet_frontend_requests_total counter\n");
-    pthread_mutex_lock(&frontend->lock);
-    for (int i = 0; i < ROUTES; i++)
-        for (int class = 2; class < 6; class ++)
-            buffer_printf(text, "guichet_frontend_requests_total{route=\"%s\",status=\"%dxx\"} %lu\n",
-                          names[i], class, frontend->figures[i].by_class[class]);
-    buffer_append_string(text,
-                         "# HELP guichet_frontend_request_seconds From a request's first byte to its reply.\n"
-                         "# TYPE guichet_frontend_request_seconds summary\n");
-    for (int i = 0; i < ROUTES; i++)
-        buffer_printf(text,
-                      "guichet_frontend_request_seconds_sum{route=\"%s\"} %.6f\n"
-                      "guichet_frontend_request_seconds_count{route=\"%s\"} %lu\n",
-                      names[i], frontend->figures[i].sum_s, names[i], frontend->figures[i].count);
-    pthread_mutex_unlock(&frontend->lock);
-    buffer_printf(text,
-                  "# HELP guichet_frontend_connections Connections of callers.\n"
-                  "# TYPE guichet_frontend_connections gauge\n"
-                  "guichet_frontend_connections %d\n",
-                  http_server_connections(frontend->server));
+static void metrics_count(struct frontend *frontend, enum frontend_route route, int status, double ms) {
+    static const char *const names[] = {"page", "session", "choice", "predict", "health", "passed"};
+    char labels[96] = "", code[16];
+    metrics_label(labels, sizeof labels, "route", names[route]);
+    metric_observe(metrics_get(frontend->metrics, METRIC_SECONDS, "guichet_frontend_request_seconds",
+                               "From a request's first byte to its reply.", labels),
+                   ms / 1e3);
+    snprintf(code, sizeof code, "%d", status);
+    metrics_label(labels, sizeof labels, "status", code);
+    metric_add(metrics_get(frontend->metrics, METRIC_COUNTER, "guichet_frontend_requests_total",
+                           "Requests, by what became of them.", labels),
+               1);
 }
 
 /* The gateway's figures, where it answers, and ours behind them: one address to watch on one machine. */
 static void metrics_answered(struct frontend *frontend, struct http_request *request,
                              const struct http_answer *answer, const struct session *session) {
-    static const struct http_header headers[] = {
-        {"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
+    static const struct http_header headers[] = {{"Content-Type", METRICS_CONTENT_TYPE}};
     struct buffer text = {.limit = 64 << 20};
     (void)session;
     if (answer->failure == HTTP_ANSWERED && answer->status == 200)
         buffer_append(&text, answer->body->bytes, answer->body->size);
-    metrics_append(frontend, &text);
+    else
+        metrics_write_process(&text);
+    metrics_write(frontend->metrics, &text);
+    buffer_printf(&text,
+                  "# HELP guichet_frontend_connections Connections of callers.\n"
+                  "# TYPE guichet_frontend_connections gauge\n"
+                  "guichet_frontend_connections %d\n",
+                  http_server_connections(frontend->server));
     frontend_reply(request, 200, headers, 1, NULL, http_body_create(text.bytes, text.size));
     buffer_release(&text);
 }
@@ -105,21 +102,40 @@ static void passed_answered(struct frontend *frontend, struct http_request *requ
     frontend_pass_back(frontend, request, answer, NULL);
 }
 
+/* "/model/NAME", and nothing behind it. */
+static bool path_is_choice(const char *path) {
+    return strncmp(path, choice, sizeof choice - 1) == 0 && !strchr(path + sizeof choice - 1, '/');
+}
+
+/* What one of the frontend's own addresses takes; NULL where it is none of them. */
+static const char *methods_of(const char *path) {
+    if (strcmp(path, "/predict") == 0)
+        return "POST";
+    if (path_is_choice(path))
+        return "PUT";
+    return strcmp(path, "/session") == 0 || web_file_find(path) ? "GET, HEAD" : NULL;
+}
+
+static void reply_method(struct http_request *request, const char *allow) {
+    const struct http_header headers[] = {{"Content-Type", "application/json"}, {"Allow", allow}};
+    char text[80];
+    int length = snprintf(text, sizeof text, "{\"error\":\"this address takes %s\"}", allow);
+    frontend_reply(request, 405, headers, 2, NULL, http_body_create(text, (size_t)length));
+}
+
 /* False: not one of the frontend's own routes. */
 static bool own_route(struct frontend *frontend, struct http_request *request) {
     struct page_visit *visit = request->user;
     bool get = request->method == HTTP_GET || request->method == HTTP_HEAD;
     const char *path = request->path;
     const struct web_file *file = get ? web_file_find(path) : NULL;
-    static const char choice[] = "/model/";
     if (file) {
         visit->route = ROUTE_PAGE;
         reply_file(request, file);
     } else if (get && strcmp(path, "/session") == 0) {
         visit->route = ROUTE_SESSION;
         frontend_session(frontend, request);
-    } else if (request->method == HTTP_PUT && strncmp(path, choice, sizeof choice - 1) == 0 &&
-               !strchr(path + sizeof choice - 1, '/')) {
+    } else if (request->method == HTTP_PUT && path_is_choice(path)) {
         visit->route = ROUTE_CHOICE;
         frontend_choose(frontend, request, path + sizeof choice - 1);
     } else if (request->method == HTTP_POST && strcmp(path, "/predict") == 0) {
@@ -131,8 +147,10 @@ static bool own_route(struct frontend *frontend, struct http_request *request) {
     } else if (get && strcmp(path, "/metrics") == 0) {
         visit->route = ROUTE_HEALTH;
         frontend_ask(frontend, request, "GET", "/metrics", false, NULL, metrics_answered);
-    } else {
+    } else if (request->method == HTTP_OPTIONS || !methods_of(path)) {
         return false;
+    } else {
+        reply_method(request, methods_of(path));
     }
     return true;
 }
@@ -169,12 +187,7 @@ static void frontend_done(void *context, const struct http_request *request, int
     struct frontend *frontend = context;
     struct page_visit *visit = request ? request->user : NULL;
     double ms = request && request->started_ns ? (double)(clock_ns() - request->started_ns) / 1e6 : 0;
-    pthread_mutex_lock(&frontend->lock);
-    struct frontend_figures *figures = &frontend->figures[visit ? visit->route : ROUTE_PASSED];
-    figures->by_class[status >= 100 && status < 600 ? status / 100 : 5]++;
-    figures->count++;
-    figures->sum_s += ms / 1e3;
-    pthread_mutex_unlock(&frontend->lock);
+    metrics_count(frontend, visit ? visit->route : ROUTE_PASSED, status, ms);
     if (request && frontend->options.access_log != ACCESS_LOG_OFF) {
         const struct access_entry entry = {
             .trace = visit ? &visit->trace : NULL,
@@ -282,7 +295,7 @@ static bool parts_create(struct frontend *frontend, struct error *error) {
 struct frontend *frontend_create(struct http_loops *loops, const struct frontend_options *options,
                                  struct error *error) {
     struct frontend *frontend = calloc(1, sizeof *frontend);
-    if (!frontend || sodium_init() < 0) {
+    if (!frontend || sodium_init() < 0 || !(frontend->metrics = metrics_create())) {
         free(frontend);
         error_set(error, ERROR_MEMORY, "out of memory");
         return NULL;
@@ -337,6 +350,7 @@ void frontend_free(struct frontend *frontend) {
     http_server_free(frontend->server);
     http_upstream_free(frontend->upstream);
     identity_free(frontend->identity);
+    metrics_free(frontend->metrics);
     pthread_cond_destroy(&frontend->keeper_wake);
     pthread_mutex_destroy(&frontend->lock);
     free(frontend);

@@ -8,15 +8,8 @@
 #include "http/http_client.h"
 #include "serve/frontend.h"
 #include "serve/gateway_identity.h"
+#include "serve/metrics.h"
 #include "serve/proxy.h"
-
-#define ROUTES 6
-
-struct frontend_figures { /* of one of the fixed routes */
-    uint64_t by_class[6]; /* status / 100 */
-    double sum_s;
-    uint64_t count;
-};
 
 struct frontend {
     struct frontend_options options;
@@ -24,12 +17,12 @@ struct frontend {
     struct http_server *server;
     struct backend_url gateway; /* for the identity's audience */
     struct identity *identity;
+    struct metrics *metrics;
 
     pthread_mutex_t lock; /* guards what follows */
     struct session_keys keys;
     struct http_upstream *upstream; /* NULL until the gateway's name was found; then never changed */
     int passages;                   /* not yet freed */
-    struct frontend_figures figures[ROUTES];
 
     pthread_t keeper; /* looks the gateway's name up again */
     bool keeper_runs, stopping;

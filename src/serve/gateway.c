@@ -42,7 +42,7 @@ static bool parts_create(struct gateway *gateway, struct error *error) {
     const struct gateway_options *options = &gateway->options;
     if (sodium_init() < 0)
         return error_set(error, ERROR_INTERNAL, "libsodium does not start");
-    if (!(gateway->metrics = gateway_metrics_create()))
+    if (!(gateway->metrics = metrics_create()))
         return error_set(error, ERROR_MEMORY, "out of memory");
     if (options->rate > 0 &&
         !(gateway->limiter = rate_limiter_create(options->rate, options->burst >= 1 ? options->burst : 1)))
@@ -137,7 +137,7 @@ void gateway_free(struct gateway *gateway) {
     identity_free(gateway->identity);
     api_keys_free(gateway->keys);
     rate_limiter_free(gateway->limiter);
-    gateway_metrics_free(gateway->metrics);
+    metrics_free(gateway->metrics);
     pthread_cond_destroy(&gateway->keeper_wake);
     pthread_mutex_destroy(&gateway->keeper_lock);
     pthread_mutex_destroy(&gateway->lock);

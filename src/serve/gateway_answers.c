@@ -186,8 +186,7 @@ static void answer_openapi(struct gateway *gateway, struct http_request *request
 }
 
 static void answer_metrics(struct gateway *gateway, struct http_request *request) {
-    static const struct http_header headers[] = {
-        {"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
+    static const struct http_header headers[] = {{"Content-Type", METRICS_CONTENT_TYPE}};
     struct buffer text = {.limit = 16 << 20};
     struct error error;
     if (!gateway_metrics_write(gateway, &text)) {
@@ -220,7 +219,7 @@ static void answer_predict(struct gateway *gateway, struct http_request *request
     }
     struct visit *visit = request->user;
     visit->route = "predict";
-    gateway_exchange(gateway, request, model, strlen(model), target, false);
+    gateway_exchange(gateway, request, model, strlen(model), target, EXCHANGE_ASK);
 }
 
 struct own_route {
@@ -277,7 +276,7 @@ static bool answer_repository(struct gateway *gateway, struct http_request *requ
         error_set(&error, ERROR_INVALID, "this gateway does not start or stop its backends");
         gateway_reply_error(gateway, request, &error);
     } else if (load || !route) { /* an unknown name is explained there */
-        gateway_exchange(gateway, request, model, length, "", true);
+        gateway_exchange(gateway, request, model, length, "", EXCHANGE_LOAD);
     } else {
         supervisor->unload(supervisor->context, visit->model);
         reply_json(gateway, request, 200, json_object());
@@ -300,8 +299,15 @@ static bool answer_model(struct gateway *gateway, struct http_request *request) 
     const char *model;
     size_t length;
     struct visit *visit = request->user;
+    enum exchange_aim aim = EXCHANGE_ASK;
     if (model_match(request->path, "/model/", &model, &length)) {
-        visit->route = strcmp(model + length, "/predict") == 0 ? "predict" : "model";
+        bool look = strcmp(model + length, "/metrics") == 0;
+        if (look && request->method != HTTP_GET && request->method != HTTP_HEAD) {
+            reply_method(gateway, request, "GET, HEAD");
+            return true;
+        }
+        aim = look ? EXCHANGE_LOOK : EXCHANGE_ASK;
+        visit->route = strcmp(model + length, "/predict") == 0 ? "predict" : look ? "metrics" : "model";
     } else if (model_match(request->path, "/v2/models/", &model, &length)) {
         size_t rest = strlen(model);
         visit->route = rest > 6 && strcmp(model + rest - 6, "/infer") == 0 ? "infer" : "v2";
@@ -316,7 +322,7 @@ static bool answer_model(struct gateway *gateway, struct http_request *request) 
     } else {
         return false;
     }
-    gateway_exchange(gateway, request, model, length, request->target, false);
+    gateway_exchange(gateway, request, model, length, request->target, aim);
     return true;
 }
 

@@ -29,7 +29,7 @@ struct exchange {
     struct http_call *call;
     struct http_timer *timer;
     int64_t deadline_ns, asked_ns;
-    bool load; /* wants the model started, and no more */
+    enum exchange_aim aim;
     char *target;
     /* Under the lock: */
     bool waiting, resumed;
@@ -47,7 +47,8 @@ static void exchange_free(struct exchange *exchange) {
     pthread_mutex_lock(&gateway->lock);
     if (exchange->replica)
         replica_abandoned(exchange->replica);
-    exchange->route->last_used = clock_ns();
+    if (exchange->aim != EXCHANGE_LOOK)
+        exchange->route->last_used = clock_ns();
     route_release(exchange->route);
     gateway->exchanges--;
     pthread_mutex_unlock(&gateway->lock);
@@ -367,6 +368,15 @@ static void load_done(struct exchange *exchange) {
     exchange_free(exchange);
 }
 
+/* Of a model that sleeps there are no figures. */
+static void look_done(struct exchange *exchange) {
+    static const struct http_header text[] = {{"Content-Type", METRICS_CONTENT_TYPE}};
+    static const char nothing[] = "# the model does not run now\n";
+    gateway_reply(exchange->gateway, exchange->request, 200, text, 1,
+                  http_body_create(nothing, sizeof nothing - 1));
+    exchange_free(exchange);
+}
+
 static void exchange_try(struct exchange *exchange) {
     struct gateway *gateway = exchange->gateway;
     struct error error;
@@ -375,21 +385,25 @@ static void exchange_try(struct exchange *exchange) {
     pthread_mutex_lock(&gateway->lock);
     enum route_choice choice =
         route_choose(exchange->route, exchange->tried, exchange->tried_count, now, &replica);
-    if (choice == ROUTE_FOUND && !exchange->load) {
+    if (choice == ROUTE_FOUND && exchange->aim != EXCHANGE_LOAD) {
         replica_begin(replica);
         exchange->replica = replica;
     }
-    exchange->route->last_used = now;
+    if (exchange->aim != EXCHANGE_LOOK)
+        exchange->route->last_used = now;
     pthread_mutex_unlock(&gateway->lock);
     switch (choice) {
     case ROUTE_FOUND:
-        if (exchange->load)
+        if (exchange->aim == EXCHANGE_LOAD)
             load_done(exchange);
         else
             exchange_ask(exchange);
         return;
     case ROUTE_EMPTY:
-        exchange_wait(exchange);
+        if (exchange->aim == EXCHANGE_LOOK && gateway->options.supervisor)
+            look_done(exchange);
+        else
+            exchange_wait(exchange);
         return;
     case ROUTE_TRIED:
         exchange_pause(exchange);
@@ -417,7 +431,7 @@ static struct route *route_take(struct gateway *gateway, const char *model, size
 }
 
 void gateway_exchange(struct gateway *gateway, struct http_request *request, const char *model,
-                      size_t model_length, const char *target, bool load) {
+                      size_t model_length, const char *target, enum exchange_aim aim) {
     struct error error;
     struct route *route = route_take(gateway, model, model_length);
     if (!route) {
@@ -449,7 +463,7 @@ void gateway_exchange(struct gateway *gateway, struct http_request *request, con
     exchange->visit = visit;
     exchange->route = route;
     exchange->target = copy;
-    exchange->load = load;
+    exchange->aim = aim;
     exchange->deadline_ns = clock_ns() + gateway->options.timeout_ms * 1000000ll;
     http_request_on_gone(request, exchange_gone, exchange);
     exchange_try(exchange);

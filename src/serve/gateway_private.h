@@ -13,10 +13,10 @@
 #include "serve/gateway_keys.h"
 #include "serve/gateway_rate.h"
 #include "serve/gateway_routes.h"
+#include "serve/metrics.h"
 #include "serve/proxy.h"
 
 struct exchange;
-struct gateway_metrics;
 
 struct gateway {
     struct gateway_options options;
@@ -32,7 +32,7 @@ struct gateway {
     int exchanges;            /* that are not yet freed */
 
     struct identity *identity; /* NULL: no tokens */
-    struct gateway_metrics *metrics;
+    struct metrics *metrics;
 
     /* The keeper: a thread that looks names up, attaches replicas and checks their health. */
     pthread_t keeper;
@@ -69,10 +69,14 @@ bool gateway_answer(struct gateway *gateway, struct http_request *request);
 /* "a, b, c" of the models there are, for messages. */
 void gateway_model_names(struct gateway *gateway, struct buffer *names);
 
-/* gateway_exchange.c: requests that go to a model. `target`: what the backend is asked. `load`: only start
- * the model. */
+/* gateway_exchange.c: requests that go to a model. `target`: what the backend is asked. */
+enum exchange_aim {
+    EXCHANGE_ASK,  /* pass the request on; a model that sleeps is woken */
+    EXCHANGE_LOAD, /* only start the model */
+    EXCHANGE_LOOK, /* pass it on where the model runs; wakes nothing and keeps nothing awake */
+};
 void gateway_exchange(struct gateway *gateway, struct http_request *request, const char *model,
-                      size_t model_length, const char *target, bool load);
+                      size_t model_length, const char *target, enum exchange_aim aim);
 /* Let all that wait for `model` try again, or, with a reason, fail. Any thread, without the lock. */
 void gateway_exchanges_resume(struct gateway *gateway, const char *model, const struct error *reason);
 /* Wait until none is left; their callers have gone already. */
@@ -87,7 +91,5 @@ bool gateway_keeper_reload(struct gateway *gateway, struct error *error);
 void gateway_attach(struct gateway *gateway);
 
 /* gateway_metrics.c */
-struct gateway_metrics *gateway_metrics_create(void);
-void gateway_metrics_free(struct gateway_metrics *metrics);
 void gateway_metrics_count(struct gateway *gateway, const struct visit *visit, int status, double total_ms);
 bool gateway_metrics_write(struct gateway *gateway, struct buffer *text);

@@ -163,6 +163,10 @@ def test_everything_else_is_passed_on():
         assert ask(tiers.port, 'POST', '/v2/models/cats/infer', b'{}').json()['model'] == 'cats'
         assert ask(tiers.port, 'GET', '/hello').json() == 'Hello!'
         assert ask(tiers.port, 'GET', '/none').status == 404
+        for method, target, allow in [('POST', '/', 'GET, HEAD'), ('PUT', '/session', 'GET, HEAD'), ('GET', '/predict', 'POST'),
+                                      ('DELETE', '/model/cats', 'PUT')]:
+            reply = ask(tiers.port, method, target)
+            assert reply.status == 405 and reply.header('Allow') == allow, (method, target, reply.status)
         metrics = ask(tiers.port, 'GET', '/metrics').body.decode()
         assert 'guichet_frontend_requests_total' in metrics and 'guichet_gateway_requests_total' in metrics
 

@@ -57,7 +57,7 @@ def test_starts_on_first_use():
         assert serve.predict('dogs').json()['category'] == 'dogs'
         assert serve.states() == {'cats': 'stopped', 'dogs': 'ready'}
         for target in ['/models', '/models?details=1', '/metrics', '/readyz', '/v2/health/ready', '/v2/repository/index', '/',
-                       '/session']:
+                       '/session', '/model/cats/metrics']:
             assert ask(serve.port, 'GET', target).status == 200, target
         assert serve.states()['cats'] == 'stopped', 'looking starts nothing'
 
