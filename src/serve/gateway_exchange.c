@@ -325,8 +325,8 @@ static void exchange_ask(struct exchange *exchange) {
     bool bracketed = strchr(replica->url.host, ':') != NULL;
     snprintf(host, sizeof host, bracketed ? "[%s]:%d" : "%s:%d", replica->url.host, replica->url.port);
     bool guarded = gateway->options.api_keys_file != NULL; /* then the key is ours, and no backend's */
-    bool good = proxy_request_headers(exchange->request, &exchange->visit->trace,
-                                      guarded ? secrets : NULL, &headers) &&
+    bool good = proxy_request_headers(exchange->request, &exchange->visit->trace, guarded ? secrets : NULL,
+                                      &headers) &&
                 proxy_headers_add(&headers, "Host", host);
     if (good && gateway->identity) {
         const char *name = http_request_header(exchange->request, "Authorization") && !guarded
