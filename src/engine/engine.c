@@ -76,7 +76,8 @@ const char *precision_name(enum precision precision) {
 static int usable_processors(void) {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count > 0 ? count : 1;
+    int team = omp_get_max_threads(); /* OMP_NUM_THREADS, where somebody set it */
+    return count < 1 ? 1 : team < count ? team : count;
 }
 
 static bool ports_create(struct graph *graph, struct value **values, int count, struct engine_port **ret) {

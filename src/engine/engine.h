@@ -24,7 +24,7 @@ const char *precision_name(enum precision precision);
 
 struct engine_options {
     enum precision precision;
-    int threads;   /* of one run; 0: as many as the process may use */
+    int threads;   /* of one run; 0: as many as the process may use, or OMP_NUM_THREADS */
     bool no_baked; /* read the ONNX file even where a baked one is current */
     bool profile;  /* keep the time of every step */
 };

@@ -123,6 +123,11 @@ const char *case_fault(const struct test_case *test_case) {
          "its model says that 'like' is 3x4, its data is one element"},
         {"node/test_castlike_BFLOAT16_to_FLOAT",
          "its model says that 'like' is 3x4, its data is one element"},
+        /* of newer versions of the data, as Debian 13 has them */
+        {"node/test_qlinearmatmul_2D_int8_", "its data wrapped around where the operator saturates"},
+        {"node/test_qlinearmatmul_3D_int8_", "its data wrapped around where the operator saturates"},
+        {"node/test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True",
+         "its data counts what lies behind the padding, which the 2-d cases do not"},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
         if (strncmp(test_case->name, faults[i].prefix, strlen(faults[i].prefix)) == 0)

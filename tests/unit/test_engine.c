@@ -17,8 +17,8 @@
 #include "plan/plan.h"
 #include "plan/primitive.h"
 
-static const struct engine_options f32 = {.precision = PRECISION_F32, .threads = 2};
-static const struct engine_options bf16 = {.precision = PRECISION_BF16, .threads = 2};
+static const struct engine_options f32 = {.precision = PRECISION_F32};
+static const struct engine_options bf16 = {.precision = PRECISION_BF16};
 
 static struct engine *load(struct graph *graph, const struct engine_options *options) {
     struct error error = {0};
@@ -107,7 +107,7 @@ static void transformer_agrees_with_the_interpreter(void **state) {
     }
 }
 
-static const struct engine_options int8 = {.precision = PRECISION_INT8, .threads = 2};
+static const struct engine_options int8 = {.precision = PRECISION_INT8};
 
 static void quantised_network_runs_in_integers(void **state) {
     for (int64_t batch = 1; batch < 40; batch += 19) {
