@@ -11,9 +11,12 @@ static const char help[] =
     "\n"
     "Usage: guichet bake MODEL [OPTION…]\n"
     "\n"
-    "Writes the simplified network, with its weights as this processor wants them, into a file beside the model\n"
-    "(model.onnx.bf16.baked). Every verb and the service use it while it is current: made from the same model\n"
-    "file, at the same precision, by the same version, for the same kind of processor. What is not current is\n"
+    "Writes the simplified network, with its weights as this processor wants them, into a file beside the "
+    "model\n"
+    "(model.onnx.bf16.baked). Every verb and the service use it while it is current: made from the same "
+    "model\n"
+    "file, at the same precision, by the same version, for the same kind of processor. What is not current "
+    "is\n"
     "passed over, and the reason is said.\n"
     "\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
@@ -39,8 +42,9 @@ static int report(struct model *model, const char *file, double elapsed, bool js
     double bytes = stat(file, &status) == 0 ? (double)status.st_size : 0;
     const char *precision = engine_precision_used(model_engine(model));
     if (json)
-        return cli_print_json(json_pack("{s:s,s:s,s:s,s:f,s:o}", "model", model_name(model), "file", file, "precision",
-                                        precision, "bytes", bytes, "bake_ms", cli_json_real(elapsed, 1)))
+        return cli_print_json(json_pack("{s:s,s:s,s:s,s:f,s:o}", "model", model_name(model), "file", file,
+                                        "precision", precision, "bytes", bytes, "bake_ms",
+                                        cli_json_real(elapsed, 1)))
                    ? EXIT_DONE
                    : EXIT_FAILED;
     printf("%s: %s, %.1f MB, made in %.1f s\n", file, precision, bytes / 1e6, elapsed / 1e3);

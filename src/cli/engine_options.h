@@ -8,6 +8,7 @@
 bool cli_engine_options(const struct command *command, const char *precision, int threads,
                         struct engine_options *ret, int *ret_exit);
 /* A model by name or path (NULL: the default one), ":variant" behind it where one likes. */
-/* Where a baked file was refused (baked for another processor, say): say so, and write a current one in its place. */
+/* Where a baked file was refused (baked for another processor, say): say so, and write a current one in its
+ * place. */
 void cli_refresh_baked(struct model *model);
 struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error);

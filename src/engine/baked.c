@@ -20,12 +20,12 @@
 struct header {
     char magic[8];
     uint32_t version, precision;
-    uint64_t processor;    /* primitive_signature */
-    uint64_t model;        /* digest of the model file */
+    uint64_t processor; /* primitive_signature */
+    uint64_t model;     /* digest of the model file */
     uint64_t file_bytes;
     uint64_t graph_offset, graph_bytes;
     uint64_t table_offset, entry_count;
-    uint64_t checksum;     /* of everything behind the header */
+    uint64_t checksum; /* of everything behind the header */
 };
 
 struct entry {
@@ -41,7 +41,8 @@ const char *baked_path(const char *model_path, enum precision precision, char *t
     return text;
 }
 
-/* --- Checksums ------------------------------------------------------------------------------------------------------ */
+/* --- Checksums
+ * ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t mix(uint64_t sum, uint64_t word) {
     sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
@@ -81,7 +82,8 @@ static uint64_t checksum(const uint8_t *bytes, size_t size) {
     return sum;
 }
 
-/* Size, both ends and samples between: enough to notice another file, quick enough for every start. 0: no such file. */
+/* Size, both ends and samples between: enough to notice another file, quick enough for every start. 0: no
+ * such file. */
 static uint64_t digest_model(const char *path) {
     struct error ignored;
     struct file_map map;
@@ -100,7 +102,8 @@ static uint64_t digest_model(const char *path) {
     return sum ? sum : 1;
 }
 
-/* --- Writing -------------------------------------------------------------------------------------------------------- */
+/* --- Writing
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Constants that are packed, by number. */
 struct numbered {
@@ -142,8 +145,9 @@ static bool is_dropped(struct weights_store *weights, const struct value *value)
 }
 
 /* The graph as ONNX, packed constants as inputs; malloc'ed. */
-static char *write_graph(const struct graph *graph, struct weights_store *weights, const struct numbered *numbered,
-                         const char *path, size_t *ret_size, struct error *error) {
+static char *write_graph(const struct graph *graph, struct weights_store *weights,
+                         const struct numbered *numbered, const char *path, size_t *ret_size,
+                         struct error *error) {
     cleanup(graph_freep) struct graph *copy = graph_clone(graph);
     if (!copy) {
         error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
@@ -211,8 +215,8 @@ static bool layouts_add(struct layouts *layouts, const struct layout *layout, ui
 }
 
 /* Offsets of everything, from the table on. */
-static bool plan_entries(struct weights_store *weights, const struct numbered *numbered, struct header *header,
-                         struct entry *entries, struct layouts *layouts) {
+static bool plan_entries(struct weights_store *weights, const struct numbered *numbered,
+                         struct header *header, struct entry *entries, struct layouts *layouts) {
     for (uint64_t i = 0; i < header->entry_count; i++) {
         const struct packed_weights *packed = weights_at(weights, (int)i);
         struct entry *entry = &entries[i];
@@ -236,8 +240,9 @@ static bool plan_entries(struct weights_store *weights, const struct numbered *n
     return true;
 }
 
-static bool write_parts(FILE *file, const struct header *header, const char *graph, const struct entry *entries,
-                        const struct layouts *layouts, struct weights_store *weights) {
+static bool write_parts(FILE *file, const struct header *header, const char *graph,
+                        const struct entry *entries, const struct layouts *layouts,
+                        struct weights_store *weights) {
     bool done = fwrite(header, sizeof *header, 1, file) == 1 &&
                 fwrite(graph, 1, header->graph_bytes, file) == header->graph_bytes &&
                 pad_to(file, header->table_offset) &&
@@ -245,13 +250,16 @@ static bool write_parts(FILE *file, const struct header *header, const char *gra
                 fwrite(layouts->bytes, 1, layouts->size, file) == layouts->size;
     for (uint64_t i = 0; done && i < header->entry_count; i++) {
         const struct packed_weights *packed = weights_at(weights, (int)i);
-        done = pad_to(file, entries[i].data_offset) && fwrite(packed->bytes, 1, packed->size, file) == packed->size;
+        done = pad_to(file, entries[i].data_offset) &&
+               fwrite(packed->bytes, 1, packed->size, file) == packed->size;
     }
     return done && fflush(file) == 0;
 }
 
-/* The checksum needs the whole file: it is put into the header last, and the file under its name after that. */
-static bool seal(FILE *file, struct header *header, const char *temporary, const char *path, struct error *error) {
+/* The checksum needs the whole file: it is put into the header last, and the file under its name after that.
+ */
+static bool seal(FILE *file, struct header *header, const char *temporary, const char *path,
+                 struct error *error) {
     struct file_map map;
     if (!file_map_open(temporary, UINT64_MAX, &map, error))
         return false;
@@ -263,8 +271,9 @@ static bool seal(FILE *file, struct header *header, const char *temporary, const
     return true;
 }
 
-static bool write_file(const char *path, struct header *header, const char *graph, const struct entry *entries,
-                       const struct layouts *layouts, struct weights_store *weights, struct error *error) {
+static bool write_file(const char *path, struct header *header, const char *graph,
+                       const struct entry *entries, const struct layouts *layouts,
+                       struct weights_store *weights, struct error *error) {
     char temporary[4096];
     snprintf(temporary, sizeof temporary, "%s.%d.part", path, (int)getpid());
     FILE *file = fopen(temporary, "w+be");
@@ -280,8 +289,8 @@ static bool write_file(const char *path, struct header *header, const char *grap
     return done;
 }
 
-bool baked_write(const char *path, const char *model_path, enum precision precision, const struct graph *graph,
-                 struct weights_store *weights, struct error *error) {
+bool baked_write(const char *path, const char *model_path, enum precision precision,
+                 const struct graph *graph, struct weights_store *weights, struct error *error) {
     struct header header = {.version = VERSION,
                             .precision = (uint32_t)precision,
                             .processor = primitive_signature(),
@@ -290,7 +299,9 @@ bool baked_write(const char *path, const char *model_path, enum precision precis
     struct numbered numbered = {0};
     struct layouts layouts = {0};
     size_t graph_bytes = 0;
-    char *text = collect(weights, &numbered) ? write_graph(graph, weights, &numbered, path, &graph_bytes, error) : NULL;
+    char *text = collect(weights, &numbered)
+                     ? write_graph(graph, weights, &numbered, path, &graph_bytes, error)
+                     : NULL;
     struct entry *entries = NULL;
     bool done = text != NULL;
     if (done) {
@@ -312,7 +323,8 @@ bool baked_write(const char *path, const char *model_path, enum precision precis
     return done;
 }
 
-/* --- Reading -------------------------------------------------------------------------------------------------------- */
+/* --- Reading
+ * -------------------------------------------------------------------------------------------------------- */
 
 static bool check_header(const char *path, const char *model_path, enum precision precision,
                          const struct file_map *map, struct header *ret, struct error *error) {
@@ -345,12 +357,14 @@ static int64_t weights_number(const char *name) {
 }
 
 static bool entry_fits(const struct entry *entry, size_t size) {
-    return memchr(entry->role, 0, sizeof entry->role) && range_fits(entry->layout_offset, entry->layout_bytes, size) &&
+    return memchr(entry->role, 0, sizeof entry->role) &&
+           range_fits(entry->layout_offset, entry->layout_bytes, size) &&
            range_fits(entry->from_offset, entry->from_bytes, size) &&
            range_fits(entry->data_offset, entry->data_bytes, size) && entry->data_offset % PAGE == 0;
 }
 
-/* Packed constants that were written as inputs become constants again; their data is the first packed form's. */
+/* Packed constants that were written as inputs become constants again; their data is the first packed form's.
+ */
 static bool restore_constants(struct graph *graph, const struct entry *entries, uint64_t count,
                               const struct file_map *map) {
     int kept = 0;
@@ -389,25 +403,28 @@ static bool adopt(struct baked *baked, const struct entry *entries, uint64_t cou
     for (uint64_t i = 0; baked->weights && i < count; i++) {
         const uint8_t *bytes = baked->map.bytes;
         const void *data = data_of(baked->graph, entries[i].constant);
-        if (!data || !weights_adopt(baked->weights, data, entries[i].role, bytes + entries[i].layout_offset,
-                                    entries[i].layout_bytes, bytes + entries[i].from_offset, entries[i].from_bytes,
-                                    bytes + entries[i].data_offset, entries[i].data_bytes, error))
+        if (!data ||
+            !weights_adopt(baked->weights, data, entries[i].role, bytes + entries[i].layout_offset,
+                           entries[i].layout_bytes, bytes + entries[i].from_offset, entries[i].from_bytes,
+                           bytes + entries[i].data_offset, entries[i].data_bytes, error))
             return false;
     }
     return baked->weights != NULL;
 }
 
-static bool read_parts(const char *path, const struct header *header, struct baked *baked, struct error *error) {
+static bool read_parts(const char *path, const struct header *header, struct baked *baked,
+                       struct error *error) {
     const struct file_map *map = &baked->map;
     const struct entry *entries = (const struct entry *)(const void *)(map->bytes + header->table_offset);
     for (uint64_t i = 0; i < header->entry_count; i++)
         if (!entry_fits(&entries[i], map->size))
             return error_set(error, ERROR_INVALID, "%s: damaged", path);
-    baked->graph = onnx_graph_read_memory(path, map->bytes + header->graph_offset, header->graph_bytes, error);
+    baked->graph =
+        onnx_graph_read_memory(path, map->bytes + header->graph_offset, header->graph_bytes, error);
     if (!baked->graph)
         return false;
-    if (!restore_constants(baked->graph, entries, header->entry_count, map) || !operators_bind(baked->graph, error) ||
-        !adopt(baked, entries, header->entry_count, error))
+    if (!restore_constants(baked->graph, entries, header->entry_count, map) ||
+        !operators_bind(baked->graph, error) || !adopt(baked, entries, header->entry_count, error))
         return error_set(error, ERROR_INVALID, "%s: damaged", path);
     return true;
 }

@@ -101,7 +101,8 @@ static bool choose_precision(struct engine *engine, struct error *error) {
         return error_set(error, ERROR_INVALID, "the model is not quantised: see `guichet quantize`");
     if (engine->precision == PRECISION_BF16 && !primitive_has_avx512())
         return error_set(error, ERROR_INVALID, "this processor cannot do bfloat16: take f32, or auto");
-    /* Without VNNI, 8-bit products saturate on the way: such files are run in floats unless somebody insists. */
+    /* Without VNNI, 8-bit products saturate on the way: such files are run in floats unless somebody insists.
+     */
     if (engine->precision == PRECISION_AUTO)
         engine->precision = engine->quantised && primitive_has_native_int8() ? PRECISION_INT8
                             : primitive_has_native_bf16()                    ? PRECISION_BF16
@@ -152,7 +153,8 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
         char place[4096];
         struct baked baked;
         struct error error;
-        if (baked_read(baked_path(path, candidates[i], place, sizeof place), path, candidates[i], &baked, &error)) {
+        if (baked_read(baked_path(path, candidates[i], place, sizeof place), path, candidates[i], &baked,
+                       &error)) {
             engine->graph = baked.graph;
             engine->weights = baked.weights;
             engine->baked_map = baked.map;
@@ -184,8 +186,8 @@ bool engine_bake(struct engine *engine, const char *path, struct error *error) {
         return error_set(error, ERROR_INVALID, "only a model from a file can be baked");
     if (strcmp(engine->baked_state, "used") == 0 && !path)
         return true;
-    return baked_write(path ? path : baked_path(engine->path, engine->precision, place, sizeof place), engine->path,
-                       engine->precision, engine->graph, engine->weights, error);
+    return baked_write(path ? path : baked_path(engine->path, engine->precision, place, sizeof place),
+                       engine->path, engine->precision, engine->graph, engine->weights, error);
 }
 
 const char *engine_baked_path(const struct engine *engine, char *text, size_t size) {

@@ -12,10 +12,12 @@
 #include "tensor/tensor.h"
 
 enum precision {
-    PRECISION_AUTO, /* quantised files in integers where the processor does that exactly (VNNI); others in bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
+    PRECISION_AUTO, /* quantised files in integers where the processor does that exactly (VNNI); others in
+                       bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
     PRECISION_F32,  /* strict */
     PRECISION_BF16,
-    PRECISION_INT8, /* quantised files in integers, what is left in floats; files that are not quantised are refused */
+    PRECISION_INT8, /* quantised files in integers, what is left in floats; files that are not quantised are
+                       refused */
 };
 
 /* "auto", "f32", "bf16", "int8" <-> enum; false where the name is none of them. */
@@ -57,12 +59,13 @@ int engine_threads(const struct engine *engine);
 /* "f32", "bf16" or "int8": for replies and logs. */
 const char *engine_precision_used(const struct engine *engine);
 
-/* Write the baked form of a model that was loaded from a file: what is packed by now, so after engine_prepare of the usual shapes. `path` NULL: its
- * usual place, where engine_load finds it. */
+/* Write the baked form of a model that was loaded from a file: what is packed by now, so after engine_prepare
+ * of the usual shapes. `path` NULL: its usual place, where engine_load finds it. */
 bool engine_bake(struct engine *engine, const char *path, struct error *error);
 /* Its usual place; "" where the model came from no file. Returns `text`. */
 const char *engine_baked_path(const struct engine *engine, char *text, size_t size);
-/* "" where the model came from its ONNX file and there was no baked one; "used"; else why the baked file was refused: it is worth baking again. */
+/* "" where the model came from its ONNX file and there was no baked one; "used"; else why the baked file was
+ * refused: it is worth baking again. */
 const char *engine_baked_state(const struct engine *engine);
 
 struct engine_context *engine_context_create(struct engine *engine, struct error *error);

@@ -1,7 +1,8 @@
 /* The intermediate representation between an ONNX file and a plan: values, and the nodes that compute them.
  *
- * Everything belongs to the graph's arena and goes with graph_free, except constant data that lies in a mapped file,
- * which the graph holds open. A graph is built and rewritten by one thread; a finished one is read by many. */
+ * Everything belongs to the graph's arena and goes with graph_free, except constant data that lies in a
+ * mapped file, which the graph holds open. A graph is built and rewritten by one thread; a finished one is
+ * read by many. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,27 +54,27 @@ struct value {
     struct node *producer;         /* NULL for inputs and constants */
     struct use *uses;              /* [use_count], kept by node_set_input and node_remove */
     int use_count, use_capacity;
-    bool is_input;   /* of the graph */
-    bool is_output;  /* of the graph; stays even without uses */
-    int id;          /* dense: 0 … graph->value_count - 1 */
-    void *plan;      /* belongs to whoever lowers the graph */
+    bool is_input;  /* of the graph */
+    bool is_output; /* of the graph; stays even without uses */
+    int id;         /* dense: 0 … graph->value_count - 1 */
+    void *plan;     /* belongs to whoever lowers the graph */
 };
 
 /* What a fused operation does to its result, in order, element by element. */
 enum post_op_kind {
-    POST_RELU,       /* alpha: slope below zero (0 for Relu) */
-    POST_CLIP,       /* to [alpha, beta] */
+    POST_RELU, /* alpha: slope below zero (0 for Relu) */
+    POST_CLIP, /* to [alpha, beta] */
     POST_SIGMOID,
     POST_TANH,
-    POST_ELU,        /* alpha */
-    POST_HARDSWISH,  /* x * clip(x / 6 + 1/2, 0, 1) */
-    POST_HARDSIGMOID,/* clip(alpha x + beta, 0, 1) */
-    POST_SWISH,      /* x * sigmoid(alpha x) */
+    POST_ELU,         /* alpha */
+    POST_HARDSWISH,   /* x * clip(x / 6 + 1/2, 0, 1) */
+    POST_HARDSIGMOID, /* clip(alpha x + beta, 0, 1) */
+    POST_SWISH,       /* x * sigmoid(alpha x) */
     POST_GELU_ERF,
     POST_GELU_TANH,
-    POST_LINEAR,     /* alpha x + beta */
-    POST_ADD,        /* + operand, an input of the node; broadcast to the result */
-    POST_MULTIPLY,   /* * operand, likewise */
+    POST_LINEAR,   /* alpha x + beta */
+    POST_ADD,      /* + operand, an input of the node; broadcast to the result */
+    POST_MULTIPLY, /* * operand, likewise */
 };
 
 struct post_op {
@@ -85,11 +86,11 @@ struct post_op {
 #define NODE_POST_OPS 8
 
 struct node {
-    const char *op_type; /* "Conv" */
-    const char *domain;  /* "" for ONNX's own */
-    const char *name;    /* never NULL; made up from op_type and place where the file has none */
-    int opset;           /* version imported for the domain */
-    const struct operator *operator; /* found by operators_bind; NULL before */
+    const char *op_type;             /* "Conv" */
+    const char *domain;              /* "" for ONNX's own */
+    const char *name;                /* never NULL; made up from op_type and place where the file has none */
+    int opset;                       /* version imported for the domain */
+    const struct operator* operator; /* found by operators_bind; NULL before */
     struct attribute *attributes;    /* [attribute_count] */
     int attribute_count;
     struct value **inputs; /* [input_count]; NULL where an optional input is left out */
@@ -114,7 +115,7 @@ struct graph {
     int import_count;
     struct node *first, *last; /* topological order */
     int node_count;
-    int nodes_made; /* ever; numbers the nameless */
+    int nodes_made;        /* ever; numbers the nameless */
     struct value **values; /* [value_count] by id */
     int value_count, value_capacity;
     struct value **inputs; /* without initializers */
@@ -134,7 +135,8 @@ static inline void graph_freep(struct graph **graph) {
     graph_free(*graph);
 }
 
-/* Note which opset version of a domain ("" or "ai.onnx" for ONNX's own) later nodes are of; the last word for a domain counts. */
+/* Note which opset version of a domain ("" or "ai.onnx" for ONNX's own) later nodes are of; the last word for
+ * a domain counts. */
 bool graph_add_import(struct graph *graph, const char *domain, int version);
 int graph_opset(const struct graph *graph, const char *domain); /* 0 where the domain is not imported */
 /* Make a value the graph's next input or output. False when memory is out. */
@@ -143,14 +145,16 @@ bool graph_add_output(struct graph *graph, struct value *value);
 
 /* NULL when memory is out or LIMIT_MODEL_VALUES is reached. `name` is copied. */
 struct value *graph_add_value(struct graph *graph, const char *name);
-/* A constant; `data` is not copied and must live as long as the graph (its arena, a map, or graph_own_memory). */
-struct value *graph_add_constant(struct graph *graph, const char *name, enum dtype dtype, const struct shape *shape,
-                                 void *data);
+/* A constant; `data` is not copied and must live as long as the graph (its arena, a map, or
+ * graph_own_memory). */
+struct value *graph_add_constant(struct graph *graph, const char *name, enum dtype dtype,
+                                 const struct shape *shape, void *data);
 /* malloc'ed 64-byte aligned memory that goes with the graph. */
 void *graph_own_memory(struct graph *graph, size_t bytes);
 
-/* A node put before `before` (NULL: at the end). Strings are copied; inputs may hold NULL. Outputs get their producer.
- * A name that is NULL or empty is made up. NULL when memory is out or LIMIT_MODEL_NODES is reached. */
+/* A node put before `before` (NULL: at the end). Strings are copied; inputs may hold NULL. Outputs get their
+ * producer. A name that is NULL or empty is made up. NULL when memory is out or LIMIT_MODEL_NODES is reached.
+ */
 struct node *graph_add_node(struct graph *graph, struct node *before, const char *domain, const char *op_type,
                             const char *name, struct value *const *inputs, int input_count,
                             struct value *const *outputs, int output_count);
@@ -158,8 +162,8 @@ struct node *graph_add_node(struct graph *graph, struct node *before, const char
 void graph_remove_node(struct graph *graph, struct node *node);
 /* Put `node` right before `before`. */
 void graph_move_node(struct graph *graph, struct node *node, struct node *before);
-/* Every use of `from`, and its place among the graph's outputs, goes to `to`. An output keeps its name: the two values exchange
- * theirs, unless `to` is an input or an output itself. False when memory is out. */
+/* Every use of `from`, and its place among the graph's outputs, goes to `to`. An output keeps its name: the
+ * two values exchange theirs, unless `to` is an input or an output itself. False when memory is out. */
 bool graph_replace_value(struct graph *graph, struct value *from, struct value *to);
 /* Remove the nodes whose outputs nobody uses; returns how many. */
 int graph_remove_dead_nodes(struct graph *graph);
@@ -178,14 +182,17 @@ const char *node_string(const struct node *node, const char *name, const char *f
 /* Returns the count and points *ret at the integers; 0 and NULL where there are none. */
 size_t node_ints(const struct node *node, const char *name, const int64_t **ret);
 bool node_set_int(struct graph *graph, struct node *node, const char *name, int64_t value);
-bool node_set_ints(struct graph *graph, struct node *node, const char *name, const int64_t *ints, size_t count);
+bool node_set_ints(struct graph *graph, struct node *node, const char *name, const int64_t *ints,
+                   size_t count);
 bool node_set_float(struct graph *graph, struct node *node, const char *name, float value);
 bool node_is(const struct node *node, const char *op_type); /* in ONNX's own domain */
 
-/* A constant's single element as a float; false where the value (NULL is welcome) is no constant of one element. */
+/* A constant's single element as a float; false where the value (NULL is welcome) is no constant of one
+ * element. */
 bool value_scalar(const struct value *value, float *ret);
 /* A constant of one element that is `expected`, but for the last digits of a float. */
 bool value_is_scalar(const struct value *value, float expected);
 
-/* A deep copy of nodes and values; constant data and maps are shared, and belong to `graph`, which must live longer. */
+/* A deep copy of nodes and values; constant data and maps are shared, and belong to `graph`, which must live
+ * longer. */
 struct graph *graph_clone(const struct graph *graph);

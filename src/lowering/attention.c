@@ -1,5 +1,5 @@
-/* Attention of passes/fuse_attention.c: inputs q [b…, t, d], k transposed [b…, d, s], v [b…, s, e], then constant addends that are
- * broadcast to the scores [b…, t, s]; attribute `scale`. */
+/* Attention of passes/fuse_attention.c: inputs q [b…, t, d], k transposed [b…, d, s], v [b…, s, e], then
+ * constant addends that are broadcast to the scores [b…, t, s]; attribute `scale`. */
 #include <omp.h>
 
 #include "lowering/lowering.h"
@@ -35,8 +35,8 @@ static struct plan_tensor *strided(struct lowering *lowering, struct value *valu
 }
 
 /* Where the addend's matrix for each pair of batch and head begins. */
-static bool describe_addend(struct lowering *lowering, const struct value *value, int64_t pairs, int64_t queries,
-                            int64_t keys, struct attention_addend *ret) {
+static bool describe_addend(struct lowering *lowering, const struct value *value, int64_t pairs,
+                            int64_t queries, int64_t keys, struct attention_addend *ret) {
     const struct shape *shape = &value->shape;
     int64_t steps[LIMIT_TENSOR_RANK], step = 1;
     for (int i = shape->rank - 1; i >= 0; i--) {
@@ -64,7 +64,8 @@ static const struct layout *output_layout(struct lowering *lowering, const struc
     const struct shape *s = &output->shape;
     if (user && node_is(user, "Transpose") && s->rank == 4 && node_ints(user, "perm", &permutation) == 4 &&
         permutation[0] == 0 && permutation[1] == 2 && permutation[2] == 1 && permutation[3] == 3) {
-        const int64_t strides[4] = {s->dims[2] * s->dims[1] * s->dims[3], s->dims[3], s->dims[1] * s->dims[3], 1};
+        const int64_t strides[4] = {s->dims[2] * s->dims[1] * s->dims[3], s->dims[3], s->dims[1] * s->dims[3],
+                                    1};
         return layout_strided(plan->pool, lowering->compute, s, strides);
     }
     if (user && node_is(user, "Transpose") && s->rank == 3 && node_ints(user, "perm", &permutation) == 3 &&
@@ -101,8 +102,9 @@ bool lower_attention(struct lowering *lowering, struct node *node, bool *ret_don
     attention->value_depth = v->shape.dims[rank - 1];
     attention->scale = node_float(node, "scale", 1);
     for (int i = 3; i < node->input_count; i++)
-        if (!describe_addend(lowering, node->inputs[i], attention->batches * attention->heads, attention->queries,
-                             attention->keys, &attention->addends[attention->addend_count++]))
+        if (!describe_addend(lowering, node->inputs[i], attention->batches * attention->heads,
+                             attention->queries, attention->keys,
+                             &attention->addends[attention->addend_count++]))
             return lower_no_memory(error);
     tensors[3] = plan_add_tensor(plan, lowering->compute, &output->shape, output_layout(lowering, output));
     struct step *step =

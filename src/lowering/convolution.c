@@ -27,7 +27,8 @@ void lower_window(const struct node *node, struct convolution_spec *spec) {
             spec->pads_begin[i] = total > 0 ? total - total / 2 : 0;
         else if (strcmp(automatic, "VALID") == 0)
             spec->pads_begin[i] = 0;
-        spec->pads_end[i] = total - spec->pads_begin[i]; /* may be negative: pixels at the end that no window reaches */
+        spec->pads_end[i] =
+            total - spec->pads_begin[i]; /* may be negative: pixels at the end that no window reaches */
     }
 }
 
@@ -35,22 +36,25 @@ struct fusion {
     struct primitive_post posts[LOWER_POSTS];
     struct plan_tensor *operands[LOWER_POSTS];
     int count;
-    int residual;               /* which post is the sum with the destination's former content; -1: none */
+    int residual; /* which post is the sum with the destination's former content; -1: none */
     struct value *residual_value;
 };
 
-/* The one post-op that adds a tensor of the result's shape may become oneDNN's sum: it accumulates where the residual lies. */
+/* The one post-op that adds a tensor of the result's shape may become oneDNN's sum: it accumulates where the
+ * residual lies. */
 static void choose_residual(struct lowering *lowering, struct node *node, struct fusion *fusion) {
     fusion->residual = -1;
     for (int i = 0, place = 0; i < node->post_op_count; i++, place++) {
         const struct post_op *post = &node->post_ops[i];
         if (post->kind == POST_HARDSIGMOID)
             place++;
-        if (post->kind != POST_ADD || !shape_equal(&node->inputs[post->input]->shape, &node->outputs[0]->shape))
+        if (post->kind != POST_ADD ||
+            !shape_equal(&node->inputs[post->input]->shape, &node->outputs[0]->shape))
             continue;
         struct value *value = node->inputs[post->input];
         const struct plan_tensor *tensor = lowering->lowered[value->id].tensors[0];
-        if (!tensor || !lower_may_overwrite(lowering, node, value, tensor) || tensor->dtype != lowering->compute)
+        if (!tensor || !lower_may_overwrite(lowering, node, value, tensor) ||
+            tensor->dtype != lowering->compute)
             continue;
         fusion->residual = place;
         fusion->residual_value = value;
@@ -64,8 +68,9 @@ static void choose_residual(struct lowering *lowering, struct node *node, struct
 bool lower_suits_winograd(const struct node *node) {
     const struct value *weights = node_input(node, 1), *output = node->outputs[0];
     const int64_t *ints;
-    if (!node_is(node, "Conv") || !weights->constant || weights->shape.rank != 4 || node_int(node, "group", 1) != 1 ||
-        node->inputs[0]->dtype != DTYPE_F32 || output->shape.dims[2] * output->shape.dims[3] < 14 * 14)
+    if (!node_is(node, "Conv") || !weights->constant || weights->shape.rank != 4 ||
+        node_int(node, "group", 1) != 1 || node->inputs[0]->dtype != DTYPE_F32 ||
+        output->shape.dims[2] * output->shape.dims[3] < 14 * 14)
         return false;
     for (int i = 0; i < 2; i++)
         if (weights->shape.dims[i] < 32 || weights->shape.dims[2 + i] != 3 ||
@@ -95,11 +100,13 @@ static const struct primitive *choose_winograd(struct lowering *lowering, const 
     fast.winograd = true;
     fast.weights_layout = NULL;
     const struct primitive *primitive = primitive_convolution(lowering->plan->pool, &fast, &ignored);
-    return primitive && is_winograd(primitive) && added_bytes(primitive, spec) <= lowering->winograd_budget ? primitive
-                                                                                                           : NULL;
+    return primitive && is_winograd(primitive) && added_bytes(primitive, spec) <= lowering->winograd_budget
+               ? primitive
+               : NULL;
 }
 
-/* In a network of blocked tensors, stay blocked: changing to channels last and back costs more than a kernel gains. */
+/* In a network of blocked tensors, stay blocked: changing to channels last and back costs more than a kernel
+ * gains. */
 static const struct primitive *choose_blocked(struct lowering *lowering, const struct convolution_spec *spec,
                                               const struct plan_tensor *source) {
     struct primitive_pool *pool = lowering->plan->pool;
@@ -118,10 +125,11 @@ static const struct primitive *choose_blocked(struct lowering *lowering, const s
     return primitive && !primitive_is_slow(primitive) ? primitive : NULL;
 }
 
-/* Make the primitive: with the weights as another plan packed them if that is as good, else with a free choice. */
+/* Make the primitive: with the weights as another plan packed them if that is as good, else with a free
+ * choice. */
 static const struct primitive *choose_primitive(struct lowering *lowering, const struct node *node,
-                                                struct convolution_spec *spec, const struct plan_tensor *source,
-                                                struct error *error) {
+                                                struct convolution_spec *spec,
+                                                const struct plan_tensor *source, struct error *error) {
     struct primitive_pool *pool = lowering->plan->pool;
     const struct value *weights = node->inputs[1];
     const struct primitive *preferred = choose_winograd(lowering, node, spec);
@@ -160,14 +168,15 @@ static const struct primitive *choose_primitive(struct lowering *lowering, const
 
 static bool has_layout_operands(const struct fusion *fusion) {
     for (int i = 0; i < fusion->count; i++)
-        if ((fusion->posts[i].kind == PRIMITIVE_POST_ADD || fusion->posts[i].kind == PRIMITIVE_POST_MULTIPLY) &&
+        if ((fusion->posts[i].kind == PRIMITIVE_POST_ADD ||
+             fusion->posts[i].kind == PRIMITIVE_POST_MULTIPLY) &&
             !fusion->posts[i].operand)
             return false;
     return true;
 }
 
-static bool emit(struct lowering *lowering, struct node *node, struct convolution_spec *spec, struct fusion *fusion,
-                 const struct primitive *primitive, struct error *error) {
+static bool emit(struct lowering *lowering, struct node *node, struct convolution_spec *spec,
+                 struct fusion *fusion, const struct primitive *primitive, struct error *error) {
     struct plan *plan = lowering->plan;
     struct value *output = node->outputs[0];
     struct plan_tensor *source =
@@ -196,9 +205,10 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
     if (!destination)
         return lower_no_memory(error);
     struct plan_tensor *tensors[4] = {source, weights, destination, bias};
-    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION, ARGUMENT_BIAS};
-    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles,
-                                        bias ? 4 : 3, fusion->operands, fusion->count, error);
+    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION,
+                                              ARGUMENT_BIAS};
+    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors,
+                                        roles, bias ? 4 : 3, fusion->operands, fusion->count, error);
     if (!step)
         return false;
     double kernel = (double)shape_elements(&spec->weights) / (double)spec->weights.dims[0];
@@ -207,8 +217,10 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
     return true;
 }
 
-/* Operands as large as the result lie as it does. oneDNN has fast kernels for such only, and its gemm reads others wrongly. */
-static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusion, const struct primitive *primitive) {
+/* Operands as large as the result lie as it does. oneDNN has fast kernels for such only, and its gemm reads
+ * others wrongly. */
+static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusion,
+                         const struct primitive *primitive) {
     const struct layout *result = primitive_layout(primitive, ARGUMENT_DESTINATION);
     for (int i = 0; i < fusion->count; i++) {
         const struct layout *operand = fusion->posts[i].operand;
@@ -221,7 +233,8 @@ static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusio
 
 static bool has_large_operand(const struct fusion *fusion, const struct convolution_spec *spec) {
     for (int i = 0; i < fusion->count; i++)
-        if (fusion->posts[i].operand && shape_equal(layout_shape(fusion->posts[i].operand), &spec->destination))
+        if (fusion->posts[i].operand &&
+            shape_equal(layout_shape(fusion->posts[i].operand), &spec->destination))
             return true;
     return false;
 }
@@ -239,7 +252,8 @@ static const struct primitive *choose_before_operands(struct lowering *lowering,
     spec->source_layout = primitive_layout(primitive, ARGUMENT_SOURCE);
     spec->destination_layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
     spec->weights_layout = NULL;
-    if (!lower_posts(lowering, node, spec->destination_layout, fusion->posts, fusion->operands, &fusion->count, error))
+    if (!lower_posts(lowering, node, spec->destination_layout, fusion->posts, fusion->operands,
+                     &fusion->count, error))
         return NULL;
     choose_residual(lowering, node, fusion);
     return choose_primitive(lowering, node, spec, source, error);
@@ -279,8 +293,8 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     spec.post_count = fusion.count;
     struct error refused;
     const struct primitive *primitive = choose_primitive(lowering, node, &spec, current, &refused);
-    if (has_large_operand(&fusion, &spec) &&
-        (!primitive || primitive_is_slow(primitive) || !operands_fit(lowering->plan->pool, &fusion, primitive)))
+    if (has_large_operand(&fusion, &spec) && (!primitive || primitive_is_slow(primitive) ||
+                                              !operands_fit(lowering->plan->pool, &fusion, primitive)))
         primitive = choose_before_operands(lowering, node, &spec, &fusion, current, &refused);
     if (!primitive && node->post_op_count == 0)
         return true; /* oneDNN has none for this: the plain computation */

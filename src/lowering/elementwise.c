@@ -28,7 +28,7 @@ static bool function_of(const struct node *node, struct primitive_post *ret) {
         *ret = (struct primitive_post){PRIMITIVE_POST_ELU, node_float(node, "alpha", 1), 0};
     else if (node_is(node, "Gelu"))
         ret->kind = strcmp(node_string(node, "approximate", "none"), "tanh") == 0 ? PRIMITIVE_POST_GELU_TANH
-                                                                                 : PRIMITIVE_POST_GELU_ERF;
+                                                                                  : PRIMITIVE_POST_GELU_ERF;
     else if (node_is(node, "Clip") && node->opset >= 11) {
         float low = -3.402823466e38f, high = 3.402823466e38f;
         if ((node_input(node, 1) && !value_scalar(node->inputs[1], &low)) ||
@@ -58,17 +58,20 @@ bool lower_elementwise(struct lowering *lowering, struct node *node, bool *ret_d
     const struct primitive *primitive =
         primitive_elementwise(plan->pool, source->layout, source->layout, posts, count + 1, &refused);
     if (!primitive)
-        return node->post_op_count ? error_set(error, refused.code, "node %s: %s", node->name, refused.message) : true;
-    struct plan_tensor *destination = lower_may_overwrite(lowering, node, input, source)
-                                          ? plan_add_view(plan, source, &output->shape, source->layout)
-                                          : plan_add_tensor(plan, source->dtype, &output->shape, source->layout);
+        return node->post_op_count
+                   ? error_set(error, refused.code, "node %s: %s", node->name, refused.message)
+                   : true;
+    struct plan_tensor *destination =
+        lower_may_overwrite(lowering, node, input, source)
+            ? plan_add_view(plan, source, &output->shape, source->layout)
+            : plan_add_tensor(plan, source->dtype, &output->shape, source->layout);
     if (!destination)
         return lower_no_memory(error);
     struct plan_tensor *tensors[2] = {source, destination};
     const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
     *ret_done = true;
-    if (!lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles, 2, operands, count,
-                         error))
+    if (!lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles, 2, operands,
+                         count, error))
         return false;
     lower_define(lowering, output, destination);
     return true;
@@ -92,7 +95,8 @@ static struct plan_tensor *second_operand(struct lowering *lowering, struct valu
         const struct layout *layout = layout_retype(plan->pool, first->layout, first->dtype);
         return layout ? lower_in_layout(lowering, value, layout, error) : NULL;
     }
-    enum dtype dtype = value->shape.rank == 0 ? DTYPE_F32 : first->dtype; /* a scalar has no layout to be converted by */
+    enum dtype dtype =
+        value->shape.rank == 0 ? DTYPE_F32 : first->dtype; /* a scalar has no layout to be converted by */
     struct plan_tensor *plain = lower_plain(lowering, value, dtype, error);
     if (!plain || plain->shape.rank == first->shape.rank)
         return plain;
@@ -126,21 +130,24 @@ bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, 
     if (!lower_posts(lowering, node, first->layout, posts, operands, &count, error))
         return false;
     struct error refused;
-    const struct primitive *primitive = primitive_binary(
-        plan->pool, node_is(node, "Add") ? PRIMITIVE_POST_ADD : PRIMITIVE_POST_MULTIPLY, first->layout,
-        second->layout, first->layout, posts, count, &refused);
+    const struct primitive *primitive =
+        primitive_binary(plan->pool, node_is(node, "Add") ? PRIMITIVE_POST_ADD : PRIMITIVE_POST_MULTIPLY,
+                         first->layout, second->layout, first->layout, posts, count, &refused);
     if (!primitive)
-        return node->post_op_count ? error_set(error, refused.code, "node %s: %s", node->name, refused.message) : true;
-    struct plan_tensor *destination = lower_may_overwrite(lowering, node, full, first)
-                                          ? plan_add_view(plan, first, &output->shape, first->layout)
-                                          : plan_add_tensor(plan, first->dtype, &output->shape, first->layout);
+        return node->post_op_count
+                   ? error_set(error, refused.code, "node %s: %s", node->name, refused.message)
+                   : true;
+    struct plan_tensor *destination =
+        lower_may_overwrite(lowering, node, full, first)
+            ? plan_add_view(plan, first, &output->shape, first->layout)
+            : plan_add_tensor(plan, first->dtype, &output->shape, first->layout);
     if (!destination)
         return lower_no_memory(error);
     struct plan_tensor *tensors[3] = {first, second, destination};
     const enum primitive_argument roles[3] = {ARGUMENT_SOURCE, ARGUMENT_SOURCE_1, ARGUMENT_DESTINATION};
     *ret_done = true;
-    if (!lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles, 3, operands, count,
-                         error))
+    if (!lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles, 3, operands,
+                         count, error))
         return false;
     lower_define(lowering, output, destination);
     return true;

@@ -69,7 +69,8 @@ void lower_define(struct lowering *lowering, struct value *value, struct plan_te
     lowered->count = 1;
 }
 
-static struct plan_tensor *lower_constant(struct lowering *lowering, const struct value *value, struct error *error) {
+static struct plan_tensor *lower_constant(struct lowering *lowering, const struct value *value,
+                                          struct error *error) {
     const struct tensor *constant = value->constant;
     struct plan *plan = lowering->plan;
     const struct layout *layout = layout_plain(plan->pool, constant->dtype, &constant->shape);
@@ -124,14 +125,14 @@ static struct plan_tensor *convert_constant(struct lowering *lowering, const str
         lower_no_memory(error);
         return NULL;
     }
-    if (!primitive_reorder_now(plan->pool, from->layout, (const char *)from->constant + from->offset, layout, bytes,
-                               error))
+    if (!primitive_reorder_now(plan->pool, from->layout, (const char *)from->constant + from->offset, layout,
+                               bytes, error))
         return NULL;
     return plan_add_constant(plan, layout_dtype(layout), layout_shape(layout), layout, bytes);
 }
 
-struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value, const struct layout *layout,
-                                    struct error *error) {
+struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value,
+                                    const struct layout *layout, struct error *error) {
     struct plan_tensor *current = lower_current(lowering, value, error);
     if (!current)
         return NULL;
@@ -155,8 +156,8 @@ struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *val
         const enum primitive_argument roles[] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
         struct plan_tensor *tensors[] = {current, made};
         struct step *step =
-            plan_add_step(plan, STEP_PRIMITIVE, value->producer ? value->producer->name : value->name, "reorder",
-                          tensors, roles, 2);
+            plan_add_step(plan, STEP_PRIMITIVE, value->producer ? value->producer->name : value->name,
+                          "reorder", tensors, roles, 2);
         if (!step) {
             lower_no_memory(error);
             return NULL;
@@ -184,7 +185,8 @@ struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, 
             return lowered->tensors[i];
     const struct layout *layout = layout_plain(lowering->plan->pool, dtype, &current->shape);
     if (!layout) {
-        error_set(error, ERROR_INTERNAL, "value '%s' cannot be made row-major %s", value->name, dtype_name(dtype));
+        error_set(error, ERROR_INTERNAL, "value '%s' cannot be made row-major %s", value->name,
+                  dtype_name(dtype));
         return NULL;
     }
     return lower_in_layout(lowering, value, layout, error);
@@ -202,13 +204,15 @@ bool lower_may_overwrite(const struct lowering *lowering, const struct node *nod
     int reads = 0;
     for (int i = 0; i < node->input_count; i++)
         reads += node->inputs[i] == value;
-    return reads <= 1 && tensor->place == PLACE_ARENA && tensor->storage->tensor_count == 1 && !tensor->storage->is_output &&
-           !value->is_output && lowering->last_use[value->id] <= lowering->place;
+    return reads <= 1 && tensor->place == PLACE_ARENA && tensor->storage->tensor_count == 1 &&
+           !tensor->storage->is_output && !value->is_output &&
+           lowering->last_use[value->id] <= lowering->place;
 }
 
 const char *lower_action(struct lowering *lowering, const struct node *node) {
-    static const char *const names[] = {"Relu", "Clip", "Sigmoid", "Tanh", "Elu", "HardSwish", "HardSigmoid",
-                                        "Swish", "Gelu", "GeluTanh", "Linear", "Add", "Mul"};
+    static const char *const names[] = {"Relu",      "Clip",        "Sigmoid", "Tanh", "Elu",
+                                        "HardSwish", "HardSigmoid", "Swish",   "Gelu", "GeluTanh",
+                                        "Linear",    "Add",         "Mul"};
     char text[160];
     int length = snprintf(text, sizeof text, "%s", node->op_type);
     for (int i = 0; i < node->post_op_count && (size_t)length < sizeof text; i++)
@@ -219,8 +223,8 @@ const char *lower_action(struct lowering *lowering, const struct node *node) {
 
 struct step *lower_primitive(struct lowering *lowering, const struct node *node, const char *action,
                              const struct primitive *primitive, struct plan_tensor *const *tensors,
-                             const enum primitive_argument *roles, int count, struct plan_tensor *const *operands,
-                             int operand_count, struct error *error) {
+                             const enum primitive_argument *roles, int count,
+                             struct plan_tensor *const *operands, int operand_count, struct error *error) {
     struct plan_tensor *all[8 + LOWER_POSTS];
     enum primitive_argument all_roles[8 + LOWER_POSTS];
     memcpy(all, tensors, (size_t)count * sizeof *all);
@@ -230,7 +234,8 @@ struct step *lower_primitive(struct lowering *lowering, const struct node *node,
             all[count] = operands[i];
             all_roles[count++] = ARGUMENT_OPERAND + i;
         }
-    struct step *step = plan_add_step(lowering->plan, STEP_PRIMITIVE, node->name, action, all, all_roles, count);
+    struct step *step =
+        plan_add_step(lowering->plan, STEP_PRIMITIVE, node->name, action, all, all_roles, count);
     if (!step) {
         lower_no_memory(error);
         return NULL;
@@ -244,8 +249,9 @@ struct step *lower_primitive(struct lowering *lowering, const struct node *node,
 /* From this size on, a constant does not stay in memory twice. */
 #define DISCARD_BYTES (64u << 10)
 
-struct plan_tensor *lower_weights(struct lowering *lowering, const struct value *value, const struct layout *from,
-                                  const struct layout *wanted, const char *role, struct error *error) {
+struct plan_tensor *lower_weights(struct lowering *lowering, const struct value *value,
+                                  const struct layout *from, const struct layout *wanted, const char *role,
+                                  struct error *error) {
     struct plan *plan = lowering->plan;
     const struct tensor *constant = value->constant;
     if (!weights_is_shared(plan->weights, constant->data)) {
@@ -298,15 +304,16 @@ static struct plan_tensor *post_operand(struct lowering *lowering, struct node *
     struct value *value = node->inputs[input];
     const struct shape *result = &node->outputs[0]->shape;
     if (destination && shape_equal(&value->shape, result)) {
-        const struct layout *layout = layout_retype(lowering->plan->pool, destination,
-                                                    lower_current(lowering, value, error)->dtype);
+        const struct layout *layout =
+            layout_retype(lowering->plan->pool, destination, lower_current(lowering, value, error)->dtype);
         return layout ? lower_in_layout(lowering, value, layout, error) : NULL;
     }
     return operand_of_rank(lowering, value, result->rank, error);
 }
 
 bool lower_posts(struct lowering *lowering, struct node *node, const struct layout *destination,
-                 struct primitive_post *posts, struct plan_tensor **operands, int *ret_count, struct error *error) {
+                 struct primitive_post *posts, struct plan_tensor **operands, int *ret_count,
+                 struct error *error) {
     int count = 0;
     for (int i = 0; i < node->post_op_count; i++) {
         const struct post_op *post = &node->post_ops[i];
@@ -346,8 +353,8 @@ static bool lower_reference(struct lowering *lowering, struct node *node, struct
         struct value *value = node->outputs[i];
         if (!value)
             continue;
-        tensors[node->input_count + i] = plan_add_tensor(plan, value->dtype, &value->shape,
-                                                         layout_plain(plan->pool, value->dtype, &value->shape));
+        tensors[node->input_count + i] = plan_add_tensor(
+            plan, value->dtype, &value->shape, layout_plain(plan->pool, value->dtype, &value->shape));
         if (!tensors[node->input_count + i])
             return lower_no_memory(error);
         lower_define(lowering, value, tensors[node->input_count + i]);
@@ -387,7 +394,8 @@ static bool lower_outputs(struct lowering *lowering, struct error *error) {
     return true;
 }
 
-/* Of a model's weights, so much may be added by Winograd's algorithm: two thirds of its gain for a ResNet-152, at a third of the memory. */
+/* Of a model's weights, so much may be added by Winograd's algorithm: two thirds of its gain for a
+ * ResNet-152, at a third of the memory. */
 #define WINOGRAD_PERCENT 60
 
 static size_t weights_bytes(const struct graph *graph) {
@@ -426,8 +434,8 @@ static bool lower_all(struct lowering *lowering, struct error *error) {
     return lower_outputs(lowering, error) && plan_assign_memory(plan, error);
 }
 
-struct plan *lower_graph(struct graph *graph, struct weights_store *weights, const struct lower_options *options,
-                         struct error *error) {
+struct plan *lower_graph(struct graph *graph, struct weights_store *weights,
+                         const struct lower_options *options, struct error *error) {
     struct plan *plan = plan_create(graph, weights, error);
     if (!plan) {
         graph_free(graph);

@@ -15,14 +15,15 @@ struct lowering {
     enum dtype compute;
     struct lowered *lowered; /* [graph->value_count] by value id */
     int *last_use;           /* [value_count] place (as in `place`) of the last node that uses the value */
-    bool blocked;            /* float32 convolutions work on layout_blocked: some of them by Winograd's algorithm */
-    size_t winograd_budget;  /* bytes that Winograd's larger weights may still add */
-    int place;               /* of the node at hand, counted from the graph's start */
+    bool blocked; /* float32 convolutions work on layout_blocked: some of them by Winograd's algorithm */
+    size_t winograd_budget; /* bytes that Winograd's larger weights may still add */
+    int place;              /* of the node at hand, counted from the graph's start */
 };
 
-/* One function for each operator with a faster step. ret_done false: this node is not of the kind it can do (and nothing was
- * added); the plain computation takes over. Returns false on errors only. */
-typedef bool (*lower_function)(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+/* One function for each operator with a faster step. ret_done false: this node is not of the kind it can do
+ * (and nothing was added); the plain computation takes over. Returns false on errors only. */
+typedef bool (*lower_function)(struct lowering *lowering, struct node *node, bool *ret_done,
+                               struct error *error);
 
 bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_gemm(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
@@ -46,22 +47,26 @@ bool lower_gather_rows(struct lowering *lowering, struct node *node, bool *ret_d
 
 bool lower_quantize(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_quantized_add(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
-bool lower_quantized_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
-bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_quantized_convolution(struct lowering *lowering, struct node *node, bool *ret_done,
+                                 struct error *error);
+bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *ret_done,
+                            struct error *error);
 
 /* The node is a convolution that Winograd's algorithm suits. */
 bool lower_suits_winograd(const struct node *node);
-/* Strides, dilations and pads of a Conv (or ConvTranspose) whose shapes are in the spec, auto_pad worked out: Conv-11,
- * https://onnx.ai/onnx/operators/onnx__Conv.html */
+/* Strides, dilations and pads of a Conv (or ConvTranspose) whose shapes are in the spec, auto_pad worked out:
+ * Conv-11, https://onnx.ai/onnx/operators/onnx__Conv.html */
 void lower_window(const struct node *node, struct convolution_spec *spec);
 /* A row-major float32 matrix, or its transpose, as a layout over the same bytes. */
-const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct shape *stored, bool transpose);
+const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct shape *stored,
+                                       bool transpose);
 
-/* The value as its producer left it. Never NULL for inputs of nodes that come after their producers, but for memory. */
+/* The value as its producer left it. Never NULL for inputs of nodes that come after their producers, but for
+ * memory. */
 struct plan_tensor *lower_current(struct lowering *lowering, struct value *value, struct error *error);
 /* The value in this layout (and its type), by a reorder where it is in no such yet. */
-struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value, const struct layout *layout,
-                                    struct error *error);
+struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value,
+                                    const struct layout *layout, struct error *error);
 /* The value row-major, of type `dtype` (DTYPE_UNKNOWN: the value's own type in the graph). */
 struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, enum dtype dtype,
                                 struct error *error);
@@ -69,27 +74,31 @@ struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, 
 struct plan_tensor *lower_dense(struct lowering *lowering, struct value *value, struct error *error);
 /* Say that `tensor` is what the value's producer left. */
 void lower_define(struct lowering *lowering, struct value *value, struct plan_tensor *tensor);
-/* `node`, the one at hand, is the last to use the value, its bytes are nobody else's, and it is one input only (a block's input that a
- * convolution reads and its residual adds is two): they may be written over. */
+/* `node`, the one at hand, is the last to use the value, its bytes are nobody else's, and it is one input
+ * only (a block's input that a convolution reads and its residual adds is two): they may be written over. */
 bool lower_may_overwrite(const struct lowering *lowering, const struct node *node, const struct value *value,
                          const struct plan_tensor *tensor);
 
-/* The node's post-ops as primitives have them, from post-op `first` on. Operands of ADD and MULTIPLY are brought to a layout that fits:
- * `operands[i]` receives the tensor of post i, or NULL. False (with *ret_count 0) where one can't be. `destination`: layout that operands of
- * the full shape should have, or NULL where it is not known yet (the operand's own is kept). */
+/* The node's post-ops as primitives have them, from post-op `first` on. Operands of ADD and MULTIPLY are
+ * brought to a layout that fits: `operands[i]` receives the tensor of post i, or NULL. False (with *ret_count
+ * 0) where one can't be. `destination`: layout that operands of the full shape should have, or NULL where it
+ * is not known yet (the operand's own is kept). */
 bool lower_posts(struct lowering *lowering, struct node *node, const struct layout *destination,
-                 struct primitive_post *posts, struct plan_tensor **operands, int *ret_count, struct error *error);
+                 struct primitive_post *posts, struct plan_tensor **operands, int *ret_count,
+                 struct error *error);
 #define LOWER_POSTS 12
 
-/* A weight packed for a primitive: from `from` (the constant's own row-major float32 seen through a layout). */
-struct plan_tensor *lower_weights(struct lowering *lowering, const struct value *value, const struct layout *from,
-                                  const struct layout *wanted, const char *role, struct error *error);
+/* A weight packed for a primitive: from `from` (the constant's own row-major float32 seen through a layout).
+ */
+struct plan_tensor *lower_weights(struct lowering *lowering, const struct value *value,
+                                  const struct layout *from, const struct layout *wanted, const char *role,
+                                  struct error *error);
 
 /* Adds a primitive's step. `count` tensors with their roles; posts' operands are appended from `operands`. */
 struct step *lower_primitive(struct lowering *lowering, const struct node *node, const char *action,
                              const struct primitive *primitive, struct plan_tensor *const *tensors,
-                             const enum primitive_argument *roles, int count, struct plan_tensor *const *operands,
-                             int operand_count, struct error *error);
+                             const enum primitive_argument *roles, int count,
+                             struct plan_tensor *const *operands, int operand_count, struct error *error);
 /* "Conv+Relu", in the plan's arena. */
 const char *lower_action(struct lowering *lowering, const struct node *node);
 bool lower_no_memory(struct error *error);

@@ -3,7 +3,8 @@
 
 #include "lowering/lowering.h"
 
-const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct shape *stored, bool transpose) {
+const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct shape *stored,
+                                       bool transpose) {
     int64_t strides[2] = {stored->dims[1], 1};
     struct shape shape = *stored;
     if (transpose) {
@@ -17,7 +18,7 @@ const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct
 
 struct product {
     struct matmul_spec spec;
-    bool inner;               /* inner product: weights are [n, k] */
+    bool inner;                /* inner product: weights are [n, k] */
     const struct layout *from; /* the constant as the primitive's axes have it */
     const char *role;
     struct primitive_post posts[LOWER_POSTS];
@@ -55,8 +56,9 @@ static const struct primitive *choose_primitive(struct lowering *lowering, struc
     if (packed && layout_dtype(packed->layout) == product->spec.weights_dtype) {
         struct error ignored;
         product->spec.weights_layout = layout_copy(pool, packed->layout);
-        const struct primitive *primitive = product->inner ? primitive_inner_product(pool, &product->spec, &ignored)
-                                                           : primitive_matmul(pool, &product->spec, &ignored);
+        const struct primitive *primitive = product->inner
+                                                ? primitive_inner_product(pool, &product->spec, &ignored)
+                                                : primitive_matmul(pool, &product->spec, &ignored);
         if (primitive && !primitive_is_slow(primitive))
             return primitive;
         product->spec.weights_layout = NULL;
@@ -66,8 +68,8 @@ static const struct primitive *choose_primitive(struct lowering *lowering, struc
 }
 
 /* [rows, k] x constant: the common case of Gemm and of MatMul with weights. */
-static bool emit_product(struct lowering *lowering, struct node *node, struct product *product, struct value *bias,
-                         const struct shape *result, struct error *error) {
+static bool emit_product(struct lowering *lowering, struct node *node, struct product *product,
+                         struct value *bias, const struct shape *result, struct error *error) {
     struct plan *plan = lowering->plan;
     struct matmul_spec *spec = &product->spec;
     struct value *weights = node->inputs[1];
@@ -82,8 +84,9 @@ static bool emit_product(struct lowering *lowering, struct node *node, struct pr
     const struct primitive *primitive = choose_primitive(lowering, product, weights, error);
     if (!primitive)
         return error_prefix(error, "node %s", node->name);
-    struct plan_tensor *packed = lower_weights(lowering, weights, product->from,
-                                               primitive_layout(primitive, ARGUMENT_WEIGHTS), product->role, error);
+    struct plan_tensor *packed =
+        lower_weights(lowering, weights, product->from, primitive_layout(primitive, ARGUMENT_WEIGHTS),
+                      product->role, error);
     struct plan_tensor *offset = bias ? lower_plain(lowering, bias, DTYPE_F32, error) : NULL;
     if (!packed || (bias && !offset))
         return false;
@@ -100,9 +103,10 @@ static bool emit_product(struct lowering *lowering, struct node *node, struct pr
     if (!destination)
         return lower_no_memory(error);
     struct plan_tensor *tensors[4] = {source, packed, destination, offset};
-    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION, ARGUMENT_BIAS};
-    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles,
-                                        offset ? 4 : 3, product->operands, product->count, error);
+    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION,
+                                              ARGUMENT_BIAS};
+    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors,
+                                        roles, offset ? 4 : 3, product->operands, product->count, error);
     if (!step)
         return false;
     step->flops = 2.0 * (double)spec->destination.dims[0] * (double)spec->destination.dims[1] *
@@ -140,14 +144,15 @@ bool lower_gemm(struct lowering *lowering, struct node *node, bool *ret_done, st
     struct value *a = node->inputs[0], *b = node->inputs[1], *c = node_input(node, 2);
     struct value *output = node->outputs[0];
     float beta = node_float(node, "beta", 1);
-    if (!b->constant || a->dtype != DTYPE_F32 || node_int(node, "transA", 0) || node_float(node, "alpha", 1) != 1 ||
-        shape_elements(&output->shape) == 0 || a->shape.dims[1] == 0)
+    if (!b->constant || a->dtype != DTYPE_F32 || node_int(node, "transA", 0) ||
+        node_float(node, "alpha", 1) != 1 || shape_elements(&output->shape) == 0 || a->shape.dims[1] == 0)
         return true;
     bool fused_bias = c && beta == 1 && bias_is_row(c, output->shape.dims[1]);
     if (c && beta != 0 && !fused_bias)
         return true;
     struct product product = {0};
-    describe_product(lowering, &product, a->shape.dims[0], a->shape.dims[1], b, node_int(node, "transB", 0) != 0);
+    describe_product(lowering, &product, a->shape.dims[0], a->shape.dims[1], b,
+                     node_int(node, "transB", 0) != 0);
     product.spec.has_bias = fused_bias;
     if (!lower_posts(lowering, node, layout_plain(lowering->plan->pool, lowering->compute, &output->shape),
                      product.posts, product.operands, &product.count, error) ||

@@ -95,7 +95,8 @@ static const struct layout *concat_layout(struct lowering *lowering, struct node
     return layout_plain(plan->pool, dtype, result);
 }
 
-/* nChw16c and its like: [n, c / b, spatial…, b] lies behind each other along c as long as no block is padded. */
+/* nChw16c and its like: [n, c / b, spatial…, b] lies behind each other along c as long as no block is padded.
+ */
 static bool concat_blocked(struct lowering *lowering, struct node *node, struct plan_tensor **sources,
                            const struct layout **ret, struct error *error) {
     const struct layout *wanted =
@@ -103,7 +104,8 @@ static bool concat_blocked(struct lowering *lowering, struct node *node, struct 
     if (!wanted || layout_is_padded(wanted) || layout_is_padded(sources[0]->layout))
         return false;
     for (int i = 1; i < node->input_count; i++) {
-        const struct layout *same = layout_for_shape(lowering->plan->pool, sources[0]->layout, &sources[i]->shape);
+        const struct layout *same =
+            layout_for_shape(lowering->plan->pool, sources[0]->layout, &sources[i]->shape);
         if (!same || layout_is_padded(same))
             return false;
         sources[i] = lower_in_layout(lowering, node->inputs[i], same, error);

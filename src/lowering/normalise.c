@@ -12,8 +12,8 @@ struct layer_norm_parameters {
 static bool layer_norm_run(const struct step *step, void *const *pointers, struct error *error) {
     (void)error;
     const struct layer_norm_parameters *p = step->parameters;
-    kernel_layer_norm(p->dtype, pointers[0], pointers[1], p->has_shift ? pointers[2] : NULL, p->epsilon, p->rows,
-                      p->columns, NULL, pointers[p->has_shift ? 3 : 2]);
+    kernel_layer_norm(p->dtype, pointers[0], pointers[1], p->has_shift ? pointers[2] : NULL, p->epsilon,
+                      p->rows, p->columns, NULL, pointers[p->has_shift ? 3 : 2]);
     return true;
 }
 
@@ -36,18 +36,20 @@ bool lower_layer_norm(struct lowering *lowering, struct node *node, bool *ret_do
         (shift && !(tensors[count++] = lower_plain(lowering, shift, DTYPE_F32, error))))
         return false;
     int64_t columns = input->shape.dims[rank - 1];
-    if (shape_elements(&tensors[1]->shape) != columns || (shift && shape_elements(&tensors[2]->shape) != columns))
+    if (shape_elements(&tensors[1]->shape) != columns ||
+        (shift && shape_elements(&tensors[2]->shape) != columns))
         return true; /* broadcast otherwise: the plain computation */
     struct layer_norm_parameters *parameters = arena_allocate(plan->arena, sizeof *parameters);
     tensors[count] = plan_add_tensor(plan, current->dtype, &output->shape,
                                      layout_plain(plan->pool, current->dtype, &output->shape));
-    struct step *step = tensors[count] && parameters ? plan_add_step(plan, STEP_KERNEL, node->name, node->op_type,
-                                                                     tensors, NULL, count + 1)
+    struct step *step = tensors[count] && parameters ? plan_add_step(plan, STEP_KERNEL, node->name,
+                                                                     node->op_type, tensors, NULL, count + 1)
                                                      : NULL;
     if (!step)
         return lower_no_memory(error);
-    *parameters = (struct layer_norm_parameters){current->dtype, node_float(node, "epsilon", 1e-5f),
-                                                 shape_elements(&input->shape) / columns, columns, shift != NULL};
+    *parameters =
+        (struct layer_norm_parameters){current->dtype, node_float(node, "epsilon", 1e-5f),
+                                       shape_elements(&input->shape) / columns, columns, shift != NULL};
     step->kernel = layer_norm_run;
     step->kernel_name = "guichet:layer_norm";
     step->parameters = parameters;
@@ -69,7 +71,8 @@ static bool gather_rows_run(const struct step *step, void *const *pointers, stru
     return true;
 }
 
-/* GatherRows of passes/fuse_movement.c: input 1 is the constant table of rows, of output elements / table length each. */
+/* GatherRows of passes/fuse_movement.c: input 1 is the constant table of rows, of output elements / table
+ * length each. */
 bool lower_gather_rows(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
     struct plan *plan = lowering->plan;
     struct value *input = node->inputs[0], *table = node->inputs[1], *output = node->outputs[0];
@@ -79,7 +82,8 @@ bool lower_gather_rows(struct lowering *lowering, struct node *node, bool *ret_d
     if (!tensors[0] || !(tensors[1] = lower_plain(lowering, table, DTYPE_I32, error)))
         return false;
     struct gather_rows_parameters *parameters = arena_allocate(plan->arena, sizeof *parameters);
-    tensors[2] = plan_add_tensor(plan, dtype, &output->shape, layout_plain(plan->pool, dtype, &output->shape));
+    tensors[2] =
+        plan_add_tensor(plan, dtype, &output->shape, layout_plain(plan->pool, dtype, &output->shape));
     struct step *step = tensors[2] && parameters
                             ? plan_add_step(plan, STEP_KERNEL, node->name, node->op_type, tensors, NULL, 3)
                             : NULL;

@@ -18,8 +18,8 @@ static bool emit(struct lowering *lowering, struct node *node, const struct prim
     return true;
 }
 
-static bool lower_with_spec(struct lowering *lowering, struct node *node, struct pooling_spec *spec, bool *ret_done,
-                            struct error *error) {
+static bool lower_with_spec(struct lowering *lowering, struct node *node, struct pooling_spec *spec,
+                            bool *ret_done, struct error *error) {
     struct plan_tensor *source = lower_dense(lowering, node->inputs[0], error);
     if (!source)
         return false;
@@ -61,8 +61,10 @@ bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done,
         spec.pads_begin[i] = padded ? ints[i] : 0;
         int64_t given = padded ? ints[i + spatial] : 0;
         int64_t reach = (spec.kernel[i] - 1) * spec.dilations[i] + 1;
-        int64_t pad_end = (out->dims[2 + i] - 1) * spec.strides[i] + reach - in->dims[2 + i] - spec.pads_begin[i];
-        if (include && pad_end > given) /* ceil_mode reaches past the padding: what lies there does not count */
+        int64_t pad_end =
+            (out->dims[2 + i] - 1) * spec.strides[i] + reach - in->dims[2 + i] - spec.pads_begin[i];
+        if (include &&
+            pad_end > given) /* ceil_mode reaches past the padding: what lies there does not count */
             return true;
         if (reach <= spec.pads_begin[i] || reach <= pad_end)
             return true; /* a window without a single pixel */
@@ -76,7 +78,8 @@ bool lower_global_pooling(struct lowering *lowering, struct node *node, bool *re
     int spatial = in->rank - 2;
     if (spatial < 1 || spatial > 3 || node->inputs[0]->dtype != DTYPE_F32)
         return true;
-    struct pooling_spec spec = {.kind = node_is(node, "GlobalMaxPool") ? POOLING_MAX : POOLING_AVERAGE_EXCLUDE_PAD};
+    struct pooling_spec spec = {.kind = node_is(node, "GlobalMaxPool") ? POOLING_MAX
+                                                                       : POOLING_AVERAGE_EXCLUDE_PAD};
     for (int i = 0; i < spatial; i++) {
         spec.kernel[i] = in->dims[2 + i];
         spec.strides[i] = spec.dilations[i] = 1;
@@ -91,10 +94,9 @@ bool lower_lrn(struct lowering *lowering, struct node *node, bool *ret_done, str
     if (!source->layout || source->dtype != DTYPE_F32 || source->shape.rank != 4)
         return true;
     struct error refused;
-    const struct primitive *primitive =
-        primitive_lrn(lowering->plan->pool, source->layout, node_int(node, "size", 1),
-                      node_float(node, "alpha", 0.0001f), node_float(node, "beta", 0.75f),
-                      node_float(node, "bias", 1), &refused);
+    const struct primitive *primitive = primitive_lrn(
+        lowering->plan->pool, source->layout, node_int(node, "size", 1), node_float(node, "alpha", 0.0001f),
+        node_float(node, "beta", 0.75f), node_float(node, "bias", 1), &refused);
     if (!primitive)
         return true;
     *ret_done = true;

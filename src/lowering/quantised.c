@@ -1,4 +1,5 @@
-/* 8-bit tensors: products in integers, additions, and the ways in and out. See passes/fuse_quantised.c for the nodes. */
+/* 8-bit tensors: products in integers, additions, and the ways in and out. See passes/fuse_quantised.c for
+ * the nodes. */
 #include <math.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@ static bool is_byte(enum dtype dtype) {
     return dtype == DTYPE_U8 || dtype == DTYPE_I8;
 }
 
-/* --- Ways in and out, and addition: element by element, in whatever order the elements lie ------------------------- */
+/* --- Ways in and out, and addition: element by element, in whatever order the elements lie
+ * ------------------------- */
 
 static bool quantize_run(const struct step *step, void *const *pointers, struct error *error) {
     (void)error;
@@ -34,9 +36,10 @@ static bool quantized_add_run(const struct step *step, void *const *pointers, st
 
 static bool emit_kernel(struct lowering *lowering, struct node *node, step_kernel kernel, const char *name,
                         void *parameters, struct plan_tensor **tensors, int inputs, struct error *error) {
-    struct step *step = tensors[inputs] && parameters ? plan_add_step(lowering->plan, STEP_KERNEL, node->name,
-                                                                      node->op_type, tensors, NULL, inputs + 1)
-                                                      : NULL;
+    struct step *step =
+        tensors[inputs] && parameters
+            ? plan_add_step(lowering->plan, STEP_KERNEL, node->name, node->op_type, tensors, NULL, inputs + 1)
+            : NULL;
     if (!step)
         return lower_no_memory(error);
     step->kernel = kernel;
@@ -60,23 +63,25 @@ bool lower_quantize(struct lowering *lowering, struct node *node, bool *ret_done
         shape_elements(&output->shape) <= 0 || output->shape.rank < 1 || input->constant)
         return true;
     struct plan_tensor *tensors[2] = {lower_dense(lowering, input, error)};
-    if (tensors[0] && tensors[0]->layout && layout_is_padded(tensors[0]->layout)) /* the padding must stay zero */
+    if (tensors[0] && tensors[0]->layout &&
+        layout_is_padded(tensors[0]->layout)) /* the padding must stay zero */
         tensors[0] = lower_plain(lowering, input, tensors[0]->dtype, error);
     if (!tensors[0])
         return false;
     enum dtype made = into ? output->dtype : lowering->compute;
-    const struct layout *layout = tensors[0]->layout ? layout_retype(plan->pool, tensors[0]->layout, made) : NULL;
+    const struct layout *layout =
+        tensors[0]->layout ? layout_retype(plan->pool, tensors[0]->layout, made) : NULL;
     if (!layout || (into && tensors[0]->dtype != DTYPE_F32 && tensors[0]->dtype != DTYPE_BF16))
         return true;
     struct kernel_quantisation *parameters = arena_allocate(plan->arena, sizeof *parameters);
     tensors[1] = plan_add_tensor(plan, made, &output->shape, layout);
     if (parameters)
-        *parameters = (struct kernel_quantisation){into ? tensors[0]->dtype : made, into ? made : input->dtype, scale,
-                                                   zero ? (int32_t)tensor_get_i64(zero->constant, 0) : 0,
-                                                   shape_elements(&output->shape)};
+        *parameters = (struct kernel_quantisation){
+            into ? tensors[0]->dtype : made, into ? made : input->dtype, scale,
+            zero ? (int32_t)tensor_get_i64(zero->constant, 0) : 0, shape_elements(&output->shape)};
     *ret_done = true;
-    return emit_kernel(lowering, node, into ? quantize_run : dequantize_run, "guichet:quantise", parameters, tensors,
-                       1, error);
+    return emit_kernel(lowering, node, into ? quantize_run : dequantize_run, "guichet:quantise", parameters,
+                       tensors, 1, error);
 }
 
 bool lower_quantized_add(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
@@ -109,9 +114,11 @@ bool lower_quantized_add(struct lowering *lowering, struct node *node, bool *ret
     return emit_kernel(lowering, node, quantized_add_run, "guichet:quantised_add", p, tensors, 2, error);
 }
 
-/* --- Products -------------------------------------------------------------------------------------------------------- */
+/* --- Products
+ * -------------------------------------------------------------------------------------------------------- */
 
-/* What the product's numbers go through. In units of the result's step where everything after the product allows it. */
+/* What the product's numbers go through. In units of the result's step where everything after the product
+ * allows it. */
 struct requantisation {
     bool to_bytes;
     float y_scale;
@@ -153,11 +160,16 @@ static bool saturation_covers(const struct post_op *post, const struct requantis
 
 static struct primitive_post post_in_units(const struct node *node, const struct post_op *post, float unit) {
     static const enum primitive_post_kind kinds[] = {
-        [POST_RELU] = PRIMITIVE_POST_RELU,   [POST_CLIP] = PRIMITIVE_POST_CLIP,
-        [POST_SIGMOID] = PRIMITIVE_POST_SIGMOID, [POST_TANH] = PRIMITIVE_POST_TANH,
-        [POST_ELU] = PRIMITIVE_POST_ELU,     [POST_HARDSWISH] = PRIMITIVE_POST_HARDSWISH,
-        [POST_SWISH] = PRIMITIVE_POST_SWISH, [POST_GELU_ERF] = PRIMITIVE_POST_GELU_ERF,
-        [POST_GELU_TANH] = PRIMITIVE_POST_GELU_TANH, [POST_LINEAR] = PRIMITIVE_POST_LINEAR,
+        [POST_RELU] = PRIMITIVE_POST_RELU,
+        [POST_CLIP] = PRIMITIVE_POST_CLIP,
+        [POST_SIGMOID] = PRIMITIVE_POST_SIGMOID,
+        [POST_TANH] = PRIMITIVE_POST_TANH,
+        [POST_ELU] = PRIMITIVE_POST_ELU,
+        [POST_HARDSWISH] = PRIMITIVE_POST_HARDSWISH,
+        [POST_SWISH] = PRIMITIVE_POST_SWISH,
+        [POST_GELU_ERF] = PRIMITIVE_POST_GELU_ERF,
+        [POST_GELU_TANH] = PRIMITIVE_POST_GELU_TANH,
+        [POST_LINEAR] = PRIMITIVE_POST_LINEAR,
     };
     if (post->kind == POST_ADD)
         return (struct primitive_post){.kind = PRIMITIVE_POST_SUM,
@@ -170,7 +182,8 @@ static struct primitive_post post_in_units(const struct node *node, const struct
 }
 
 /* The post-ops, then the step to the result's unit and zero point where they are not there yet. */
-static int describe_posts(const struct node *node, const struct requantisation *q, struct primitive_post *posts) {
+static int describe_posts(const struct node *node, const struct requantisation *q,
+                          struct primitive_post *posts) {
     int count = 0;
     for (int i = 0; i < node->post_op_count; i++) {
         const struct post_op *post = &node->post_ops[i];
@@ -184,12 +197,14 @@ static int describe_posts(const struct node *node, const struct requantisation *
         }
     }
     if (q->to_bytes && (q->unit != q->y_scale || q->y_zero_point))
-        posts[count++] = (struct primitive_post){PRIMITIVE_POST_LINEAR, q->unit / q->y_scale, (float)q->y_zero_point};
+        posts[count++] =
+            (struct primitive_post){PRIMITIVE_POST_LINEAR, q->unit / q->y_scale, (float)q->y_zero_point};
     return count;
 }
 
 /* Scales of the accumulator in the result's units, [channels]. */
-static float *describe_scales(struct lowering *lowering, const struct node *node, float unit, int64_t channels) {
+static float *describe_scales(struct lowering *lowering, const struct node *node, float unit,
+                              int64_t channels) {
     const struct value *weights_scales = node->inputs[3];
     float *scales = arena_allocate_array(lowering->plan->arena, (size_t)channels, sizeof *scales);
     float x_scale = node_float(node, "x_scale", 1);
@@ -199,9 +214,11 @@ static float *describe_scales(struct lowering *lowering, const struct node *node
     return scales;
 }
 
-/* The bias as the primitive takes it: in accumulator units before the scales, or in the result's after them. */
-static struct plan_tensor *describe_bias(struct lowering *lowering, const struct node *node, const float *scales,
-                                         float unit, int64_t channels, const struct layout *layout) {
+/* The bias as the primitive takes it: in accumulator units before the scales, or in the result's after them.
+ */
+static struct plan_tensor *describe_bias(struct lowering *lowering, const struct node *node,
+                                         const float *scales, float unit, int64_t channels,
+                                         const struct layout *layout) {
     const struct value *bias = node->inputs[2];
     float *numbers = plan_own_memory(lowering->plan, (size_t)channels * sizeof *numbers);
     if (!numbers)
@@ -218,8 +235,8 @@ static struct plan_tensor *describe_bias(struct lowering *lowering, const struct
 }
 
 /* The residual where the result will lie: the operand's own bytes if nobody needs them later, else a copy. */
-static struct plan_tensor *place_residual(struct lowering *lowering, struct node *node, const struct layout *layout,
-                                          struct error *error) {
+static struct plan_tensor *place_residual(struct lowering *lowering, struct node *node,
+                                          const struct layout *layout, struct error *error) {
     struct plan *plan = lowering->plan;
     struct value *value = node->inputs[4];
     const struct layout *wanted = layout_retype(plan->pool, layout, value->dtype);
@@ -243,16 +260,20 @@ static struct plan_tensor *place_residual(struct lowering *lowering, struct node
 
 static bool emit_product(struct lowering *lowering, struct node *node, const struct primitive *primitive,
                          const struct layout *weights_from, const char *role, const float *scales, float unit,
-                         int64_t channels, const struct shape *inner_shape, double flops, struct error *error) {
+                         int64_t channels, const struct shape *inner_shape, double flops,
+                         struct error *error) {
     struct plan *plan = lowering->plan;
     struct value *output = node->outputs[0];
     const struct layout *layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
     struct plan_tensor *source, *destination, *bias = NULL;
     if (inner_shape) { /* rows: the source seen as a matrix */
         source = lower_plain(lowering, node->inputs[0], DTYPE_UNKNOWN, error);
-        source = source ? plan_add_view(plan, source, inner_shape, primitive_layout(primitive, ARGUMENT_SOURCE)) : NULL;
+        source = source
+                     ? plan_add_view(plan, source, inner_shape, primitive_layout(primitive, ARGUMENT_SOURCE))
+                     : NULL;
     } else {
-        source = lower_in_layout(lowering, node->inputs[0], primitive_layout(primitive, ARGUMENT_SOURCE), error);
+        source =
+            lower_in_layout(lowering, node->inputs[0], primitive_layout(primitive, ARGUMENT_SOURCE), error);
     }
     struct plan_tensor *weights =
         source ? lower_weights(lowering, node->inputs[1], weights_from,
@@ -270,9 +291,10 @@ static bool emit_product(struct lowering *lowering, struct node *node, const str
     if (!destination)
         return lower_no_memory(error);
     struct plan_tensor *tensors[4] = {source, weights, destination, bias};
-    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION, ARGUMENT_BIAS};
-    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles,
-                                        bias ? 4 : 3, NULL, 0, error);
+    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION,
+                                              ARGUMENT_BIAS};
+    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors,
+                                        roles, bias ? 4 : 3, NULL, 0, error);
     if (!step)
         return false;
     step->flops = flops;
@@ -286,7 +308,8 @@ static bool emit_product(struct lowering *lowering, struct node *node, const str
     return true;
 }
 
-bool lower_quantized_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+bool lower_quantized_convolution(struct lowering *lowering, struct node *node, bool *ret_done,
+                                 struct error *error) {
     struct primitive_pool *pool = lowering->plan->pool;
     struct value *source = node->inputs[0], *weights = node->inputs[1], *output = node->outputs[0];
     struct requantisation q = requantisation_of(node);
@@ -319,23 +342,26 @@ bool lower_quantized_convolution(struct lowering *lowering, struct node *node, b
     double flops = 2.0 * (double)shape_elements(&weights->shape) / (double)weights->shape.dims[0] *
                    (double)shape_elements(&output->shape);
     *ret_done = true;
-    return emit_product(lowering, node, primitive, layout_retype(pool, from, DTYPE_I8), "int8", scales, q.unit,
-                        channels, NULL, flops, error);
+    return emit_product(lowering, node, primitive, layout_retype(pool, from, DTYPE_I8), "int8", scales,
+                        q.unit, channels, NULL, flops, error);
 }
 
-bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *ret_done,
+                            struct error *error) {
     struct primitive_pool *pool = lowering->plan->pool;
     struct value *source = node->inputs[0], *weights = node->inputs[1], *output = node->outputs[0];
     struct requantisation q = requantisation_of(node);
     bool transposed = node_int(node, "transB", 0) != 0;
-    int64_t depth = weights->shape.dims[transposed ? 1 : 0], channels = weights->shape.dims[transposed ? 0 : 1];
+    int64_t depth = weights->shape.dims[transposed ? 1 : 0],
+            channels = weights->shape.dims[transposed ? 0 : 1];
     int64_t rows = shape_elements(&source->shape) / depth;
     struct primitive_post posts[LOWER_POSTS + 2];
     float *scales = describe_scales(lowering, node, q.unit, channels);
     if (!scales)
         return lower_no_memory(error);
     enum dtype made = q.to_bytes ? output->dtype : lowering->compute;
-    struct shape rows_by_depth = {.rank = 2, .dims = {rows, depth}}, result = {.rank = 2, .dims = {rows, channels}};
+    struct shape rows_by_depth = {.rank = 2, .dims = {rows, depth}},
+                 result = {.rank = 2, .dims = {rows, channels}};
     int32_t zero_point = (int32_t)node_int(node, "x_zero_point", 0);
     bool inner = rows <= 16 && !zero_point; /* the inner product knows no zero points */
     struct matmul_spec spec = {
@@ -362,7 +388,7 @@ bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *
         return error_prefix(error, "node %s", node->name);
     const struct layout *from = lower_matrix_view(pool, &weights->shape, inner ? !transposed : transposed);
     *ret_done = true;
-    return emit_product(lowering, node, primitive, layout_retype(pool, from, DTYPE_I8), inner ? "int8 inner" : "int8",
-                        scales, q.unit, channels, &rows_by_depth,
+    return emit_product(lowering, node, primitive, layout_retype(pool, from, DTYPE_I8),
+                        inner ? "int8 inner" : "int8", scales, q.unit, channels, &rows_by_depth,
                         2.0 * (double)rows * (double)depth * (double)channels, error);
 }

@@ -3,7 +3,8 @@
 
 #include "lowering/lowering.h"
 
-/* Part of one axis: `count` elements from `start`, every `step`-th. NULL: the layout has blocks, or memory is out. */
+/* Part of one axis: `count` elements from `start`, every `step`-th. NULL: the layout has blocks, or memory is
+ * out. */
 static struct plan_tensor *slice_axis(struct lowering *lowering, const struct plan_tensor *source, int axis,
                                       int64_t start, int64_t step, int64_t count) {
     struct plan *plan = lowering->plan;
@@ -14,10 +15,12 @@ static struct plan_tensor *slice_axis(struct lowering *lowering, const struct pl
     size_t offset = (size_t)(start * strides[axis]) * dtype_size(source->dtype);
     shape.dims[axis] = count;
     strides[axis] *= step;
-    return plan_add_slice(plan, source, &shape, layout_strided(plan->pool, source->dtype, &shape, strides), offset);
+    return plan_add_slice(plan, source, &shape, layout_strided(plan->pool, source->dtype, &shape, strides),
+                          offset);
 }
 
-static struct plan_tensor *strided_source(struct lowering *lowering, struct value *value, struct error *error) {
+static struct plan_tensor *strided_source(struct lowering *lowering, struct value *value,
+                                          struct error *error) {
     struct plan_tensor *source = lower_current(lowering, value, error);
     int64_t strides[LIMIT_TENSOR_RANK];
     if (source && source->layout && !layout_strides(source->layout, strides))
@@ -26,12 +29,13 @@ static struct plan_tensor *strided_source(struct lowering *lowering, struct valu
 }
 
 /* begin, step and axis `i` of a Slice; what ONNX clamps is clamped (Slice-13). */
-static bool slice_part(const struct node *node, const struct shape *shape, int i, int *ret_axis, int64_t *ret_start,
-                       int64_t *ret_step) {
+static bool slice_part(const struct node *node, const struct shape *shape, int i, int *ret_axis,
+                       int64_t *ret_start, int64_t *ret_step) {
     const struct value *starts = node->inputs[1], *axes = node_input(node, 3), *steps = node_input(node, 4);
     if ((axes && !axes->constant) || (steps && !steps->constant))
         return false;
-    int64_t axis = axes ? tensor_get_i64(axes->constant, i) : i, step = steps ? tensor_get_i64(steps->constant, i) : 1;
+    int64_t axis = axes ? tensor_get_i64(axes->constant, i) : i,
+            step = steps ? tensor_get_i64(steps->constant, i) : 1;
     axis += axis < 0 ? shape->rank : 0;
     int64_t size = shape->dims[axis], start = tensor_get_i64(starts->constant, i);
     start += start < 0 ? size : 0;

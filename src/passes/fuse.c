@@ -24,8 +24,9 @@ static bool takes_posts(const struct node *node) {
     if (node_is(node, "Gemm")) {
         const struct value *bias = node_input(node, 2);
         int64_t columns = node->outputs[0]->shape.dims[1];
-        bool row = !bias || (bias->constant && shape_elements(&bias->shape) == columns &&
-                             bias->shape.dims[bias->shape.rank - 1] == columns && node_float(node, "beta", 1) == 1);
+        bool row =
+            !bias || (bias->constant && shape_elements(&bias->shape) == columns &&
+                      bias->shape.dims[bias->shape.rank - 1] == columns && node_float(node, "beta", 1) == 1);
         return constant && row && !node_int(node, "transA", 0) && node_float(node, "alpha", 1) == 1;
     }
     if (node_is(node, "MatMul"))
@@ -58,11 +59,13 @@ static bool activation_of(const struct node *node, struct post_op *ret) {
     else if (node_is(node, "HardSwish"))
         post.kind = POST_HARDSWISH;
     else if (node_is(node, "HardSigmoid"))
-        post = (struct post_op){POST_HARDSIGMOID, node_float(node, "alpha", 0.2f), node_float(node, "beta", 0.5f), -1};
+        post = (struct post_op){POST_HARDSIGMOID, node_float(node, "alpha", 0.2f),
+                                node_float(node, "beta", 0.5f), -1};
     else if (node_is(node, "Swish"))
         post = (struct post_op){POST_SWISH, 1, 0, -1};
     else if (node_is(node, "Gelu"))
-        post.kind = strcmp(node_string(node, "approximate", "none"), "tanh") == 0 ? POST_GELU_TANH : POST_GELU_ERF;
+        post.kind =
+            strcmp(node_string(node, "approximate", "none"), "tanh") == 0 ? POST_GELU_TANH : POST_GELU_ERF;
     else if (node_is(node, "Clip")) {
         post = (struct post_op){POST_CLIP, -3.402823466e38f, 3.402823466e38f, -1};
         if (node->opset < 11) {
@@ -77,7 +80,8 @@ static bool activation_of(const struct node *node, struct post_op *ret) {
     return true;
 }
 
-/* `user` becomes a post-op of `node`, which takes its place (so that the operand, if any, is there before it). */
+/* `user` becomes a post-op of `node`, which takes its place (so that the operand, if any, is there before
+ * it). */
 static bool absorb(struct graph *graph, struct node *node, struct node *user, struct post_op post,
                    struct value *operand) {
     struct value *result = user->outputs[0];
@@ -101,7 +105,8 @@ static bool absorb(struct graph *graph, struct node *node, struct node *user, st
     return true;
 }
 
-/* Is operand computed before `node` could run at `user`'s place? Always: user needs it. But it must not depend on the node. */
+/* Is operand computed before `node` could run at `user`'s place? Always: user needs it. But it must not
+ * depend on the node. */
 static bool adds_tensor(const struct node *node, const struct node *user, struct value **ret_operand,
                         struct post_op *ret) {
     bool add = node_is(user, "Add");
@@ -115,7 +120,8 @@ static bool adds_tensor(const struct node *node, const struct node *user, struct
     int64_t last = mine->shape.dims[mine->shape.rank - 1];
     bool row = other->constant && node_is(node, "MatMul") && shape_elements(&other->shape) == last &&
                other->shape.rank >= 1 && other->shape.dims[other->shape.rank - 1] == last;
-    if (has_integer_weights(node)) { /* integers take a row first of all, and one 8-bit tensor: see fuse_quantised.c */
+    if (has_integer_weights(
+            node)) { /* integers take a row first of all, and one 8-bit tensor: see fuse_quantised.c */
         bool sums = false;
         for (int i = 0; i < node->post_op_count; i++)
             sums |= node->post_ops[i].kind == POST_ADD && !node->inputs[node->post_ops[i].input]->constant;
@@ -149,9 +155,9 @@ static bool fuse_posts(struct graph *graph, struct node *node, struct node **ret
         return true;
     bool fits = false;
     if (takes_posts(node))
-        fits = user->post_op_count == 0 && (activation_of(user, &post) ||
-                                            (adds_tensor(node, user, &operand, &post) &&
-                                             (!operand->producer || runs_later(node, operand))));
+        fits = user->post_op_count == 0 &&
+               (activation_of(user, &post) || (adds_tensor(node, user, &operand, &post) &&
+                                               (!operand->producer || runs_later(node, operand))));
     else if (takes_activation(node))
         fits = activation_of(user, &post);
     if (!fits)
@@ -164,7 +170,8 @@ static bool no_memory(struct error *error) {
     return error_set(error, ERROR_MEMORY, "no memory to fuse operators");
 }
 
-/* One walk of a rewriting rule over the nodes; from what a rule made, it goes on: that may be part of the next pattern. */
+/* One walk of a rewriting rule over the nodes; from what a rule made, it goes on: that may be part of the
+ * next pattern. */
 static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node *, struct node **),
                   struct error *error) {
     for (struct node *node = graph->first; node;) {
@@ -179,8 +186,9 @@ static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node 
 
 bool passes_fuse(struct graph *graph, struct error *error) {
     static bool (*const rules[])(struct graph *, struct node *, struct node **) = {
-        fuse_gelu,      fuse_gated,   fuse_layer_norm,  sink_transpose, fuse_attention,   fuse_movement,
-        drop_pair_before_add, fuse_posts, quantise_product, quantise_add,   quantise_movement,
+        fuse_gelu,        fuse_gated,    fuse_layer_norm,      sink_transpose,
+        fuse_attention,   fuse_movement, drop_pair_before_add, fuse_posts,
+        quantise_product, quantise_add,  quantise_movement,
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (!apply(graph, rules[i], error))

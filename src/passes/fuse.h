@@ -1,5 +1,6 @@
-/* The rewriting rules of passes_fuse. Each looks at one node; one that rewrites sets *ret_resume to the node to look at next, which is still in
- * the graph. What a rule makes useless, it removes. False: out of memory. */
+/* The rewriting rules of passes_fuse. Each looks at one node; one that rewrites sets *ret_resume to the node
+ * to look at next, which is still in the graph. What a rule makes useless, it removes. False: out of memory.
+ */
 #pragma once
 #include "graph/graph.h"
 
@@ -10,8 +11,8 @@ struct node *producer_of(const struct value *value, const char *op_type);
 struct value *other_input(const struct node *node, const struct value *one);
 /* Remove the node if nobody uses its outputs, and then what only it used. */
 void remove_if_dead(struct graph *graph, struct node *node);
-/* A node of ONNX's own, bound to its operator at `opset`, before `before`; its output takes the place of `result`, whose
- * producer goes, with what only it used. */
+/* A node of ONNX's own, bound to its operator at `opset`, before `before`; its output takes the place of
+ * `result`, whose producer goes, with what only it used. */
 struct node *replace_by(struct graph *graph, struct node *before, const char *op_type, int opset,
                         struct value *const *inputs, int input_count, struct value *result);
 
@@ -25,14 +26,17 @@ bool fuse_layer_norm(struct graph *graph, struct node *node, struct node **ret_r
 bool fuse_attention(struct graph *graph, struct node *node, struct node **ret_resume);
 /* Chains that only move elements in runs: GatherRows (inputs x, table of int32). */
 bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_resume);
-/* A DequantizeLinear (or QuantizeLinear) with one constant scale and zero point for the whole tensor; NULL is welcome. */
+/* A DequantizeLinear (or QuantizeLinear) with one constant scale and zero point for the whole tensor; NULL is
+ * welcome. */
 bool dequantises_tensor(const struct node *node, float *ret_scale, int32_t *ret_zero_point);
-/* A product of an 8-bit tensor and constant 8-bit weights, both through DequantizeLinear, that quantise_product can do. */
+/* A product of an 8-bit tensor and constant 8-bit weights, both through DequantizeLinear, that
+ * quantise_product can do. */
 bool has_integer_weights(const struct node *node);
 /* See fuse_quantised.c. */
 bool drop_pair_before_add(struct graph *graph, struct node *node, struct node **ret_resume);
 bool quantise_product(struct graph *graph, struct node *node, struct node **ret_resume);
 bool quantise_add(struct graph *graph, struct node *node, struct node **ret_resume);
 bool quantise_movement(struct graph *graph, struct node *node, struct node **ret_resume);
-/* f(Transpose(x), y) -> Transpose(f(x, inverse Transpose(y))); neighbouring Transposes become one, or none. */
+/* f(Transpose(x), y) -> Transpose(f(x, inverse Transpose(y))); neighbouring Transposes become one, or none.
+ */
 bool sink_transpose(struct graph *graph, struct node *node, struct node **ret_resume);

@@ -7,12 +7,15 @@ struct match {
     struct value *q, *k, *v;
     float scale;
     int addend_count;
-    struct value *addends[3]; /* each [leading…, queries, keys]: repeats over the pairs of batch and head in order */
+    struct value
+        *addends[3]; /* each [leading…, queries, keys]: repeats over the pairs of batch and head in order */
 };
 
-/* The constant expanded over all axes from the first on which it varies, so that its matrices lie in order of the pairs: small.
- * `at` is the shape that it is added to. NULL where that is more than a few MB, or memory is out. */
-static struct value *expand_addend(struct graph *graph, const struct value *constant, const struct shape *at) {
+/* The constant expanded over all axes from the first on which it varies, so that its matrices lie in order of
+ * the pairs: small. `at` is the shape that it is added to. NULL where that is more than a few MB, or memory
+ * is out. */
+static struct value *expand_addend(struct graph *graph, const struct value *constant,
+                                   const struct shape *at) {
     int rank = at->rank;
     struct shape from = {.rank = rank}, to = {.rank = rank};
     bool varies = false;
@@ -124,7 +127,8 @@ bool fuse_attention(struct graph *graph, struct node *node, struct node **ret_re
     if (!fits(&match, &node->outputs[0]->shape) ||
         !shape_equal(&scores->outputs[0]->shape, &node->outputs[0]->shape))
         return true;
-    struct value *inputs[6] = {match.q, match.k, match.v, match.addends[0], match.addends[1], match.addends[2]};
+    struct value *inputs[6] = {match.q,          match.k,          match.v,
+                               match.addends[0], match.addends[1], match.addends[2]};
     struct node *made =
         replace_by(graph, last, "Attention", 1, inputs, 3 + match.addend_count, last->outputs[0]);
     *ret_resume = made;

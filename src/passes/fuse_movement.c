@@ -1,6 +1,8 @@
-/* Chains of nodes that only move elements (a window partition: roll, reshape, transpose, reshape) become one gather of rows.
+/* Chains of nodes that only move elements (a window partition: roll, reshape, transpose, reshape) become one
+ * gather of rows.
  *
- * The chain is run once, now, on the numbers of its input's elements; where whole runs of elements stay together, a table says which run goes where. */
+ * The chain is run once, now, on the numbers of its input's elements; where whole runs of elements stay
+ * together, a table says which run goes where. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,8 +20,8 @@ struct chain {
 };
 
 static bool is_movement(const struct node *node) {
-    static const char *const names[] = {"Reshape", "Transpose", "Slice", "Concat", "Squeeze", "Unsqueeze",
-                                        "Flatten", "Split",     "Gather"};
+    static const char *const names[] = {"Reshape",   "Transpose", "Slice", "Concat", "Squeeze",
+                                        "Unsqueeze", "Flatten",   "Split", "Gather"};
     if (node->post_op_count || node->outputs[0] == NULL)
         return false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -61,7 +63,8 @@ static bool find_chain(struct node *last, struct chain *chain) {
             int inputs = node_is(node, "Concat") ? node->input_count : 1;
             for (int j = 0; j < inputs; j++) {
                 struct node *producer = node->inputs[j]->producer;
-                if (producer && is_movement(producer) && !in_chain(chain, producer) && used_within(chain, producer)) {
+                if (producer && is_movement(producer) && !in_chain(chain, producer) &&
+                    used_within(chain, producer)) {
                     if (chain->count == CHAIN_NODES)
                         return false;
                     chain->nodes[chain->count++] = producer;
@@ -73,8 +76,8 @@ static bool find_chain(struct node *last, struct chain *chain) {
     for (int i = 0; i < chain->count; i++) {
         struct node *node = chain->nodes[i];
         int inputs = node_is(node, "Concat") ? node->input_count : 1;
-        chain->moves |= !node_is(node, "Reshape") && !node_is(node, "Squeeze") && !node_is(node, "Unsqueeze") &&
-                        !node_is(node, "Flatten");
+        chain->moves |= !node_is(node, "Reshape") && !node_is(node, "Squeeze") &&
+                        !node_is(node, "Unsqueeze") && !node_is(node, "Flatten");
         for (int j = 0; j < inputs; j++) {
             struct value *value = node->inputs[j];
             if (value->producer && in_chain(chain, value->producer))
@@ -123,7 +126,8 @@ static bool compute_node(const struct node *node, struct numbers *known, int cou
             return false;
     }
     struct error ignored;
-    return node->operator && node->operator->compute && node->operator->compute(node, inputs, &output, &ignored);
+    return node->operator&& node->operator->compute && node->operator->compute(node, inputs, &output,
+                                                                               &ignored);
 }
 
 /* Run the chain on 0, 1, 2, …; the result's numbers, malloc'ed, or NULL. */
@@ -141,7 +145,8 @@ static int32_t *run_chain(const struct chain *chain) {
             const struct node *node = chain->nodes[i];
             bool ready = !ran[i];
             for (int j = 0; ready && j < node->input_count; j++)
-                ready = !node->inputs[j] || node->inputs[j]->constant || numbers_of(known, count, node->inputs[j]);
+                ready = !node->inputs[j] || node->inputs[j]->constant ||
+                        numbers_of(known, count, node->inputs[j]);
             if (!ready)
                 continue;
             size_t size = (size_t)shape_elements(&node->outputs[0]->shape);
@@ -184,10 +189,13 @@ bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_res
     bool ends = output->is_output || output->use_count == 0;
     for (int i = 0; i < output->use_count; i++)
         ends |= !is_movement(output->uses[i].node);
-    if (!ends || node_is(node, "Transpose")) /* begin at the chain's end; a transpose there is a view for whoever reads it */
+    if (!ends ||
+        node_is(node,
+                "Transpose")) /* begin at the chain's end; a transpose there is a view for whoever reads it */
         return true;
     struct chain chain = {0};
-    if (!find_chain(node, &chain) || !is_worth_it(&chain) || chain.source->shape.rank < 1 || output->shape.rank < 1)
+    if (!find_chain(node, &chain) || !is_worth_it(&chain) || chain.source->shape.rank < 1 ||
+        output->shape.rank < 1)
         return true;
     if (chain.source->producer && node_is(chain.source->producer, "Attention") && chain.count <= 2)
         return true; /* attention writes its result the other way round at once */
@@ -207,8 +215,8 @@ bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_res
     for (int64_t i = 0; table && i < shape.dims[0]; i++)
         table[i] = (int32_t)(numbers[i * run] / run);
     free(numbers);
-    struct value *inputs[2] = {chain.source,
-                               table ? graph_add_constant(graph, node->name, DTYPE_I32, &shape, table) : NULL};
+    struct value *inputs[2] = {
+        chain.source, table ? graph_add_constant(graph, node->name, DTYPE_I32, &shape, table) : NULL};
     if (!inputs[1])
         return false;
     *ret_resume = replace_by(graph, node, "GatherRows", 1, inputs, 2, node->outputs[0]);

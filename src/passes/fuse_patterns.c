@@ -25,7 +25,7 @@ struct node *replace_by(struct graph *graph, struct node *before, const char *op
     made->dtype = result->dtype;
     made->shape = result->shape;
     node->opset = opset;
-    node->operator = operator_find("", op_type, opset);
+    node->operator= operator_find("", op_type, opset);
     if (!graph_replace_value(graph, result, made))
         return NULL;
     remove_if_dead(graph, result->producer);
@@ -39,7 +39,8 @@ static bool is_dead(const struct node *node) {
     return true;
 }
 
-/* Depth is bounded by the chains that patterns are made of; longer ones are left to graph_remove_dead_nodes. */
+/* Depth is bounded by the chains that patterns are made of; longer ones are left to graph_remove_dead_nodes.
+ */
 static void remove_dead_chain(struct graph *graph, struct node *node, int depth) {
     if (!is_dead(node) || depth == 32)
         return;
@@ -53,7 +54,8 @@ void remove_if_dead(struct graph *graph, struct node *node) {
     remove_dead_chain(graph, node, 0);
 }
 
-/* The factor or divisor that a constant scalar gives: x * c or x / c; false where the node is no such. *ret_x is x. */
+/* The factor or divisor that a constant scalar gives: x * c or x / c; false where the node is no such. *ret_x
+ * is x. */
 static bool scaled(const struct value *value, struct value **ret_x, float *ret_factor) {
     struct node *node;
     float constant;
@@ -64,7 +66,8 @@ static bool scaled(const struct value *value, struct value **ret_x, float *ret_f
                 *ret_factor = constant;
                 return true;
             }
-    } else if ((node = producer_of(value, "Div")) && value_scalar(node->inputs[1], &constant) && constant != 0) {
+    } else if ((node = producer_of(value, "Div")) && value_scalar(node->inputs[1], &constant) &&
+               constant != 0) {
         *ret_x = node->inputs[0];
         *ret_factor = 1 / constant;
         return true;
@@ -107,7 +110,8 @@ bool fuse_gelu(struct graph *graph, struct node *node, struct node **ret_resume)
     } else if (node_is(node, "Mul")) { /* (x / 2) * gate, or x * (gate / 2) */
         for (int i = 0; i < 2 && !x; i++) {
             struct value *half, *gated = gelu_gate(node->inputs[i]);
-            if (gated && scaled(node->inputs[1 - i], &half, &factor) && close_to(factor, 0.5f) && half == gated)
+            if (gated && scaled(node->inputs[1 - i], &half, &factor) && close_to(factor, 0.5f) &&
+                half == gated)
                 x = gated;
             if (!x && scaled(node->inputs[i], &half, &factor) && close_to(factor, 0.5f) &&
                 (gated = gelu_gate(half)) && gated == node->inputs[1 - i])
@@ -173,8 +177,9 @@ static bool is_deviation(const struct value *value, const struct value *x, float
         struct node *mean = producer_of(add->inputs[i], "ReduceMean");
         if (!is_last_mean(mean) || !value_scalar(add->inputs[1 - i], ret_epsilon))
             continue;
-        struct node *power = producer_of(mean->inputs[0], "Pow"), *product = producer_of(mean->inputs[0], "Mul");
-        struct value *difference = power && value_is_scalar(power->inputs[1], 2)                ? power->inputs[0]
+        struct node *power = producer_of(mean->inputs[0], "Pow"),
+                    *product = producer_of(mean->inputs[0], "Mul");
+        struct value *difference = power && value_is_scalar(power->inputs[1], 2)         ? power->inputs[0]
                                    : product && product->inputs[0] == product->inputs[1] ? product->inputs[0]
                                                                                          : NULL;
         if (difference && centred(difference) == x)
@@ -200,8 +205,9 @@ static struct node *row_user(const struct value *value, const char *op_type, str
 /* LayerNormalization-17's scale and bias have the shape of the normalised axis. */
 static struct value *as_row(struct graph *graph, struct value *row) {
     struct shape shape = {.rank = 1, .dims = {shape_elements(&row->shape)}};
-    return row->shape.rank == 1 ? row
-                                : graph_add_constant(graph, row->name, row->dtype, &shape, row->constant->data);
+    return row->shape.rank == 1
+               ? row
+               : graph_add_constant(graph, row->name, row->dtype, &shape, row->constant->data);
 }
 
 bool fuse_layer_norm(struct graph *graph, struct node *node, struct node **ret_resume) {
@@ -218,7 +224,8 @@ bool fuse_layer_norm(struct graph *graph, struct node *node, struct node **ret_r
     if (added)
         last = added;
     struct value *inputs[3] = {x, as_row(graph, scale), shift ? as_row(graph, shift) : NULL};
-    struct node *made = replace_by(graph, last, "LayerNormalization", 17, inputs, shift ? 3 : 2, last->outputs[0]);
+    struct node *made =
+        replace_by(graph, last, "LayerNormalization", 17, inputs, shift ? 3 : 2, last->outputs[0]);
     *ret_resume = made;
     return made && node_set_int(graph, made, "axis", -1) && node_set_float(graph, made, "epsilon", epsilon);
 }

@@ -1,12 +1,14 @@
 /* Integers from step to step: QDQ patterns become nodes that take and give 8-bit tensors.
  *
- * Quantize and dequantize between a product and the addition of a residual go first (their saturation stays, as a Clip), so that the
- * float rules can fuse the addition; then each product between Dequantize and Quantize becomes one node:
+ * Quantize and dequantize between a product and the addition of a residual go first (their saturation stays,
+ * as a Clip), so that the float rules can fuse the addition; then each product between Dequantize and
+ * Quantize becomes one node:
  *
- * QuantizedConv, QuantizedMatMul: inputs x, weights (int8), bias (float32) or none, scales of the weights (float32, one for each output channel), then
- * the 8-bit operand of an ADD among the post-ops. Attributes: those of the product; x_scale, x_zero_point; y_scale, y_zero_point where the result is 8-bit;
- * r_scale, r_zero_point of the operand.
- * QuantizedAdd: inputs a, b; attributes a_scale … y_zero_point; post-op RELU or none. */
+ * QuantizedConv, QuantizedMatMul: inputs x, weights (int8), bias (float32) or none, scales of the weights
+ * (float32, one for each output channel), then the 8-bit operand of an ADD among the post-ops. Attributes:
+ * those of the product; x_scale, x_zero_point; y_scale, y_zero_point where the result is 8-bit; r_scale,
+ * r_zero_point of the operand. QuantizedAdd: inputs a, b; attributes a_scale … y_zero_point; post-op RELU or
+ * none. */
 #include <string.h>
 
 #include "ops/operator.h"
@@ -59,27 +61,32 @@ static struct value *scalar_constant(struct graph *graph, float number) {
 bool drop_pair_before_add(struct graph *graph, struct node *node, struct node **ret_resume) {
     struct quantisation first, second;
     struct node *user = node_is(node, "DequantizeLinear") ? only_user(node->outputs[0]) : NULL;
-    struct node *quantize = user && node_is(user, "Add") ? producer_of(node->inputs[0], "QuantizeLinear") : NULL;
+    struct node *quantize =
+        user && node_is(user, "Add") ? producer_of(node->inputs[0], "QuantizeLinear") : NULL;
     if (!quantize || only_user(quantize->outputs[0]) != node || !quantisation_of(quantize, &first) ||
-        !quantisation_of(node, &second) || first.scale != second.scale || first.zero_point != second.zero_point)
+        !quantisation_of(node, &second) || first.scale != second.scale ||
+        first.zero_point != second.zero_point)
         return true;
     struct node *product = quantize->inputs[0]->producer;
     struct value *other = other_input(user, node->outputs[0]);
     struct quantisation residual;
-    if (!product || !has_integer_weights(product) || product->post_op_count || only_user(quantize->inputs[0]) == NULL ||
-        !dequantiser(other, &residual) || !shape_equal(&other->shape, &node->outputs[0]->shape))
+    if (!product || !has_integer_weights(product) || product->post_op_count ||
+        only_user(quantize->inputs[0]) == NULL || !dequantiser(other, &residual) ||
+        !shape_equal(&other->shape, &node->outputs[0]->shape))
         return true;
     bool is_signed = quantize->outputs[0]->dtype == DTYPE_I8;
     float low = (float)((is_signed ? -128 : 0) - first.zero_point) * first.scale;
     float high = (float)((is_signed ? 127 : 255) - first.zero_point) * first.scale;
-    struct value *inputs[3] = {quantize->inputs[0], scalar_constant(graph, low), scalar_constant(graph, high)};
+    struct value *inputs[3] = {quantize->inputs[0], scalar_constant(graph, low),
+                               scalar_constant(graph, high)};
     if (!inputs[1] || !inputs[2])
         return false;
     *ret_resume = replace_by(graph, node, "Clip", 13, inputs, 3, node->outputs[0]);
     return *ret_resume != NULL;
 }
 
-static bool set_quantisation(struct graph *graph, struct node *node, char prefix, struct quantisation quantisation) {
+static bool set_quantisation(struct graph *graph, struct node *node, char prefix,
+                             struct quantisation quantisation) {
     const char scale[] = {prefix, '_', 's', 'c', 'a', 'l', 'e', 0};
     char zero_point[] = "?_zero_point";
     zero_point[0] = prefix;
@@ -87,7 +94,8 @@ static bool set_quantisation(struct graph *graph, struct node *node, char prefix
            node_set_int(graph, node, zero_point, quantisation.zero_point);
 }
 
-/* At most one operand, and that an addition of an 8-bit tensor of the result's shape. *ret_operand NULL: none. */
+/* At most one operand, and that an addition of an 8-bit tensor of the result's shape. *ret_operand NULL:
+ * none. */
 static bool posts_fit(const struct node *node, struct node **ret_operand, struct quantisation *ret) {
     *ret_operand = NULL;
     for (int i = 0; i < node->post_op_count; i++) {
@@ -162,8 +170,8 @@ bool quantise_add(struct graph *graph, struct node *node, struct node **ret_resu
 }
 
 static bool keeps_numbers(const struct node *node) {
-    static const char *const names[] = {"MaxPool", "Reshape",   "Flatten", "Transpose", "Squeeze",
-                                        "Unsqueeze", "Slice", "Concat"};
+    static const char *const names[] = {"MaxPool", "Reshape",   "Flatten", "Transpose",
+                                        "Squeeze", "Unsqueeze", "Slice",   "Concat"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (node_is(node, names[i]))
             return node->output_count == 1 && !node->post_op_count;

@@ -1,5 +1,5 @@
-/* A quantised graph made ready to run in integers, once, at load: weights become signed and symmetric, all else that is constant
- * becomes float again. */
+/* A quantised graph made ready to run in integers, once, at load: weights become signed and symmetric, all
+ * else that is constant becomes float again. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,8 +47,13 @@ struct channels {
 static bool describe_channels(const struct node *dequantize, int axis, struct channels *ret) {
     const struct value *scales = node_input(dequantize, 1), *zero_points = node_input(dequantize, 2);
     const struct tensor *weights = dequantize->inputs[0]->constant;
-    *ret = (struct channels){weights->shape.dims[axis], 1, 1, weights, scales->constant,
-                             zero_points ? zero_points->constant : NULL, false};
+    *ret = (struct channels){weights->shape.dims[axis],
+                             1,
+                             1,
+                             weights,
+                             scales->constant,
+                             zero_points ? zero_points->constant : NULL,
+                             false};
     for (int i = 0; i < weights->shape.rank; i++)
         *(i < axis ? &ret->outer : &ret->inner) *= i == axis ? 1 : weights->shape.dims[i];
     if (!scales->constant || scales->constant->dtype != DTYPE_F32 || (zero_points && !zero_points->constant))
@@ -61,7 +66,8 @@ static bool describe_channels(const struct node *dequantize, int axis, struct ch
 }
 
 static int32_t weight_at(const struct tensor *weights, int64_t index) {
-    return weights->dtype == DTYPE_I8 ? ((const int8_t *)weights->data)[index] : ((const uint8_t *)weights->data)[index];
+    return weights->dtype == DTYPE_I8 ? ((const int8_t *)weights->data)[index]
+                                      : ((const uint8_t *)weights->data)[index];
 }
 
 static int32_t zero_point_of(const struct channels *channels, int64_t channel) {
@@ -79,14 +85,16 @@ static bool is_symmetric(const struct channels *channels) {
     return channels->weights->dtype == DTYPE_I8;
 }
 
-/* Signed weights and a scale for every channel. What does not fit into 8 signed bits once its zero point is taken off is rounded
- * again, with a scale of its own: at most half a step in a channel that used more than the signed range. */
+/* Signed weights and a scale for every channel. What does not fit into 8 signed bits once its zero point is
+ * taken off is rounded again, with a scale of its own: at most half a step in a channel that used more than
+ * the signed range. */
 static void make_symmetric(const struct channels *channels, int8_t *weights, float *scales) {
     for (int64_t c = 0; c < channels->count; c++) {
         int32_t zero = zero_point_of(channels, c), largest = 0;
         for (int64_t o = 0; o < channels->outer; o++)
             for (int64_t i = 0; i < channels->inner; i++) {
-                int32_t q = weight_at(channels->weights, (o * channels->count + c) * channels->inner + i) - zero;
+                int32_t q =
+                    weight_at(channels->weights, (o * channels->count + c) * channels->inner + i) - zero;
                 if (abs(q) > largest && q != -128)
                     largest = abs(q);
             }
@@ -116,12 +124,14 @@ static bool rewrite_weights(struct graph *graph, struct node *node, int axis) {
         return false;
     make_symmetric(&channels, weights, scales);
     struct value *inputs[2] = {
-        graph_add_constant(graph, old->inputs[0]->name, DTYPE_I8, &channels.weights->shape, weights), scales_value};
+        graph_add_constant(graph, old->inputs[0]->name, DTYPE_I8, &channels.weights->shape, weights),
+        scales_value};
     struct node *fresh =
-        inputs[0] ? graph_add_node(graph, node, "", "DequantizeLinear", old->name, inputs, 2, &made, 1) : NULL;
+        inputs[0] ? graph_add_node(graph, node, "", "DequantizeLinear", old->name, inputs, 2, &made, 1)
+                  : NULL;
     if (!fresh || !node_set_int(graph, fresh, "axis", axis))
         return false;
-    fresh->operator = operator_find("", "DequantizeLinear", 13);
+    fresh->operator= operator_find("", "DequantizeLinear", 13);
     fresh->opset = 13;
     made->dtype = DTYPE_F32;
     made->shape = channels.weights->shape;

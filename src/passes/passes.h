@@ -1,38 +1,46 @@
 /* Graph to better graph. Each pass keeps what the graph computes; only time and memory change.
  *
- * There are two moments. At load, once, with shapes as free as the file leaves them: passes_simplify, which may make new weights
- * (they are shared by every later plan). Then, for each concrete set of input shapes, on a clone: passes_specialise, which makes every
- * shape known and every shape computation a constant, and passes_fuse, which makes fewer, larger nodes that plan/ has fast
- * steps for, without new large constants. */
+ * There are two moments. At load, once, with shapes as free as the file leaves them: passes_simplify, which
+ * may make new weights (they are shared by every later plan). Then, for each concrete set of input shapes, on
+ * a clone: passes_specialise, which makes every shape known and every shape computation a constant, and
+ * passes_fuse, which makes fewer, larger nodes that plan/ has fast steps for, without new large constants. */
 #pragma once
 #include "graph/graph.h"
 
-/* Fold constants (operators' own compute), remove what does nothing (Identity, Dropout, casts to the same type), fold batch norm and per-channel
- * scales and shifts by constants into the convolution or matrix product before them. Bound graphs only. */
+/* Fold constants (operators' own compute), remove what does nothing (Identity, Dropout, casts to the same
+ * type), fold batch norm and per-channel scales and shifts by constants into the convolution or matrix
+ * product before them. Bound graphs only. */
 bool passes_simplify(struct graph *graph, struct error *error);
 
-/* The inputs' concrete tensors: dtype and shape always, data where the values decide a shape (see passes_plan_inputs) and else NULL.
- * Sets every value's dtype and shape, folds what became constant, removes dead nodes. */
-bool passes_specialise(struct graph *graph, const struct tensor *inputs, int input_count, struct error *error);
+/* The inputs' concrete tensors: dtype and shape always, data where the values decide a shape (see
+ * passes_plan_inputs) and else NULL. Sets every value's dtype and shape, folds what became constant, removes
+ * dead nodes. */
+bool passes_specialise(struct graph *graph, const struct tensor *inputs, int input_count,
+                       struct error *error);
 
-/* For every graph input: does a shape depend on its value (through operators' plan_inputs)? [graph->input_count] */
+/* For every graph input: does a shape depend on its value (through operators' plan_inputs)?
+ * [graph->input_count] */
 void passes_plan_inputs(const struct graph *graph, bool *ret);
 
-/* The QOperator form (QLinearConv, QLinearMatMul; of com.microsoft QLinearAdd, QLinearMul, QLinearConcat, QLinearGlobalAveragePool,
- * QLinearAveragePool, QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax, QGemm) written as QDQ: DequantizeLinear, the float
- * operator, QuantizeLinear; so that the rest need know one form only. To be called before operators_bind: com.microsoft's need no entry
- * of their own then. New nodes are not bound. ERROR_MODEL naming a node whose scales are not as the operator has them. */
+/* The QOperator form (QLinearConv, QLinearMatMul; of com.microsoft QLinearAdd, QLinearMul, QLinearConcat,
+ * QLinearGlobalAveragePool, QLinearAveragePool, QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax, QGemm)
+ * written as QDQ: DequantizeLinear, the float operator, QuantizeLinear; so that the rest need know one form
+ * only. To be called before operators_bind: com.microsoft's need no entry of their own then. New nodes are
+ * not bound. ERROR_MODEL naming a node whose scales are not as the operator has them. */
 bool passes_expand_qoperators(struct graph *graph, struct error *error);
 
-/* A bound quantised graph (QDQ; QOperator is expanded first) as the float graph that it stands for: DequantizeLinear of constants becomes float constants, and a QuantizeLinear with its
- * DequantizeLinear becomes a Clip to the range that the integers could hold (the rounding goes, the saturation, which
+/* A bound quantised graph (QDQ; QOperator is expanded first) as the float graph that it stands for:
+ * DequantizeLinear of constants becomes float constants, and a QuantizeLinear with its DequantizeLinear
+ * becomes a Clip to the range that the integers could hold (the rounding goes, the saturation, which
  * quantised graphs use as their activation, stays). New nodes are bound. */
 bool passes_dequantize(struct graph *graph, struct error *error);
 
-/* Or the same graph made ready to run in integers: weights signed and symmetric (int8, a scale for each output channel), other
- * constants in floats. Between passes_expand_qoperators with operators_bind, and passes_simplify. */
+/* Or the same graph made ready to run in integers: weights signed and symmetric (int8, a scale for each
+ * output channel), other constants in floats. Between passes_expand_qoperators with operators_bind, and
+ * passes_simplify. */
 bool passes_prepare_integers(struct graph *graph, struct error *error);
 
-/* Fewer, larger nodes: activations, additions of a residual and multiplications fused into the convolution or product before them; the patterns that
- * exporters write for LayerNormalization, Gelu, HardSwish and the like made one node again. Specialised graphs only. */
+/* Fewer, larger nodes: activations, additions of a residual and multiplications fused into the convolution or
+ * product before them; the patterns that exporters write for LayerNormalization, Gelu, HardSwish and the like
+ * made one node again. Specialised graphs only. */
 bool passes_fuse(struct graph *graph, struct error *error);

@@ -38,7 +38,7 @@ static bool is_idle_dropout(const struct node *node) {
         if (node->outputs[i] && (node->outputs[i]->use_count || node->outputs[i]->is_output))
             return false;
     if (node_input(node, 1) && constant_is_zero(node->inputs[1]))
-        return true; /* nothing is dropped, whatever the mode */
+        return true;                              /* nothing is dropped, whatever the mode */
     return constant_is_zero(node_input(node, 2)); /* training_mode, from opset 12 on */
 }
 

@@ -1,5 +1,6 @@
-/* Transposes move towards the end of the graph, past whatever works element by element, until they meet another and vanish, or
- * meet a node that needs them. A channels-last network written in ONNX's channels-first axes then computes in one order throughout. */
+/* Transposes move towards the end of the graph, past whatever works element by element, until they meet
+ * another and vanish, or meet a node that needs them. A channels-last network written in ONNX's
+ * channels-first axes then computes in one order throughout. */
 #include <string.h>
 
 #include "ops/operator.h"
@@ -21,7 +22,7 @@ static struct value *add_transpose(struct graph *graph, struct node *before, str
     if (!node || !node_set_ints(graph, node, "perm", permutation, (size_t)input->shape.rank))
         return NULL;
     node->opset = 13;
-    node->operator = operator_find("", "Transpose", 13);
+    node->operator= operator_find("", "Transpose", 13);
     made->dtype = input->dtype;
     made->shape.rank = input->shape.rank;
     for (int i = 0; i < input->shape.rank; i++)
@@ -54,7 +55,8 @@ static bool merge(struct graph *graph, struct node *node, struct node *first, st
     return done;
 }
 
-/* A constant that varies along one axis at most, seen through the inverse permutation: [c, 1, 1] under NCHW is [c] under NHWC. */
+/* A constant that varies along one axis at most, seen through the inverse permutation: [c, 1, 1] under NCHW
+ * is [c] under NHWC. */
 static struct value *permute_constant(struct graph *graph, struct value *constant, const int64_t *permutation,
                                       int rank) {
     const struct shape *shape = &constant->shape;
@@ -75,16 +77,16 @@ static struct value *permute_constant(struct graph *graph, struct value *constan
 }
 
 static bool is_unary(const struct node *node) {
-    static const char *const names[] = {"Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "Swish", "Gelu", "Exp",
-                                        "Sqrt", "Erf", "Neg", "Abs"};
+    static const char *const names[] = {"Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "Swish",
+                                        "Gelu", "Exp",       "Sqrt",    "Erf",  "Neg",       "Abs"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (node_is(node, names[i]))
             return true;
     return false;
 }
 
-/* [n, spatial…, c] to [n, c, spatial…]: the way back to ONNX's axes. Only past this one do others' inputs get a transpose of their own,
- * which then is never sunk itself. */
+/* [n, spatial…, c] to [n, c, spatial…]: the way back to ONNX's axes. Only past this one do others' inputs get
+ * a transpose of their own, which then is never sunk itself. */
 static bool is_channels_first(const int64_t *permutation, int rank) {
     bool matches = rank >= 3 && permutation[0] == 0 && permutation[1] == rank - 1;
     for (int i = 2; i < rank; i++)
@@ -123,19 +125,22 @@ static bool sink(struct graph *graph, struct node *node, struct node *transpose,
         return false;
     inner->dtype = result->dtype;
     inner->shape = x->shape;
-    struct node *moved = graph_add_node(graph, node, "", node->op_type, node->name, inputs, node->input_count, &inner, 1);
+    struct node *moved =
+        graph_add_node(graph, node, "", node->op_type, node->name, inputs, node->input_count, &inner, 1);
     if (!moved)
         return false;
     moved->opset = node->opset;
-    moved->operator = node->operator;
+    moved->operator= node->operator;
     moved->attributes = node->attributes;
     moved->attribute_count = node->attribute_count;
     struct value *outer = add_transpose(graph, node, inner, permutation);
     if (!outer || !graph_replace_value(graph, result, outer))
         return false;
     *ret_resume = outer->producer;
-    for (int i = 0; i < 2 && inputs[i]; i++) /* an inverse that was put before y may meet its opposite at once */
-        if (inputs[i]->producer && inputs[i]->producer->next == moved && node_is(inputs[i]->producer, "Transpose"))
+    for (int i = 0; i < 2 && inputs[i];
+         i++) /* an inverse that was put before y may meet its opposite at once */
+        if (inputs[i]->producer && inputs[i]->producer->next == moved &&
+            node_is(inputs[i]->producer, "Transpose"))
             *ret_resume = inputs[i]->producer;
     remove_if_dead(graph, node);
     return true;

@@ -88,7 +88,8 @@ static dnnl_alg_kind_t eltwise_kind(enum primitive_post_kind kind) {
     }
 }
 
-/* Generation 3's hardswish takes its constants as arguments, generation 2's has them inside and ignores these. */
+/* Generation 3's hardswish takes its constants as arguments, generation 2's has them inside and ignores
+ * these. */
 static void eltwise_arguments(const struct primitive_post *post, float *alpha, float *beta) {
     *alpha = post->kind == PRIMITIVE_POST_HARDSWISH ? 1.0f / 6 : post->alpha;
     *beta = post->kind == PRIMITIVE_POST_HARDSWISH ? 0.5f : post->beta;
@@ -143,7 +144,8 @@ static struct primitive *primitive_keep(struct primitive_pool *pool, dnnl_status
         if (status == dnnl_success)
             dnnl_primitive_desc_destroy(description);
         free(primitive);
-        error_set(error, ERROR_MODEL, "oneDNN has no %s for these shapes and types (status %d)", what, (int)status);
+        error_set(error, ERROR_MODEL, "oneDNN has no %s for these shapes and types (status %d)", what,
+                  (int)status);
         return NULL;
     }
     primitive->description = description;
@@ -161,9 +163,11 @@ static struct primitive *primitive_keep(struct primitive_pool *pool, dnnl_status
 }
 
 static void primitive_keep_weights(struct primitive_pool *pool, struct primitive *primitive, bool has_bias) {
-    primitive->layouts[ARGUMENT_WEIGHTS] = query_layout(pool, primitive->description, dnnl_query_weights_md, 0);
+    primitive->layouts[ARGUMENT_WEIGHTS] =
+        query_layout(pool, primitive->description, dnnl_query_weights_md, 0);
     if (has_bias)
-        primitive->layouts[ARGUMENT_BIAS] = query_layout(pool, primitive->description, dnnl_query_weights_md, 1);
+        primitive->layouts[ARGUMENT_BIAS] =
+            query_layout(pool, primitive->description, dnnl_query_weights_md, 1);
 }
 
 /* Generation 3 takes scales and zero points as memory at execution: keep them with the primitive. */
@@ -215,7 +219,8 @@ static int weights_dims(const struct convolution_spec *spec, dnnl_dims_t dims, d
     return rank;
 }
 
-const struct layout *primitive_convolution_weights(struct primitive_pool *pool, const struct convolution_spec *spec) {
+const struct layout *primitive_convolution_weights(struct primitive_pool *pool,
+                                                   const struct convolution_spec *spec) {
     dnnl_dims_t dims, strides;
     int rank = weights_dims(spec, dims, strides);
     return layout_keep(pool, md_create_strided(rank, dims, dnnl_dtype(DTYPE_F32), strides));
@@ -233,8 +238,8 @@ static md_handle md_vector(int64_t count, int rank, enum dtype dtype) {
     return md_create_strided(rank, dims, dnnl_dtype(dtype), strides);
 }
 
-const struct primitive *primitive_convolution(struct primitive_pool *pool, const struct convolution_spec *spec,
-                                              struct error *error) {
+const struct primitive *primitive_convolution(struct primitive_pool *pool,
+                                              const struct convolution_spec *spec, struct error *error) {
     dnnl_dims_t dims, strides, dilations;
     int rank = weights_dims(spec, dims, strides), spatial = spec->source.rank - 2;
     for (int i = 0; i < spatial; i++)
@@ -251,10 +256,11 @@ const struct primitive *primitive_convolution(struct primitive_pool *pool, const
     int weights_mask = spec->groups > 1 ? 3 : 1;
     if (attr && source && destination && weights &&
         attr_quantise(attr, spec->scales, spec->scale_count, 1, weights_mask, zero_points))
-        status = pd_convolution(&description, spec->transposed, spec->winograd, source, weights, bias, destination, spec->strides,
-                                dilations, spec->pads_begin, spec->pads_end, attr);
-    struct primitive *primitive = primitive_keep(pool, status, description, spec->posts, spec->post_count,
-                                                 "convolution", error);
+        status =
+            pd_convolution(&description, spec->transposed, spec->winograd, source, weights, bias, destination,
+                           spec->strides, dilations, spec->pads_begin, spec->pads_end, attr);
+    struct primitive *primitive =
+        primitive_keep(pool, status, description, spec->posts, spec->post_count, "convolution", error);
     if (primitive) {
         primitive_keep_weights(pool, primitive, spec->has_bias);
         if (!primitive_keep_quantisation(primitive, spec->scales, spec->scale_count, zero_points, error))
@@ -269,9 +275,10 @@ const struct primitive *primitive_convolution(struct primitive_pool *pool, const
     return primitive;
 }
 
-static const struct primitive *matrix_product(struct primitive_pool *pool, const struct matmul_spec *spec, bool inner,
-                                              struct error *error) {
-    const int32_t zero_points[3] = {spec->source_zero_point, spec->weights_zero_point, spec->destination_zero_point};
+static const struct primitive *matrix_product(struct primitive_pool *pool, const struct matmul_spec *spec,
+                                              bool inner, struct error *error) {
+    const int32_t zero_points[3] = {spec->source_zero_point, spec->weights_zero_point,
+                                    spec->destination_zero_point};
     int rank = spec->destination.rank;
     int64_t columns = spec->destination.dims[rank - 1];
     md_handle source = md_wanted(spec->source_layout, &spec->source, spec->source_dtype);
@@ -327,8 +334,8 @@ const struct primitive *primitive_pooling(struct primitive_pool *pool, const str
     dnnl_primitive_desc_t description = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
     if (attr && destination)
-        status = pd_pooling(&description, kinds[spec->kind], spec->source_layout->md, destination, spec->strides,
-                            spec->kernel, dilations, spec->pads_begin, spec->pads_end, attr);
+        status = pd_pooling(&description, kinds[spec->kind], spec->source_layout->md, destination,
+                            spec->strides, spec->kernel, dilations, spec->pads_begin, spec->pads_end, attr);
     const struct primitive *primitive = primitive_keep(pool, status, description, NULL, 0, "pooling", error);
     md_destroy(destination);
     if (attr)
@@ -337,15 +344,17 @@ const struct primitive *primitive_pooling(struct primitive_pool *pool, const str
 }
 
 const struct primitive *primitive_elementwise(struct primitive_pool *pool, const struct layout *source,
-                                              const struct layout *destination, const struct primitive_post *posts,
-                                              int post_count, struct error *error) {
+                                              const struct layout *destination,
+                                              const struct primitive_post *posts, int post_count,
+                                              struct error *error) {
     float alpha, beta;
     eltwise_arguments(&posts[0], &alpha, &beta);
     dnnl_primitive_attr_t attr = attr_create(posts + 1, post_count - 1);
     dnnl_primitive_desc_t description = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
     if (attr)
-        status = pd_eltwise(&description, eltwise_kind(posts[0].kind), source->md, destination->md, alpha, beta, attr);
+        status = pd_eltwise(&description, eltwise_kind(posts[0].kind), source->md, destination->md, alpha,
+                            beta, attr);
     const struct primitive *primitive =
         primitive_keep(pool, status, description, posts + 1, post_count - 1, "elementwise operation", error);
     if (attr)
@@ -361,8 +370,8 @@ const struct primitive *primitive_binary(struct primitive_pool *pool, enum primi
     dnnl_primitive_desc_t description = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
     if (attr)
-        status = pd_binary(&description, kind == PRIMITIVE_POST_ADD ? dnnl_binary_add : dnnl_binary_mul, a->md, b->md,
-                           destination->md, attr);
+        status = pd_binary(&description, kind == PRIMITIVE_POST_ADD ? dnnl_binary_add : dnnl_binary_mul,
+                           a->md, b->md, destination->md, attr);
     struct primitive *primitive =
         primitive_keep(pool, status, description, posts, post_count, "binary operation", error);
     if (primitive)
@@ -458,7 +467,8 @@ bool primitive_reorder_now(struct primitive_pool *pool, const struct layout *fro
 }
 
 static const char *isa_name(dnnl_cpu_isa_t isa) {
-    if (isa >= dnnl_cpu_isa_avx512_core_amx && (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx)
+    if (isa >= dnnl_cpu_isa_avx512_core_amx &&
+        (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx)
         return "AMX";
     if ((isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16)
         return "AVX-512 with bfloat16";

@@ -74,7 +74,8 @@ md_handle md_resize(md_const like, const int64_t *dims) {
         md->dims[i] = dims[i];
         md->padded_dims[i] = (dims[i] + block[i] - 1) / block[i] * block[i];
     }
-    for (int done = 0; done < md->ndims; done++) { /* innermost first: the smallest stride; of equals, the later axis */
+    for (int done = 0; done < md->ndims;
+         done++) { /* innermost first: the smallest stride; of equals, the later axis */
         int axis = -1;
         for (int i = 0; i < md->ndims; i++)
             if (!placed[i] && (axis < 0 || blocks.strides[i] <= blocks.strides[axis]))
@@ -118,8 +119,8 @@ bool md_blocks(md_const md, struct md_blocks *ret) {
     return true;
 }
 
-dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, int64_t count, int channel_axis,
-                              int weights_mask) {
+dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, int64_t count,
+                              int channel_axis, int weights_mask) {
     (void)weights_mask;
     return dnnl_primitive_attr_set_output_scales(attr, count, count > 1 ? 1 << channel_axis : 0, scales);
 }
@@ -132,29 +133,30 @@ dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, 
     return dnnl_post_ops_append_eltwise(posts, 1.0f, kind, alpha, beta);
 }
 
-dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point, dnnl_data_type_t dtype) {
+dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point,
+                               dnnl_data_type_t dtype) {
     if (zero_point)
         return dnnl_post_ops_append_sum_v3(posts, scale, zero_point, dtype);
     return dnnl_post_ops_append_sum_v2(posts, scale, dtype);
 }
 
-#define MAKE(description)                                                                                              \
+#define MAKE(description) \
     (status == dnnl_success ? dnnl_primitive_desc_create(ret, &(description), attr, engine, NULL) : status)
 
-dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source, md_const weights,
-                             md_const bias, md_const destination, const int64_t *strides,
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source,
+                             md_const weights, md_const bias, md_const destination, const int64_t *strides,
                              const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
                              const_dnnl_primitive_attr_t attr) {
     dnnl_engine_t engine = dnnl_processor();
     dnnl_convolution_desc_t description;
-    dnnl_status_t status =
-        transposed ? dnnl_dilated_deconvolution_forward_desc_init(
-                         &description, dnnl_forward_inference, dnnl_deconvolution_direct, source, weights, bias,
-                         destination, strides, dilations, pads_begin, pads_end)
-                   : dnnl_dilated_convolution_forward_desc_init(
-                         &description, dnnl_forward_inference,
-                         winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, source, weights, bias,
-                         destination, strides, dilations, pads_begin, pads_end);
+    dnnl_status_t status = transposed
+                               ? dnnl_dilated_deconvolution_forward_desc_init(
+                                     &description, dnnl_forward_inference, dnnl_deconvolution_direct, source,
+                                     weights, bias, destination, strides, dilations, pads_begin, pads_end)
+                               : dnnl_dilated_convolution_forward_desc_init(
+                                     &description, dnnl_forward_inference,
+                                     winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, source,
+                                     weights, bias, destination, strides, dilations, pads_begin, pads_end);
     return MAKE(description);
 }
 
@@ -170,24 +172,25 @@ dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, md_const source, md_c
                                md_const destination, const_dnnl_primitive_attr_t attr) {
     dnnl_engine_t engine = dnnl_processor();
     dnnl_inner_product_desc_t description;
-    dnnl_status_t status = dnnl_inner_product_forward_desc_init(&description, dnnl_forward_inference, source, weights,
-                                                                bias, destination);
+    dnnl_status_t status = dnnl_inner_product_forward_desc_init(&description, dnnl_forward_inference, source,
+                                                                weights, bias, destination);
     return MAKE(description);
 }
 
-dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source, md_const destination,
-                         const int64_t *strides, const int64_t *kernel, const int64_t *dilations,
-                         const int64_t *pads_begin, const int64_t *pads_end, const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
+                         md_const destination, const int64_t *strides, const int64_t *kernel,
+                         const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
+                         const_dnnl_primitive_attr_t attr) {
     dnnl_engine_t engine = dnnl_processor();
     dnnl_pooling_v2_desc_t description;
-    dnnl_status_t status = dnnl_pooling_v2_forward_desc_init(&description, dnnl_forward_inference, kind, source,
-                                                             destination, strides, kernel, dilations, pads_begin,
-                                                             pads_end);
+    dnnl_status_t status =
+        dnnl_pooling_v2_forward_desc_init(&description, dnnl_forward_inference, kind, source, destination,
+                                          strides, kernel, dilations, pads_begin, pads_end);
     return MAKE(description);
 }
 
-dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source, md_const destination,
-                         float alpha, float beta, const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
+                         md_const destination, float alpha, float beta, const_dnnl_primitive_attr_t attr) {
     dnnl_engine_t engine = dnnl_processor();
     (void)destination; /* always laid out as the source is */
     dnnl_eltwise_desc_t description;
@@ -204,8 +207,8 @@ dnnl_status_t pd_binary(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_con
     return MAKE(description);
 }
 
-dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const source, md_const destination, int axis,
-                         const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const source, md_const destination,
+                         int axis, const_dnnl_primitive_attr_t attr) {
     dnnl_engine_t engine = dnnl_processor();
     dnnl_softmax_v2_desc_t description;
     dnnl_status_t status = dnnl_softmax_v2_forward_desc_init(
@@ -214,11 +217,11 @@ dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const so
     return MAKE(description);
 }
 
-dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, md_const layout, int64_t size, float alpha, float beta, float k,
-                     const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, md_const layout, int64_t size, float alpha, float beta,
+                     float k, const_dnnl_primitive_attr_t attr) {
     dnnl_engine_t engine = dnnl_processor();
     dnnl_lrn_desc_t description;
-    dnnl_status_t status = dnnl_lrn_forward_desc_init(&description, dnnl_forward_inference, dnnl_lrn_across_channels,
-                                                      layout, size, alpha, beta, k);
+    dnnl_status_t status = dnnl_lrn_forward_desc_init(&description, dnnl_forward_inference,
+                                                      dnnl_lrn_across_channels, layout, size, alpha, beta, k);
     return MAKE(description);
 }

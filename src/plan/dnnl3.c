@@ -1,4 +1,5 @@
-/* oneDNN 3.x: primitive descriptors made directly, memory descriptors behind handles, scales and zero points at execution. */
+/* oneDNN 3.x: primitive descriptors made directly, memory descriptors behind handles, scales and zero points
+ * at execution. */
 #include "plan/dnnl_api.h"
 
 #include <stdlib.h>
@@ -11,7 +12,8 @@ bool primitive_bias_before_scales(void) {
     return false;
 }
 
-/* The handle that a call filled in. By address: it is filled while the arguments are evaluated, in whatever order. */
+/* The handle that a call filled in. By address: it is filled while the arguments are evaluated, in whatever
+ * order. */
 static md_handle md_keep(dnnl_status_t status, const dnnl_memory_desc_t *md) {
     return status == dnnl_success ? *md : NULL;
 }
@@ -113,8 +115,8 @@ static dnnl_format_tag_t tag_of(md_const md, const struct md_blocks *blocks) {
     dnnl_memory_desc_query(md, dnnl_query_data_type, &dtype);
     for (int i = 0; blocks->rank >= 3 && blocks->rank <= 5 && tags[blocks->rank][i]; i++) {
         dnnl_memory_desc_t candidate = NULL;
-        if (dnnl_memory_desc_create_with_tag(&candidate, blocks->rank, blocks->dims, dtype, tags[blocks->rank][i]) !=
-            dnnl_success)
+        if (dnnl_memory_desc_create_with_tag(&candidate, blocks->rank, blocks->dims, dtype,
+                                             tags[blocks->rank][i]) != dnnl_success)
             continue;
         bool same = dnnl_memory_desc_equal(candidate, md);
         dnnl_memory_desc_destroy(candidate);
@@ -150,8 +152,8 @@ md_handle md_resize(md_const like, const int64_t *dims) {
     return md_keep(dnnl_memory_desc_create_with_tag(&made, blocks.rank, dims, dtype, tag), &made);
 }
 
-dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, int64_t count, int channel_axis,
-                              int weights_mask) {
+dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, int64_t count,
+                              int channel_axis, int weights_mask) {
     (void)scales; /* given at execution */
     (void)channel_axis;
     return dnnl_primitive_attr_set_scales_mask(attr, DNNL_ARG_WEIGHTS, count > 1 ? weights_mask : 0);
@@ -166,21 +168,23 @@ dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, 
     return dnnl_post_ops_append_eltwise(posts, kind, alpha, beta);
 }
 
-dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point, dnnl_data_type_t dtype) {
+dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point,
+                               dnnl_data_type_t dtype) {
     return dnnl_post_ops_append_sum(posts, scale, zero_point, dtype);
 }
 
-dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source, md_const weights,
-                             md_const bias, md_const destination, const int64_t *strides, const int64_t *dilations,
-                             const int64_t *pads_begin, const int64_t *pads_end, const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source,
+                             md_const weights, md_const bias, md_const destination, const int64_t *strides,
+                             const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
+                             const_dnnl_primitive_attr_t attr) {
     if (transposed)
         return dnnl_deconvolution_forward_primitive_desc_create(
             ret, dnnl_processor(), dnnl_forward_inference, dnnl_deconvolution_direct, source, weights, bias,
             destination, strides, dilations, pads_begin, pads_end, attr);
-    return dnnl_convolution_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
-                                                          winograd ? dnnl_convolution_winograd : dnnl_convolution_direct,
-                                                          source, weights, bias, destination,
-                                                          strides, dilations, pads_begin, pads_end, attr);
+    return dnnl_convolution_forward_primitive_desc_create(
+        ret, dnnl_processor(), dnnl_forward_inference,
+        winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, source, weights, bias, destination,
+        strides, dilations, pads_begin, pads_end, attr);
 }
 
 dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
@@ -190,22 +194,23 @@ dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, md_const source, md_const we
 
 dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
                                md_const destination, const_dnnl_primitive_attr_t attr) {
-    return dnnl_inner_product_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference, source,
-                                                            weights, bias, destination, attr);
+    return dnnl_inner_product_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
+                                                            source, weights, bias, destination, attr);
 }
 
-dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source, md_const destination,
-                         const int64_t *strides, const int64_t *kernel, const int64_t *dilations,
-                         const int64_t *pads_begin, const int64_t *pads_end, const_dnnl_primitive_attr_t attr) {
-    return dnnl_pooling_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference, kind, source,
-                                                      destination, strides, kernel, dilations, pads_begin, pads_end,
-                                                      attr);
+dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
+                         md_const destination, const int64_t *strides, const int64_t *kernel,
+                         const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
+                         const_dnnl_primitive_attr_t attr) {
+    return dnnl_pooling_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference, kind,
+                                                      source, destination, strides, kernel, dilations,
+                                                      pads_begin, pads_end, attr);
 }
 
-dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source, md_const destination,
-                         float alpha, float beta, const_dnnl_primitive_attr_t attr) {
-    return dnnl_eltwise_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference, kind, source,
-                                                      destination, alpha, beta, attr);
+dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
+                         md_const destination, float alpha, float beta, const_dnnl_primitive_attr_t attr) {
+    return dnnl_eltwise_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference, kind,
+                                                      source, destination, alpha, beta, attr);
 }
 
 dnnl_status_t pd_binary(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const a, md_const b,
@@ -213,16 +218,16 @@ dnnl_status_t pd_binary(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_con
     return dnnl_binary_primitive_desc_create(ret, dnnl_processor(), kind, a, b, destination, attr);
 }
 
-dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const source, md_const destination, int axis,
-                         const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const source, md_const destination,
+                         int axis, const_dnnl_primitive_attr_t attr) {
     return dnnl_softmax_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
-                                                      logarithm ? dnnl_softmax_log : dnnl_softmax_accurate, source,
-                                                      destination, axis, attr);
+                                                      logarithm ? dnnl_softmax_log : dnnl_softmax_accurate,
+                                                      source, destination, axis, attr);
 }
 
-dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, md_const layout, int64_t size, float alpha, float beta, float k,
-                     const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, md_const layout, int64_t size, float alpha, float beta,
+                     float k, const_dnnl_primitive_attr_t attr) {
     return dnnl_lrn_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
-                                                  dnnl_lrn_across_channels, layout, layout, size, alpha, beta, k,
-                                                  attr);
+                                                  dnnl_lrn_across_channels, layout, layout, size, alpha, beta,
+                                                  k, attr);
 }

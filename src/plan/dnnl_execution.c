@@ -61,8 +61,8 @@ static bool execution_add(struct execution *execution, int number, md_const md, 
 }
 
 #if DNNL_VERSION_MAJOR >= 3
-static bool execution_add_vector(struct execution *execution, int number, dnnl_data_type_t dtype, int64_t count,
-                                 void *pointer) {
+static bool execution_add_vector(struct execution *execution, int number, dnnl_data_type_t dtype,
+                                 int64_t count, void *pointer) {
     dnnl_dims_t dims = {count}, strides = {1};
     md_handle md = md_create_strided(1, dims, dtype, strides);
     bool done = md && execution_add(execution, number, md, pointer);
@@ -123,13 +123,13 @@ void execution_set(struct execution *execution, enum primitive_argument argument
 
 bool execution_run(struct execution *execution, struct error *error) {
     dnnl_stream_t stream = stream_of_thread();
-    dnnl_status_t status =
-        stream ? dnnl_primitive_execute(execution->primitive->handle, stream, execution->count, execution->arguments)
-               : dnnl_out_of_memory;
+    dnnl_status_t status = stream ? dnnl_primitive_execute(execution->primitive->handle, stream,
+                                                           execution->count, execution->arguments)
+                                  : dnnl_out_of_memory;
     if (status == dnnl_success)
         status = dnnl_stream_wait(stream);
     if (status != dnnl_success)
-        return error_set(error, ERROR_INTERNAL, "oneDNN's %s failed (status %d)", execution->primitive->kernel,
-                         (int)status);
+        return error_set(error, ERROR_INTERNAL, "oneDNN's %s failed (status %d)",
+                         execution->primitive->kernel, (int)status);
     return true;
 }

@@ -76,7 +76,8 @@ const struct layout *layout_plain(struct primitive_pool *pool, enum dtype dtype,
     return layout_strided(pool, dtype, shape, strides);
 }
 
-const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape) {
+const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype,
+                                          const struct shape *shape) {
     if (shape->rank < 3)
         return NULL;
     int64_t strides[LIMIT_TENSOR_RANK], step = shape->dims[1];
@@ -89,7 +90,8 @@ const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtyp
     return layout_strided(pool, dtype, shape, strides);
 }
 
-const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape) {
+const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtype,
+                                    const struct shape *shape) {
     if (shape->rank != 4)
         return NULL;
     return layout_keep(pool, md_create_tagged(4, shape->dims, dnnl_dtype(dtype), dnnl_aBcd16b));
@@ -120,7 +122,8 @@ const struct layout *layout_reshape(struct primitive_pool *pool, const struct la
     return layout_keep(pool, md_reshape(layout->md, shape->rank, dims));
 }
 
-const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout, enum dtype dtype) {
+const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout,
+                                   enum dtype dtype) {
     return dtype == layout->dtype ? layout_keep(pool, md_copy(layout->md))
                                   : layout_keep(pool, md_retype(layout->md, dnnl_dtype(dtype)));
 }
@@ -148,7 +151,8 @@ bool layout_equal(const struct layout *a, const struct layout *b) {
     return a == b || dnnl_memory_desc_equal(a->md, b->md);
 }
 
-/* The axes in the order `order` (outermost first) lie contiguously, without blocks or padding; axes of 1 lie anywhere. */
+/* The axes in the order `order` (outermost first) lie contiguously, without blocks or padding; axes of 1 lie
+ * anywhere. */
 static bool layout_has_order(const struct layout *layout, const int *order) {
     struct md_blocks blocks;
     if (!md_blocks(layout->md, &blocks) || blocks.block_count || blocks.has_extra)
@@ -232,8 +236,8 @@ const char *layout_describe(const struct layout *layout, char *text, size_t size
     else {
         int length = snprintf(text, size, "blocks of");
         for (int i = 0; i < blocks.block_count && length >= 0 && (size_t)length < size; i++)
-            length += snprintf(text + length, size - (size_t)length, " %lld%c", (long long)blocks.block_sizes[i],
-                               (char)('a' + blocks.block_axes[i]));
+            length += snprintf(text + length, size - (size_t)length, " %lld%c",
+                               (long long)blocks.block_sizes[i], (char)('a' + blocks.block_axes[i]));
     }
     return text;
 }

@@ -23,7 +23,8 @@ static inline uint16_t narrow(float value) {
     return (uint16_t)((word & 0x7fffffff) > 0x7f800000 ? word >> 16 | 0x40 : rounded);
 }
 
-MULTIVERSION void kernel_load_row(enum dtype dtype, const void *from, int64_t stride, float *to, int64_t count) {
+MULTIVERSION void kernel_load_row(enum dtype dtype, const void *from, int64_t stride, float *to,
+                                  int64_t count) {
     if (dtype == DTYPE_F32) {
         const float *values = from;
         if (stride == 1)
@@ -119,18 +120,19 @@ void kernel_gather_rows(const void *from, const int32_t *sources, int64_t rows, 
     }
 }
 
-/* --- Attention ----------------------------------------------------------------------------------------------------- */
+/* --- Attention
+ * ----------------------------------------------------------------------------------------------------- */
 
 typedef float vector __attribute__((vector_size(64), aligned(4)));
 #define LANES 16
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
 
-/* c[rows, columns] = a[rows, depth] b[depth, columns]; rows <= TILE_ROWS (the rest of the tile is computed and dropped by the caller's padding),
- * columns = TILE_VECTORS * LANES. */
-static inline __attribute__((always_inline)) void tile_product(const float *a, int64_t a_stride, const float *b,
-                                                               int64_t b_stride, int64_t depth, float *c,
-                                                               int64_t c_stride) {
+/* c[rows, columns] = a[rows, depth] b[depth, columns]; rows <= TILE_ROWS (the rest of the tile is computed
+ * and dropped by the caller's padding), columns = TILE_VECTORS * LANES. */
+static inline __attribute__((always_inline)) void tile_product(const float *a, int64_t a_stride,
+                                                               const float *b, int64_t b_stride,
+                                                               int64_t depth, float *c, int64_t c_stride) {
     vector sums[TILE_ROWS][TILE_VECTORS] = {0};
     for (int64_t k = 0; k < depth; k++) {
         const vector *row = (const vector *)(b + k * b_stride);
@@ -150,7 +152,8 @@ static inline __attribute__((always_inline)) void tile_product(const float *a, i
 
 /* rows a multiple of TILE_ROWS, columns of TILE_VECTORS * LANES. */
 MULTIVERSION static void small_product(const float *a, int64_t a_stride, const float *b, int64_t b_stride,
-                                       int64_t rows, int64_t columns, int64_t depth, float *c, int64_t c_stride) {
+                                       int64_t rows, int64_t columns, int64_t depth, float *c,
+                                       int64_t c_stride) {
     for (int64_t j = 0; j < columns; j += TILE_VECTORS * LANES)
         for (int64_t i = 0; i < rows; i += TILE_ROWS)
             tile_product(a + i * a_stride, a_stride, b + j, b_stride, depth, c + i * c_stride + j, c_stride);
@@ -193,7 +196,8 @@ MULTIVERSION static void softmax_row(float *row, int64_t count, int64_t padded) 
         row[i] = 0;
 }
 
-/* What one thread works in: q [queries', depth], k' [depth, keys'], v [keys, values'], scores [queries', keys'], out [queries', values']. */
+/* What one thread works in: q [queries', depth], k' [depth, keys'], v [keys, values'], scores [queries',
+ * keys'], out [queries', values']. */
 struct attention_sizes {
     int64_t queries, keys, values; /* padded to whole tiles */
     size_t floats;                 /* of one thread */
@@ -205,9 +209,9 @@ static struct attention_sizes sizes_of(const struct attention *attention) {
     sizes.queries = (attention->queries + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     sizes.keys = (attention->keys + columns - 1) / columns * columns;
     sizes.values = (attention->value_depth + columns - 1) / columns * columns;
-    sizes.floats = (size_t)(sizes.queries * attention->depth + attention->depth * sizes.keys +
-                            attention->keys * sizes.values + sizes.queries * sizes.keys +
-                            sizes.queries * sizes.values);
+    sizes.floats =
+        (size_t)(sizes.queries * attention->depth + attention->depth * sizes.keys +
+                 attention->keys * sizes.values + sizes.queries * sizes.keys + sizes.queries * sizes.values);
     sizes.floats = size_align(sizes.floats, 64);
     return sizes;
 }
@@ -275,19 +279,20 @@ static void attend(const struct attention *attention, const struct attention_siz
     }
     small_product(queries, depth, keys, sizes->keys, sizes->queries, sizes->keys, depth, scores, sizes->keys);
     score_rows(attention, pair, scores, sizes->keys);
-    small_product(scores, sizes->keys, values, sizes->values, sizes->queries, sizes->values, attention->keys, result,
-                  sizes->values);
+    small_product(scores, sizes->keys, values, sizes->values, sizes->queries, sizes->values, attention->keys,
+                  result, sizes->values);
     for (int64_t i = 0; i < attention->queries; i++)
         kernel_store_row(dtype, result + i * sizes->values,
                          (void *)element(dtype, out, batch * os[0] + head * os[1] + i * os[2]),
                          attention->value_depth);
 }
 
-void kernel_attention(const struct attention *attention, const void *q, const void *k, const void *v, void *out,
-                      void *scratch, int threads) {
+void kernel_attention(const struct attention *attention, const void *q, const void *k, const void *v,
+                      void *out, void *scratch, int threads) {
     struct attention_sizes sizes = sizes_of(attention);
     int64_t pairs = attention->batches * attention->heads;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t pair = 0; pair < pairs; pair++)
-        attend(attention, &sizes, pair, q, k, v, out, (float *)scratch + sizes.floats * (size_t)omp_get_thread_num());
+        attend(attention, &sizes, pair, q, k, v, out,
+               (float *)scratch + sizes.floats * (size_t)omp_get_thread_num());
 }

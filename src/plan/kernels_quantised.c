@@ -1,4 +1,5 @@
-/* Kernels between floats and 8-bit integers. Work goes in blocks through float32, so that every pair of types shares the loops. */
+/* Kernels between floats and 8-bit integers. Work goes in blocks through float32, so that every pair of types
+ * shares the loops. */
 #include <math.h>
 #include <string.h>
 
@@ -49,8 +50,8 @@ void kernel_quantize(const struct kernel_quantisation *quantisation, const void 
     for (int64_t start = 0; start < quantisation->count; start += BLOCK) {
         float block[BLOCK];
         int64_t count = block_length(start, quantisation->count);
-        kernel_load_row(quantisation->float_dtype, (const char *)x + bytes_of(quantisation->float_dtype, start), 1,
-                        block, count);
+        kernel_load_row(quantisation->float_dtype,
+                        (const char *)x + bytes_of(quantisation->float_dtype, start), 1, block, count);
         divide(block, quantisation->scale, count);
         store_bytes(quantisation->byte_dtype, block, quantisation->zero_point, (char *)y + start, count);
     }

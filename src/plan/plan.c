@@ -76,8 +76,10 @@ struct plan_tensor *plan_add_tensor(struct plan *plan, enum dtype dtype, const s
     if (!storage || !array_grow((void **)&plan->storages, plan->storage_count, &plan->storage_capacity,
                                 sizeof *plan->storages))
         return NULL;
-    *storage = (struct plan_storage){
-        .bytes = plan_tensor_bytes(tensor), .first_step = plan->step_count, .last_step = -1, .tensor_count = 1};
+    *storage = (struct plan_storage){.bytes = plan_tensor_bytes(tensor),
+                                     .first_step = plan->step_count,
+                                     .last_step = -1,
+                                     .tensor_count = 1};
     plan->storages[plan->storage_count++] = storage;
     tensor->storage = storage;
     return tensor;
@@ -165,8 +167,10 @@ static bool lives_overlap(const struct plan_storage *a, const struct plan_storag
     return a->first_step <= b->last_step && b->first_step <= a->last_step;
 }
 
-/* The lowest offset at which `storage` overlaps no placed one that lives at the same time; `placed` is ordered by offset. */
-static size_t lowest_offset(const struct plan_storage *storage, struct plan_storage *const *placed, int count) {
+/* The lowest offset at which `storage` overlaps no placed one that lives at the same time; `placed` is
+ * ordered by offset. */
+static size_t lowest_offset(const struct plan_storage *storage, struct plan_storage *const *placed,
+                            int count) {
     size_t offset = 0;
     for (int i = 0; i < count; i++) {
         if (!lives_overlap(storage, placed[i]))
@@ -180,8 +184,8 @@ static size_t lowest_offset(const struct plan_storage *storage, struct plan_stor
     return offset;
 }
 
-/* Greedy by size, as in "Efficient Memory Management for Deep Neural Net Inference" (Pisarchyk and Lee, 2020):
- * large storages first, each at the lowest place that is free during its life. */
+/* Greedy by size, as in "Efficient Memory Management for Deep Neural Net Inference" (Pisarchyk and Lee,
+ * 2020): large storages first, each at the lowest place that is free during its life. */
 bool plan_assign_memory(struct plan *plan, struct error *error) {
     int count = plan->storage_count;
     struct plan_storage **order = malloc((size_t)(count + 1) * 2 * sizeof *order), **placed = order + count;

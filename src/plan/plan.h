@@ -1,7 +1,9 @@
-/* A plan: the steps that compute a model for one set of concrete input shapes, and where every tensor lies meanwhile.
+/* A plan: the steps that compute a model for one set of concrete input shapes, and where every tensor lies
+ * meanwhile.
  *
- * lowering/ builds it, one thread; afterwards it is immutable and shared by the contexts that run it. All intermediate tensors of a
- * run lie in one arena, at offsets planned ahead: tensors whose lives do not overlap share bytes. */
+ * lowering/ builds it, one thread; afterwards it is immutable and shared by the contexts that run it. All
+ * intermediate tensors of a run lie in one arena, at offsets planned ahead: tensors whose lives do not
+ * overlap share bytes. */
 #pragma once
 #include "graph/graph.h"
 #include "plan/primitive.h"
@@ -35,7 +37,8 @@ enum step_kind {
 };
 
 struct step;
-/* pointers[i] is argument i's memory, pointers[argument_count] the step's scratch. Threads: uses the caller's OpenMP team. */
+/* pointers[i] is argument i's memory, pointers[argument_count] the step's scratch. Threads: uses the caller's
+ * OpenMP team. */
 typedef bool (*step_kernel)(const struct step *step, void *const *pointers, struct error *error);
 
 struct step {
@@ -55,7 +58,7 @@ struct step {
 };
 
 struct plan {
-    struct arena *arena;           /* steps, tensors, parameters */
+    struct arena *arena; /* steps, tensors, parameters */
     struct primitive_pool *pool;
     struct graph *graph;           /* the nodes that reference steps point at; owned */
     struct weights_store *weights; /* shared by the engine's plans; not owned */
@@ -67,7 +70,7 @@ struct plan {
     int output_count, input_count;
     void **owned; /* malloc'ed constants of this plan alone */
     int owned_count, owned_capacity;
-    size_t arena_bytes;   /* of a context: tensors, then the scratch of the hungriest step */
+    size_t arena_bytes; /* of a context: tensors, then the scratch of the hungriest step */
     size_t scratch_offset;
 };
 
@@ -102,7 +105,9 @@ size_t plan_tensor_bytes(const struct plan_tensor *tensor);
 struct plan_run;
 struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct error *error);
 void plan_run_free(struct plan_run *run);
-/* inputs[i]: row-major memory of model input i. outputs[i] (if not NULL) receives a pointer to row-major memory, right until the next run. */
-bool plan_run_execute(struct plan_run *run, const void *const *inputs, const void **outputs, struct error *error);
+/* inputs[i]: row-major memory of model input i. outputs[i] (if not NULL) receives a pointer to row-major
+ * memory, right until the next run. */
+bool plan_run_execute(struct plan_run *run, const void *const *inputs, const void **outputs,
+                      struct error *error);
 /* Nanoseconds spent in each step over all runs since creation, with profile. [step_count] */
 const int64_t *plan_run_times(const struct plan_run *run);

@@ -1,8 +1,9 @@
-/* Tensor primitives over oneDNN, whatever its generation: layouts, primitives, and executions bound to memory.
+/* Tensor primitives over oneDNN, whatever its generation: layouts, primitives, and executions bound to
+ * memory.
  *
- * This header knows nothing of graphs. dnnl.c holds what both generations share, dnnl2.c and dnnl3.c what differs; no other
- * file includes dnnl.h. A pool is used by one thread while a plan is made; afterwards layouts and primitives are immutable and shared. An
- * execution is one thread's. */
+ * This header knows nothing of graphs. dnnl.c holds what both generations share, dnnl2.c and dnnl3.c what
+ * differs; no other file includes dnnl.h. A pool is used by one thread while a plan is made; afterwards
+ * layouts and primitives are immutable and shared. An execution is one thread's. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,22 +24,26 @@ struct primitive;
 /* Each returns NULL where the layout can't be (the rank, no memory, or a view that needs a copy). */
 const struct layout *layout_plain(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
 /* [n, c, spatial…] with the channels innermost. */
-const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
+const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype,
+                                          const struct shape *shape);
 /* [n, c / block, spatial…, block], for rank 4 and blocks of 16 (one AVX-512 register of float32). */
 const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
 /* Row-major elements of a larger tensor: strides in elements. */
 const struct layout *layout_strided(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape,
                                     const int64_t *strides);
 /* Views of the same bytes: axis i of the result is axis permutation[i] of the layout; or another shape. */
-const struct layout *layout_permute(struct primitive_pool *pool, const struct layout *layout, const int *permutation);
+const struct layout *layout_permute(struct primitive_pool *pool, const struct layout *layout,
+                                    const int *permutation);
 const struct layout *layout_reshape(struct primitive_pool *pool, const struct layout *layout,
                                     const struct shape *shape);
 /* The same order for another element type. */
-const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout, enum dtype dtype);
+const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout,
+                                   enum dtype dtype);
 /* The same order and blocks for another shape of the same rank; only for layouts of dense blocks. */
 const struct layout *layout_for_shape(struct primitive_pool *pool, const struct layout *layout,
                                       const struct shape *shape);
-/* A copy in another pool, and to and from bytes (baked files). The bytes are right for one generation of oneDNN only. */
+/* A copy in another pool, and to and from bytes (baked files). The bytes are right for one generation of
+ * oneDNN only. */
 const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout);
 size_t layout_to_bytes(const struct layout *layout, const void **ret);
 const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size);
@@ -51,7 +56,7 @@ bool layout_strides(const struct layout *layout, int64_t *ret_strides);
 bool layout_is_blocked(const struct layout *layout); /* as layout_blocked */
 /* No padding, and no gaps between elements. */
 bool layout_is_dense(const struct layout *layout);
-bool layout_is_padded(const struct layout *layout);        /* holds more elements than the shape has */
+bool layout_is_padded(const struct layout *layout); /* holds more elements than the shape has */
 size_t layout_bytes(const struct layout *layout);
 enum dtype layout_dtype(const struct layout *layout);
 const struct shape *layout_shape(const struct layout *layout);
@@ -65,7 +70,7 @@ enum primitive_argument {
     ARGUMENT_BIAS,
     ARGUMENT_DESTINATION,
     ARGUMENT_SCRATCHPAD,
-    ARGUMENT_OPERAND,  /* + i: operand of post-op i */
+    ARGUMENT_OPERAND, /* + i: operand of post-op i */
     ARGUMENT_COUNT = ARGUMENT_OPERAND + 12
 };
 
@@ -100,12 +105,13 @@ struct primitive_post {
 
 /* A layout left NULL is the primitive's to choose: ask primitive_layout afterwards. */
 struct convolution_spec {
-    struct shape source;      /* [n, c, spatial…] */
-    struct shape weights;     /* [o, i / groups, kernel…]; of a transposed convolution [i, o / groups, kernel…] */
+    struct shape source; /* [n, c, spatial…] */
+    struct shape weights; /* [o, i / groups, kernel…]; of a transposed convolution [i, o / groups, kernel…] */
     struct shape destination; /* [n, o, spatial…] */
     int64_t groups, strides[3], dilations[3], pads_begin[3], pads_end[3];
     bool has_bias, transposed;
-    bool winograd; /* Lavin and Gray, 2016: 3x3 in a third of the multiplications, with weights four times as large; float32 only */
+    bool winograd; /* Lavin and Gray, 2016: 3x3 in a third of the multiplications, with weights four times as
+                      large; float32 only */
     enum dtype source_dtype, weights_dtype, destination_dtype, bias_dtype;
     const struct layout *source_layout, *weights_layout, *destination_layout;
     const struct primitive_post *posts;
@@ -116,9 +122,10 @@ struct convolution_spec {
     int32_t source_zero_point, destination_zero_point;
 };
 /* How ONNX's row-major weights lie in the axes that oneDNN gives them: what to pack from. */
-const struct layout *primitive_convolution_weights(struct primitive_pool *pool, const struct convolution_spec *spec);
-const struct primitive *primitive_convolution(struct primitive_pool *pool, const struct convolution_spec *spec,
-                                              struct error *error);
+const struct layout *primitive_convolution_weights(struct primitive_pool *pool,
+                                                   const struct convolution_spec *spec);
+const struct primitive *primitive_convolution(struct primitive_pool *pool,
+                                              const struct convolution_spec *spec, struct error *error);
 
 /* destination [batch…, m, n] = source [batch…, m, k] x weights [batch… or 1…, k, n] (+ bias [n]) */
 struct matmul_spec {
@@ -134,7 +141,8 @@ struct matmul_spec {
 };
 const struct primitive *primitive_matmul(struct primitive_pool *pool, const struct matmul_spec *spec,
                                          struct error *error);
-/* The same with constant weights given as [n, k]: destination [m, n]. For few rows (m), where matmul is slower. */
+/* The same with constant weights given as [n, k]: destination [m, n]. For few rows (m), where matmul is
+ * slower. */
 const struct primitive *primitive_inner_product(struct primitive_pool *pool, const struct matmul_spec *spec,
                                                 struct error *error);
 
@@ -151,8 +159,9 @@ const struct primitive *primitive_pooling(struct primitive_pool *pool, const str
 
 /* destination = posts(source), any order of elements, same layout on both sides unless given. */
 const struct primitive *primitive_elementwise(struct primitive_pool *pool, const struct layout *source,
-                                              const struct layout *destination, const struct primitive_post *posts,
-                                              int post_count, struct error *error);
+                                              const struct layout *destination,
+                                              const struct primitive_post *posts, int post_count,
+                                              struct error *error);
 /* destination = a OP b, b broadcast to a: kind is PRIMITIVE_POST_ADD or PRIMITIVE_POST_MULTIPLY. */
 const struct primitive *primitive_binary(struct primitive_pool *pool, enum primitive_post_kind kind,
                                          const struct layout *a, const struct layout *b,
@@ -190,7 +199,8 @@ bool primitive_reorder_now(struct primitive_pool *pool, const struct layout *fro
 
 /* "oneDNN 2.6.3, AVX-512 …" */
 const char *primitive_library(char *text, size_t size);
-/* A number that changes with the library's version and the processor's instruction set: packed weights are right for one such only. */
+/* A number that changes with the library's version and the processor's instruction set: packed weights are
+ * right for one such only. */
 uint64_t primitive_signature(void);
 /* The processor multiplies bfloat16 / int8 pairs natively (and the library may use it). */
 bool primitive_has_native_bf16(void);

@@ -9,7 +9,7 @@
 
 struct plan_run {
     const struct plan *plan;
-    unsigned char *memory; /* [plan->arena_bytes] */
+    unsigned char *memory;         /* [plan->arena_bytes] */
     struct execution **executions; /* [step_count]; NULL where the step is no primitive */
     int64_t *times;                /* [step_count]; NULL without profile */
     const void *const *inputs;     /* of the current run */
@@ -134,7 +134,8 @@ static bool run_step(struct plan_run *run, int index, struct error *error) {
     }
 }
 
-bool plan_run_execute(struct plan_run *run, const void *const *inputs, const void **outputs, struct error *error) {
+bool plan_run_execute(struct plan_run *run, const void *const *inputs, const void **outputs,
+                      struct error *error) {
     const struct plan *plan = run->plan;
     run->inputs = inputs;
     bind_inputs(run);

@@ -65,12 +65,12 @@ void weights_store_free(struct weights_store *store) {
 }
 
 bool weights_is_shared(const struct weights_store *store, const void *data) {
-    return store->shared_count && bsearch(&data, store->shared, (size_t)store->shared_count, sizeof *store->shared,
-                                          by_address) != NULL;
+    return store->shared_count && bsearch(&data, store->shared, (size_t)store->shared_count,
+                                          sizeof *store->shared, by_address) != NULL;
 }
 
-static const struct packed_weights *find(const struct weights_store *store, const void *data, const char *role,
-                                         const struct layout *layout) {
+static const struct packed_weights *find(const struct weights_store *store, const void *data,
+                                         const char *role, const struct layout *layout) {
     for (int i = 0; i < store->count; i++) {
         const struct packed_weights *entry = store->entries[i];
         if (entry->source == data && strcmp(entry->role, role) == 0 &&
@@ -119,8 +119,8 @@ static void *allocate_packed(size_t size) {
 }
 
 static struct packed_weights *pack(struct weights_store *store, const void *data, const char *role,
-                                         const struct layout *from, const void *from_data,
-                                         const struct layout *layout, struct error *error) {
+                                   const struct layout *from, const void *from_data,
+                                   const struct layout *layout, struct error *error) {
     size_t size = layout_bytes(layout);
     void *bytes = allocate_packed(size);
     if (!bytes || !primitive_reorder_now(store->pool, from, from_data, layout, bytes, error)) {
@@ -129,9 +129,8 @@ static struct packed_weights *pack(struct weights_store *store, const void *data
         free(bytes);
         return NULL;
     }
-    struct packed_weights *entry =
-        add_entry(store, data, role, layout_copy(store->pool, layout), layout_copy(store->pool, from), bytes, size,
-                  false);
+    struct packed_weights *entry = add_entry(store, data, role, layout_copy(store->pool, layout),
+                                             layout_copy(store->pool, from), bytes, size, false);
     if (!entry) {
         free(bytes);
         error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
@@ -149,7 +148,8 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
     *ret = NULL;
     const struct packed_weights *packed = NULL;
     for (int i = 0; i < store->count && !packed; i++)
-        if (store->entries[i]->source == data && (store->entries[i]->adopted || store->entries[i]->source_gone) &&
+        if (store->entries[i]->source == data &&
+            (store->entries[i]->adopted || store->entries[i]->source_gone) &&
             packed_is_reversible(store->entries[i]))
             packed = store->entries[i];
     if (!packed) /* the constant's own elements are there */
@@ -215,8 +215,8 @@ const struct packed_weights *weights_pack(struct weights_store *store, const voi
 }
 
 bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_data,
-                   size_t layout_size, const void *from_data, size_t from_size, const void *bytes, size_t size,
-                   struct error *error) {
+                   size_t layout_size, const void *from_data, size_t from_size, const void *bytes,
+                   size_t size, struct error *error) {
     pthread_mutex_lock(&store->lock);
     const struct layout *layout = layout_from_bytes(store->pool, layout_data, layout_size);
     const struct layout *from = layout_from_bytes(store->pool, from_data, from_size);

@@ -1,7 +1,7 @@
 /* The constants of a model, made ready for primitives once, and shared by every plan of an engine.
  *
- * A weight is known by where its data lies. It may be packed in several ways: the layout that a primitive asked for, and a role that says what was
- * done to the values ("" for nothing). Thread-safe. */
+ * A weight is known by where its data lies. It may be packed in several ways: the layout that a primitive
+ * asked for, and a role that says what was done to the values ("" for nothing). Thread-safe. */
 #pragma once
 #include "graph/graph.h"
 #include "plan/primitive.h"
@@ -16,30 +16,32 @@ void weights_store_free(struct weights_store *store);
 bool weights_is_shared(const struct weights_store *store, const void *data);
 
 struct packed_weights {
-    const void *source;       /* the constant's data */
+    const void *source; /* the constant's data */
     const char *role;
     const struct layout *layout;
     const struct layout *from; /* how the constant's own data lies: the way back */
-    void *bytes;              /* 64-byte aligned */
+    void *bytes;               /* 64-byte aligned */
     size_t size;
-    bool adopted; /* from a baked file: not ours to free, and the constant's own data may not be there */
+    bool adopted;     /* from a baked file: not ours to free, and the constant's own data may not be there */
     bool source_gone; /* the constant's own data was given back to the system after packing */
 };
 
-/* An already packed form, or NULL: where `layout` is NULL, any with that role. The answer lives as long as the store. */
+/* An already packed form, or NULL: where `layout` is NULL, any with that role. The answer lives as long as
+ * the store. */
 const struct packed_weights *weights_find(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *layout);
-/* Pack `data`, which lies as `from` says, into `layout`; or return what was packed before. With `discard`, the constant's own data
- * is given back to the system where that is possible: read again from its file if it is mapped, else unpacked again if anybody asks
- * (weights_restore). */
+/* Pack `data`, which lies as `from` says, into `layout`; or return what was packed before. With `discard`,
+ * the constant's own data is given back to the system where that is possible: read again from its file if it
+ * is mapped, else unpacked again if anybody asks (weights_restore). */
 const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *from, const void *from_data,
                                           const struct layout *layout, bool discard, struct error *error);
 /* Take bytes that are packed already (a baked file's), with both layouts (layout_to_bytes). */
 bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_bytes,
-                   size_t layout_size, const void *from_bytes, size_t from_size, const void *bytes, size_t size,
-                   struct error *error);
-/* The constant's own elements again, malloc'ed, where only packed ones are left; *ret NULL where they are still at `data`. */
+                   size_t layout_size, const void *from_bytes, size_t from_size, const void *bytes,
+                   size_t size, struct error *error);
+/* The constant's own elements again, malloc'ed, where only packed ones are left; *ret NULL where they are
+ * still at `data`. */
 bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error);
 
 /* The constant's own elements can be had from the packed ones. */

@@ -60,10 +60,10 @@ static inline struct value *network_node(struct graph *graph, const char *op_typ
     return output;
 }
 
-static inline struct value *network_conv(struct graph *graph, struct value *input, int inputs, int outputs, int kernel,
-                                         int stride, int group) {
-    struct value *weights = network_floats(graph, (uint32_t)graph->value_count, 1.5f / (float)kernel, 4, outputs,
-                                           inputs / group, kernel, kernel);
+static inline struct value *network_conv(struct graph *graph, struct value *input, int inputs, int outputs,
+                                         int kernel, int stride, int group) {
+    struct value *weights = network_floats(graph, (uint32_t)graph->value_count, 1.5f / (float)kernel, 4,
+                                           outputs, inputs / group, kernel, kernel);
     struct value *bias = network_floats(graph, (uint32_t)graph->value_count, 0.1f, 1, outputs);
     struct value *result = network_node(graph, "Conv", input, weights, bias, NULL);
     int64_t strides[2] = {stride, stride}, pads[4] = {kernel / 2, kernel / 2, kernel / 2, kernel / 2};
@@ -98,14 +98,15 @@ static inline struct graph *network_end(struct graph *graph, struct value *outpu
     return NULL;
 }
 
-/* Convolutions with activations, a residual, depthwise and grouped ones, pooling, a gate, a classifier: [n, 3, h, w] -> [n, 10]. */
+/* Convolutions with activations, a residual, depthwise and grouped ones, pooling, a gate, a classifier: [n,
+ * 3, h, w] -> [n, 10]. */
 static inline struct graph *network_convolutional(void) {
     struct value *x;
     struct graph *g = network_begin(&x, 4, -1, 3, -1, -1);
     x = network_node(g, "Relu", network_conv(g, x, 3, 32, 3, 2, 1), NULL);
     struct value *y = network_node(g, "Relu", network_conv(g, x, 32, 48, 1, 1, 1), NULL);
-    y = network_node(g, "Clip", network_conv(g, y, 48, 48, 3, 1, 48), network_scalar(g, 0), network_scalar(g, 6),
-                     NULL);
+    y = network_node(g, "Clip", network_conv(g, y, 48, 48, 3, 1, 48), network_scalar(g, 0),
+                     network_scalar(g, 6), NULL);
     x = network_node(g, "Relu", network_node(g, "Add", network_conv(g, y, 48, 32, 1, 1, 1), x, NULL), NULL);
     struct value *gate = network_node(g, "GlobalAveragePool", x, NULL);
     gate = network_node(g, "Sigmoid", network_conv(g, gate, 32, 32, 1, 1, 1), NULL);
@@ -114,7 +115,8 @@ static inline struct graph *network_convolutional(void) {
     int64_t two[2] = {2, 2};
     node_set_ints(g, pooled->producer, "kernel_shape", two, 2);
     node_set_ints(g, pooled->producer, "strides", two, 2);
-    struct value *left = network_conv(g, pooled, 32, 16, 3, 1, 2), *right = network_conv(g, pooled, 32, 16, 1, 1, 1);
+    struct value *left = network_conv(g, pooled, 32, 16, 3, 1, 2),
+                 *right = network_conv(g, pooled, 32, 16, 1, 1, 1);
     x = network_node(g, "Concat", left, right, NULL);
     node_set_int(g, x->producer, "axis", 1);
     x = network_node(g, "Flatten", network_node(g, "GlobalAveragePool", x, NULL), NULL);
@@ -122,7 +124,8 @@ static inline struct graph *network_convolutional(void) {
                                        network_floats(g, 6, 0.1f, 1, 10), NULL));
 }
 
-/* EfficientNet v2's first kind of block: what a convolution reads is also what is added to its activation. [n, 24, h, w] -> the same. */
+/* EfficientNet v2's first kind of block: what a convolution reads is also what is added to its activation.
+ * [n, 24, h, w] -> the same. */
 static inline struct graph *network_direct_residual(void) {
     struct value *x;
     struct graph *g = network_begin(&x, 4, -1, 24, -1, -1);
@@ -135,7 +138,8 @@ static inline struct graph *network_direct_residual(void) {
     return network_end(g, x);
 }
 
-/* What is added lies row-major, as the caller gave it, and the convolution's result with its channels innermost. [n, 64, h, w] -> the same. */
+/* What is added lies row-major, as the caller gave it, and the convolution's result with its channels
+ * innermost. [n, 64, h, w] -> the same. */
 static inline struct graph *network_row_major_operand(void) {
     struct value *input;
     struct graph *g = network_begin(&input, 4, -1, 64, -1, -1);
@@ -143,7 +147,8 @@ static inline struct graph *network_row_major_operand(void) {
     return network_end(g, network_node(g, "Add", network_conv(g, x, 64, 64, 1, 1, 1), input, NULL));
 }
 
-/* Halves change places, of row-major channels and of such as a convolution leaves: slices have gaps. [n, 32, h, w] -> the same. */
+/* Halves change places, of row-major channels and of such as a convolution leaves: slices have gaps. [n, 32,
+ * h, w] -> the same. */
 static inline struct graph *network_swapped_halves(void) {
     struct value *x;
     struct graph *g = network_begin(&x, 4, -1, 32, -1, -1);
@@ -176,7 +181,8 @@ static inline struct value *network_permute(struct graph *g, struct value *x, in
     return y;
 }
 
-/* Layer normalisation and GELU written out, attention with a bias, windows that are cut and put back: [n, 8, 8, 32] -> [n, 8, 8, 32]. */
+/* Layer normalisation and GELU written out, attention with a bias, windows that are cut and put back: [n, 8,
+ * 8, 32] -> [n, 8, 8, 32]. */
 static inline struct graph *network_transformer(void) {
     struct value *input;
     struct graph *g = network_begin(&input, 4, -1, 8, 8, 32);
@@ -184,8 +190,8 @@ static inline struct graph *network_transformer(void) {
     int64_t last = -1;
     node_set_ints(g, mean->producer, "axes", &last, 1);
     struct value *centred = network_node(g, "Sub", input, mean, NULL);
-    struct value *variance = network_node(g, "ReduceMean", network_node(g, "Pow", centred, network_scalar(g, 2), NULL),
-                                          NULL);
+    struct value *variance =
+        network_node(g, "ReduceMean", network_node(g, "Pow", centred, network_scalar(g, 2), NULL), NULL);
     node_set_ints(g, variance->producer, "axes", &last, 1);
     struct value *deviation =
         network_node(g, "Sqrt", network_node(g, "Add", variance, network_scalar(g, 1e-5f), NULL), NULL);
@@ -198,7 +204,8 @@ static inline struct graph *network_transformer(void) {
     x = network_node(g, "Reshape", x, network_ints(g, 3, -1, 16, 32), NULL);
     x = network_node(g, "Add", network_node(g, "MatMul", x, network_floats(g, 3, 0.3f, 2, 32, 96), NULL),
                      network_floats(g, 4, 0.1f, 1, 96), NULL);
-    x = network_permute(g, network_node(g, "Reshape", x, network_ints(g, 5, -1, 16, 3, 4, 8), NULL), 5, 2, 0, 3, 1, 4);
+    x = network_permute(g, network_node(g, "Reshape", x, network_ints(g, 5, -1, 16, 3, 4, 8), NULL), 5, 2, 0,
+                        3, 1, 4);
     struct value *parts[3];
     for (int i = 0; i < 3; i++) {
         struct value *index = network_scalar(g, 0);
@@ -224,17 +231,19 @@ static inline struct graph *network_transformer(void) {
     x = network_permute(g, x, 6, 0, 1, 3, 2, 4, 5);
     x = network_node(g, "Reshape", x, network_ints(g, 4, -1, 8, 8, 32), NULL);
     x = network_node(g, "Add", input, x, NULL);
-    struct value *h = network_node(g, "Add", network_node(g, "MatMul", x, network_floats(g, 7, 0.3f, 2, 32, 64), NULL),
-                                   network_floats(g, 8, 0.1f, 1, 64), NULL);
-    struct value *erf = network_node(g, "Erf", network_node(g, "Div", h, network_scalar(g, 1.41421354f), NULL), NULL);
+    struct value *h =
+        network_node(g, "Add", network_node(g, "MatMul", x, network_floats(g, 7, 0.3f, 2, 32, 64), NULL),
+                     network_floats(g, 8, 0.1f, 1, 64), NULL);
+    struct value *erf =
+        network_node(g, "Erf", network_node(g, "Div", h, network_scalar(g, 1.41421354f), NULL), NULL);
     erf = network_node(g, "Add", erf, network_scalar(g, 1), NULL);
     h = network_node(g, "Mul", network_node(g, "Mul", h, erf, NULL), network_scalar(g, 0.5f), NULL);
     h = network_node(g, "MatMul", h, network_floats(g, 9, 0.3f, 2, 64, 32), NULL);
     return network_end(g, network_node(g, "Add", x, h, NULL));
 }
 
-static inline struct value *network_bytes(struct graph *graph, enum dtype dtype, int rank, const int64_t *dims,
-                                          uint32_t seed, int32_t fixed) {
+static inline struct value *network_bytes(struct graph *graph, enum dtype dtype, int rank,
+                                          const int64_t *dims, uint32_t seed, int32_t fixed) {
     struct shape shape = {.rank = rank};
     if (rank)
         memcpy(shape.dims, dims, (size_t)rank * sizeof *dims);
@@ -250,24 +259,27 @@ static inline struct value *network_bytes(struct graph *graph, enum dtype dtype,
 }
 
 /* Quantised and back: one scale and zero point for the tensor. */
-static inline struct value *network_qdq(struct graph *g, struct value *x, enum dtype dtype, float scale, int zero) {
+static inline struct value *network_qdq(struct graph *g, struct value *x, enum dtype dtype, float scale,
+                                        int zero) {
     struct value *step = network_scalar(g, scale), *zero_point = network_bytes(g, dtype, 0, NULL, 0, zero);
-    return network_node(g, "DequantizeLinear", network_node(g, "QuantizeLinear", x, step, zero_point, NULL), step,
-                        zero_point, NULL);
+    return network_node(g, "DequantizeLinear", network_node(g, "QuantizeLinear", x, step, zero_point, NULL),
+                        step, zero_point, NULL);
 }
 
 /* Weights of `weights_dtype`, a scale for each output channel (or one), dequantised. */
-static inline struct value *network_quantised_conv(struct graph *g, struct value *x, int inputs, int outputs, int kernel,
-                                                   int group, enum dtype weights_dtype, int zero) {
+static inline struct value *network_quantised_conv(struct graph *g, struct value *x, int inputs, int outputs,
+                                                   int kernel, int group, enum dtype weights_dtype,
+                                                   int zero) {
     const int64_t dims[4] = {outputs, inputs / group, kernel, kernel};
     bool per_channel = weights_dtype == DTYPE_I8;
     struct value *q = network_bytes(g, weights_dtype, 4, dims, (uint32_t)g->value_count, 0);
     struct value *scales = per_channel ? network_floats(g, 3, 0, 1, outputs) : network_scalar(g, 0.002f);
     for (int i = 0; per_channel && i < outputs; i++)
         ((float *)scales->constant->data)[i] = 0.001f + 0.0001f * (float)i;
-    struct value *weights = per_channel ? network_node(g, "DequantizeLinear", q, scales, NULL)
-                                        : network_node(g, "DequantizeLinear", q, scales,
-                                                       network_bytes(g, weights_dtype, 0, NULL, 0, zero), NULL);
+    struct value *weights = per_channel
+                                ? network_node(g, "DequantizeLinear", q, scales, NULL)
+                                : network_node(g, "DequantizeLinear", q, scales,
+                                               network_bytes(g, weights_dtype, 0, NULL, 0, zero), NULL);
     if (per_channel)
         node_set_int(g, weights->producer, "axis", 0);
     struct value *bias = network_floats(g, (uint32_t)g->value_count, 0.2f, 1, outputs);
@@ -278,14 +290,16 @@ static inline struct value *network_quantised_conv(struct graph *g, struct value
     return result;
 }
 
-/* QDQ as quantisers write it: signed and unsigned, symmetric and not, a residual, pools, a classifier. [n, 3, 16, 16] -> [n, 10] */
+/* QDQ as quantisers write it: signed and unsigned, symmetric and not, a residual, pools, a classifier. [n, 3,
+ * 16, 16] -> [n, 10] */
 static inline struct graph *network_quantised(void) {
     struct value *x;
     struct graph *g = network_begin(&x, 4, -1, 3, 16, 16);
     x = network_qdq(g, x, DTYPE_U8, 2.0f / 255, 128);
     x = network_node(g, "Relu", network_quantised_conv(g, x, 3, 32, 3, 1, DTYPE_I8, 0), NULL);
     x = network_qdq(g, x, DTYPE_U8, 0.01f, 0);
-    struct value *y = network_node(g, "Relu", network_quantised_conv(g, x, 32, 32, 3, 32, DTYPE_U8, 121), NULL);
+    struct value *y =
+        network_node(g, "Relu", network_quantised_conv(g, x, 32, 32, 3, 32, DTYPE_U8, 121), NULL);
     y = network_qdq(g, y, DTYPE_U8, 0.02f, 0);
     y = network_qdq(g, network_quantised_conv(g, y, 32, 32, 1, 1, DTYPE_I8, 0), DTYPE_U8, 0.05f, 117);
     x = network_qdq(g, network_node(g, "Relu", network_node(g, "Add", y, x, NULL), NULL), DTYPE_U8, 0.03f, 0);
@@ -294,8 +308,10 @@ static inline struct graph *network_quantised(void) {
     node_set_ints(g, pooled->producer, "kernel_shape", two, 2);
     node_set_ints(g, pooled->producer, "strides", two, 2);
     x = network_qdq(g, pooled, DTYPE_U8, 0.03f, 0);
-    struct value *left = network_qdq(g, network_quantised_conv(g, x, 32, 16, 1, 1, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
-    struct value *right = network_qdq(g, network_quantised_conv(g, x, 32, 16, 3, 2, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
+    struct value *left =
+        network_qdq(g, network_quantised_conv(g, x, 32, 16, 1, 1, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
+    struct value *right =
+        network_qdq(g, network_quantised_conv(g, x, 32, 16, 3, 2, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
     x = network_qdq(g, network_node(g, "Add", left, right, NULL), DTYPE_I8, 0.06f, 5);
     struct value *positive = network_qdq(g, network_node(g, "Relu", x, NULL), DTYPE_U8, 0.03f, 0);
     x = network_qdq(g, network_node(g, "Add", x, positive, NULL), DTYPE_I8, 0.09f, -7);

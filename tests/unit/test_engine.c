@@ -37,8 +37,8 @@ static struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
     return input;
 }
 
-/* The engine's first output beside the interpreter's, as tensor_distance has it. 0 where the processor does not have the precision: then
- * there is nothing to compare. */
+/* The engine's first output beside the interpreter's, as tensor_distance has it. 0 where the processor does
+ * not have the precision: then there is nothing to compare. */
 static double distance_to_plain(struct graph *(*make)(void), const struct engine_options *options,
                                 const struct tensor *input) {
     if ((options->precision == PRECISION_BF16 && !primitive_has_avx512()) ||
@@ -311,7 +311,8 @@ static void inputs_that_do_not_fit_are_refused(void **state) {
     free(small.data);
 }
 
-/* --- Baked files ----------------------------------------------------------------------------------------------------- */
+/* --- Baked files
+ * ----------------------------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/guichet-engine-XXXXXX";
 static char model_path[64], baked_file[96];
