@@ -1,8 +1,10 @@
 /* guichet VERB …: the table of verbs, and the help that lists them. */
 #include <locale.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/serving.h"
 #include "cli/verbs.h"
 
 /* A line each, in the order in which a newcomer meets them. */
@@ -10,22 +12,23 @@ static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *summary;
+    bool runs_networks; /* at once, in this process */
 } verbs[] = {
-    {"classify", verb_classify, "say what photos show"},
-    {"serve", verb_serve, "the page and the service on this machine"},
-    {"models", verb_models, "list the models that are here, and those that could be pulled"},
-    {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address"},
-    {"frontend", verb_frontend, "the page and the sessions, before a gateway"},
-    {"inspect", verb_inspect, "show what a network is made of"},
-    {"bake", verb_bake, "make a model ready, so that it starts at once"},
-    {"bench", verb_bench, "measure how fast a network is here"},
-    {"evaluate", verb_evaluate, "measure how often a model is right"},
-    {"quantize", verb_quantize, "make a model smaller and faster in 8-bit integers"},
-    {"compare", verb_compare, "put two models side by side"},
-    {"run", verb_run, "run a network on a raw tensor"},
-    {"backend", verb_backend, "one model's service"},
-    {"gateway", verb_gateway, "the single entry before backends that run elsewhere"},
-    {"health", verb_health, "ask a service whether it is ready"},
+    {"classify", verb_classify, "say what photos show", true},
+    {"serve", verb_serve, "the page and the service on this machine", false},
+    {"models", verb_models, "list the models that are here, and those that could be pulled", false},
+    {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address", false},
+    {"frontend", verb_frontend, "the page and the sessions, before a gateway", false},
+    {"inspect", verb_inspect, "show what a network is made of", false},
+    {"bake", verb_bake, "make a model ready, so that it starts at once", false},
+    {"bench", verb_bench, "measure how fast a network is here", true},
+    {"evaluate", verb_evaluate, "measure how often a model is right", true},
+    {"quantize", verb_quantize, "make a model smaller and faster in 8-bit integers", true},
+    {"compare", verb_compare, "put two models side by side", true},
+    {"run", verb_run, "run a network on a raw tensor", true},
+    {"backend", verb_backend, "one model's service", false},
+    {"gateway", verb_gateway, "the single entry before backends that run elsewhere", false},
+    {"health", verb_health, "ask a service whether it is ready", false},
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0], USAGE = 2 };
@@ -82,5 +85,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     const struct verb *verb = verb_find(argv[1]);
+    if (verb && verb->runs_networks)
+        serving_calm_threads_if_busy(argc - 1, argv + 1);
     return verb ? verb->run(argc - 1, argv + 1) : USAGE;
 }

@@ -33,3 +33,6 @@ int serving_misused(const char *verb, const struct error *error);
  * (GOMP_SPINCOUNT, OMP_WAIT_POLICY), start this program again with a short spin: the library reads the
  * variable before main. Returns only where it is set already, or cannot be. */
 void serving_calm_threads(int argc, char **argv);
+/* The same where other programs want the processors just now. With the machine to itself, a network is
+ * quicker when its threads spin. */
+void serving_calm_threads_if_busy(int argc, char **argv);
