@@ -59,7 +59,7 @@ def photos():
     folder = os.path.join(CACHE, 'bench', 'photos')
     if not os.path.isdir(folder):
         os.makedirs(folder + '.new', exist_ok=True)
-        for i in range(24):
+        for i in range(9):
             png(os.path.join(folder + '.new', f'{i:02d}.png'), 256, i)
         os.rename(folder + '.new', folder)
     return folder
