@@ -64,14 +64,12 @@ static bool read_log(const char *form, enum backend_log *ret) {
 static int options_finish(struct arguments *arguments) {
     struct backend_options *options = &arguments->options;
     struct error error;
-    long long bytes = 0;
     if (arguments->precision && !precision_parse(arguments->precision, &options->precision))
         return cli_usage(&command, "--precision %s: auto, f32 or bf16 is wanted", arguments->precision);
     if (arguments->log && !read_log(arguments->log, &options->log))
         return cli_usage(&command, "--access-log %s: json, text or off is wanted", arguments->log);
-    if (arguments->body_limit && !serving_bytes(arguments->body_limit, "--body-limit", &bytes, &error))
-        return serving_misused("backend", &error);
-    options->body_limit = (size_t)bytes;
+    if (!serving_body_limit(arguments->body_limit, &options->body_limit, &error))
+        return cli_usage(&command, "%s", error.message);
     options->max_wait_us = (int)(arguments->max_wait_ms * 1000);
     options->timeout_ms = (int)(arguments->timeout_s * 1000);
     options->name = options->name ? options->name : variable("MODEL_NAME");
@@ -111,7 +109,7 @@ int verb_backend(int argc, char **argv) {
     struct error error;
     serving_calm_threads(argc, argv);
     if (!serving_port(&options->port, &error))
-        return serving_misused("backend", &error);
+        return cli_usage(&command, "%s", error.message);
     const struct option_spec specs[] = {
         {"model", OPTION_TEXT, &options->model, 0, 0},
         {"name", OPTION_TEXT, &options->name, 0, 0},

@@ -1,14 +1,15 @@
 /* guichet frontend: the page and the sessions, before a gateway. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "serve/frontend.h"
 
-static const char help[] =
+#define GRACE_MS 30000
+
+static const struct command command = {
+    "frontend",
     "guichet frontend [options]\n"
     "\n"
     "The page, and each person's session. Everything else is passed on to the gateway.\n"
@@ -29,78 +30,21 @@ static const char help[] =
     "  --help\n"
     "\n"
     "$GUICHET_API_KEY is shown to the gateway for callers that bring no key of their own.\n"
-    "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to what goes to the gateway (Cloud Run).\n";
+    "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to what goes to the gateway (Cloud Run).\n",
+};
 
 struct arguments {
     struct frontend_options options;
-    const char *addresses[17];
-    int address_count, threads;
-    const char *key_file;
+    struct option_list addresses;
+    int threads;
+    const char *key_file, *log, *body_limit;
     char gateway[600];
 };
 
-static const struct option long_options[] = {{"gateway", required_argument, NULL, 'g'},
-                                             {"address", required_argument, NULL, 'a'},
-                                             {"port", required_argument, NULL, 'p'},
-                                             {"session-key", required_argument, NULL, 's'},
-                                             {"tls-cert", required_argument, NULL, 'C'},
-                                             {"tls-key", required_argument, NULL, 'K'},
-                                             {"ca", required_argument, NULL, 'A'},
-                                             {"access-log", required_argument, NULL, 'l'},
-                                             {"body-limit", required_argument, NULL, 'B'},
-                                             {"threads", required_argument, NULL, 'T'},
-                                             {"help", no_argument, NULL, 'h'},
-                                             {NULL, 0, NULL, 0}};
-
-static bool parse_option(int letter, const char *value, struct arguments *arguments, struct error *error) {
-    struct frontend_options *options = &arguments->options;
-    long long bytes;
-    switch (letter) {
-    case 'g':
-        options->gateway = value;
-        return true;
-    case 'a':
-        if (arguments->address_count == 16)
-            return error_set(error, ERROR_INVALID, "--address: more than 16");
-        arguments->addresses[arguments->address_count++] = value;
-        options->addresses = arguments->addresses;
-        return true;
-    case 'p':
-        return serving_integer(value, "--port", 0, 65535, &options->port, error);
-    case 's':
-        arguments->key_file = value;
-        return true;
-    case 'C':
-        options->tls_certificate = value;
-        return true;
-    case 'K':
-        options->tls_key = value;
-        return true;
-    case 'A':
-        options->ca_file = value;
-        return true;
-    case 'l':
-        return access_log_parse(value, &options->access_log) ||
-               error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted", value);
-    case 'B':
-        if (!serving_bytes(value, "--body-limit", &bytes, error))
-            return false;
-        options->body_limit = (size_t)bytes;
-        return true;
-    default:
-        return serving_integer(value, "--threads", 1, 256, &arguments->threads, error);
-    }
-}
-
 /* Where the gateway is, as the environment of the system's versions says it. */
-static bool environment_read(struct arguments *arguments, struct error *error) {
+static void gateway_find(struct arguments *arguments) {
     struct frontend_options *options = &arguments->options;
-    const char *auth = getenv("GUICHET_UPSTREAM_AUTH"), *host = getenv("SERVING_HOST"),
-               *port = getenv("SERVING_PORT");
-    if (auth && *auth && strcmp(auth, "google") != 0)
-        return error_set(error, ERROR_INVALID, "GUICHET_UPSTREAM_AUTH=%s: only \"google\" is known", auth);
-    options->google_identity = auth && *auth;
-    options->api_key = getenv("GUICHET_API_KEY");
+    const char *host = getenv("SERVING_HOST"), *port = getenv("SERVING_PORT");
     options->gateway = getenv("API_GATEWAY");
     if (!options->gateway || !*options->gateway)
         options->gateway = getenv("SERVING_URL");
@@ -109,9 +53,6 @@ static bool environment_read(struct arguments *arguments, struct error *error) {
                  port ? port : "8080");
         options->gateway = arguments->gateway;
     }
-    /* SERVING_PORT is the backend's here, so only PORT is ours. */
-    options->port = 8080;
-    return !getenv("PORT") || serving_integer(getenv("PORT"), "PORT", 0, 65535, &options->port, error);
 }
 
 static bool keys_read(const struct arguments *arguments, struct session_keys *ret, struct error *error) {
@@ -124,30 +65,17 @@ static bool keys_read(const struct arguments *arguments, struct session_keys *re
     return true;
 }
 
-/* 0: go on; 1: done; 2: misused. */
-static int arguments_read(int argc, char **argv, struct arguments *arguments, struct error *error) {
+/* What the options' words mean; whatever is wrong here was typed wrong. */
+static bool arguments_finish(struct arguments *arguments, struct error *error) {
     struct frontend_options *options = &arguments->options;
-    options->access_log = ACCESS_LOG_JSON;
-    arguments->threads = serving_threads();
-    if (!environment_read(arguments, error))
-        return 2;
-    for (int letter; (letter = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
-        if (letter == '?')
-            return error_set(error, ERROR_INVALID, "an option is not understood"), 2;
-        if (letter == 'h') {
-            fputs(help, stdout);
-            return 1;
-        }
-        if (!parse_option(letter, optarg, arguments, error))
-            return 2;
-    }
-    if (optind < argc)
-        return error_set(error, ERROR_INVALID, "\"%s\" is not an option", argv[optind]), 2;
-    if (!options->tls_certificate != !options->tls_key)
-        return error_set(error, ERROR_INVALID, "--tls-cert and --tls-key belong together"), 2;
-    if (!options->gateway || !*options->gateway)
-        return error_set(error, ERROR_INVALID, "no gateway: give --gateway, $API_GATEWAY or $SERVING_URL"), 2;
-    return 0;
+    options->api_key = getenv("GUICHET_API_KEY");
+    return serving_google_identity(&options->google_identity, error) &&
+           serving_list(&arguments->addresses, &options->addresses, error) &&
+           serving_access_log(arguments->log, &options->access_log, error) &&
+           serving_body_limit(arguments->body_limit, &options->body_limit, error) &&
+           serving_tls_pair(options->tls_certificate, options->tls_key, error) &&
+           ((options->gateway && *options->gateway) ||
+            error_set(error, ERROR_INVALID, "no gateway: give --gateway, $API_GATEWAY or $SERVING_URL"));
 }
 
 struct running {
@@ -181,15 +109,39 @@ static int serve(struct arguments *arguments) {
     fprintf(stderr, "guichet frontend: listening on port %d, before %s\n", frontend_port(frontend),
             arguments->options.gateway);
     serving_wait(&signals, reload, &(struct running){arguments, frontend});
-    frontend_stop(frontend, 30000);
+    frontend_stop(frontend, GRACE_MS);
     frontend_free(frontend);
     http_loops_free(loops);
-    return 0;
+    return EXIT_DONE;
 }
 
 int verb_frontend(int argc, char **argv) {
-    struct arguments arguments = {0};
+    struct arguments arguments = {.threads = serving_threads()};
+    struct frontend_options *options = &arguments.options;
     struct error error;
-    int what = arguments_read(argc, argv, &arguments, &error);
-    return what == 2 ? serving_misused("frontend", &error) : what == 1 ? 0 : serve(&arguments);
+    options->access_log = ACCESS_LOG_JSON;
+    options->port = 8080;
+    gateway_find(&arguments);
+    /* SERVING_PORT is the backend's here, so only PORT is ours. */
+    if (getenv("PORT") && !serving_integer(getenv("PORT"), "PORT", 0, 65535, &options->port, &error))
+        return cli_usage(&command, "%s", error.message);
+    const struct option_spec specs[] = {
+        {"gateway", OPTION_TEXT, &options->gateway, 0, 0},
+        {"address", OPTION_LIST, &arguments.addresses, 0, 0},
+        {"port", OPTION_INT, &options->port, 0, 65535},
+        {"session-key", OPTION_TEXT, &arguments.key_file, 0, 0},
+        {"tls-cert", OPTION_TEXT, &options->tls_certificate, 0, 0},
+        {"tls-key", OPTION_TEXT, &options->tls_key, 0, 0},
+        {"ca", OPTION_TEXT, &options->ca_file, 0, 0},
+        {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
+        {"body-limit", OPTION_TEXT, &arguments.body_limit, 0, 0},
+        {"threads", OPTION_INT, &arguments.threads, 1, 256},
+        {0},
+    };
+    int words, status;
+    if (options_parse(&command, argc, argv, specs, 0, 0, &words, &status))
+        status = arguments_finish(&arguments, &error) ? serve(&arguments)
+                                                      : cli_usage(&command, "%s", error.message);
+    free(arguments.addresses.words);
+    return status;
 }

@@ -1,18 +1,18 @@
 /* guichet gateway: the single entry before backends that run elsewhere. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/buffer.h"
-#include "base/cleanup.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "serve/gateway.h"
 #include "serve/gateway_keys.h"
 
-static const char help[] =
+#define GRACE_MS 30000
+
+static const struct command command = {
+    "gateway",
     "guichet gateway --backend NAME=URL… [options]\n"
     "\n"
     "The single entry: routes requests by the model's name to the backends that serve it. Several URLs of "
@@ -41,135 +41,46 @@ static const char help[] =
     "  --threads N            event loops (half the processors, at most 4)\n"
     "  --help\n"
     "\n"
-    "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to what goes to the backends (Cloud Run).\n";
+    "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to what goes to the backends (Cloud Run).\n",
+};
 
 struct arguments {
     struct gateway_options options;
-    struct buffer backends;
-    const char *addresses[17];
-    int address_count, threads;
-    const char *make_key;
+    struct option_list backend_list, addresses;
+    struct buffer backends; /* what --backend and $GUICHET_BACKENDS say, as backend_list_parse reads it */
+    double timeout_s, check_s, resolve_s;
+    const char *rate, *log, *body_limit, *make_key;
+    int threads;
 };
 
-static const struct option long_options[] = {{"backend", required_argument, NULL, 'b'},
-                                             {"backends", required_argument, NULL, 'f'},
-                                             {"address", required_argument, NULL, 'a'},
-                                             {"port", required_argument, NULL, 'p'},
-                                             {"default-model", required_argument, NULL, 'd'},
-                                             {"bound", required_argument, NULL, 'n'},
-                                             {"timeout", required_argument, NULL, 't'},
-                                             {"check", required_argument, NULL, 'c'},
-                                             {"resolve", required_argument, NULL, 'r'},
-                                             {"api-keys", required_argument, NULL, 'k'},
-                                             {"make-key", required_argument, NULL, 'm'},
-                                             {"rate", required_argument, NULL, 'R'},
-                                             {"cors", required_argument, NULL, 'o'},
-                                             {"trust-forwarded", no_argument, NULL, 'x'},
-                                             {"tls-cert", required_argument, NULL, 'C'},
-                                             {"tls-key", required_argument, NULL, 'K'},
-                                             {"ca", required_argument, NULL, 'A'},
-                                             {"access-log", required_argument, NULL, 'l'},
-                                             {"body-limit", required_argument, NULL, 'B'},
-                                             {"threads", required_argument, NULL, 'T'},
-                                             {"help", no_argument, NULL, 'h'},
-                                             {NULL, 0, NULL, 0}};
-
-static bool parse_milliseconds(const char *text, const char *option, int *ret, struct error *error) {
-    double seconds;
-    if (!serving_number(text, option, 0.05, 86400, &seconds, error))
-        return false;
-    *ret = (int)(seconds * 1000);
-    return true;
+static bool backends_gather(struct arguments *arguments, struct error *error) {
+    const char *backends = getenv("GUICHET_BACKENDS");
+    bool good = !backends || buffer_printf(&arguments->backends, "%s\n", backends);
+    for (int i = 0; good && i < arguments->backend_list.count; i++) {
+        const char *word = arguments->backend_list.words[i];
+        if (!strchr(word, '='))
+            return error_set(error, ERROR_INVALID, "--backend %s: NAME=URL is wanted", word);
+        good = buffer_printf(&arguments->backends, "%s\n", word);
+    }
+    arguments->options.backends = arguments->backends.bytes;
+    return good || error_set(error, ERROR_MEMORY, "out of memory");
 }
 
-static bool parse_option(int letter, const char *value, struct arguments *arguments, struct error *error) {
+/* What the options' words mean; whatever is wrong here was typed wrong. */
+static bool arguments_finish(struct arguments *arguments, struct error *error) {
     struct gateway_options *options = &arguments->options;
-    long long bytes;
-    switch (letter) {
-    case 'b':
-        if (!strchr(value, '='))
-            return error_set(error, ERROR_INVALID, "--backend %s: NAME=URL is wanted", value);
-        return buffer_printf(&arguments->backends, "%s\n", value);
-    case 'a':
-        if (arguments->address_count == 16)
-            return error_set(error, ERROR_INVALID, "--address: more than 16");
-        arguments->addresses[arguments->address_count++] = value;
-        options->addresses = arguments->addresses;
-        return true;
-    case 'p':
-        return serving_integer(value, "--port", 0, 65535, &options->port, error);
-    case 'n':
-        return serving_integer(value, "--bound", 1, 100000, &options->bound, error);
-    case 't':
-        return parse_milliseconds(value, "--timeout", &options->timeout_ms, error);
-    case 'c':
-        return parse_milliseconds(value, "--check", &options->check_ms, error);
-    case 'r':
-        return parse_milliseconds(value, "--resolve", &options->resolve_ms, error);
-    case 'R':
-        return serving_rate(value, &options->rate, &options->burst, error);
-    case 'l':
-        return access_log_parse(value, &options->access_log) ||
-               error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted", value);
-    case 'T':
-        return serving_integer(value, "--threads", 1, 256, &arguments->threads, error);
-    case 'B':
-        if (!serving_bytes(value, "--body-limit", &bytes, error))
-            return false;
-        options->body_limit = (size_t)bytes;
-        return true;
-    default:
-        break;
-    }
-    const char **text = letter == 'f'   ? &options->backends_file
-                        : letter == 'd' ? &options->default_model
-                        : letter == 'k' ? &options->api_keys_file
-                        : letter == 'm' ? &arguments->make_key
-                        : letter == 'o' ? &options->cors
-                        : letter == 'C' ? &options->tls_certificate
-                        : letter == 'K' ? &options->tls_key
-                                        : &options->ca_file;
-    *text = value;
-    return true;
-}
-
-static bool environment_read(struct arguments *arguments, struct error *error) {
-    const char *auth = getenv("GUICHET_UPSTREAM_AUTH"), *backends = getenv("GUICHET_BACKENDS");
-    if (auth && *auth && strcmp(auth, "google") != 0)
-        return error_set(error, ERROR_INVALID, "GUICHET_UPSTREAM_AUTH=%s: only \"google\" is known", auth);
-    arguments->options.google_identity = auth && *auth;
-    if (backends && !buffer_printf(&arguments->backends, "%s\n", backends))
-        return error_set(error, ERROR_MEMORY, "out of memory");
-    return serving_port(&arguments->options.port, error);
-}
-
-/* 0: go on; 1: done; 2: misused. */
-static int arguments_read(int argc, char **argv, struct arguments *arguments, struct error *error) {
-    arguments->options.access_log = ACCESS_LOG_JSON;
-    arguments->threads = serving_threads();
-    if (!environment_read(arguments, error))
-        return 2;
-    for (int letter; (letter = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
-        if (letter == '?')
-            return error_set(error, ERROR_INVALID, "an option is not understood"), 2;
-        if (letter == 'h') {
-            fputs(help, stdout);
-            return 1;
-        }
-        if (letter == 'x')
-            arguments->options.trust_forwarded = true;
-        else if (!parse_option(letter, optarg, arguments, error))
-            return 2;
-    }
-    const struct gateway_options *options = &arguments->options;
-    if (optind < argc)
-        return error_set(error, ERROR_INVALID, "\"%s\" is not an option", argv[optind]), 2;
-    if (!options->tls_certificate != !options->tls_key)
-        return error_set(error, ERROR_INVALID, "--tls-cert and --tls-key belong together"), 2;
-    if (!arguments->make_key && !arguments->backends.size && !options->backends_file)
-        return error_set(error, ERROR_INVALID, "no backend: give --backend, --backends or $GUICHET_BACKENDS"),
-               2;
-    return 0;
+    if (!serving_google_identity(&options->google_identity, error) || !backends_gather(arguments, error) ||
+        !serving_list(&arguments->addresses, &options->addresses, error) ||
+        !serving_access_log(arguments->log, &options->access_log, error) ||
+        !serving_body_limit(arguments->body_limit, &options->body_limit, error) ||
+        !serving_tls_pair(options->tls_certificate, options->tls_key, error) ||
+        (arguments->rate && !serving_rate(arguments->rate, &options->rate, &options->burst, error)))
+        return false;
+    options->timeout_ms = (int)(arguments->timeout_s * 1000);
+    options->check_ms = (int)(arguments->check_s * 1000);
+    options->resolve_ms = (int)(arguments->resolve_s * 1000);
+    return arguments->make_key || arguments->backends.size || options->backends_file ||
+           error_set(error, ERROR_INVALID, "no backend: give --backend, --backends or $GUICHET_BACKENDS");
 }
 
 static void reload(void *context) {
@@ -184,9 +95,9 @@ static int make_key(const char *name) {
     struct error error;
     char key[API_KEY_BYTES], line[API_KEY_LINE_BYTES];
     if (!api_keys_make(name, key, line, &error))
-        return serving_misused("gateway", &error);
+        return cli_usage(&command, "%s", error.message);
     printf("key:  %s\nline: %s\n", key, line);
-    return 0;
+    return EXIT_DONE;
 }
 
 static int serve(const struct arguments *arguments) {
@@ -201,21 +112,54 @@ static int serve(const struct arguments *arguments) {
     }
     fprintf(stderr, "guichet gateway: listening on port %d\n", gateway_port(gateway));
     serving_wait(&signals, reload, gateway);
-    gateway_stop(gateway, 30000);
+    gateway_stop(gateway, GRACE_MS);
     gateway_free(gateway);
     http_loops_free(loops);
-    return 0;
+    return EXIT_DONE;
+}
+
+static int run(struct arguments *arguments) {
+    struct error error;
+    if (!arguments_finish(arguments, &error))
+        return cli_usage(&command, "%s", error.message);
+    return arguments->make_key ? make_key(arguments->make_key) : serve(arguments);
 }
 
 int verb_gateway(int argc, char **argv) {
-    struct arguments arguments = {.backends = {.limit = 1 << 20}};
+    struct arguments arguments = {.backends = {.limit = 1 << 20}, .threads = serving_threads()};
+    struct gateway_options *options = &arguments.options;
     struct error error;
-    int what = arguments_read(argc, argv, &arguments, &error);
-    arguments.options.backends = arguments.backends.bytes;
-    int status = what == 2            ? serving_misused("gateway", &error)
-                 : what == 1          ? 0
-                 : arguments.make_key ? make_key(arguments.make_key)
-                                      : serve(&arguments);
+    options->access_log = ACCESS_LOG_JSON;
+    if (!serving_port(&options->port, &error))
+        return cli_usage(&command, "%s", error.message);
+    const struct option_spec specs[] = {
+        {"backend", OPTION_LIST, &arguments.backend_list, 0, 0},
+        {"backends", OPTION_TEXT, &options->backends_file, 0, 0},
+        {"address", OPTION_LIST, &arguments.addresses, 0, 0},
+        {"port", OPTION_INT, &options->port, 0, 65535},
+        {"default-model", OPTION_TEXT, &options->default_model, 0, 0},
+        {"bound", OPTION_INT, &options->bound, 1, 100000},
+        {"timeout", OPTION_REAL, &arguments.timeout_s, 0.05, 86400},
+        {"check", OPTION_REAL, &arguments.check_s, 0.05, 86400},
+        {"resolve", OPTION_REAL, &arguments.resolve_s, 0.05, 86400},
+        {"api-keys", OPTION_TEXT, &options->api_keys_file, 0, 0},
+        {"make-key", OPTION_TEXT, &arguments.make_key, 0, 0},
+        {"rate", OPTION_TEXT, &arguments.rate, 0, 0},
+        {"cors", OPTION_TEXT, &options->cors, 0, 0},
+        {"trust-forwarded", OPTION_FLAG, &options->trust_forwarded, 0, 0},
+        {"tls-cert", OPTION_TEXT, &options->tls_certificate, 0, 0},
+        {"tls-key", OPTION_TEXT, &options->tls_key, 0, 0},
+        {"ca", OPTION_TEXT, &options->ca_file, 0, 0},
+        {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
+        {"body-limit", OPTION_TEXT, &arguments.body_limit, 0, 0},
+        {"threads", OPTION_INT, &arguments.threads, 1, 256},
+        {0},
+    };
+    int words, status;
+    if (options_parse(&command, argc, argv, specs, 0, 0, &words, &status))
+        status = run(&arguments);
     buffer_release(&arguments.backends);
+    free(arguments.backend_list.words);
+    free(arguments.addresses.words);
     return status;
 }

@@ -72,11 +72,9 @@ static bool parse_values(struct arguments *arguments, struct error *error) {
         return false;
     if (arguments->rate && !serving_rate(arguments->rate, &options->rate, &options->burst, error))
         return false;
-    if (arguments->log && !access_log_parse(arguments->log, &options->access_log))
-        return error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted",
-                         arguments->log);
-    if (!options->tls_certificate != !options->tls_key)
-        return error_set(error, ERROR_INVALID, "--tls-cert and --tls-key belong together");
+    if (!serving_access_log(arguments->log, &options->access_log, error) ||
+        !serving_tls_pair(options->tls_certificate, options->tls_key, error))
+        return false;
     int count = 0;
     if (arguments->precision) {
         arguments->backend_arguments[count++] = "--precision";
@@ -101,21 +99,9 @@ static bool lists_make(struct arguments *arguments, struct error *error) {
                 arguments->directory_list[count++] = arguments->roots.paths[i];
         arguments->options.directories = arguments->directory_list;
     }
-    struct option_list *lists[] = {&arguments->directories, &arguments->addresses};
-    for (int i = 0; i < 2; i++) {
-        const char **words =
-            lists[i]->count ? realloc(lists[i]->words, (size_t)(lists[i]->count + 1) * sizeof *words) : NULL;
-        if (lists[i]->count && !words)
-            return error_set(error, ERROR_MEMORY, "out of memory");
-        if (!words)
-            continue;
-        words[lists[i]->count] = NULL;
-        lists[i]->words = words;
-        if (i == 0)
-            arguments->options.directories = words;
-        else
-            arguments->options.addresses = words;
-    }
+    if (!serving_list(&arguments->directories, &arguments->options.directories, error) ||
+        !serving_list(&arguments->addresses, &arguments->options.addresses, error))
+        return false;
     for (int i = 0; i < arguments->directories.count; i++)
         if (access(arguments->directories.words[i], R_OK | X_OK) < 0)
             return error_set_errno(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno, "--models %s",

@@ -65,6 +65,43 @@ bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct 
     return !colon || serving_number(colon + 1, "--rate", 1, 1e6, ret_burst, error);
 }
 
+bool serving_access_log(const char *text, enum access_log *ret, struct error *error) {
+    return !text || access_log_parse(text, ret) ||
+           error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted", text);
+}
+
+bool serving_body_limit(const char *text, size_t *ret, struct error *error) {
+    long long bytes = 0;
+    if (text && !serving_bytes(text, "--body-limit", &bytes, error))
+        return false;
+    *ret = text ? (size_t)bytes : *ret;
+    return true;
+}
+
+bool serving_tls_pair(const char *certificate, const char *key, struct error *error) {
+    return !certificate == !key ||
+           error_set(error, ERROR_INVALID, "--tls-cert and --tls-key belong together");
+}
+
+bool serving_google_identity(bool *ret, struct error *error) {
+    const char *auth = getenv("GUICHET_UPSTREAM_AUTH");
+    *ret = auth && *auth;
+    return !*ret || strcmp(auth, "google") == 0 ||
+           error_set(error, ERROR_INVALID, "GUICHET_UPSTREAM_AUTH=%s: only \"google\" is known", auth);
+}
+
+bool serving_list(struct option_list *list, const char *const **ret, struct error *error) {
+    if (list->count == 0)
+        return true;
+    const char **words = realloc(list->words, ((size_t)list->count + 1) * sizeof *words);
+    if (!words)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    words[list->count] = NULL;
+    list->words = words;
+    *ret = words;
+    return true;
+}
+
 bool serving_port(int *ret, struct error *error) {
     const char *name = getenv("PORT") ? "PORT" : "SERVING_PORT", *text = getenv(name);
     if (!text || !*text) {
@@ -111,11 +148,6 @@ int serving_threads(void) {
 int serving_failed(const char *verb, const struct error *error) {
     fprintf(stderr, "guichet %s: %s\n", verb, error->message);
     return 1;
-}
-
-int serving_misused(const char *verb, const struct error *error) {
-    fprintf(stderr, "guichet %s: %s (guichet %s --help)\n", verb, error->message, verb);
-    return 2;
 }
 
 void serving_calm_threads(int argc, char **argv) {

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "cli/cli.h"
+#include "serve/access_log.h"
 
 /* A whole decimal number within [least, most]; `option` names it in the error. */
 bool serving_number(const char *text, const char *option, double least, double most, double *ret,
@@ -16,6 +18,15 @@ bool serving_bytes(const char *text, const char *option, long long *ret, struct 
 bool serving_seconds(const char *text, const char *option, double *ret, struct error *error);
 /* "N[:BURST]": requests a second; the burst is as many, and at least one, where it is not said. */
 bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct error *error);
+/* The texts of options that several verbs have; NULL, the option was not given, leaves *ret as it is. */
+bool serving_access_log(const char *text, enum access_log *ret, struct error *error);
+bool serving_body_limit(const char *text, size_t *ret, struct error *error);
+/* --tls-cert and --tls-key belong together. */
+bool serving_tls_pair(const char *certificate, const char *key, struct error *error);
+/* GUICHET_UPSTREAM_AUTH */
+bool serving_google_identity(bool *ret, struct error *error);
+/* The list's words with a NULL behind them, still the list's; *ret stays as it is where there are none. */
+bool serving_list(struct option_list *list, const char *const **ret, struct error *error);
 /* PORT, else SERVING_PORT, else 8080. */
 bool serving_port(int *ret, struct error *error);
 /* Keep SIGINT, SIGTERM, SIGHUP (and SIGCHLD) for serving_wait; before any thread starts. */
@@ -25,9 +36,8 @@ void serving_signals_block(sigset_t *ret);
 void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *context);
 /* How many event loops fit this machine: half its processors, 1 … 4. */
 int serving_threads(void);
-/* Print "guichet VERB: message" and return 1 (or 2 for what was typed wrong). */
+/* Print "guichet VERB: message" and return EXIT_FAILED. */
 int serving_failed(const char *verb, const struct error *error);
-int serving_misused(const char *verb, const struct error *error);
 /* OpenMP's threads wait for each other by spinning, for so long that a processor shared with decoding threads
  * or other programs is burnt and each step of a network takes a time slice. Unless the person chose
  * (GOMP_SPINCOUNT, OMP_WAIT_POLICY), start this program again with a short spin: the library reads the
