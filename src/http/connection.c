@@ -280,7 +280,7 @@ static size_t take_head(struct connection *connection, const char *bytes, size_t
         /* Empty lines before a request are forgiven (RFC 9112, 2.2). */
         while (size - at >= 2 && bytes[at] == '\r' && bytes[at + 1] == '\n')
             at += 2;
-        if (at == size)
+        if (at == size || (size - at == 1 && bytes[at] == '\r'))
             return at;
         connection->started_ns = clock_ns();
         connection->scanner = (struct http_head_scanner){0};
@@ -343,10 +343,12 @@ static void update_reading(struct connection *connection) {
 
 /* Process what was kept, and keep what is not used yet. */
 static void process_input(struct connection *connection) {
-    if (!connection->input.size)
+    size_t size = connection->input.size;
+    if (!size)
         return;
-    size_t used = process(connection, connection->input.bytes, connection->input.size);
-    if (connection->state == CONNECTION_CLOSED || used == connection->input.size) {
+    /* A last reply on the connection lets go of the input: only `size` still says what it was. */
+    size_t used = process(connection, connection->input.bytes, size);
+    if (connection->state == CONNECTION_CLOSED || used == size) {
         buffer_release(&connection->input);
     } else if (used) {
         connection->input.size -= used;

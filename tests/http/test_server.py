@@ -119,6 +119,19 @@ def test_split():
         until(lambda: b'abcde' in one.recv(65536), 5, 'the echo')
 
 
+def test_split_head():
+    """a head in two pieces, the last of its connection, answered at once"""
+    with probe() as server:
+        for first in [b'GET /hello HTTP/1.1\r\n', b'\r', b'\r\n\r', b'G']:
+            head = b'\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+            head = head if head.startswith(first) else head[4:]
+            with connect(server.port) as one:
+                one.sendall(first)
+                time.sleep(0.1)
+                one.sendall(head[len(first):])
+                assert b' 200 ' in read_all(one)
+
+
 def test_continue():
     """Expect: 100-continue is answered before the body, and not at all when the body is too long"""
     with probe('body_limit=100') as server, connect(server.port) as one:
