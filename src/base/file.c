@@ -93,31 +93,19 @@ char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error
     return bytes;
 }
 
-static bool write_all(int descriptor, const char *bytes, size_t size) {
-    while (size) {
-        ssize_t wrote = write(descriptor, bytes, size);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote < 0)
-            return false;
-        bytes += wrote;
-        size -= (size_t)wrote;
-    }
-    return true;
-}
-
-bool file_write(const char *path, const void *bytes, size_t size, struct error *error) {
+bool file_write_with(const char *path, bool (*produce)(const void *context, FILE *file), const void *context,
+                     struct error *error) {
     cleanup(freep) char *temporary = NULL;
     if (asprintf(&temporary, "%s.XXXXXX", path) < 0) {
         temporary = NULL;
         return error_set(error, ERROR_MEMORY, "%s: no memory for its name", path);
     }
     int descriptor = mkostemp(temporary, O_CLOEXEC);
-    if (descriptor < 0)
-        return error_set_errno(error, ERROR_IO, errno, "%s: cannot be written", path);
-    bool done = write_all(descriptor, bytes, size) && fchmod(descriptor, 0644) == 0 && fsync(descriptor) == 0;
+    FILE *file = descriptor >= 0 ? fdopen(descriptor, "wb") : NULL;
+    bool done = file && produce(context, file) && fflush(file) == 0 && fchmod(descriptor, 0644) == 0 &&
+                fsync(descriptor) == 0;
     int number = errno;
-    if (close(descriptor) < 0 && done) {
+    if ((file ? fclose(file) : descriptor >= 0 ? close(descriptor) : 0) != 0 && done) {
         number = errno;
         done = false;
     }
@@ -127,6 +115,21 @@ bool file_write(const char *path, const void *bytes, size_t size, struct error *
     }
     if (done)
         return true;
-    unlink(temporary);
+    if (descriptor >= 0)
+        unlink(temporary);
     return error_set_errno(error, ERROR_IO, number, "%s: cannot be written", path);
+}
+
+struct bytes {
+    const void *at;
+    size_t size;
+};
+
+static bool produce_bytes(const void *context, FILE *file) {
+    const struct bytes *bytes = context;
+    return fwrite(bytes->at, 1, bytes->size, file) == bytes->size;
+}
+
+bool file_write(const char *path, const void *bytes, size_t size, struct error *error) {
+    return file_write_with(path, produce_bytes, &(struct bytes){bytes, size}, error);
 }

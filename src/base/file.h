@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/error.h"
 
@@ -26,3 +27,7 @@ char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error
 
 /* Write `path` atomically: into a temporary neighbour, fsync, rename. Nothing is left behind on failure. */
 bool file_write(const char *path, const void *bytes, size_t size, struct error *error);
+/* The same for what is not one piece of memory: `produce` writes it, and returns false, with errno set, where
+ * it cannot. */
+bool file_write_with(const char *path, bool (*produce)(const void *context, FILE *file), const void *context,
+                     struct error *error);

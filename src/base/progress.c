@@ -3,7 +3,6 @@
 #include <langinfo.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -17,11 +16,6 @@ bool terminal_has_colour(FILE *stream) {
 
 bool terminal_has_utf8(void) {
     return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-}
-
-int terminal_columns(FILE *stream) {
-    struct winsize size;
-    return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 const char *progress_bar(double share, int width, char text[PROGRESS_BAR_TEXT]) {

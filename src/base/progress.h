@@ -26,8 +26,6 @@ void progress_end(struct progress *progress);
 bool terminal_has_colour(FILE *stream);
 /* Does the locale write UTF-8 (bars then are made of blocks)? */
 bool terminal_has_utf8(void);
-/* Columns; 80 where it is not known. */
-int terminal_columns(FILE *stream);
 /* A bar of `width` characters, of which `share` (0 to 1) is filled, in eighths where UTF-8 allows. Returns
  * `text`. */
 #define PROGRESS_BAR_TEXT 256

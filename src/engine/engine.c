@@ -287,10 +287,6 @@ const char *engine_precision_used(const struct engine *engine) {
     return precision_names[engine->precision];
 }
 
-const struct graph *engine_graph(const struct engine *engine) {
-    return engine->graph;
-}
-
 /* The caller's tensors fit the model's inputs. */
 static bool check_inputs(const struct engine *engine, const struct tensor *inputs, int count,
                          struct error *error) {

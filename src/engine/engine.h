@@ -86,5 +86,3 @@ bool engine_run(struct engine_context *context, const struct tensor *inputs, int
 struct plan;
 const struct plan *engine_context_plan(const struct engine_context *context);
 const int64_t *engine_context_times(const struct engine_context *context); /* ns of each step, with profile */
-/* The graph as it was read and simplified. */
-const struct graph *engine_graph(const struct engine *engine);

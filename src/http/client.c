@@ -586,10 +586,3 @@ void client_connection_check(struct client_connection *connection, int64_t now) 
     }
     leave(connection);
 }
-
-const char *http_answer_header(const struct http_answer *answer, const char *name) {
-    for (int i = 0; i < answer->header_count; i++)
-        if (!strcasecmp(answer->headers[i].name, name))
-            return answer->headers[i].value;
-    return NULL;
-}

@@ -27,7 +27,6 @@ struct http_upstream *http_upstream_create(struct http_loops *loops,
                                            const struct http_upstream_options *options, struct error *error);
 /* Look the name up again (blocking, any thread but a loop's): new connections use what it says now. */
 bool http_upstream_resolve(struct http_upstream *upstream, struct error *error);
-const char *http_upstream_url(const struct http_upstream *upstream);
 /* From any thread. Calls in flight go on and are answered; idle connections are closed. NULL is welcome. */
 void http_upstream_free(struct http_upstream *upstream);
 
@@ -53,9 +52,6 @@ struct http_answer {
         *body; /* valid during the callback; take a reference to keep or pass it on; NULL unless answered */
     const char *reason; /* a few words for a log; "" when answered */
 };
-
-/* First header of that name (any case); NULL where there is none. */
-const char *http_answer_header(const struct http_answer *answer, const char *name);
 
 struct http_call_options {
     const char *method; /* "GET", "POST" … */

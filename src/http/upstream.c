@@ -134,10 +134,6 @@ struct http_upstream *http_upstream_create(struct http_loops *loops,
     return upstream;
 }
 
-const char *http_upstream_url(const struct http_upstream *upstream) {
-    return upstream->url_text;
-}
-
 static void close_idle(void *context) {
     struct upstream_pool *pool = context;
     client_pool_close_idle(pool);

@@ -36,25 +36,6 @@ bool url_decode(const char *text, size_t length, char *decoded, size_t size, boo
     return true;
 }
 
-bool url_encode(const char *text, char *encoded, size_t size) {
-    size_t out = 0;
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                     c == '.' || c == '_' || c == '~';
-        if (out + (plain ? 1 : 3) >= size)
-            return false;
-        if (plain)
-            encoded[out++] = (char)c;
-        else
-            out += (size_t)snprintf(encoded + out, 4, "%%%02X", c);
-    }
-    if (!size)
-        return false;
-    encoded[out] = 0;
-    return true;
-}
-
 bool url_query_get(const char *query, const char *name, char *value, size_t size) {
     size_t name_length = strlen(name);
     while (*query) {

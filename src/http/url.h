@@ -8,8 +8,6 @@
 /* Decode %XX (and '+' to a space, where `plus`) of `length` bytes into `decoded` (`size` bytes with the NUL).
  * False where an escape is malformed or stands for a NUL, or where the result does not fit. */
 bool url_decode(const char *text, size_t length, char *decoded, size_t size, bool plus);
-/* Encode everything but unreserved characters (RFC 3986) into `encoded`; false where it does not fit. */
-bool url_encode(const char *text, char *encoded, size_t size);
 /* The decoded value of the first parameter of that name in "a=1&b=2". False where there is none or it does
  * not fit. */
 bool url_query_get(const char *query, const char *name, char *value, size_t size);

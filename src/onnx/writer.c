@@ -1,17 +1,14 @@
 /* struct graph -> ONNX file. Everything but the initializers' elements is put together in memory; those go
  * from where they lie straight into the file. Protobuf writes a message's length before it, so that the
  * lengths are added up first. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "onnx/names.h"
 #include "onnx/onnx.h"
 #include "onnx/tensor_proto.h"
@@ -27,6 +24,7 @@ struct splice {
 
 struct writer {
     const struct graph *graph;
+    struct buffer head;       /* of the file, before the graph */
     struct buffer text, part; /* of the GraphProto; of the message being made */
     struct splice *splices;
     size_t splice_count, splice_capacity;
@@ -252,7 +250,9 @@ static bool put_model_head(struct writer *writer, struct buffer *head) {
     return !(head->failed || writer->part.failed) || no_memory(writer);
 }
 
-static bool send_graph(const struct writer *writer, const struct buffer *head, FILE *file) {
+static bool send_graph(const void *context, FILE *file) {
+    const struct writer *writer = context;
+    const struct buffer *head = &writer->head;
     bool done = fwrite(head->bytes, 1, head->size, file) == head->size;
     size_t sent = 0;
     for (size_t i = 0; i < writer->splice_count && done; i++) {
@@ -266,53 +266,19 @@ static bool send_graph(const struct writer *writer, const struct buffer *head, F
     return done && (!rest || fwrite(writer->text.bytes + sent, 1, rest, file) == rest);
 }
 
-/* Into a temporary neighbour, then renamed: nobody sees half a model. */
-static bool send_file(const struct writer *writer, const struct buffer *head, const char *path) {
-    cleanup(freep) char *temporary = NULL;
-    if (asprintf(&temporary, "%s.XXXXXX", path) < 0) {
-        temporary = NULL;
-        return error_set(writer->error, ERROR_MEMORY, "no memory for its name");
-    }
-    int descriptor = mkostemp(temporary, O_CLOEXEC);
-    FILE *file = descriptor >= 0 ? fdopen(descriptor, "wb") : NULL;
-    int number = errno;
-    if (!file) {
-        if (descriptor >= 0) {
-            close(descriptor);
-            unlink(temporary);
-        }
-        return error_set_errno(writer->error, ERROR_IO, number, "cannot be written");
-    }
-    bool done = send_graph(writer, head, file) && fflush(file) == 0 && fchmod(descriptor, 0644) == 0 &&
-                fsync(descriptor) == 0;
-    number = errno;
-    if (fclose(file) != 0 && done) {
-        number = errno;
-        done = false;
-    }
-    if (done && rename(temporary, path) < 0) {
-        number = errno;
-        done = false;
-    }
-    if (done)
-        return true;
-    unlink(temporary);
-    return error_set_errno(writer->error, ERROR_IO, number, "cannot be written");
-}
-
 bool onnx_graph_write(const struct graph *graph, const char *path, struct error *error) {
     struct writer writer = {.graph = graph, .error = error};
-    struct buffer head = {0};
     struct names taken = {0};
     struct arena *arena = arena_create();
-    bool done = arena ? choose_names(&writer, &taken, arena) && put_graph(&writer) &&
-                            put_model_head(&writer, &head) && send_file(&writer, &head, path)
+    bool made = arena ? choose_names(&writer, &taken, arena) && put_graph(&writer) &&
+                            put_model_head(&writer, &writer.head)
                       : no_memory(&writer);
-    buffer_release(&head);
+    bool done = made ? file_write_with(path, send_graph, &writer, error) : error_prefix(error, "%s", path);
+    buffer_release(&writer.head);
     buffer_release(&writer.text);
     buffer_release(&writer.part);
     free(writer.splices);
     names_release(&taken);
     arena_free(arena);
-    return done || error_prefix(error, "%s", path);
+    return done;
 }

@@ -466,26 +466,6 @@ bool primitive_reorder_now(struct primitive_pool *pool, const struct layout *fro
     return done;
 }
 
-static const char *isa_name(dnnl_cpu_isa_t isa) {
-    if (isa >= dnnl_cpu_isa_avx512_core_amx &&
-        (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx)
-        return "AMX";
-    if ((isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16)
-        return "AVX-512 with bfloat16";
-    if ((isa & dnnl_cpu_isa_avx512_core_vnni) == dnnl_cpu_isa_avx512_core_vnni)
-        return "AVX-512 with VNNI";
-    if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core)
-        return "AVX-512";
-    return (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? "AVX2" : "SSE4.1";
-}
-
-const char *primitive_library(char *text, size_t size) {
-    const dnnl_version_t *version = dnnl_version();
-    snprintf(text, size, "oneDNN %d.%d.%d, %s", version->major, version->minor, version->patch,
-             isa_name(dnnl_get_effective_cpu_isa()));
-    return text;
-}
-
 uint64_t primitive_signature(void) {
     const dnnl_version_t *version = dnnl_version();
     uint64_t signature = (uint64_t)dnnl_get_effective_cpu_isa();

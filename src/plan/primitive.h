@@ -197,8 +197,6 @@ bool execution_run(struct execution *execution, struct error *error);
 bool primitive_reorder_now(struct primitive_pool *pool, const struct layout *from_layout, const void *from,
                            const struct layout *to_layout, void *to, struct error *error);
 
-/* "oneDNN 2.6.3, AVX-512 …" */
-const char *primitive_library(char *text, size_t size);
 /* A number that changes with the library's version and the processor's instruction set: packed weights are
  * right for one such only. */
 uint64_t primitive_signature(void);

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/limits.h"
+#include "http/cookies.h"
 #include "serve/frontend_private.h"
 
 #define COOKIE_BYTES (SESSION_COOKIE_BYTES + 128)
@@ -13,9 +14,10 @@
 /* The request's session. False: it had none that is good, and *ret is a new one. */
 static bool session_take(struct frontend *frontend, const struct http_request *request, struct session *ret) {
     size_t length;
-    const char *value = cookie_find(http_request_header(request, "Cookie"), SESSION_COOKIE, &length);
+    const char *value;
+    bool sent = http_request_cookie(request, SESSION_COOKIE, &value, &length);
     pthread_mutex_lock(&frontend->lock);
-    bool good = value && session_open(value, length, &frontend->keys, time(NULL), ret);
+    bool good = sent && session_open(value, length, &frontend->keys, time(NULL), ret);
     pthread_mutex_unlock(&frontend->lock);
     if (!good)
         session_start(ret, time(NULL));

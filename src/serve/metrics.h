@@ -35,7 +35,6 @@ void metrics_label(char *labels, size_t size, const char *name, const char *valu
 void metric_add(struct metric *metric, double amount);    /* counters (>= 0) and gauges */
 void metric_set(struct metric *metric, double value);     /* gauges */
 void metric_observe(struct metric *metric, double value); /* histograms: seconds, or a size */
-double metric_value(const struct metric *metric);         /* of counters and gauges; a histogram's sum */
 
 /* The whole registry as text, families in the order of their making. False when memory is out. */
 bool metrics_write(struct metrics *metrics, struct buffer *text);

@@ -180,23 +180,6 @@ bool proxy_answer_headers(const struct http_answer *answer, const char *const *d
     return headers_filter(answer->headers, answer->header_count, always, dropped, ret);
 }
 
-const char *cookie_find(const char *header, const char *name, size_t *ret_length) {
-    size_t wanted = strlen(name);
-    while (header && *header) {
-        header += strspn(header, " \t;");
-        size_t length = strcspn(header, ";");
-        if (length > wanted && strncmp(header, name, wanted) == 0 && header[wanted] == '=') {
-            size_t value = length - wanted - 1;
-            while (value > 0 && (header[wanted + value] == ' ' || header[wanted + value] == '\t'))
-                value--;
-            *ret_length = value;
-            return header + wanted + 1;
-        }
-        header += length;
-    }
-    return NULL;
-}
-
 bool path_is_devious(const char *path) {
     if (path[0] != '/')
         return true;

@@ -41,9 +41,6 @@ bool proxy_request_headers(const struct http_request *request, const struct trac
 bool proxy_answer_headers(const struct http_answer *answer, const char *const *dropped,
                           struct proxy_headers *ret);
 
-/* The value of a cookie of a Cookie header, not NUL-terminated; NULL where there is none. */
-const char *cookie_find(const char *header, const char *name, size_t *ret_length);
-
 /* Whether the path climbs ("/../", "/./") or hides a separator: no route of ours does, and servers behind may
  * read it otherwise than we do. */
 bool path_is_devious(const char *path);
