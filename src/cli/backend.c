@@ -49,26 +49,14 @@ static const char *variable(const char *name) {
     return value && *value ? value : NULL;
 }
 
-static bool read_log(const char *form, enum backend_log *ret) {
-    static const char *const forms[] = {
-        [BACKEND_LOG_OFF] = "off", [BACKEND_LOG_TEXT] = "text", [BACKEND_LOG_JSON] = "json"};
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
-        if (!strcmp(form, forms[i])) {
-            *ret = (enum backend_log)i;
-            return true;
-        }
-    return false;
-}
-
 /* What the words stand for; EXIT_DONE to go on. */
 static int options_finish(struct arguments *arguments) {
     struct backend_options *options = &arguments->options;
     struct error error;
     if (arguments->precision && !precision_parse(arguments->precision, &options->precision))
         return cli_usage(&command, "--precision %s: auto, f32 or bf16 is wanted", arguments->precision);
-    if (arguments->log && !read_log(arguments->log, &options->log))
-        return cli_usage(&command, "--access-log %s: json, text or off is wanted", arguments->log);
-    if (!serving_body_limit(arguments->body_limit, &options->body_limit, &error))
+    if (!serving_access_log(arguments->log, &options->log, &error) ||
+        !serving_body_limit(arguments->body_limit, &options->body_limit, &error))
         return cli_usage(&command, "%s", error.message);
     options->max_wait_us = (int)(arguments->max_wait_ms * 1000);
     options->timeout_ms = (int)(arguments->timeout_s * 1000);

@@ -7,8 +7,7 @@
 
 #include "engine/engine.h"
 #include "http/http.h"
-
-enum backend_log { BACKEND_LOG_OFF, BACKEND_LOG_TEXT, BACKEND_LOG_JSON };
+#include "serve/access_log.h"
 
 /* Zero means the default in brackets. Strings are copied. */
 struct backend_options {
@@ -25,7 +24,7 @@ struct backend_options {
     int timeout_ms;     /* of a request that names none in X-Request-Timeout-Ms [60000] */
     size_t body_limit;  /* [LIMIT_BODY_BYTES] */
     bool allow_private; /* photos may be fetched from private addresses */
-    enum backend_log log;
+    enum access_log log;
 };
 
 struct backend;

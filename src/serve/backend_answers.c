@@ -2,8 +2,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "serve/backend_private.h"
@@ -110,55 +108,22 @@ void backend_answer_metrics(struct backend *backend, struct http_request *reques
 
 /* ---- Every request ---- */
 
-static void write_text_line(struct buffer *line, const char *moment, const struct http_request *request,
-                            int status, size_t bytes, double ms, bool gone) {
-    const char *id = http_request_header(request, "X-Request-Id");
-    buffer_printf(line, "%s %s %s %.300s %d %zuB %.2fms%s%.100s%s\n", moment, request->peer,
-                  request->method_name, request->path, status, bytes, ms, id ? " id=" : "", id ? id : "",
-                  gone ? " gone" : "");
-    /* A path is decoded: a line end in it must not make a line of the log. */
-    for (size_t i = 0; i + 1 < line->size; i++)
-        if ((unsigned char)line->bytes[i] < ' ' || line->bytes[i] == 0x7f)
-            line->bytes[i] = '?';
-}
-
-static void write_json_line(struct buffer *line, const char *moment, const struct http_request *request,
-                            int status, size_t bytes, double ms, bool gone) {
-    const char *id = http_request_header(request, "X-Request-Id");
-    const char *trace = http_request_header(request, "traceparent");
-    buffer_printf(line, "{\"time\":\"%s\",\"client\":\"%s\",\"method\":\"%.16s\",\"path\":", moment,
-                  request->peer, request->method_name);
-    json_append_string(line, request->path);
-    buffer_printf(line, ",\"status\":%d,\"bytes\":%zu,\"ms\":%.2f", status, bytes, ms);
-    if (id) {
-        buffer_append_string(line, ",\"request_id\":");
-        json_append_string(line, id);
-    }
-    if (trace && strlen(trace) >= 35) {
-        char trace_id[33];
-        snprintf(trace_id, sizeof trace_id, "%.32s", trace + 3);
-        buffer_append_string(line, ",\"trace_id\":");
-        json_append_string(line, trace_id);
-    }
-    buffer_append_string(line, gone ? ",\"gone\":true}\n" : "}\n");
-}
-
-static void write_log(enum backend_log form, const struct http_request *request, int status, size_t bytes,
-                      bool gone) {
-    char moment[40];
-    struct timespec now;
-    struct tm parts;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &parts);
-    size_t length = strftime(moment, sizeof moment, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(moment + length, sizeof moment - length, ".%03ldZ", now.tv_nsec / 1000000);
-    double ms = request->started_ns ? (double)(clock_ns() - request->started_ns) / 1e6 : 0;
-    struct buffer line = {0};
-    (form == BACKEND_LOG_JSON ? write_json_line : write_text_line)(&line, moment, request, status, bytes, ms,
-                                                                   gone);
-    ssize_t written = line.failed ? 0 : write(STDOUT_FILENO, line.bytes, line.size);
-    (void)written; /* nobody reads the log: not the caller's fault */
-    buffer_release(&line);
+static void write_log(const struct backend *backend, const struct http_request *request, int status,
+                      size_t bytes, bool gone) {
+    struct trace trace;
+    trace_read(&trace, request);
+    const struct access_entry entry = {
+        .trace = &trace,
+        .tier = "backend",
+        .client = request->peer,
+        .model = backend->name,
+        .upstream = "",
+        .total_ms = request->started_ns ? (double)(clock_ns() - request->started_ns) / 1e6 : 0,
+        .status = status,
+        .bytes = bytes,
+        .gone = gone,
+    };
+    access_log_write(backend->options.log, request, &entry);
 }
 
 void backend_done(void *context, const struct http_request *request, int status, size_t body_bytes,
@@ -172,8 +137,8 @@ void backend_done(void *context, const struct http_request *request, int status,
     metric_add(metrics_get(backend->metrics.registry, METRIC_COUNTER, "guichet_requests_total",
                            "Requests by model, route and status; 499: the client left.", labels),
                1);
-    if (request && backend->options.log != BACKEND_LOG_OFF)
-        write_log(backend->options.log, request, status, body_bytes, gone);
+    if (request && backend->options.log != ACCESS_LOG_OFF)
+        write_log(backend, request, status, body_bytes, gone);
 }
 
 /* ---- Listings and metadata ---- */

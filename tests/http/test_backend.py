@@ -404,7 +404,7 @@ def test_log():
     with backend('--access-log', 'json') as service:
         raw(service.port, b'GET /a%0a%22b HTTP/1.1\r\nHost: a\r\nX-Request-Id: me\r\nConnection: close\r\n\r\n')
         line = json.loads(service.wait_line('request_id'))
-        assert line['path'] == '/a\n"b' and line['status'] == 404 and line['request_id'] == 'me'
+        assert line['path'] == '/a%0a%22b' and line['status'] == 404 and line['request_id'] == 'me'
 
 
 def test_memory():
