@@ -220,6 +220,10 @@ def start_folder(name, path, kind):
         os.link(path, copy)
     except OSError:
         shutil.copyfile(path, copy)
+    for file in ('config.json', 'preprocessor_config.json'):
+        beside = os.path.join(os.path.dirname(path), file)
+        if os.path.exists(beside):
+            shutil.copyfile(beside, os.path.join(folder, name, file))
     return copy
 
 
