@@ -55,7 +55,11 @@ function item(model) {
 export function draw() {
   find('models-name').textContent = current || '…';
   find('models-dot').dataset.state = (modelNamed(current) || {}).state || 'ready';
-  fill(find('models-list'), ...models.map(item));
+  const list = find('models-list');
+  const place = [...list.querySelectorAll('.model')].indexOf(document.activeElement);
+  fill(list, ...models.map(item));
+  const again = place < 0 ? null : list.querySelectorAll('.model')[place];
+  if (again) again.focus(); // the list was made anew under somebody's finger
 }
 
 // Ask the service again; the menu shows what it says.
@@ -75,7 +79,7 @@ export async function start({onChosen, onFailed}) {
     open(shown);
     if (shown) refresh().catch(() => {});
   });
-  menu.addEventListener('keydown', (event) => {
+  document.addEventListener('keydown', (event) => { // wherever the focus is just then
     if (event.key === 'Escape' && !find('models-panel').hidden) {
       open(false);
       find('models-button').focus();
