@@ -92,7 +92,9 @@ static void exchange_gone(void *context) {
 
 static void exchange_resumed(void *context) {
     struct exchange *exchange = context;
+    pthread_mutex_lock(&exchange->gateway->lock); /* whoever posted this still holds it, and looks at us */
     exchange->resumed = false;
+    pthread_mutex_unlock(&exchange->gateway->lock);
     http_timer_cancel(exchange->timer);
     exchange->timer = NULL;
     if (exchange->failed || http_request_is_gone(exchange->request)) {
