@@ -257,7 +257,9 @@ static void end(struct supervisor *supervisor) {
     for (size_t i = 0; i < supervisor->model_count; i++) {
         process_leave(supervisor, &supervisor->models[i]->current);
         process_leave(supervisor, &supervisor->models[i]->next);
+        pthread_mutex_lock(&supervisor->lock);
         supervisor->models[i]->state = MODEL_STOPPED;
+        pthread_mutex_unlock(&supervisor->lock);
     }
     while (supervisor->leaving_count > 0) {
         poll(NULL, 0, 5);

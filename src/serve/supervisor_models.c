@@ -96,7 +96,9 @@ static bool evict_one(struct supervisor *supervisor, const struct supervised *ke
     if (!oldest)
         return false;
     fprintf(stderr, "guichet: %s makes room\n", oldest->name);
+    pthread_mutex_lock(&supervisor->lock);
     oldest->evictions++;
+    pthread_mutex_unlock(&supervisor->lock);
     model_stop(supervisor, oldest);
     return true;
 }
@@ -188,7 +190,9 @@ static void ended(struct supervisor *supervisor, struct supervised *model, int s
     bool steady = served && clock_ns() - model->ready_ns > STEADY_SECONDS * SECOND_NS;
     model->current = (struct process){.output = -1};
     model->crashes = steady ? 1 : model->crashes + 1;
+    pthread_mutex_lock(&supervisor->lock);
     model->crashed += served;
+    pthread_mutex_unlock(&supervisor->lock);
     backoff_set(model, served && model->crashes == 1);
     if (served) {
         struct gateway_usage usage = {0};
@@ -402,7 +406,9 @@ static void model_seen(struct supervisor *supervisor, const char *name, char *pa
         model->changed_seen = folder->changed;
         if (folder->changed != model->changed && settled) {
             model->changed = folder->changed;
+            pthread_mutex_lock(&supervisor->lock);
             model->bytes = (int64_t)folder->bytes;
+            pthread_mutex_unlock(&supervisor->lock);
             model_changed(supervisor, model);
         }
     }
