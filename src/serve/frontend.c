@@ -76,7 +76,7 @@ static void metrics_count(struct frontend *frontend, enum frontend_route route, 
                1);
 }
 
-/* The gateway's figures, where it answers, and ours behind them: one address to watch on one machine. */
+/* The gateway's figures, where they are wanted and it answers, and ours behind them. */
 static void metrics_answered(struct frontend *frontend, struct http_request *request,
                              const struct http_answer *answer, const struct session *session) {
     static const struct http_header headers[] = {{"Content-Type", METRICS_CONTENT_TYPE}};
@@ -94,6 +94,13 @@ static void metrics_answered(struct frontend *frontend, struct http_request *req
                   http_server_connections(frontend->server));
     frontend_reply(request, 200, headers, 1, NULL, http_body_create(text.bytes, text.size));
     buffer_release(&text);
+}
+
+static void answer_metrics(struct frontend *frontend, struct http_request *request) {
+    if (frontend->options.gateway_metrics)
+        frontend_ask(frontend, request, "GET", "/metrics", false, NULL, metrics_answered);
+    else
+        metrics_answered(frontend, request, &(struct http_answer){.failure = HTTP_FAILED_CONNECT}, NULL);
 }
 
 static void passed_answered(struct frontend *frontend, struct http_request *request,
@@ -146,7 +153,7 @@ static bool own_route(struct frontend *frontend, struct http_request *request) {
         frontend_reply_json(request, 200, json_pack("{s:b}", path[1] == 'h' ? "live" : "ready", 1), NULL);
     } else if (get && strcmp(path, "/metrics") == 0) {
         visit->route = ROUTE_HEALTH;
-        frontend_ask(frontend, request, "GET", "/metrics", false, NULL, metrics_answered);
+        answer_metrics(frontend, request);
     } else if (request->method == HTTP_OPTIONS || !methods_of(path)) {
         return false;
     } else {

@@ -22,8 +22,10 @@ struct frontend_options {
     bool google_identity;         /* add Google ID tokens to what goes to the gateway */
     const char *tls_certificate, *tls_key;
     enum access_log access_log;
-    size_t body_limit; /* 0: LIMIT_BODY_BYTES */
-    int timeout_ms;    /* 0: 65000, a little more than the gateway's own */
+    size_t body_limit;    /* 0: LIMIT_BODY_BYTES */
+    int timeout_ms;       /* 0: 65000, a little more than the gateway's own */
+    bool gateway_metrics; /* /metrics holds the gateway's, too: the one entry of a machine. Else each tier is
+                             watched for itself, as what is read through several replicas goes up and down */
     struct session_keys keys;
 };
 

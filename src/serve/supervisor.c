@@ -72,8 +72,8 @@ static void hook_describe(void *context, const char *name, struct gateway_model_
     pthread_mutex_unlock(&supervisor->lock);
 }
 
-static void figures_write(const struct supervisor *supervisor, struct buffer *text, const char *name,
-                          const char *kind, const char *help, uint64_t (*value)(const struct supervised *)) {
+static void counts_write(const struct supervisor *supervisor, struct buffer *text, const char *name,
+                         const char *kind, const char *help, uint64_t (*value)(const struct supervised *)) {
     buffer_printf(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
     for (size_t i = 0; i < supervisor->model_count; i++)
         buffer_printf(text, "%s{model=\"%s\"} %lu\n", name, supervisor->models[i]->name,
@@ -100,16 +100,17 @@ static char *hook_metrics(void *context) {
     struct supervisor *supervisor = context;
     struct buffer text = {.limit = 4 << 20};
     pthread_mutex_lock(&supervisor->lock);
-    figures_write(supervisor, &text, "guichet_model_ready", "gauge", "Whether the model's process answers.",
-                  value_up);
-    figures_write(supervisor, &text, "guichet_model_loads_total", "counter", "Times that it was loaded.",
-                  value_loads);
-    figures_write(supervisor, &text, "guichet_model_evictions_total", "counter",
-                  "Times that it made room for another.", value_evictions);
-    figures_write(supervisor, &text, "guichet_model_crashes_total", "counter", "Times that its process died.",
-                  value_crashes);
-    figures_write(supervisor, &text, "guichet_model_memory_bytes", "gauge", "Memory of its process (Pss).",
-                  value_memory);
+    counts_write(supervisor, &text, "guichet_model_ready", "gauge", "Whether the model's process answers.",
+                 value_up);
+    counts_write(supervisor, &text, "guichet_model_loads_total", "counter", "Times that it was loaded.",
+                 value_loads);
+    counts_write(supervisor, &text, "guichet_model_evictions_total", "counter",
+                 "Times that it made room for another.", value_evictions);
+    counts_write(supervisor, &text, "guichet_model_crashes_total", "counter", "Times that its process died.",
+                 value_crashes);
+    counts_write(supervisor, &text, "guichet_model_memory_bytes", "gauge", "Memory of its process (Pss).",
+                 value_memory);
+    figures_write(supervisor->figures, &text);
     pthread_mutex_unlock(&supervisor->lock);
     return text.bytes;
 }
@@ -225,6 +226,7 @@ static bool tiers_start(struct supervisor *supervisor, const struct gateway_supe
             .tls_key = options->tls_key,
             .access_log = options->access_log,
             .keys = options->keys,
+            .gateway_metrics = true,
         },
         error);
     return supervisor->frontend != NULL;
@@ -290,9 +292,11 @@ bool supervisor_run(const struct supervisor_options *options, struct error *erro
                                              .describe = hook_describe,
                                              .metrics = hook_metrics};
     pthread_mutex_init(&supervisor.lock, NULL);
-    bool good = handles_open(&supervisor, error) &&
-                (supervisor.loops = http_loops_create(options->threads > 0 ? options->threads : 1, error)) &&
-                tiers_start(&supervisor, &hooks, error);
+    bool good =
+        handles_open(&supervisor, error) &&
+        ((supervisor.figures = figures_create()) || error_set(error, ERROR_MEMORY, "out of memory")) &&
+        (supervisor.loops = http_loops_create(options->threads > 0 ? options->threads : 1, error)) &&
+        tiers_start(&supervisor, &hooks, error);
     if (good) {
         greet(&supervisor);
         while (!supervisor.ending)
@@ -306,6 +310,7 @@ bool supervisor_run(const struct supervisor_options *options, struct error *erro
         supervised_free(supervisor.models[i]);
     free(supervisor.models);
     free(supervisor.leaving);
+    figures_free(supervisor.figures);
     if (supervisor.wake >= 0)
         close(supervisor.wake);
     if (supervisor.signals >= 0)

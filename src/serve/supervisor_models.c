@@ -69,8 +69,44 @@ static int64_t memory_sum(const struct supervisor *supervisor) {
     return sum;
 }
 
+/* ---- Figures ---- */
+
+/* What the model's process has counted, as it says now. Not over `lock`: only this thread starts and ends it.
+ */
+static void figures_ask(struct supervisor *supervisor, struct supervised *model) {
+    /* Those that the supervisor counts itself, over all of the model's processes. */
+    static const char *const own[] = {"guichet_model_ready", "guichet_model_loads_total", NULL};
+    struct buffer text = {0};
+    model->figures_ns = clock_ns();
+    if (process_figures(&model->current, &text)) {
+        pthread_mutex_lock(&supervisor->lock);
+        figures_take(supervisor->figures, model, text.bytes, text.size, own);
+        pthread_mutex_unlock(&supervisor->lock);
+    }
+    buffer_release(&text);
+}
+
+/* Its process has ended; `alive`: is told to end next, and may still say what it counted. */
+static void figures_end(struct supervisor *supervisor, struct supervised *model, bool alive) {
+    if (alive && model->current.pid && model->state == MODEL_READY)
+        figures_ask(supervisor, model);
+    pthread_mutex_lock(&supervisor->lock);
+    figures_close(supervisor->figures, model);
+    pthread_mutex_unlock(&supervisor->lock);
+}
+
+/* A model that nobody used since counts nothing, and is left asleep as it is. */
+static void figures_follow(struct supervisor *supervisor, struct supervised *model) {
+    struct gateway_usage usage;
+    if (model->state == MODEL_READY && gateway_model_usage(supervisor->gateway, model->name, &usage) &&
+        (usage.outstanding > 0 || usage.last_used >= model->figures_ns ||
+         model->ready_ns >= model->figures_ns))
+        figures_ask(supervisor, model);
+}
+
 static void model_stop(struct supervisor *supervisor, struct supervised *model) {
     struct error error;
+    figures_end(supervisor, model, true);
     gateway_model_place(supervisor->gateway, model->name, 0, &error);
     process_leave(supervisor, &model->current);
     process_leave(supervisor, &model->next);
@@ -129,6 +165,7 @@ void supervisor_measure(struct supervisor *supervisor) {
         if (memory)
             model->memory = memory;
         pthread_mutex_unlock(&supervisor->lock);
+        figures_follow(supervisor, model);
     }
     if (supervisor->options->memory && supervisor->leaving_count == 0 &&
         memory_sum(supervisor) > supervisor->options->memory)
@@ -188,6 +225,7 @@ static void ended(struct supervisor *supervisor, struct supervised *model, int s
         snprintf(reason, sizeof reason, "its process ended with status %d", WEXITSTATUS(status));
     bool served = model->state == MODEL_READY;
     bool steady = served && clock_ns() - model->ready_ns > STEADY_SECONDS * SECOND_NS;
+    figures_end(supervisor, model, false);
     model->current = (struct process){.output = -1};
     model->crashes = steady ? 1 : model->crashes + 1;
     pthread_mutex_lock(&supervisor->lock);
@@ -271,6 +309,7 @@ static void step_starting(struct supervisor *supervisor, struct supervised *mode
 /* The new version answers: requests go there from now on, and the old one finishes what it has. */
 static void step_next(struct supervisor *supervisor, struct supervised *model) {
     if (process_is_ready(&model->next)) {
+        figures_end(supervisor, model, true);
         struct process old = model->current;
         model->current = model->next;
         model->next = (struct process){.output = -1};
@@ -439,6 +478,7 @@ static void models_gone_remove(struct supervisor *supervisor) {
         process_leave(supervisor, &model->current);
         process_leave(supervisor, &model->next);
         pthread_mutex_lock(&supervisor->lock);
+        figures_forget(supervisor->figures, model);
         memmove(&supervisor->models[i], &supervisor->models[i + 1],
                 (supervisor->model_count - i - 1) * sizeof supervisor->models[0]);
         supervisor->model_count--;

@@ -3,7 +3,9 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
+#include "serve/figures.h"
 #include "serve/frontend.h"
 #include "serve/gateway.h"
 #include "serve/supervisor.h"
@@ -42,6 +44,7 @@ struct supervised {
     char precision[16]; /* as its process said when it was last ready; "" before */
     int64_t memory;     /* bytes, as last measured; kept when it ends, as the estimate for the next time */
     uint64_t loads, evictions, crashed;
+    int64_t figures_ns; /* when its process was last asked for its figures */
 };
 
 struct supervisor {
@@ -54,6 +57,7 @@ struct supervisor {
     pthread_mutex_t lock; /* guards `models` and what is in them against the gateway's threads */
     struct supervised **models;
     size_t model_count;
+    struct figures *figures; /* of the models' processes, those that ended included (under `lock`) */
     struct process *leaving; /* told to end */
     size_t leaving_count;
     int64_t look_ns, measure_ns; /* when the folders, the memory are looked at next */
@@ -68,6 +72,9 @@ bool process_start(struct process *process, const struct supervisor_options *opt
 bool process_is_ready(const struct process *process);
 /* The precision that it says it runs in; "" where it does not. */
 void process_precision(const struct process *process, char ret[16]);
+/* Its /metrics into `text` (empty before). False where it does not say all of it within a few milliseconds.
+ */
+bool process_figures(const struct process *process, struct buffer *text);
 /* Reads what it wrote, passes it on with the model's name before each line, and keeps the last. */
 void process_read(struct process *process, const char *name);
 /* Bytes that it takes, its share of what is mapped by several; 0 where that cannot be known. */
@@ -77,7 +84,7 @@ void process_leave(struct supervisor *supervisor, struct process *process);
 
 /* supervisor_models.c: under no lock; each takes it where it must. */
 void supervisor_look(struct supervisor *supervisor);    /* at the folders */
-void supervisor_measure(struct supervisor *supervisor); /* the memory */
+void supervisor_measure(struct supervisor *supervisor); /* memory and figures */
 void supervisor_reap(struct supervisor *supervisor);    /* children that ended */
 void supervisor_step(struct supervisor *supervisor, struct supervised *model);
 void supervised_free(struct supervised *model);

@@ -47,6 +47,8 @@ static _Noreturn void child_run(const char *program, const char **argv, char **e
         dup2(nothing, STDIN_FILENO);
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
+    /* Sockets from systemd, files that a shell left open: nothing of it is the child's. */
+    close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
     signal(SIGPIPE, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
@@ -121,47 +123,62 @@ bool process_start(struct process *process, const struct supervisor_options *opt
     return true;
 }
 
-/* GET `target` of a child: the answer, head and body, as far as it comes within a few milliseconds and fits.
- */
-static void process_ask(const struct process *process, const char *target, char *ret, size_t size) {
+#define ANSWER_LIMIT (1u << 20)
+
+/* GET `target` of a child: the answer, head and body, as far as it comes within a few milliseconds. */
+static void process_ask(const struct process *process, const char *target, struct buffer *ret) {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                   .sin_port = htons((uint16_t)process->port)};
-    char question[160];
-    size_t filled = 0;
+    char question[160], part[16 << 10];
     int length = snprintf(question, sizeof question,
                           "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", target);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    ret[0] = 0;
+    ret->limit = ANSWER_LIMIT;
     if (fd < 0)
         return;
     if ((connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS) &&
         poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 5) == 1 &&
         send(fd, question, (size_t)length, MSG_NOSIGNAL) == length)
-        while (filled + 1 < size && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 20) == 1) {
-            ssize_t got = recv(fd, ret + filled, size - 1 - filled, 0);
-            if (got <= 0)
+        while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 20) == 1) {
+            ssize_t got = recv(fd, part, sizeof part, 0);
+            if (got <= 0 || !buffer_append(ret, part, (size_t)got))
                 break;
-            filled += (size_t)got;
         }
-    ret[filled] = 0;
     close(fd);
 }
 
 bool process_is_ready(const struct process *process) {
-    char answer[1024];
-    process_ask(process, "/readyz", answer, sizeof answer);
-    return strncmp(answer, "HTTP/1.1 200", 12) == 0;
+    struct buffer answer = {0};
+    process_ask(process, "/readyz", &answer);
+    bool ready = answer.bytes && strncmp(answer.bytes, "HTTP/1.1 200", 12) == 0;
+    buffer_release(&answer);
+    return ready;
 }
 
 void process_precision(const struct process *process, char ret[16]) {
     static const char mark[] = "\"precision\"";
-    char answer[4096];
-    process_ask(process, "/models?details=1", answer, sizeof answer);
-    const char *at = strstr(answer, mark);
+    struct buffer answer = {0};
+    process_ask(process, "/models?details=1", &answer);
+    const char *at = answer.bytes ? strstr(answer.bytes, mark) : NULL;
     at = at ? at + sizeof mark - 1 : "";
     at += strspn(at, ": \"");
     snprintf(ret, 16, "%.*s", (int)strcspn(at, "\"}"), at);
+    buffer_release(&answer);
+}
+
+bool process_figures(const struct process *process, struct buffer *text) {
+    static const char length_header[] = "\r\nContent-Length:";
+    struct buffer answer = {0};
+    process_ask(process, "/metrics", &answer);
+    const char *bytes = answer.bytes ? answer.bytes : "";
+    const char *body = strstr(bytes, "\r\n\r\n"), *length = strcasestr(bytes, length_header);
+    bool whole = body && length && length < body && strncmp(bytes, "HTTP/1.1 200", 12) == 0;
+    size_t size = whole ? answer.size - (size_t)(body + 4 - bytes) : 0;
+    whole = whole && strtoull(length + sizeof length_header - 1, NULL, 10) == size &&
+            buffer_append(text, body + 4, size);
+    buffer_release(&answer);
+    return whole;
 }
 
 static void line_end(struct process *process, const char *name) {

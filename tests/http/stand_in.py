@@ -13,7 +13,7 @@ import sys
 import urllib.parse
 
 extra = {}
-state = {'ready': True, 'busy': 0}
+state = {'ready': True, 'busy': 0, 'count': 0}
 
 
 async def read_request(reader):
@@ -26,11 +26,36 @@ async def read_request(reader):
     return method, target, headers, body
 
 
+def figures(name):
+    """As the real one's /metrics: a counter, a histogram, a gauge, and what every process says of itself."""
+    return f"""# HELP nv_inference_count Inferences.
+# TYPE nv_inference_count counter
+nv_inference_count{{model="{name}",version="1"}} {state['count']}
+# HELP guichet_infer_seconds Time.
+# TYPE guichet_infer_seconds histogram
+guichet_infer_seconds_bucket{{model="{name}",version="1",le="+Inf"}} {state['count']}
+guichet_infer_seconds_sum{{model="{name}",version="1"}} {state['count'] / 8}
+guichet_infer_seconds_count{{model="{name}",version="1"}} {state['count']}
+# HELP guichet_queue_length Waiting.
+# TYPE guichet_queue_length gauge
+guichet_queue_length{{model="{name}",version="1"}} 0
+# HELP guichet_model_loads_total Loads.
+# TYPE guichet_model_loads_total counter
+guichet_model_loads_total{{model="{name}",version="1"}} 1
+# HELP process_resident_memory_bytes Resident memory.
+# TYPE process_resident_memory_bytes gauge
+process_resident_memory_bytes 1
+"""
+
+
 async def answer(name, method, target, headers, body, writer):
     url = urllib.parse.urlsplit(target)
     query = dict(urllib.parse.parse_qsl(url.query))
     if url.path == '/readyz':
         return (200 if state['ready'] else 503), {'ready': state['ready']}
+    if url.path.endswith('/metrics'):
+        return 200, figures(name)
+    state['count'] += url.path.endswith('/predict')
     if url.path == '/control':
         state['ready'] = query.get('ready', '1') == '1'
         return 200, {}
@@ -54,9 +79,10 @@ async def serve(name, reader, writer):
             state['busy'] += 1
             try:
                 status, reply = await answer(name, *request, writer)
-                text = json.dumps(reply).encode()
-                writer.write(b'HTTP/1.1 %d X\r\nContent-Type: application/json\r\nX-Backend: yes\r\n'
-                             b'Content-Length: %d\r\n\r\n' % (status, len(text)) + text)
+                plain = isinstance(reply, str)
+                text = (reply if plain else json.dumps(reply)).encode()
+                writer.write(b'HTTP/1.1 %d X\r\nContent-Type: %s\r\nX-Backend: yes\r\nContent-Length: %d\r\n\r\n'
+                             % (status, b'text/plain' if plain else b'application/json', len(text)) + text)
                 await writer.drain()
             finally:
                 state['busy'] -= 1

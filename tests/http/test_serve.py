@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -43,6 +44,19 @@ class Serve:
         text = ask(self.port, 'GET', '/metrics').body.decode()
         return next(float(line.rsplit(' ', 1)[1]) for line in text.split('\n') if line.startswith(f'{name}{{model="{model}"'))
 
+    def metrics(self):
+        """Every sample of /metrics; each family must be there once, and each sample."""
+        samples, families = {}, []
+        for line in ask(self.port, 'GET', '/metrics').body.decode().strip().split('\n'):
+            if line.startswith('# TYPE '):
+                families.append(line.split()[2])
+            elif not line.startswith('#'):
+                name, value = line.rsplit(' ', 1)
+                assert name not in samples, name
+                samples[name] = float(value)
+        assert len(families) == len(set(families)), families
+        return samples
+
     def __enter__(self):
         return self
 
@@ -74,6 +88,70 @@ def test_callers_share_a_start():
             thread.join()
         assert len(pids) == 12 and len(set(pids)) == 1, pids
         assert serve.metric('guichet_model_loads_total', 'cats') == 1
+
+
+def test_metrics_of_every_model():
+    """/metrics holds each model's own figures; its counters outlive its process, and nothing is woken or kept awake"""
+    count, summed = 'nv_inference_count{model="%s",version="1"}', 'guichet_infer_seconds_sum{model="%s",version="1"}'
+    queue = 'guichet_queue_length{model="%s",version="1"}'
+    with Serve({'cats': '', 'dogs': '', 'mice': ''}, '--idle', '2s') as serve:
+        def inferences(name):
+            return serve.metrics().get(count % name, 0)
+        for number in range(3):
+            serve.predict('cats')
+        serve.predict('dogs')
+        until(lambda: (inferences('cats'), inferences('dogs')) == (3, 1), 5, 'the figures of both')
+        metrics = serve.metrics()
+        assert metrics[summed % 'cats'] == 3 / 8 and metrics[queue % 'cats'] == 0
+        assert metrics['process_resident_memory_bytes'] > 1e6, 'those of the one process that answers'
+        assert metrics['guichet_model_loads_total{model="cats"}'] == 1
+        assert not any('version="1"' in name and 'loads_total' in name for name in metrics), 'counted once'
+        assert not any('mice' in name and 'nv_' in name for name in metrics)
+        until(lambda: (serve.metrics() and serve.states()) == {'cats': 'stopped', 'dogs': 'stopped', 'mice': 'stopped'}, 10,
+              'the end of both, though their figures are read')
+        metrics = serve.metrics()
+        assert metrics[count % 'cats'] == 3 and queue % 'cats' not in metrics
+        pid = serve.predict('cats').json()['pid']
+        until(lambda: inferences('cats') == 4, 5, 'the new process adding to the old one')
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: serve.metric('guichet_model_crashes_total', 'cats') == 1)
+        serve.predict('cats')
+        until(lambda: inferences('cats') == 5, 5, 'the figures after a crash')
+        serve.write('cats', 'version 2')
+        until(lambda: serve.predict('cats').json()['version'] == '2')
+        assert inferences('cats') >= 6
+        assert serve.states()['mice'] == 'stopped'
+        shutil.rmtree(os.path.join(serve.folder, 'dogs'))
+        until(lambda: count % 'dogs' not in serve.metrics(), what='the end of a model that is gone')
+
+
+def test_children_inherit_nothing():
+    """a backend has none of our sockets and files: not the listening one that systemd gave, nor what a shell left open"""
+    folder = tempfile.mkdtemp()
+    os.makedirs(folder + '/cats')
+    with open(folder + '/cats/model.onnx', 'w', encoding='utf-8'):
+        pass
+    with socket.socket() as given, open(folder + '/left-open', 'w', encoding='utf-8') as left:
+        given.bind(('127.0.0.1', 0))
+        given.listen()
+        os.dup2(given.fileno(), 103)
+        os.dup2(left.fileno(), 109)
+        script = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&103 9<&109 103<&- 109<&-'
+        with Process('bash', '-c', script, 'sh', GUICHET, 'serve', '--models', folder, '--backend-program', BACKEND_STAND_IN,
+                     environment={'XDG_STATE_HOME': folder}, pass_fds=(103, 109)) as serve:
+            os.close(103)
+            os.close(109)
+            serve.wait_line('guichet is at')
+            child = ask(given.getsockname()[1], 'POST', '/model/cats/predict', b'{}').json()['pid']
+
+            def files(pid):
+                links = (os.path.join(f'/proc/{pid}/fd', name) for name in os.listdir(f'/proc/{pid}/fd'))
+                return {os.readlink(link) for link in links}
+            ours = files(serve.child.pid)
+            assert folder + '/left-open' in ours and f'socket:[{os.fstat(given.fileno()).st_ino}]' in ours, ours
+            shared = {name for name in files(child) & ours if name.startswith(('socket:', folder))}
+            assert not shared, shared
+    shutil.rmtree(folder)
 
 
 def test_idle_models_end():
