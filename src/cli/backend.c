@@ -12,31 +12,29 @@
 
 static const struct command command = {
     "backend",
-    "guichet backend [OPTION…]\n"
-    "\n"
     "One model's service, loaded once and shared by all requests.\n"
     "\n"
-    "  --model MODEL         a name or a folder, \":int8\" behind it for a variant (default: $MODEL_NAME, "
-    "else\n"
-    "                        animals)\n"
-    "  --name NAME           what the model is called in addresses (default: $MODEL_NAME, else its folder's "
-    "name)\n"
+    "Usage: guichet backend [OPTION…]\n"
+    "\n"
+    "  --model MODEL         a folder, an .onnx file or a name; MODEL:int8 takes the quantised one\n"
+    "                        ($MODEL_NAME, else animals)\n"
+    "  --name NAME           what the model is called in addresses ($MODEL_NAME, else its folder's name)\n"
     "  --address ADDRESS     listen on this address only\n"
-    "  --port N              port (default: $PORT, else $SERVING_PORT, else 8080; 0: any free one)\n"
+    "  --port N              0: any free one ($PORT, else $SERVING_PORT, else 8080)\n"
     "  --precision P         auto, f32 or bf16 (auto)\n"
-    "  --threads N           of the model (all processors)\n"
-    "  --decode-threads N    photos decoded at once (all processors, at most 16)\n"
-    "  --max-batch N         requests in one run of the model (8)\n"
-    "  --max-wait MS         a request may wait so long for others to run with it, when others wait too (0)\n"
+    "  --threads N           of the network (as many as there are)\n"
+    "  --decode-threads N    photos decoded at once (as many as there are processors, at most 16)\n"
+    "  --max-batch N         requests in one run of the network (8)\n"
+    "  --max-wait MS         a request may wait so long for others to join its run (0)\n"
     "  --queue N             predictions under way at once; beyond, 503 with Retry-After (256)\n"
     "  --timeout SECONDS     for a prediction, waiting included (60)\n"
     "  --body-limit SIZE     of a request (20M)\n"
     "  --allow-private-urls  photos may be fetched from private addresses\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
-    "  --help\n"
     "\n"
     "Example:\n"
-    "  MODEL_NAME=animals PORT=9000 guichet backend\n"};
+    "  MODEL_NAME=animals PORT=9000 guichet backend\n",
+};
 
 struct arguments {
     struct backend_options options;

@@ -97,7 +97,9 @@ static void print_sentence(const struct answer *answer, bool coloured) {
                plain, probability * 100);
 }
 
-static void print_person(const struct answer *answer) {
+static void print_person(const struct answer *answer, bool blank_line_before) {
+    if (blank_line_before)
+        putchar('\n');
     bool coloured = terminal_has_colour(stdout);
     const char *blue = coloured ? "\033[34m" : "", *grey = coloured ? "\033[2m" : "",
                *plain = coloured ? "\033[0m" : "";
@@ -135,7 +137,7 @@ static void report_failure(const struct settings *settings, const char *image, s
 
 static bool classify_one(const struct settings *settings, const struct model *model,
                          struct model_classifier *classifier, const char *image,
-                         struct prediction *predictions) {
+                         struct prediction *predictions, bool blank_line_before) {
     struct error error = {0};
     struct buffer bytes = {0};
     struct answer answer = {
@@ -149,7 +151,7 @@ static bool classify_one(const struct settings *settings, const struct model *mo
     else if (settings->json)
         print_json(&answer);
     else
-        print_person(&answer);
+        print_person(&answer, blank_line_before);
     return done;
 }
 
@@ -165,10 +167,10 @@ static int classify_all(const struct settings *settings, const struct engine_opt
             error_set(&error, ERROR_MEMORY, "no memory for %d answers", settings->top);
         failed = cli_fail(&error);
     }
-    for (int i = 0; classifier && predictions && i < count; i++) {
-        if (i && !settings->json)
-            putchar('\n');
-        failed += !classify_one(settings, model, classifier, images[i], predictions);
+    for (int i = 0, answered = 0; classifier && predictions && i < count; i++) {
+        bool done = classify_one(settings, model, classifier, images[i], predictions, answered > 0);
+        answered += done;
+        failed += !done;
     }
     free(predictions);
     if (classifier)

@@ -46,6 +46,8 @@ bool options_parse(const struct command *command, int argc, char **argv, const s
 
 /* "guichet VERB: message" and where help is, on standard error; returns EXIT_USAGE. */
 int cli_usage(const struct command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same for words that are missing: shows the help's "Usage: " line, which every help has. */
+int cli_usage_missing(const struct command *command);
 /* "guichet: message" on standard error; returns EXIT_FAILED. */
 int cli_fail(const struct error *error);
 /* The same without failing: something was left out. */

@@ -10,27 +10,28 @@
 
 static const struct command command = {
     "frontend",
-    "guichet frontend [options]\n"
+    "The page, and each person's session; everything else is passed on to a gateway.\n"
     "\n"
-    "The page, and each person's session. Everything else is passed on to the gateway.\n"
+    "Usage: guichet frontend [OPTION…]\n"
     "\n"
-    "  --gateway URL          (default: $API_GATEWAY, else $SERVING_URL, else $SERVING_HOST:$SERVING_PORT)\n"
+    "  --gateway URL          where ($API_GATEWAY, else $SERVING_URL, else $SERVING_HOST:$SERVING_PORT)\n"
     "  --address ADDRESS      listen on this address only (repeatable)\n"
-    "  --port N               port (default: $PORT, else 8080; 0: any free one)\n"
-    "  --session-key FILE     keys that sign the sessions' cookies, one a line, the newest first; readable "
-    "by you\n"
-    "                         alone; read again on SIGHUP (default: $GUICHET_SESSION_KEY, several with "
-    "commas\n"
-    "                         between; else a random one, and sessions end when this process does)\n"
-    "  --tls-cert FILE --tls-key FILE   serve https (PEM); read again on SIGHUP\n"
+    "  --port N               0: any free one ($PORT, else 8080)\n"
+    "  --session-key FILE     keys that sign the sessions' cookies, one a line, the newest first; readable\n"
+    "                         by you alone; read again on SIGHUP ($GUICHET_SESSION_KEY, several with\n"
+    "                         commas between; else a random one, and sessions end with this process)\n"
+    "  --tls-cert FILE        serve https (PEM), with the next; read again on SIGHUP\n"
+    "  --tls-key FILE         the certificate's key\n"
     "  --ca FILE              trust these authorities for an https gateway\n"
     "  --access-log FORM      json, text or off, on standard output (json)\n"
     "  --body-limit SIZE      of a request (20M)\n"
     "  --threads N            event loops (half the processors, at most 4)\n"
-    "  --help\n"
     "\n"
     "$GUICHET_API_KEY is shown to the gateway for callers that bring no key of their own.\n"
-    "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to what goes to the gateway (Cloud Run).\n",
+    "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to what goes to the gateway (Cloud Run).\n"
+    "\n"
+    "Example:\n"
+    "  guichet frontend --gateway http://127.0.0.1:9000 --port 8080\n",
 };
 
 struct arguments {

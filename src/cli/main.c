@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/serving.h"
 #include "cli/verbs.h"
@@ -18,7 +19,6 @@ static const struct verb {
     {"serve", verb_serve, "the page and the service on this machine", false},
     {"models", verb_models, "list the models that are here, and those that could be pulled", false},
     {"pull", verb_pull, "fetch a model from the catalogue, Hugging Face or an address", false},
-    {"frontend", verb_frontend, "the page and the sessions, before a gateway", false},
     {"inspect", verb_inspect, "show what a network is made of", false},
     {"bake", verb_bake, "make a model ready, so that it starts at once", false},
     {"bench", verb_bench, "measure how fast a network is here", true},
@@ -28,6 +28,7 @@ static const struct verb {
     {"run", verb_run, "run a network on a raw tensor", true},
     {"backend", verb_backend, "one model's service", false},
     {"gateway", verb_gateway, "the single entry before backends that run elsewhere", false},
+    {"frontend", verb_frontend, "the page and the sessions, before a gateway", false},
     {"health", verb_health, "ask a service whether it is ready", false},
 };
 
@@ -57,8 +58,11 @@ static const struct verb *verb_find(const char *name) {
     for (int i = 0; i < VERBS; i++)
         if (strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
-    fprintf(stderr, "guichet: there is no %s '%s'\nTry: guichet --help\n", name[0] == '-' ? "option" : "verb",
-            name);
+    fprintf(stderr, "guichet: there is no %s '%s'\n", name[0] == '-' ? "option" : "verb", name);
+    if (access(name, F_OK) == 0) /* a photo, most likely */
+        fprintf(stderr, "Try: guichet classify %s\n", name);
+    else
+        fputs("Try: guichet --help\n", stderr);
     return NULL;
 }
 

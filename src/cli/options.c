@@ -48,7 +48,7 @@ static int option_store(const struct command *command, const struct option_spec 
     case OPTION_INT:
     case OPTION_REAL:
         if (!number_fits(text, option, &number))
-            return cli_usage(command, "--%s takes a%s number from %g to %g, not '%s'", option->name,
+            return cli_usage(command, "--%s takes a%s number from %.12g to %.12g, not '%s'", option->name,
                              option->kind == OPTION_INT ? " whole" : "", option->minimum, option->maximum,
                              text);
         if (option->kind == OPTION_INT)
@@ -99,8 +99,7 @@ bool options_parse(const struct command *command, int argc, char **argv, const s
         *ret_words = words;
         return true;
     }
-    *ret_exit = words < least
-                    ? cli_usage(command, words ? "something is missing" : "it needs to be told what")
-                    : cli_usage(command, "'%s' is one word too many", argv[most + 1]);
+    *ret_exit = words < least ? cli_usage_missing(command)
+                              : cli_usage(command, "'%s' is one word too many", argv[most + 1]);
     return false;
 }

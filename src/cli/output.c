@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/progress.h"
 #include "cli/cli.h"
@@ -18,6 +19,11 @@ int cli_usage(const struct command *command, const char *format, ...) {
     fprintf(stderr, "\nTry: guichet %s --help\n", command->name);
     va_end(arguments);
     return EXIT_USAGE;
+}
+
+int cli_usage_missing(const struct command *command) {
+    const char *usage = strstr(command->help, "Usage: ") + strlen("Usage: ");
+    return cli_usage(command, "something is missing: %.*s", (int)strcspn(usage, "\n"), usage);
 }
 
 int cli_fail(const struct error *error) {

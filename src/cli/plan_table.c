@@ -6,7 +6,7 @@
 
 #include "cli/cli.h"
 
-enum { SLOWEST = 12, KERNELS = 4, STEP_TEXT = 128 };
+enum { SLOWEST = 12, KERNELS = 4, STEP_TEXT = 128, NAME_COLUMNS = 44 };
 
 /* The steps that do the same. */
 struct row {
@@ -140,16 +140,26 @@ static int slowest_find(const struct plan_times *times, int *ret) {
     return count;
 }
 
+/* "Conv+Relu …/layer1/conv2", padded: names of a network begin alike, so their ends are shown. */
+static void print_step_name(const struct step *step) {
+    int room = NAME_COLUMNS - (int)strlen(step->action) - 1, length = (int)strlen(step->name);
+    bool cut = length > room;
+    int shown = !cut ? length : room > 1 ? room - 1 : 0;
+    printf("  %s %s%s%*s", step->action, cut ? "…" : "", step->name + length - shown,
+           room - shown - cut > 0 ? room - shown - cut : 0, "");
+}
+
 static void print_slowest(const struct plan_times *times) {
     int slowest[SLOWEST];
     char text[3 * STEP_TEXT];
     int count = slowest_find(times, slowest);
-    printf("\n  %-40s %9s %7s %9s  %s\n", "slowest steps", "ms", "share", "GFLOP/s", "kernel, layouts");
+    printf("\n  %-*s %9s %7s %9s  %s\n", NAME_COLUMNS, "slowest steps", "ms", "share", "GFLOP/s",
+           "kernel, layouts");
     for (int i = 0; i < count; i++) {
         const struct step *step = &times->plan->steps[slowest[i]];
         double ms = times->step_ms[slowest[i]];
-        snprintf(text, sizeof text, "%s %s", step->action, step->name);
-        printf("  %-40.40s %9.3f %6.1f%% %9.1f  ", text, ms, share(times, ms), per_second(step->flops, ms));
+        print_step_name(step);
+        printf(" %9.3f %6.1f%% %9.1f  ", ms, share(times, ms), per_second(step->flops, ms));
         printf("%s, %s\n", step->kernel_name, step_layouts(step, text, sizeof text));
     }
 }

@@ -62,9 +62,12 @@ def test_help():
     check('there are verbs', len(verbs) >= 5, verbs)
     for verb in verbs:
         done = Done(verb, '--help')
-        check(f'{verb} --help', done.code == 0 and f'guichet {verb}' in done.out and not done.err, done)
+        check(f'{verb} --help', done.code == 0 and f'\nUsage: guichet {verb}' in done.out and not done.err, done)
         check(f'help {verb} says the same', Done('help', verb).out == done.out)
     fails('an unknown verb', 2, "no verb 'clasify'", 'clasify')
+    fails('a photo without a verb', 2, f'Try: guichet classify {__file__}', __file__)
+    fails('no photo', 2, '] IMAGE', 'classify')
+    fails('photos that are not there', 1, '/nonexistent', 'classify', '/nonexistent')
     fails('an unknown option', 2, 'no option --tap', 'classify', '--tap', '3', 'x.png')
     fails('an option without its value', 2, '--top needs a value', 'classify', '--top')
     fails('a number out of bounds', 2, '--top takes', 'classify', '--top', '0', 'x.png')
