@@ -66,14 +66,13 @@ def test_help():
         check(f'help {verb} says the same', Done('help', verb).out == done.out)
     fails('an unknown verb', 2, "no verb 'clasify'", 'clasify')
     fails('a photo without a verb', 2, f'Try: guichet classify {__file__}', __file__)
-    fails('no photo', 2, '] IMAGE', 'classify')
+    fails('no photo at all', 2, '] IMAGE', 'classify')
     fails('photos that are not there', 1, '/nonexistent', 'classify', '/nonexistent')
     fails('an unknown option', 2, 'no option --tap', 'classify', '--tap', '3', 'x.png')
     fails('an option without its value', 2, '--top needs a value', 'classify', '--top')
     fails('a number out of bounds', 2, '--top takes', 'classify', '--top', '0', 'x.png')
     fails('not a number', 2, '--top takes', 'classify', '--top=many', 'x.png')
     fails('an unknown precision', 2, '--precision', 'classify', '--precision', 'f31', 'x.png')
-    fails('no photo', 2, 'needs', 'classify')
     fails('one word too many', 2, 'too many', 'bench', 'a', 'b')
 
 
