@@ -266,20 +266,23 @@ struct plan_tensor *lower_weights(struct lowering *lowering, const struct value 
     return plan_add_constant(plan, layout_dtype(wanted), layout_shape(wanted), wanted, packed->bytes);
 }
 
-static const enum primitive_post_kind post_kinds[] = {
-    [POST_RELU] = PRIMITIVE_POST_RELU,
-    [POST_CLIP] = PRIMITIVE_POST_CLIP,
-    [POST_SIGMOID] = PRIMITIVE_POST_SIGMOID,
-    [POST_TANH] = PRIMITIVE_POST_TANH,
-    [POST_ELU] = PRIMITIVE_POST_ELU,
-    [POST_HARDSWISH] = PRIMITIVE_POST_HARDSWISH,
-    [POST_SWISH] = PRIMITIVE_POST_SWISH,
-    [POST_GELU_ERF] = PRIMITIVE_POST_GELU_ERF,
-    [POST_GELU_TANH] = PRIMITIVE_POST_GELU_TANH,
-    [POST_LINEAR] = PRIMITIVE_POST_LINEAR,
-    [POST_ADD] = PRIMITIVE_POST_ADD,
-    [POST_MULTIPLY] = PRIMITIVE_POST_MULTIPLY,
-};
+enum primitive_post_kind lower_post_kind(enum post_op_kind kind) {
+    static const enum primitive_post_kind kinds[] = {
+        [POST_RELU] = PRIMITIVE_POST_RELU,
+        [POST_CLIP] = PRIMITIVE_POST_CLIP,
+        [POST_SIGMOID] = PRIMITIVE_POST_SIGMOID,
+        [POST_TANH] = PRIMITIVE_POST_TANH,
+        [POST_ELU] = PRIMITIVE_POST_ELU,
+        [POST_HARDSWISH] = PRIMITIVE_POST_HARDSWISH,
+        [POST_SWISH] = PRIMITIVE_POST_SWISH,
+        [POST_GELU_ERF] = PRIMITIVE_POST_GELU_ERF,
+        [POST_GELU_TANH] = PRIMITIVE_POST_GELU_TANH,
+        [POST_LINEAR] = PRIMITIVE_POST_LINEAR,
+        [POST_ADD] = PRIMITIVE_POST_ADD,
+        [POST_MULTIPLY] = PRIMITIVE_POST_MULTIPLY,
+    };
+    return kinds[kind];
+}
 
 /* An operand seen with as many axes as the result: [c, 1, 1] becomes [1, c, 1, 1]. */
 static struct plan_tensor *operand_of_rank(struct lowering *lowering, struct value *value, int rank,
@@ -324,7 +327,7 @@ bool lower_posts(struct lowering *lowering, struct node *node, const struct layo
             operands[count++] = NULL;
             continue;
         }
-        posts[count] = (struct primitive_post){post_kinds[post->kind], post->alpha, post->beta};
+        posts[count] = (struct primitive_post){lower_post_kind(post->kind), post->alpha, post->beta};
         if (post->input >= 0) {
             operands[count] = post_operand(lowering, node, post->input, destination, error);
             if (!operands[count])

@@ -79,6 +79,8 @@ void lower_define(struct lowering *lowering, struct value *value, struct plan_te
 bool lower_may_overwrite(const struct lowering *lowering, const struct node *node, const struct value *value,
                          const struct plan_tensor *tensor);
 
+/* What a primitive calls it; HARDSIGMOID is none: it is two (LINEAR, CLIP). */
+enum primitive_post_kind lower_post_kind(enum post_op_kind kind);
 /* The node's post-ops as primitives have them, from post-op `first` on. Operands of ADD and MULTIPLY are
  * brought to a layout that fits: `operands[i]` receives the tensor of post i, or NULL. False (with *ret_count
  * 0) where one can't be. `destination`: layout that operands of the full shape should have, or NULL where it

@@ -159,26 +159,15 @@ static bool saturation_covers(const struct post_op *post, const struct requantis
 }
 
 static struct primitive_post post_in_units(const struct node *node, const struct post_op *post, float unit) {
-    static const enum primitive_post_kind kinds[] = {
-        [POST_RELU] = PRIMITIVE_POST_RELU,
-        [POST_CLIP] = PRIMITIVE_POST_CLIP,
-        [POST_SIGMOID] = PRIMITIVE_POST_SIGMOID,
-        [POST_TANH] = PRIMITIVE_POST_TANH,
-        [POST_ELU] = PRIMITIVE_POST_ELU,
-        [POST_HARDSWISH] = PRIMITIVE_POST_HARDSWISH,
-        [POST_SWISH] = PRIMITIVE_POST_SWISH,
-        [POST_GELU_ERF] = PRIMITIVE_POST_GELU_ERF,
-        [POST_GELU_TANH] = PRIMITIVE_POST_GELU_TANH,
-        [POST_LINEAR] = PRIMITIVE_POST_LINEAR,
-    };
-    if (post->kind == POST_ADD)
+    if (post->kind == POST_ADD) {
+        enum dtype dtype = node->inputs[post->input]->dtype;
         return (struct primitive_post){.kind = PRIMITIVE_POST_SUM,
                                        .alpha = node_float(node, "r_scale", 1) / unit,
                                        .zero_point = (int32_t)node_int(node, "r_zero_point", 0),
-                                       .sum_dtype = node->inputs[post->input]->dtype};
-    if (post->kind == POST_CLIP)
-        return (struct primitive_post){PRIMITIVE_POST_CLIP, post->alpha / unit, post->beta / unit};
-    return (struct primitive_post){kinds[post->kind], post->alpha, post->beta};
+                                       .sum_dtype = is_byte(dtype) ? dtype : DTYPE_UNKNOWN};
+    }
+    float step = post->kind == POST_CLIP ? unit : 1; /* the others are of no unit, or the unit is 1 */
+    return (struct primitive_post){lower_post_kind(post->kind), post->alpha / step, post->beta / step};
 }
 
 /* The post-ops, then the step to the result's unit and zero point where they are not there yet. */
@@ -234,25 +223,28 @@ static struct plan_tensor *describe_bias(struct lowering *lowering, const struct
     return plan_add_constant(lowering->plan, DTYPE_F32, layout_shape(layout), layout, numbers);
 }
 
-/* The residual where the result will lie: the operand's own bytes if nobody needs them later, else a copy. */
+/* The residual where the result will lie: the operand's own bytes if nobody needs them later, else a copy.
+ * `rows`: the result is made as a matrix. */
 static struct plan_tensor *place_residual(struct lowering *lowering, struct node *node,
-                                          const struct layout *layout, struct error *error) {
+                                          const struct layout *layout, bool rows, struct error *error) {
     struct plan *plan = lowering->plan;
     struct value *value = node->inputs[4];
-    const struct layout *wanted = layout_retype(plan->pool, layout, value->dtype);
+    enum dtype dtype = is_byte(value->dtype) ? value->dtype : layout_dtype(layout);
+    const struct layout *wanted =
+        rows ? layout_plain(plan->pool, dtype, &value->shape) : layout_retype(plan->pool, layout, dtype);
     struct plan_tensor *operand = wanted ? lower_in_layout(lowering, value, wanted, error) : NULL;
     if (!operand)
         return NULL;
     if (!lower_may_overwrite(lowering, node, value, operand)) {
         const struct primitive *copy = primitive_reorder(plan->pool, wanted, wanted, error);
-        struct plan_tensor *made = copy ? plan_add_tensor(plan, value->dtype, &value->shape, wanted) : NULL;
+        struct plan_tensor *made = copy ? plan_add_tensor(plan, dtype, &value->shape, wanted) : NULL;
         struct plan_tensor *tensors[2] = {operand, made};
         const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
         if (!made || !lower_primitive(lowering, node, "copy", copy, tensors, roles, 2, NULL, 0, error))
             return NULL;
         operand = made;
     }
-    struct plan_tensor *view = plan_add_view(plan, operand, &node->outputs[0]->shape, layout);
+    struct plan_tensor *view = plan_add_view(plan, operand, layout_shape(layout), layout);
     if (view)
         view->dtype = layout_dtype(layout);
     return view;
@@ -285,7 +277,7 @@ static bool emit_product(struct lowering *lowering, struct node *node, const str
                                                   primitive_layout(primitive, ARGUMENT_BIAS))))
         return lower_no_memory(error);
     if (node->input_count > 4)
-        destination = place_residual(lowering, node, layout, error);
+        destination = place_residual(lowering, node, layout, inner_shape != NULL, error);
     else
         destination = plan_add_tensor(plan, layout_dtype(layout), &output->shape, layout);
     if (!destination)

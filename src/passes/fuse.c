@@ -121,13 +121,12 @@ static bool adds_tensor(const struct node *node, const struct node *user, struct
     bool row = other->constant && node_is(node, "MatMul") && shape_elements(&other->shape) == last &&
                other->shape.rank >= 1 && other->shape.dims[other->shape.rank - 1] == last;
     if (has_integer_weights(
-            node)) { /* integers take a row first of all, and one 8-bit tensor: see fuse_quantised.c */
+            node)) { /* integers take a row first of all, and one whole tensor: see fuse_quantised.c */
         bool sums = false;
         for (int i = 0; i < node->post_op_count; i++)
             sums |= node->post_ops[i].kind == POST_ADD && !node->inputs[node->post_ops[i].input]->constant;
         row = row && add && node->post_op_count == 0;
-        whole = whole && !sums && producer_of(other, "DequantizeLinear") &&
-                dequantises_tensor(other->producer, &(float){0}, &(int32_t){0});
+        whole = whole && !sums;
     }
     if (!(whole && add && !other->constant) && !row)
         return false;

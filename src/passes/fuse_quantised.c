@@ -5,10 +5,10 @@
  * Quantize becomes one node:
  *
  * QuantizedConv, QuantizedMatMul: inputs x, weights (int8), bias (float32) or none, scales of the weights
- * (float32, one for each output channel), then the 8-bit operand of an ADD among the post-ops. Attributes:
- * those of the product; x_scale, x_zero_point; y_scale, y_zero_point where the result is 8-bit; r_scale,
- * r_zero_point of the operand. QuantizedAdd: inputs a, b; attributes a_scale … y_zero_point; post-op RELU or
- * none. */
+ * (float32, one for each output channel), then the operand of an ADD among the post-ops, 8-bit where the
+ * result is. Attributes: those of the product; x_scale, x_zero_point; y_scale, y_zero_point where the result
+ * is 8-bit; r_scale, r_zero_point of an 8-bit operand. QuantizedAdd: inputs a, b; attributes a_scale …
+ * y_zero_point; post-op RELU or none. */
 #include <string.h>
 
 #include "ops/operator.h"
@@ -94,20 +94,32 @@ static bool set_quantisation(struct graph *graph, struct node *node, char prefix
            node_set_int(graph, node, zero_point, quantisation.zero_point);
 }
 
-/* At most one operand, and that an addition of an 8-bit tensor of the result's shape. *ret_operand NULL:
- * none. */
-static bool posts_fit(const struct node *node, struct node **ret_operand, struct quantisation *ret) {
+/* At most one operand, and that an addition of a tensor of the result's shape. *ret_operand NULL: none. */
+static bool posts_fit(const struct node *node, struct value **ret_operand) {
     *ret_operand = NULL;
     for (int i = 0; i < node->post_op_count; i++) {
         const struct post_op *post = &node->post_ops[i];
         if (post->input < 0)
             continue;
-        struct value *operand = node->inputs[post->input];
-        if (*ret_operand || post->kind != POST_ADD || !(*ret_operand = dequantiser(operand, ret)) ||
-            !shape_equal(&operand->shape, &node->outputs[0]->shape))
+        if (*ret_operand || post->kind != POST_ADD ||
+            !shape_equal(&node->inputs[post->input]->shape, &node->outputs[0]->shape))
             return false;
+        *ret_operand = node->inputs[post->input];
     }
     return true;
+}
+
+/* MatMul's bias is its first post-op: taken out of the list. */
+static struct value *take_bias(struct node *node) {
+    if (!node_is(node, "MatMul"))
+        return node_input(node, 2);
+    if (!node->post_op_count || node->post_ops[0].kind != POST_ADD ||
+        !node->inputs[node->post_ops[0].input]->constant)
+        return NULL;
+    struct value *bias = node->inputs[node->post_ops[0].input];
+    node->post_op_count--;
+    memmove(node->post_ops, node->post_ops + 1, sizeof *node->post_ops * (size_t)node->post_op_count);
+    return bias;
 }
 
 bool quantise_product(struct graph *graph, struct node *node, struct node **ret_resume) {
@@ -115,20 +127,17 @@ bool quantise_product(struct graph *graph, struct node *node, struct node **ret_
     if (!has_integer_weights(node))
         return true;
     struct node *source = dequantiser(node->inputs[0], &x), *weights = node->inputs[1]->producer;
-    struct node *operand, *quantize = quantiser(node->outputs[0], &y);
-    bool biased = !node_is(node, "MatMul") && node_input(node, 2);
-    struct value *bias = biased ? node->inputs[2] : NULL;
-    if (node_is(node, "MatMul") && node->post_op_count && node->post_ops[0].kind == POST_ADD &&
-        node->inputs[node->post_ops[0].input]->constant) { /* MatMul's bias is its first post-op */
-        bias = node->inputs[node->post_ops[0].input];
-        node->post_op_count--;
-        memmove(node->post_ops, node->post_ops + 1, sizeof *node->post_ops * (size_t)node->post_op_count);
-    }
-    if (!posts_fit(node, &operand, &r))
+    struct value *bias = take_bias(node), *operand;
+    if (!posts_fit(node, &operand))
         return true;
+    struct node *quantize = quantiser(node->outputs[0], &y), *residual = dequantiser(operand, &r);
+    if (operand && !residual)
+        quantize = NULL; /* the sum happens where the result lies: both are bytes, or both are floats */
+    if (!quantize)
+        residual = NULL;
     struct value *result = quantize ? quantize->outputs[0] : node->outputs[0];
     struct value *inputs[5] = {source->inputs[0], weights->inputs[0], bias, weights->inputs[1],
-                               operand ? operand->inputs[0] : NULL};
+                               residual ? residual->inputs[0] : operand};
     struct node *made = replace_by(graph, quantize ? quantize : node,
                                    node_is(node, "Conv") ? "QuantizedConv" : "QuantizedMatMul", 1, inputs,
                                    operand ? 5 : 4, result);
@@ -143,7 +152,7 @@ bool quantise_product(struct graph *graph, struct node *node, struct node **ret_
             made->post_ops[i].input = 4;
     *ret_resume = made;
     return set_quantisation(graph, made, 'x', x) && (!quantize || set_quantisation(graph, made, 'y', y)) &&
-           (!operand || set_quantisation(graph, made, 'r', r));
+           (!residual || set_quantisation(graph, made, 'r', r));
 }
 
 bool quantise_add(struct graph *graph, struct node *node, struct node **ret_resume) {

@@ -2,20 +2,21 @@
 """MobileNetV2 quantised on 100 photographs, judged on the 150 others, and the same file in ONNX Runtime. TAP.
 
 Arguments: the program, the probe, the root of the source tree. Skipped where the photographs are missing; the peer's part where
-onnxruntime-node is (a folder with node_modules and ort.js: GUICHET_ORT, or .cache/ort beside the sources).
+ONNX Runtime is (tools/setup installs it in .cache/peer).
 """
 import array
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'parity'))
+from peers import Pair  # noqa: E402 (found through the line above)
+
 PROGRAM, PROBE, ROOT = sys.argv[1], sys.argv[2], sys.argv[3]
 SHARED = os.environ.get('GUICHET_SHARED') or os.path.join(ROOT, '..', 'shared')
 MODEL, DATA = os.path.join(SHARED, 'models', 'mobilenet_v2'), os.path.join(SHARED, 'data', 'imagenet250')
-ORT = os.environ.get('GUICHET_ORT') or os.path.join(ROOT, '.cache', 'ort')
 if not os.path.exists(f'{MODEL}/model.onnx') or not os.path.exists(f'{DATA}/labels.tsv'):
     print(f'1..0 # skip there are no models/mobilenet_v2 and data/imagenet250 in {SHARED}')
     sys.exit(0)
@@ -38,29 +39,31 @@ def link(folder, lines):
             labels.write(line + '\n')
 
 
-def best(path, classes):
-    values = array.array('f')
-    with open(path, 'rb') as file:
-        values.frombytes(file.read())
+def best(values, classes):
     rows = [values[i:i + classes] for i in range(0, len(values), classes)]
     return [max(range(classes), key=row.__getitem__) for row in rows]
 
 
-def peer(model, photos, count, height, width, classes, out):
-    """ONNX Runtime's answers to the first `count` photos, ten at a time."""
-    size, answers = 3 * height * width * 4, b''
+def read_floats(path):
+    values = array.array('f')
+    with open(path, 'rb') as file:
+        values.frombytes(file.read())
+    return values
+
+
+def peer(pair, model, photos, count, height, width, classes):
+    """ONNX Runtime's first answers to the first `count` photos, fifty at a time."""
+    size, answers, part = 3 * height * width * 4, [], 50
     with open(photos, 'rb') as file:
-        for start in range(0, count, 10):
-            part = min(10, count - start)
-            with open(f'{out}.in', 'wb') as piece:
-                piece.write(file.read(part * size))
-            subprocess.run(['node', 'ort.js', 'run', model, f'{out}.in', f'{out}.part', '--shape', f'{part}x3x{height}x{width}'],
-                           cwd=ORT, check=True, capture_output=True)
-            with open(f'{out}.part', 'rb') as piece:
-                answers += piece.read()
-    with open(out, 'wb') as file:
-        file.write(answers)
-    return best(out, classes)
+        for start in range(0, count, part):
+            rows = min(part, count - start)
+            with open(pair.path('piece.f32'), 'wb') as piece:
+                piece.write(file.read(rows * size))
+            values = pair.theirs(model, pair.path('piece.f32'), (rows, 3, height, width))
+            if isinstance(values, str):
+                raise RuntimeError(f'ONNX Runtime: {values}')
+            answers += best(values, classes)
+    return answers
 
 
 def main():
@@ -83,18 +86,16 @@ def main():
         print(f'# agreement {report["agreement"]:.4f}, top-1 {report["a"]["top1"]:.4f} to {report["b"]["top1"]:.4f}')
         check(report['agreement'] >= 0.97, 'the same first answer on 97 % of the 150 others')
         check(loss <= 0.01, 'top-1 loses one point at the most')
-        skip = ''
-        if not os.path.isdir(f'{ORT}/node_modules/onnxruntime-node') or not os.path.exists(f'{ORT}/ort.js') or not shutil.which('node'):
-            skip = f'there is no onnxruntime-node with its ort.js in {ORT}'
+        pair = Pair(PROGRAM, ROOT)
         same = count = 0
-        if not skip:
+        if not pair.problem:
             told = subprocess.run([PROBE, f'{work}/out/model_int8.onnx', f'{work}/all', f'{work}/photos.f32', f'{work}/ours.f32'],
                                   capture_output=True, text=True, check=True).stdout.split()
             count, height, width, classes = (int(word) for word in told[:4])
-            theirs = peer(f'{work}/out/model_int8.onnx', f'{work}/photos.f32', count, height, width, classes, f'{work}/theirs.f32')
-            same = sum(a == b for a, b in zip(best(f'{work}/ours.f32', classes), theirs))
+            theirs = peer(pair, f'{work}/out/model_int8.onnx', f'{work}/photos.f32', count, height, width, classes)
+            same = sum(a == b for a, b in zip(best(read_floats(f'{work}/ours.f32'), classes), theirs))
             print(f'# the same first answer as ONNX Runtime on {same} of {count}, ours in {told[4]}')
-        check(same >= 0.99 * count and count, 'the same file in ONNX Runtime: the same first answer on 99 %', skip)
+        check(same >= 0.99 * count and count, 'the same file in ONNX Runtime: the same first answer on 99 %', pair.problem)
 
 
 main()

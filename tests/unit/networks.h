@@ -324,3 +324,41 @@ static inline struct graph *network_quantised(void) {
     node_set_int(g, x->producer, "transB", 1);
     return network_end(g, x);
 }
+
+static inline struct value *network_quantised_matmul(struct graph *g, struct value *x, int inputs,
+                                                     int outputs) {
+    const int64_t dims[2] = {inputs, outputs};
+    struct value *q = network_bytes(g, DTYPE_I8, 2, dims, (uint32_t)g->value_count, 0);
+    struct value *weights = network_node(g, "DequantizeLinear", q, network_scalar(g, 0.002f), NULL);
+    return network_node(g, "Add", network_node(g, "MatMul", x, weights, NULL),
+                        network_floats(g, (uint32_t)g->value_count, 0.2f, 1, outputs), NULL);
+}
+
+/* Integers and floats side by side, as quantisers leave them that keep some operators out: sums that are read
+ * both ways, integers added to floats, and both on three axes. [n, 3, 16, 16] -> [n, 64, 32] */
+static inline struct graph *network_half_quantised(void) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 4, -1, 3, 16, 16);
+    x = network_qdq(g, x, DTYPE_U8, 2.0f / 255, 128);
+    x = network_node(g, "Relu", network_quantised_conv(g, x, 3, 32, 3, 1, DTYPE_I8, 0), NULL);
+    x = network_qdq(g, x, DTYPE_U8, 0.01f, 0);
+    struct value *sum =
+        network_node(g, "Add", network_quantised_conv(g, x, 32, 32, 1, 1, DTYPE_I8, 0), x, NULL);
+    struct value *both = network_node(g, "Relu", sum, NULL);
+    struct value *weights = network_floats(g, 8, 0.1f, 4, 32, 32, 1, 1);
+    struct value *plain = network_node(g, "Conv", both, weights, NULL);
+    x = network_qdq(g, both, DTYPE_U8, 0.02f, 0);
+    x = network_node(g, "Add", network_quantised_conv(g, x, 32, 32, 1, 1, DTYPE_I8, 0), plain, NULL);
+    struct value *pooled = network_node(g, "MaxPool", x, NULL);
+    int64_t two[2] = {2, 2};
+    node_set_ints(g, pooled->producer, "kernel_shape", two, 2);
+    node_set_ints(g, pooled->producer, "strides", two, 2);
+    x = network_node(g, "Reshape", pooled, network_ints(g, 3, 0, 32, 64), NULL);
+    x = network_node(g, "Transpose", x, NULL);
+    int64_t order[3] = {0, 2, 1};
+    node_set_ints(g, x->producer, "perm", order, 3);
+    struct value *rows = network_qdq(g, x, DTYPE_I8, 0.04f, -5);
+    struct value *y = network_node(g, "Add", network_quantised_matmul(g, rows, 32, 32), rows, NULL);
+    y = network_qdq(g, y, DTYPE_U8, 0.05f, 110);
+    return network_end(g, network_node(g, "Add", network_quantised_matmul(g, y, 32, 32), x, NULL));
+}

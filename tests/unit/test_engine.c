@@ -135,6 +135,15 @@ static void quantised_network_runs_in_integers(void **state) {
     free(input.data);
 }
 
+static void integers_and_floats_live_side_by_side(void **state) {
+    for (int64_t batch = 1; batch < 20; batch += 9) {
+        const int64_t dims[4] = {batch, 3, 16, 16};
+        struct tensor input = make_input(4, dims, 8);
+        assert_true(distance_to_plain(network_half_quantised, &int8, &input) < 0.03);
+        free(input.data);
+    }
+}
+
 static void integers_are_for_quantised_files_only(void **state) {
     struct error error = {0};
     assert_null(engine_load_graph(network_convolutional(), &int8, &error));
@@ -416,6 +425,7 @@ int main(void) {
         cmocka_unit_test(slices_with_gaps_are_joined),
         cmocka_unit_test(transformer_agrees_with_the_interpreter),
         cmocka_unit_test(quantised_network_runs_in_integers),
+        cmocka_unit_test(integers_and_floats_live_side_by_side),
         cmocka_unit_test(integers_are_for_quantised_files_only),
         cmocka_unit_test(exporters_patterns_become_single_steps),
         cmocka_unit_test(tensors_that_live_together_do_not_overlap),
