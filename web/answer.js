@@ -4,7 +4,7 @@ import {language} from './texts.js';
 const capital = (text) => text.charAt(0).toLocaleUpperCase(language()) + text.slice(1);
 
 function article(label) {
-  if (/[^su]s$/.test(label)) return '';
+  if (/[^sui]s$/.test(label)) return ''; // jeans; not octopus, mantis
   return /^(?!uni|eu|u[sk]e?\b|one\b)[aeiou]/i.test(label) ? 'an ' : 'a ';
 }
 
@@ -36,7 +36,7 @@ export function sentence(predictions) {
 // "91 %", "0.4 %", "< 0.1 %"; never 100 % or 0 % where it is not quite.
 export function percent(probability) {
   const digits = probability < 0.1 || probability > 0.99 ? 1 : 0;
-  const format = new Intl.NumberFormat(language(), {style: 'percent', maximumFractionDigits: digits});
+  const format = new Intl.NumberFormat(language(), {style: 'percent', minimumFractionDigits: digits, maximumFractionDigits: digits});
   if (probability < 0.0005) return `<\u00a0${format.format(0.001)}`;
   if (probability > 0.9995) return `>\u00a0${format.format(0.999)}`;
   return format.format(probability);

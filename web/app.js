@@ -4,7 +4,7 @@ import {duration, percent, sentence, size} from './answer.js';
 import * as compare from './compare.js';
 import {bar, element, fill, find} from './dom.js';
 import * as models from './models.js';
-import {fromAddress, fromCamera, fromFile, fromTransfer, hasCamera, PhotoError, thumbnail} from './photo.js';
+import {fromAddress, fromCamera, fromFile, fromSample, fromTransfer, hasCamera, PhotoError, thumbnail} from './photo.js';
 import * as recent from './recent.js';
 import {errorSentence, language, setLanguage, text, translate} from './texts.js';
 
@@ -28,6 +28,14 @@ function showPhoto(source) {
   image.src = shownAddress || source;
 }
 
+function hidePhoto() {
+  find('photo').hidden = true;
+  find('photo').removeAttribute('src');
+  find('unseen').hidden = true;
+  find('empty').hidden = false;
+  find('pane').classList.remove('taken');
+}
+
 // A photo of about the window's shape fills it; any other is shown whole.
 function watchPhoto() {
   const image = find('photo');
@@ -36,6 +44,7 @@ function watchPhoto() {
     image.classList.toggle('filling', shape > 1.15 && shape < 1.6);
   });
   image.addEventListener('error', () => {
+    if (!photo) return; // turned down already
     image.hidden = true;
     find('pane').classList.remove('taken');
     find('unseen').hidden = false;
@@ -84,7 +93,7 @@ function drawAnswer() {
   if (!shown) return;
   if (shown.error) {
     fill(find('stub'));
-    find('error-line').textContent = errorSentence(shown.error, Boolean(photo && photo.url));
+    find('error-line').textContent = errorSentence(shown.error, shown.byAddress);
     find('error-reason').textContent = shown.error.reason || '';
     find('retry').hidden = !photo;
     ticket('error');
@@ -101,8 +110,13 @@ function drawAnswer() {
   showTicket();
 }
 
+// Where the photo itself is at fault it goes: to ask again would change nothing.
 function fail(error) {
-  shown = {error};
+  shown = {error, byAddress: Boolean(photo && photo.url)};
+  if (error instanceof PhotoError || [400, 413, 415].includes(error.status)) {
+    photo = null;
+    hidePhoto();
+  }
   find('live').textContent = '';
   drawAnswer();
 }
@@ -171,7 +185,6 @@ async function take(get) {
   } catch (error) {
     if (!(error instanceof PhotoError)) throw error;
     if (asking) asking.abort();
-    photo = null;
     fail(error);
   }
 }
@@ -230,6 +243,7 @@ function watchFiles() {
     });
   }
   find('choose').addEventListener('click', () => find('file').click());
+  find('sample').addEventListener('click', () => take(() => fromSample('/assets/cat.jpg')));
   find('pane').addEventListener('click', () => find('file').click());
   find('camera').addEventListener('click', () => {
     if (!hasCamera()) find('capture').click();

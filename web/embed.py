@@ -5,7 +5,8 @@ import os
 import sys
 
 TYPES = {'.html': 'text/html; charset=utf-8', '.css': 'text/css; charset=utf-8',
-         '.js': 'text/javascript; charset=utf-8', '.svg': 'image/svg+xml', '.json': 'application/json'}
+         '.js': 'text/javascript; charset=utf-8', '.svg': 'image/svg+xml', '.jpg': 'image/jpeg',
+         '.json': 'application/json'}
 PAGES = {'index.html': '/', 'docs.html': '/docs', 'openapi.json': '/openapi.json'}
 
 

@@ -44,6 +44,13 @@ export async function fromFile(file) {
   }
 }
 
+// The photo that comes with the page, for who has none at hand.
+export async function fromSample(address) {
+  const response = await fetch(address).catch(() => null);
+  if (!response || !response.ok) throw new PhotoError('away');
+  return {blob: await response.blob()};
+}
+
 export function fromAddress(text) {
   try {
     const url = new URL(text.trim());

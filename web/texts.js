@@ -1,15 +1,17 @@
 // Every word of the page, in French and in English, and which of the two is spoken.
 // The browser's language decides at first; a choice is remembered.
 
+const PASTE = /^(Mac|iP)/.test(navigator.platform) ? '⌘V' : 'Ctrl+V';
+
 const TEXTS = {
   en: {
     skip: 'Skip to the photo', language: 'Language', model: 'Model:', modelHint: 'Who looks at your photos. The choice is yours alone; a model that sleeps wakes when it is asked.',
     title: 'Show a photo, read the answer.',
     subtitle: 'Drop one, paste one, take one, or give its address. The answer comes at once.',
-    yourPhoto: 'Your photo', drop: 'Drop a photo here', paste: 'or paste one with Ctrl+V', touch: 'Tap to choose a photo', release: 'Let go, I have it',
+    yourPhoto: 'Your photo', drop: 'Drop a photo here', paste: `or paste one with ${PASTE}`, touch: 'Tap to choose a photo', release: 'Let go, I have it',
     unseen: 'Your browser cannot show this photo, but the service can look at it.',
     choose: 'Choose a file', camera: 'Camera', addressLabel: 'Address of a photo', addressExample: 'Address of a photo',
-    ask: 'Ask', answer: 'Answer', idle: 'The answer will be printed here.', topFive: 'The five likeliest', details: 'How it was answered',
+    ask: 'Ask', answer: 'Answer', idle: 'The answer will be printed here.', noPhoto: 'No photo at hand?', showCat: 'Show this cat.', topFive: 'The five likeliest', details: 'How it was answered',
     retry: 'Try again', compareTitle: 'Compare models', compareHint: 'One photo, several opinions, side by side.',
     compare: 'Compare', comparePick: 'Models to compare', recentTitle: 'Your last photos', recentHint: 'Kept in this tab only, gone when you close it.',
     clear: 'Clear', privacy: 'Photos are looked at and forgotten: the service keeps none.', docs: 'For programs: the API',
@@ -47,10 +49,10 @@ const TEXTS = {
     skip: 'Aller à la photo', language: 'Langue', model: 'Modèle :', modelHint: 'Qui regarde vos photos. Ce choix n’engage que vous ; un modèle endormi s’éveille quand on le demande.',
     title: 'Montrez une photo, lisez la réponse.',
     subtitle: 'Déposez-la, collez-la, prenez-la, ou donnez son adresse. La réponse vient aussitôt.',
-    yourPhoto: 'Votre photo', drop: 'Déposez une photo ici', paste: 'ou collez-en une avec Ctrl+V', touch: 'Touchez pour choisir une photo', release: 'Lâchez, je la tiens',
+    yourPhoto: 'Votre photo', drop: 'Déposez une photo ici', paste: `ou collez-en une avec ${PASTE}`, touch: 'Touchez pour choisir une photo', release: 'Lâchez, je la tiens',
     unseen: 'Votre navigateur ne peut pas montrer cette photo, mais le service peut la regarder.',
-    choose: 'Choisir un fichier', camera: 'Caméra', addressLabel: 'Adresse d’une photo', addressExample: 'Adresse d’une photo',
-    ask: 'Demander', answer: 'Réponse', idle: 'La réponse s’imprimera ici.', topFive: 'Les cinq plus probables', details: 'Comment la réponse est venue',
+    choose: 'Choisir', camera: 'Photographier', addressLabel: 'Adresse d’une photo', addressExample: 'Adresse d’une photo',
+    ask: 'Demander', answer: 'Réponse', idle: 'La réponse s’imprimera ici.', noPhoto: 'Pas de photo sous la main ?', showCat: 'Montrez ce chat.', topFive: 'Les cinq plus probables', details: 'Comment la réponse est venue',
     retry: 'Réessayer', compareTitle: 'Comparer des modèles', compareHint: 'Une photo, plusieurs avis, côte à côte.',
     compare: 'Comparer', comparePick: 'Modèles à comparer', recentTitle: 'Vos dernières photos', recentHint: 'Gardées dans cet onglet seulement, perdues quand vous le fermez.',
     clear: 'Effacer', privacy: 'Les photos sont regardées puis oubliées : le service n’en garde aucune.', docs: 'Pour les programmes : l’API',
@@ -61,7 +63,7 @@ const TEXTS = {
     fetch: 'transfert', decode: 'décodage', preprocess: 'préparation', infer: 'réflexion',
     ready: 'prêt', stopped: 'endormi', startingState: 'se prépare', failed: 'inutilisable',
     typical: (time) => `environ ${time}`, photoOf: (label) => `Photo : ${label}`, yourPhotoShown: 'La photo que vous avez donnée',
-    agree: (label, count) => `D’accord ${count === 2 ? 'tous les deux' : 'tous ensemble'} : ${label}.`,
+    agree: (label, count) => `D’accord ${count === 2 ? 'tous les deux' : 'tous ensemble'} : ${label}.`,
     disagree: (count) => `Pas d’accord entre eux : ${count} réponses différentes.`,
     fastest: 'le plus rapide', needPhoto: 'Donnez d’abord une photo, puis comparez.', needTwo: 'Choisissez au moins deux modèles.',
     modelChosen: (name) => `${name} répondra désormais.`,
@@ -81,7 +83,7 @@ const TEXTS = {
       busy: 'Il y a la queue au guichet. Réessayez dans un instant.',
       away: 'Personne ne répond au guichet. Vérifiez votre connexion, puis réessayez.',
       slow: 'La réponse a mis trop de temps à venir. Réessayez dans un instant.',
-      camera: 'La caméra n’a pas pu s’ouvrir. Vous pouvez choisir un fichier à la place.',
+      camera: 'L’appareil photo n’a pas pu s’ouvrir. Vous pouvez choisir un fichier à la place.',
     },
   },
 };
@@ -125,9 +127,10 @@ export function setLanguage(name) {
 // A sentence for a failure: {status, reason}; `byAddress`: the photo was given as an address.
 export function errorSentence(error, byAddress) {
   const errors = text('errors');
-  const names = {0: 'away', 401: 'key', 403: 'private', 404: 'model', 408: 'slow', 413: 'large', 415: 'file',
+  const names = {0: 'away', 401: 'key', 404: 'model', 408: 'slow', 413: 'large', 415: 'file',
     429: 'rate', 502: byAddress ? 'site' : 'broken', 503: 'busy', 504: byAddress ? 'siteSlow' : 'slow'};
   if (error.kind) return errors[error.kind];
+  if (error.status === 400 && /private network/.test(error.reason)) return errors.private;
   if (error.status === 400) return errors[byAddress ? 'url' : 'file'];
   return errors[names[error.status] || 'broken'];
 }

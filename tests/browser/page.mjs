@@ -112,6 +112,10 @@ const tests = [
     await give(page, Buffer.from(drawing), 'drawing.svg', 'image/svg+xml');
     await answer(page);
   }),
+  test('who has no photo at hand can show the page\'s own', async (page) => {
+    await page.click('#sample');
+    assert.match(await answer(page), /cat/i);
+  }),
   test('the camera takes a photo', async (page) => {
     await page.click('#camera');
     await until('a picture', () => page.evaluate(() => document.getElementById('camera-video').videoWidth > 0));
@@ -183,6 +187,8 @@ const tests = [
     await page.waitForSelector('#ticket[data-state="error"]');
     assert.match(await page.textContent('#error-line'), /doesn’t look like a photo/);
     assert.ok((await page.textContent('#error-reason')).length > 5);
+    assert.equal(await page.isVisible('#retry'), false, 'to try again would change nothing');
+    assert.equal(await page.isVisible('#empty'), true, 'the window is free for the next');
     assert.equal(await page.getAttribute('#error', 'role'), 'alert');
     await page.click('[data-language="fr"]');
     assert.match(await page.textContent('#error-line'), /ne ressemble pas/);
@@ -221,23 +227,24 @@ const tests = [
         all[language] = [0.99, 0.85, 0.6, 0.3, 0.1].map((probability) => say(label, probability));
       }
       setLanguage('en');
-      return {...all, articles: ['ox', 'unicorn', 'golden retriever', 'jeans'].map((label) => say(label, 0.6))};
+      return {...all, articles: ['ox', 'unicorn', 'golden retriever', 'praying mantis', 'jeans'].map((label) => say(label, 0.6))};
     });
     assert.deepEqual(said.en, ['That’s an ox, no doubt about it.', 'That’s an ox, almost certainly.', 'Most likely an ox.',
       'Perhaps an ox, or else a lion.', 'Hard to say. The nearest guess: ox.']);
     assert.deepEqual(said.fr, ['Ours brun, sans hésiter.', 'Ours brun, presque à coup sûr.', 'Ours brun, probablement.',
       'Ours brun, peut-être, ou bien lion.', 'Difficile à dire. Au plus près : ours brun.']);
-    assert.deepEqual(said.articles, ['Most likely an ox.', 'Most likely a unicorn.', 'Most likely a golden retriever.', 'Most likely jeans.']);
+    assert.deepEqual(said.articles, ['Most likely an ox.', 'Most likely a unicorn.', 'Most likely a golden retriever.',
+      'Most likely a praying mantis.', 'Most likely jeans.']);
   }),
   test('nothing sticks out on a phone, nor on a very narrow one', async (page) => {
     await give(page);
     await answer(page);
-    for (const width of [390, 320]) {
+    for (const width of [390, 360, 320]) {
       await page.setViewportSize({width, height: 700});
       const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       assert.ok(over <= 0, `${over} px too wide at ${width}`);
     }
-  }, {viewport: {width: 390, height: 844}, isMobile: true, hasTouch: true}),
+  }, {viewport: {width: 390, height: 844}, isMobile: true, hasTouch: true, locale: 'fr-FR'}), // the longer words
   test('the API\'s page lays the description out, and its form calls the service', async (page) => {
     await page.waitForSelector('.operation');
     assert.ok(await page.locator('.operation').count() >= 5);
