@@ -158,6 +158,10 @@ const struct image_recipe *model_recipe(const struct model *model) {
     return &model->recipe;
 }
 
+int model_output(const struct model *model) {
+    return model->output;
+}
+
 int model_class_count(const struct model *model) {
     return model->labels.count;
 }

@@ -31,6 +31,8 @@ const char *model_name(
 struct engine *model_engine(const struct model *model);
 const struct image_recipe *model_recipe(const struct model *model);
 int model_class_count(const struct model *model);
+/* The network's output that classifies: [n, class_count]. */
+int model_output(const struct model *model);
 /* Short, human: the text before the first comma of id2label. `language`: "en", "fr", …; English where there
  * is none. Never NULL for 0 <= index < class_count. */
 const char *model_label(const struct model *model, int index, const char *language);

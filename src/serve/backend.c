@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "model/find.h"
 #include "serve/backend_private.h"
+#include "serve/web_reply.h"
 
 #define LONGEST_TIMEOUT_MS 3600000
 
@@ -112,6 +113,7 @@ enum route {
     ROUTE_V2_INFER,
     ROUTE_V1_PREDICT,
     ROUTE_V1_MODEL,
+    ROUTE_V1_METADATA,
     ROUTE_OTHER,
 };
 
@@ -145,6 +147,9 @@ static const struct {
     {"/v1/models/*:predict", ROUTE_V1_PREDICT, "POST", "predict_v1"},
     {"/v1/models/*/versions/1:predict", ROUTE_V1_PREDICT, "POST", "predict_v1"},
     {"/v1/models/*", ROUTE_V1_MODEL, "GET, HEAD", "metadata"},
+    {"/v1/models/*/versions/1", ROUTE_V1_MODEL, "GET, HEAD", "metadata"},
+    {"/v1/models/*/metadata", ROUTE_V1_METADATA, "GET, HEAD", "metadata"},
+    {"/v1/models/*/versions/1/metadata", ROUTE_V1_METADATA, "GET, HEAD", "metadata"},
 };
 
 /* *ret_name: the run of the path that the '*' stands for. */
@@ -220,6 +225,9 @@ static void serve(struct backend *backend, struct http_request *request, enum ro
     case ROUTE_V2_MODEL:
         backend_answer_protocol(backend, request, "model");
         return;
+    case ROUTE_V1_METADATA:
+        backend_answer_protocol(backend, request, "signature");
+        return;
     case ROUTE_V1_MODEL:
     default:
         backend_answer_protocol(backend, request, "tensorflow");
@@ -235,6 +243,12 @@ static bool method_fits(const char *allow, enum http_method method) {
 static void handle(void *context, struct http_request *request) {
     struct backend *backend = context;
     struct error error;
+    struct web_reply file;
+    if (web_reply_make(WEB_BACKEND, request, &file)) {
+        request->user = (void *)(uintptr_t) "docs";
+        http_reply(request, file.status, file.headers, file.header_count, file.body);
+        return;
+    }
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         const char *name;
         size_t length = 0;

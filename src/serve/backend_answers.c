@@ -168,6 +168,15 @@ void backend_answer_ready(struct backend *backend, struct http_request *request)
     http_reply_error(request, &error);
 }
 
+/* What a file leaves open of the output that classifies, the labels say: there is one for each of its values.
+ */
+static struct engine_port output_of(const struct backend *backend, int index) {
+    struct engine_port port = *engine_output(model_engine(backend->model), index);
+    if (index == model_output(backend->model) && port.shape.rank == 2 && port.shape.dims[1] < 0)
+        port.shape.dims[1] = model_class_count(backend->model);
+    return port;
+}
+
 static json_t *describe_port(const struct engine_port *port) {
     json_t *shape = json_array();
     for (int i = 0; i < port->shape.rank; i++)
@@ -177,13 +186,51 @@ static json_t *describe_port(const struct engine_port *port) {
                      shape);
 }
 
+/* The same as TensorFlow's TensorInfo, which writes numbers as texts. */
+static json_t *describe_tensor(const struct engine_port *port) {
+    static const char *const names[][2] = {
+        {"BOOL", "DT_BOOL"},     {"UINT8", "DT_UINT8"}, {"UINT16", "DT_UINT16"}, {"UINT32", "DT_UINT32"},
+        {"UINT64", "DT_UINT64"}, {"INT8", "DT_INT8"},   {"INT16", "DT_INT16"},   {"INT32", "DT_INT32"},
+        {"INT64", "DT_INT64"},   {"FP16", "DT_HALF"},   {"BF16", "DT_BFLOAT16"}, {"FP32", "DT_FLOAT"},
+        {"FP64", "DT_DOUBLE"}};
+    const char *ours = inference_type_name(port->dtype), *type = "DT_STRING";
+    for (size_t i = 0; ours && i < sizeof names / sizeof names[0]; i++)
+        type = strcmp(ours, names[i][0]) == 0 ? names[i][1] : type;
+    json_t *dims = json_array();
+    for (int i = 0; i < port->shape.rank; i++) {
+        char digits[24];
+        snprintf(digits, sizeof digits, "%lld", (long long)port->shape.dims[i]);
+        json_array_append_new(dims, json_pack("{s:s, s:s}", "size", digits, "name", ""));
+    }
+    return json_pack("{s:s, s:{s:o, s:b}, s:s}", "dtype", type, "tensor_shape", "dim", dims, "unknown_rank",
+                     0, "name", port->name);
+}
+
+/* TensorFlow Serving's metadata. */
+static json_t *describe_signature(const struct backend *backend) {
+    const struct engine *engine = model_engine(backend->model);
+    json_t *inputs = json_object(), *outputs = json_object();
+    for (int i = 0; i < engine_input_count(engine); i++)
+        json_object_set_new(inputs, engine_input(engine, i)->name, describe_tensor(engine_input(engine, i)));
+    for (int i = 0; i < engine_output_count(engine); i++) {
+        struct engine_port port = output_of(backend, i);
+        json_object_set_new(outputs, port.name, describe_tensor(&port));
+    }
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:{s:{s:{s:o, s:o, s:s}}}}}", "model_spec", "name",
+                     backend->name, "signature_name", "", "version", BACKEND_VERSION, "metadata",
+                     "signature_def", "signature_def", "serving_default", "inputs", inputs, "outputs",
+                     outputs, "method_name", "tensorflow/serving/predict");
+}
+
 static json_t *describe_model(const struct backend *backend) {
     const struct engine *engine = model_engine(backend->model);
     json_t *inputs = json_array(), *outputs = json_array();
     for (int i = 0; i < engine_input_count(engine); i++)
         json_array_append_new(inputs, describe_port(engine_input(engine, i)));
-    for (int i = 0; i < engine_output_count(engine); i++)
-        json_array_append_new(outputs, describe_port(engine_output(engine, i)));
+    for (int i = 0; i < engine_output_count(engine); i++) {
+        struct engine_port port = output_of(backend, i);
+        json_array_append_new(outputs, describe_port(&port));
+    }
     return json_pack("{s:s, s:[s], s:s, s:o, s:o}", "name", backend->name, "versions", BACKEND_VERSION,
                      "platform", "onnx_onnxv1", "inputs", inputs, "outputs", outputs);
 }
@@ -208,7 +255,7 @@ void backend_answer_protocol(struct backend *backend, struct http_request *reque
                            BACKEND_VERSION, "state", ready ? "AVAILABLE" : "LOADING", "status", "error_code",
                            "OK", "error_message", "");
     } else if (ready) {
-        answer = describe_model(backend);
+        answer = !strcmp(what, "signature") ? describe_signature(backend) : describe_model(backend);
     } else {
         backend_answer_ready(backend, request);
         return;

@@ -10,17 +10,12 @@
 
 #include "base/limits.h"
 #include "serve/frontend_private.h"
-#include "serve/web_files.h"
+#include "serve/web_reply.h"
 
 #define RESOLVE_SECONDS 10
 #define CALLS_MS 65000
 
 static const char choice[] = "/model/"; /* before the name, where one is chosen */
-
-/* The page loads nothing from elsewhere, save the photos that a person names by address. */
-static const char policy[] =
-    "default-src 'self'; img-src 'self' data: blob: https: http:; object-src 'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 void frontend_reply(struct http_request *request, int status, const struct http_header *headers,
                     int header_count, const char *cookie, struct http_body *body) {
@@ -49,17 +44,6 @@ void frontend_reply_json(struct http_request *request, int status, json_t *json,
 void frontend_reply_error(struct http_request *request, const struct error *error) {
     frontend_reply_json(request, error_http_status(error->code), json_pack("{s:s}", "error", error->message),
                         NULL);
-}
-
-static void reply_file(struct http_request *request, const struct web_file *file) {
-    const struct http_header headers[] = {
-        {"Content-Type", file->content_type},  {"ETag", file->etag},
-        {"Cache-Control", "no-cache"},         {"Content-Security-Policy", policy},
-        {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "no-referrer"}};
-    const char *known = http_request_header(request, "If-None-Match");
-    bool same = known && strstr(known, file->etag);
-    frontend_reply(request, same ? 304 : 200, headers, 6, NULL,
-                   same ? NULL : http_body_create(file->bytes, file->size));
 }
 
 static void metrics_count(struct frontend *frontend, enum frontend_route route, int status, double ms) {
@@ -120,7 +104,7 @@ static const char *methods_of(const char *path) {
         return "POST";
     if (path_is_choice(path))
         return "PUT";
-    return strcmp(path, "/session") == 0 || web_file_find(path) ? "GET, HEAD" : NULL;
+    return strcmp(path, "/session") == 0 || web_reply_is_file(WEB_FRONTEND, path) ? "GET, HEAD" : NULL;
 }
 
 static void reply_method(struct http_request *request, const char *allow) {
@@ -135,10 +119,10 @@ static bool own_route(struct frontend *frontend, struct http_request *request) {
     struct page_visit *visit = request->user;
     bool get = request->method == HTTP_GET || request->method == HTTP_HEAD;
     const char *path = request->path;
-    const struct web_file *file = get ? web_file_find(path) : NULL;
-    if (file) {
+    struct web_reply file;
+    if (get && web_reply_make(WEB_FRONTEND, request, &file)) {
         visit->route = ROUTE_PAGE;
-        reply_file(request, file);
+        frontend_reply(request, file.status, file.headers, file.header_count, NULL, file.body);
     } else if (get && strcmp(path, "/session") == 0) {
         visit->route = ROUTE_SESSION;
         frontend_session(frontend, request);

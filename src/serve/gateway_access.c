@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "serve/gateway_private.h"
+#include "serve/web_reply.h"
 
 /* The origin that a page was loaded from, where it may call us; NULL else. */
 static const char *cors_origin(const struct gateway *gateway, const struct http_request *request) {
@@ -167,7 +168,9 @@ bool gateway_admit(void *context, struct http_request *request) {
     if (strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0 ||
         strncmp(path, "/v2/health/", 11) == 0)
         return true;
-    return key_check(gateway, request, visit) && rate_check(gateway, request, visit);
+    /* What the service can be asked is told to everybody: who opens /docs in a browser has no key to show. */
+    bool open = web_reply_is_file(WEB_GATEWAY, path);
+    return (open || key_check(gateway, request, visit)) && rate_check(gateway, request, visit);
 }
 
 void gateway_done(void *context, const struct http_request *request, int status, size_t body_bytes,

@@ -8,7 +8,7 @@
 #include "base/limits.h"
 #include "serve/gateway_private.h"
 #include "serve/session.h"
-#include "serve/web_files.h"
+#include "serve/web_reply.h"
 
 static void reply_json(struct gateway *gateway, struct http_request *request, int status, json_t *json) {
     static const struct http_header headers[] = {{"Content-Type", "application/json"}};
@@ -179,12 +179,6 @@ static void answer_hello(struct gateway *gateway, struct http_request *request) 
     reply_json(gateway, request, 200, json_string("Hello!"));
 }
 
-static void answer_openapi(struct gateway *gateway, struct http_request *request) {
-    const struct web_file *file = web_file_find("/openapi.json");
-    const struct http_header headers[] = {{"Content-Type", file->content_type}, {"ETag", file->etag}};
-    gateway_reply(gateway, request, 200, headers, 2, http_body_create(file->bytes, file->size));
-}
-
 static void answer_metrics(struct gateway *gateway, struct http_request *request) {
     static const struct http_header headers[] = {{"Content-Type", METRICS_CONTENT_TYPE}};
     struct buffer text = {.limit = 16 << 20};
@@ -236,7 +230,6 @@ static const struct own_route own_routes[] = {
     {"/readyz", "GET, HEAD", "health", answer_ready},
     {"/metrics", "GET, HEAD", "metrics", answer_metrics},
     {"/hello", "GET, HEAD", "hello", answer_hello},
-    {"/openapi.json", "GET, HEAD", "openapi", answer_openapi},
     {"/v2", "GET, HEAD", "v2", answer_v2},
     {"/v2/", "GET, HEAD", "v2", answer_v2},
     {"/v2/health/live", "GET, HEAD", "health", answer_live},
@@ -294,40 +287,50 @@ static bool model_match(const char *path, const char *prefix, const char **ret_m
     return *ret_length > 0;
 }
 
-/* A path that leads to a model; TensorFlow Serving's /v1/models/M:predict too. */
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && strcmp(text + length - wanted, end) == 0;
+}
+
+/* Behind the model's name: nothing, or its one version. */
+static bool rest_is_version(const char *rest) {
+    return *rest == 0 || strcmp(rest, "/versions/1") == 0;
+}
+
+/* A path that leads to a model; TensorFlow Serving's /v1/models/M:predict too. What asks for health or state
+ * only looks. */
 static bool answer_model(struct gateway *gateway, struct http_request *request) {
     const char *model;
     size_t length;
     struct visit *visit = request->user;
-    enum exchange_aim aim = EXCHANGE_ASK;
+    bool look = false;
     if (model_match(request->path, "/model/", &model, &length)) {
-        bool look = strcmp(model + length, "/metrics") == 0;
-        if (look && request->method != HTTP_GET && request->method != HTTP_HEAD) {
-            reply_method(gateway, request, "GET, HEAD");
-            return true;
-        }
-        aim = look ? EXCHANGE_LOOK : EXCHANGE_ASK;
+        look = strcmp(model + length, "/metrics") == 0;
         visit->route = strcmp(model + length, "/predict") == 0 ? "predict" : look ? "metrics" : "model";
     } else if (model_match(request->path, "/v2/models/", &model, &length)) {
-        size_t rest = strlen(model);
-        visit->route = rest > 6 && strcmp(model + rest - 6, "/infer") == 0 ? "infer" : "v2";
+        look = ends_with(model + length, "/ready");
+        visit->route = ends_with(model + length, "/infer") ? "infer" : look ? "health" : "v2";
     } else if (model_match(request->path, "/v1/models/", &model, &length)) {
         static const char verb[] = ":predict";
-        visit->route = "v1";
-        if (length > sizeof verb - 1 &&
-            strncmp(model + length - (sizeof verb - 1), verb, sizeof verb - 1) == 0) {
-            visit->route = "v1_predict";
+        bool predict = ends_with(model, verb);
+        if (predict && model[length] == 0) /* the verb is on the name, not on a version */
             length -= sizeof verb - 1;
-        }
+        visit->route = predict ? "v1_predict" : "v1";
+        look = !predict && rest_is_version(model + length);
     } else {
         return false;
     }
-    gateway_exchange(gateway, request, model, length, request->target, aim);
+    if (look && request->method != HTTP_GET && request->method != HTTP_HEAD)
+        reply_method(gateway, request, "GET, HEAD");
+    else
+        gateway_exchange(gateway, request, model, length, request->target,
+                         look ? EXCHANGE_LOOK : EXCHANGE_ASK);
     return true;
 }
 
 bool gateway_answer(struct gateway *gateway, struct http_request *request) {
     struct visit *visit = request->user;
+    struct web_reply file;
     for (size_t i = 0; i < sizeof own_routes / sizeof own_routes[0]; i++) {
         const struct own_route *route = &own_routes[i];
         if (strcmp(request->path, route->path) != 0)
@@ -337,6 +340,11 @@ bool gateway_answer(struct gateway *gateway, struct http_request *request) {
             route->answer(gateway, request);
         else
             reply_method(gateway, request, route->allow);
+        return true;
+    }
+    if (web_reply_make(WEB_GATEWAY, request, &file)) {
+        visit->route = "docs";
+        gateway_reply(gateway, request, file.status, file.headers, file.header_count, file.body);
         return true;
     }
     return answer_repository(gateway, request) || answer_model(gateway, request);

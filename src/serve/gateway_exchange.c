@@ -370,12 +370,19 @@ static void load_done(struct exchange *exchange) {
     exchange_free(exchange);
 }
 
-/* Of a model that sleeps there are no figures. */
+/* Somebody looks at a model that sleeps: what can be said of it without waking it. */
 static void look_done(struct exchange *exchange) {
     static const struct http_header text[] = {{"Content-Type", METRICS_CONTENT_TYPE}};
-    static const char nothing[] = "# the model does not run now\n";
-    gateway_reply(exchange->gateway, exchange->request, 200, text, 1,
-                  http_body_create(nothing, sizeof nothing - 1));
+    static const struct http_header json[] = {{"Content-Type", "application/json"}};
+    const char *route = exchange->visit->route, *answer = "# the model does not run now\n";
+    bool health = strcmp(route, "health") == 0, status = strcmp(route, "v1") == 0;
+    if (health)
+        answer = "{\"ready\": false}\n";
+    else if (status) /* TensorFlow Serving's word for a version that is known and not loaded yet */
+        answer = "{\"model_version_status\": [{\"version\": \"1\", \"state\": \"START\", \"status\": "
+                 "{\"error_code\": \"OK\", \"error_message\": \"\"}}]}\n";
+    gateway_reply(exchange->gateway, exchange->request, health ? 503 : 200, health || status ? json : text, 1,
+                  http_body_create(answer, strlen(answer)));
     exchange_free(exchange);
 }
 

@@ -1,5 +1,5 @@
 /* Reading inference requests. Writing the answers: inference_write.c. */
-#include "serve/inference.h"
+#include "serve/inference_private.h"
 
 #include <limits.h>
 #include <sodium.h>
@@ -10,19 +10,6 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "http/json.h"
-#include "serve/numbers.h"
-
-/* A request while it is read. */
-struct reading {
-    struct inference *inference;
-    const struct engine *engine;
-    const char *binary; /* the bytes behind the JSON */
-    size_t binary_size;
-    struct numbers_span spans[NUMBERS_SPANS];
-    int span_count;
-    bool filled[INFERENCE_PORTS];
-    struct error *error;
-};
 
 static const struct {
     const char *name;
@@ -59,13 +46,13 @@ void inference_free(struct inference *inference) {
     free(inference);
 }
 
-static bool tensor_allocate(struct tensor *tensor, struct error *error) {
+bool inference_tensor_allocate(struct tensor *tensor, struct error *error) {
     size_t bytes = tensor_bytes(tensor);
     tensor->data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
     return tensor->data || error_set(error, ERROR_MEMORY, "no memory for a tensor of %zu bytes", bytes);
 }
 
-static bool shape_fits(const struct shape *shape, const struct engine_port *port, struct error *error) {
+bool inference_shape_fits(const struct shape *shape, const struct engine_port *port, struct error *error) {
     bool fits = shape->rank == port->shape.rank;
     for (int i = 0; fits && i < shape->rank; i++)
         fits = port->shape.dims[i] < 0 || port->shape.dims[i] == shape->dims[i];
@@ -75,10 +62,16 @@ static bool shape_fits(const struct shape *shape, const struct engine_port *port
                              shape_format(&port->shape, wanted, sizeof wanted));
 }
 
+const struct numbers_span *inference_span(const struct reading *reading, const json_t *value) {
+    const json_t *index =
+        json_is_array(value) && json_array_size(value) == 1 ? json_array_get(value, 0) : NULL;
+    json_int_t span = json_is_integer(index) ? json_integer_value(index) : -1;
+    return span >= 0 && span < reading->span_count ? &reading->spans[span] : NULL;
+}
+
 /* ---- Photos ---- */
 
-/* The input that photos become: the only one, of rank 4. */
-static bool photo_input_find(struct reading *reading, int port) {
+bool inference_photo_input(struct reading *reading, int port) {
     struct inference *inference = reading->inference;
     const struct engine_port *input = engine_input(reading->engine, port);
     if (engine_input_count(reading->engine) != 1 || input->shape.rank != 4)
@@ -98,8 +91,7 @@ static bool photo_add(struct reading *reading, const char *bytes, size_t size) {
     return true;
 }
 
-/* Photos in JSON are base64. Room for all of them is made once, as large as the request's text. */
-static bool photo_add_base64(struct reading *reading, const json_t *text, size_t room, size_t *used) {
+bool inference_photo_base64(struct reading *reading, const json_t *text, size_t room, size_t *used) {
     struct inference *inference = reading->inference;
     size_t size = 0;
     if (!json_is_string(text))
@@ -138,7 +130,8 @@ static bool photos_read_json(struct reading *reading, const json_t *data, size_t
     const json_t *item;
     if (!json_is_array(data))
         return error_set(reading->error, ERROR_INVALID, "\"data\" must be an array of photos in base64");
-    json_array_foreach(data, index, item) if (!photo_add_base64(reading, item, room, &used)) return false;
+    json_array_foreach(data, index,
+                       item) if (!inference_photo_base64(reading, item, room, &used)) return false;
     return true;
 }
 
@@ -167,7 +160,7 @@ static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *
     size_t count = 0, elements = (size_t)shape_elements(&tensor->shape);
     if (elements > span->size) /* a number takes two bytes at least, with its comma */
         return error_set(error, ERROR_INVALID, "input \"%.100s\" has fewer values than its shape says", name);
-    if (!tensor_allocate(tensor, error))
+    if (!inference_tensor_allocate(tensor, error))
         return false;
     bool done;
     if (tensor->dtype == DTYPE_F32) {
@@ -208,7 +201,7 @@ static bool photos_read(struct reading *reading, int port, const json_t *input, 
     const char *name = engine_input(reading->engine, port)->name;
     struct shape shape;
     size_t bytes_size = 0;
-    if (!photo_input_find(reading, port) ||
+    if (!inference_photo_input(reading, port) ||
         !shape_read(json_object_get(input, "shape"), name, &shape, reading->error))
         return false;
     if (size) {
@@ -223,7 +216,7 @@ static bool photos_read(struct reading *reading, int port, const json_t *input, 
                      name, reading->inference->photo_count, (long long)shape_elements(&shape));
 }
 
-static int port_find(const struct engine *engine, const char *name, bool input) {
+int inference_port_find(const struct engine *engine, const char *name, bool input) {
     int count = input ? engine_input_count(engine) : engine_output_count(engine);
     for (int i = 0; i < count && i < INFERENCE_PORTS; i++)
         if (!strcmp((input ? engine_input(engine, i) : engine_output(engine, i))->name, name))
@@ -237,7 +230,7 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
     const char *type = json_string_value(json_object_get(input, "datatype"));
     if (!name || !type)
         return error_set(error, ERROR_INVALID, "every input needs a \"name\" and a \"datatype\"");
-    int port = port_find(reading->engine, name, true);
+    int port = inference_port_find(reading->engine, name, true);
     if (port < 0)
         return error_set(error, ERROR_INVALID, "the model has no input \"%.100s\"; its first is \"%.100s\"",
                          name, engine_input(reading->engine, 0)->name);
@@ -253,7 +246,7 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         return error_set(error, ERROR_INVALID, "input \"%.100s\": the datatype is %.20s, and %s is wanted",
                          name, type, inference_type_name(wanted->dtype));
     if (!shape_read(json_object_get(input, "shape"), name, &tensor->shape, error) ||
-        !shape_fits(&tensor->shape, wanted, error))
+        !inference_shape_fits(&tensor->shape, wanted, error))
         return false;
     reading->filled[port] = true;
     if (size) {
@@ -264,17 +257,16 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         if (given != tensor_bytes(tensor))
             return error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu bytes, and its shape %zu", name,
                              given, tensor_bytes(tensor));
-        if (!tensor_allocate(tensor, error))
+        if (!inference_tensor_allocate(tensor, error))
             return false;
         memcpy(tensor->data, bytes, given);
         return true;
     }
-    const json_t *data = json_object_get(input, "data");
-    json_int_t span = json_is_integer(data) ? json_integer_value(data) : -1;
-    if (span < 0 || span >= reading->span_count)
+    const struct numbers_span *span = inference_span(reading, json_object_get(input, "data"));
+    if (!span)
         return error_set(error, ERROR_INVALID,
                          "input \"%.100s\" has no \"data\": an array of numbers is wanted", name);
-    return tensor_read_numbers(&reading->spans[span], tensor, name, error);
+    return tensor_read_numbers(span, tensor, name, error);
 }
 
 /* ---- Outputs ---- */
@@ -285,7 +277,7 @@ static bool output_read(struct reading *reading, const json_t *output, bool bina
     const json_t *parameters = json_object_get(output, "parameters");
     const json_t *wants_binary = json_object_get(parameters, "binary_data");
     const json_t *classes = json_object_get(parameters, "classification");
-    int port = name ? port_find(reading->engine, name, false) : -1;
+    int port = name ? inference_port_find(reading->engine, name, false) : -1;
     if (port < 0)
         return error_set(reading->error, ERROR_INVALID,
                          "the model has no output \"%.100s\"; its first is \"%.100s\"", name ? name : "",
@@ -336,7 +328,7 @@ static bool request_read(struct reading *reading, const json_t *request, size_t 
     return outputs_read(reading, request);
 }
 
-static struct inference *inference_create(const struct engine *engine, struct error *error) {
+struct inference *inference_create(const struct engine *engine, struct error *error) {
     struct inference *inference = calloc(1, sizeof *inference);
     if (!inference || engine_input_count(engine) > INFERENCE_PORTS) {
         free(inference);
@@ -369,85 +361,5 @@ struct inference *inference_parse(const struct model *model, const char *body, s
     if (good)
         return reading.inference;
     inference_free(reading.inference);
-    return NULL;
-}
-
-/* ---- TensorFlow Serving ---- */
-
-/* {"b64": "…"}, alone or as the only value of an object that names the input. */
-static const json_t *find_base64(const json_t *instance) {
-    const json_t *text = json_object_get(instance, "b64");
-    void *first = text || !json_is_object(instance) ? NULL : json_object_iter((json_t *)(uintptr_t)instance);
-    return first ? json_object_get(json_object_iter_value(first), "b64") : text;
-}
-
-static bool instances_read(struct reading *reading, const json_t *instances, size_t room) {
-    const json_t *instance;
-    size_t index, used = 0;
-    if (!json_is_array(instances) || !json_array_size(instances))
-        return error_set(reading->error, ERROR_INVALID,
-                         "there are no \"instances\" (or \"inputs\") in the request");
-    if (!photo_input_find(reading, 0))
-        return false;
-    json_array_foreach(instances, index, instance) {
-        const json_t *text = find_base64(instance);
-        if (!text)
-            return error_set(reading->error, ERROR_INVALID,
-                             "instance %zu is neither a tensor nor {\"b64\": \"…\"}", index);
-        if (!photo_add_base64(reading, text, room, &used))
-            return false;
-    }
-    return true;
-}
-
-/* The shape is that of the nesting: read once into memory that is large enough for any. */
-static bool instances_read_numbers(struct reading *reading, const struct numbers_span *span) {
-    const struct engine_port *port = engine_input(reading->engine, 0);
-    struct tensor *tensor = &reading->inference->inputs[0];
-    size_t capacity = span->size / 2 + 1, count = 0;
-    double *values = malloc(capacity * sizeof *values);
-    if (!values)
-        return error_set(reading->error, ERROR_MEMORY, "no memory for the instances");
-    bool good = numbers_read_f64(span, values, capacity, &count, tensor->shape.dims, &tensor->shape.rank,
-                                 reading->error);
-    tensor->dtype = port->dtype;
-    good =
-        good && shape_fits(&tensor->shape, port, reading->error) && tensor_allocate(tensor, reading->error);
-    if (good)
-        elements_convert(DTYPE_F64, values, tensor->dtype, tensor->data, (int64_t)count);
-    free(values);
-    return good;
-}
-
-static bool tensorflow_read(struct reading *reading, const char *body, size_t size, const char *key) {
-    struct buffer rest = {0};
-    json_t *request = NULL;
-    bool good =
-        numbers_extract(body, size, key, &rest, reading->spans, &reading->span_count, reading->error) &&
-        (request = json_parse(rest.size ? rest.bytes : "", rest.size, reading->error));
-    const json_t *instances = json_object_get(request, key);
-    if (good && json_is_integer(instances) && reading->span_count == 1)
-        good = instances_read_numbers(reading, &reading->spans[0]);
-    else if (good)
-        good = instances_read(reading, instances, size + 1);
-    json_decref(request);
-    buffer_release(&rest);
-    return good;
-}
-
-struct inference *inference_parse_tensorflow(const struct model *model, const char *body, size_t size,
-                                             struct error *error) {
-    struct reading reading = {.engine = model_engine(model), .error = error};
-    struct inference *inference = reading.inference = inference_create(reading.engine, error);
-    if (!inference)
-        return NULL;
-    inference->tensorflow = true;
-    inference->row_format = memmem(body, size, "\"instances\"", 11) != NULL;
-    inference->outputs[inference->output_count++] = (struct inference_output){.port = 0};
-    if (engine_input_count(reading.engine) != 1)
-        error_set(error, ERROR_INVALID, "this model has several inputs: use the Open Inference Protocol");
-    else if (tensorflow_read(&reading, body, size, inference->row_format ? "instances" : "inputs"))
-        return inference;
-    inference_free(inference);
     return NULL;
 }

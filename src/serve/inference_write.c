@@ -6,8 +6,7 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
-#include "http/json.h"
-#include "serve/inference.h"
+#include "serve/inference_private.h"
 
 /* ---- Photos to tensors ---- */
 
@@ -120,7 +119,7 @@ bool inference_run(struct inference *inference, struct engine *engine, struct en
 
 /* ---- Writing ---- */
 
-static void write_value(struct buffer *json, const struct tensor *tensor, int64_t index) {
+void inference_write_value(struct buffer *json, const struct tensor *tensor, int64_t index) {
     if (tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_F64 || dtype_is_float(tensor->dtype)) {
         double value = tensor_get_f64(tensor, index);
         /* JSON has no infinities and no NaN. */
@@ -218,7 +217,7 @@ static bool write_output(const struct inference_output *output, const struct mod
             buffer_append_string(json, ", \"data\": [");
             for (int64_t i = 0; i < elements; i++) {
                 buffer_append_string(json, i ? ", " : "");
-                write_value(json, tensor, i);
+                inference_write_value(json, tensor, i);
             }
             buffer_append_string(json, "]");
         }
@@ -227,31 +226,11 @@ static bool write_output(const struct inference_output *output, const struct mod
     return true;
 }
 
-/* Nested arrays; no recursion: a bracket opens and closes where an index rolls over. */
-static void write_nested(struct buffer *json, const struct tensor *tensor) {
-    int64_t elements = shape_elements(&tensor->shape);
-    int rank = tensor->shape.rank;
-    for (int64_t i = 0; i < elements; i++) {
-        int64_t inner = 1;
-        int opened = 0;
-        for (int d = rank - 1; d >= 0 && !(i % (inner *= tensor->shape.dims[d])); d--)
-            opened++;
-        buffer_append_string(json, i ? ", " : "");
-        for (int d = 0; d < opened; d++)
-            buffer_append_string(json, "[");
-        write_value(json, tensor, i);
-        inner = 1;
-        for (int d = rank - 1; d >= 0 && !((i + 1) % (inner *= tensor->shape.dims[d])); d--)
-            buffer_append_string(json, "]");
-    }
-}
-
 bool inference_write(const struct inference *inference, const struct model *model, const char *name,
                      struct buffer *json, struct buffer *binary, struct error *error) {
     if (inference->tensorflow) {
-        buffer_append_string(json, inference->row_format ? "{\"predictions\": " : "{\"outputs\": ");
-        write_nested(json, &inference->outputs[0].tensor);
-        buffer_append_string(json, "}\n");
+        if (!inference_tensorflow_write(inference, model_engine(model), json, error))
+            return false;
     } else {
         buffer_append_string(json, "{\"model_name\": ");
         json_append_string(json, name);

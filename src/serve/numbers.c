@@ -41,7 +41,7 @@ static bool begins_with_number(const char *text, size_t at, size_t size) {
 
 bool numbers_extract(const char *json, size_t size, const char *key, struct buffer *rest,
                      struct numbers_span *spans, int *ret_count, struct error *error) {
-    size_t key_length = strlen(key), copied = 0;
+    size_t key_length = key ? strlen(key) : 0, copied = 0;
     int count = 0;
     for (size_t at = 0; at < size;) {
         if (json[at] != '"') {
@@ -50,7 +50,7 @@ bool numbers_extract(const char *json, size_t size, const char *key, struct buff
         }
         size_t start = at + 1;
         at = skip_string(json, at, size);
-        if (at - start != key_length + 1 || memcmp(json + start, key, key_length))
+        if (key && (at - start != key_length + 1 || memcmp(json + start, key, key_length)))
             continue;
         size_t colon = skip_blanks(json, at, size);
         size_t value = colon < size && json[colon] == ':' ? skip_blanks(json, colon + 1, size) : size;
@@ -62,7 +62,7 @@ bool numbers_extract(const char *json, size_t size, const char *key, struct buff
         if (count == NUMBERS_SPANS)
             return error_set(error, ERROR_INVALID, "more than %d tensors in one request", NUMBERS_SPANS);
         buffer_append(rest, json + copied, value - copied);
-        buffer_printf(rest, "%d", count);
+        buffer_printf(rest, "[%d]", count);
         spans[count++] = (struct numbers_span){json + value, end - value};
         at = copied = end;
     }

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 
-#define NUMBERS_SPANS 32 /* arrays taken out of one text */
+#define NUMBERS_SPANS 256 /* arrays taken out of one text */
 
 /* An array, brackets included, within the text it was taken from. */
 struct numbers_span {
@@ -17,9 +17,10 @@ struct numbers_span {
     size_t size;
 };
 
-/* Copy a JSON text to `rest`, and put in the place of every array that is the value of a key named `key` and
- * begins with a number or a truth value the index of its span. False where there are more than NUMBERS_SPANS,
- * or memory is out. The text need not be sound: what is wrong with it stays in the rest, or in the span. */
+/* Copy a JSON text to `rest`, and put in the place of every array that is the value of a key named `key`
+ * (NULL: of any) and begins with a number or a truth value an array with the index of its span alone. No
+ * other array of one whole number is then left there. False where there are more than NUMBERS_SPANS, or
+ * memory is out. The text need not be sound: what is wrong with it stays in the rest, or in the span. */
 bool numbers_extract(const char *json, size_t size, const char *key, struct buffer *rest,
                      struct numbers_span *spans, int *ret_count, struct error *error);
 

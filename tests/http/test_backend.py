@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 
-from tiers import GUICHET, Client, Load, Process, ask, raw, run_tests, until
+from tiers import GUICHET, Client, Load, Process, ask, check_docs, raw, run_tests, until
 
 MODEL = os.environ.get('GUICHET_TEST_MODEL', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'models',
                                                           'animals'))
@@ -293,6 +293,61 @@ def test_protocol():
         scores = client.ask('POST', '/v1/models/animals:predict', body).json()['predictions']
         assert len(scores) == 2 and max(abs(a - b) for a, b in zip(scores[0], logits)) < 0.2
         assert client.ask('GET', '/v1/models/animals').json()['model_version_status'][0]['state'] == 'AVAILABLE'
+        client.close()
+
+
+def test_describes_itself():
+    with backend() as service:
+        check_docs(service.port, absent=['/session', '/v2/repository/models/{id}/load'])
+
+
+def test_tensorflow():
+    """TensorFlow Serving: rows and columns, bare and named, photos and numbers, with their shapes; status and metadata"""
+    with backend() as service:
+        client = Client(service.port)
+        ask_for = lambda request: client.ask('POST', '/v1/models/animals:predict', json.dumps(request))
+        metadata = client.ask('GET', '/v1/models/animals/metadata').json()
+        assert metadata['model_spec'] == {'name': 'animals', 'signature_name': '', 'version': '1'}
+        signature = metadata['metadata']['signature_def']['signature_def']['serving_default']
+        (name, given), (_, output), photo = *signature['inputs'].items(), *signature['outputs'].items(), base64.b64encode(JPEG).decode()
+        sizes = lambda tensor: [dim['size'] for dim in tensor['tensor_shape']['dim']]
+        assert given['dtype'] == 'DT_FLOAT' and sizes(given) == ['-1', '3', '64', '64'], given
+        labels = client.ask('GET', '/v2/models/animals').json()['outputs'][0]['shape']
+        assert sizes(output) == [str(size) for size in labels] and labels[0] == -1 and labels[1] > 50, labels
+        one = [[[0.5] * 64] * 64] * 3
+        other = [[[0.25] * 64] * 64] * 3
+        bare = ask_for({'instances': [one, other]}).json()['predictions']
+        assert len(bare) == 2 and len(bare[0]) == labels[1] and bare[0] != bare[1]
+        same = lambda a, b: all(abs(x - y) < 1e-4 for p, q in zip(a, b) for x, y in zip(p, q)) and len(a) == len(b)
+        assert same(ask_for({'instances': [{name: one}, {name: other}]}).json()['predictions'], bare)
+        assert same(ask_for({'inputs': [one, other]}).json()['outputs'], bare)
+        assert same(ask_for({'inputs': {name: [one, other]}, 'signature_name': 'serving_default'}).json()['outputs'], bare)
+        row = ask_for({'instances': [{'b64': photo}, {'b64': photo}]}).json()['predictions']
+        assert len(row) == 2 and row[0] == row[1]
+        for request in ({'instances': [{name: {'b64': photo}}] * 2}, {'instances': [{'image_bytes': {'b64': photo}}] * 2}):
+            assert same(ask_for(request).json()['predictions'], row), request
+        for request in ({'inputs': [{'b64': photo}] * 2}, {'inputs': {name: [{'b64': photo}] * 2}}):
+            assert same(ask_for(request).json()['outputs'], row), request
+        assert len(ask_for({'inputs': {'b64': photo}}).json()['outputs']) == 1
+        wrong = [[], {}, {'instances': [one], 'inputs': [one]}, {'instances': []}, {'instances': [{'x': one}]},
+                 {'instances': [{name: one}, {name: [1, 2]}]}, {'instances': [{name: one}, {}]}, {'instances': [[0], {name: one}]},
+                 {'instances': [{name: one, 'x': one}]}, {'instances': [{name: one}, {'b64': photo}]},
+                 {'instances': [{'b64': photo}, {name: one}]}, {'instances': [{'b64': '!'}]}, {'instances': [{'b64': 3}]},
+                 {'instances': [{name: 'x'}]}, {'instances': [{name: 1}]}, {'instances': [{name: one}], 'signature_name': 'else'},
+                 {'instances': [{name: one}], 'signature_name': 3}, {'inputs': {}}, {'inputs': 3}, {'inputs': 'x'},
+                 {'inputs': {name: one}}, {'inputs': {'x': [one]}}, {'inputs': {name: [[one]]}}, {'inputs': [{name: one}]},
+                 {'instances': {name: one}}, {'instances': [{name: one}] * 300}]
+        for request in wrong:
+            reply = ask_for(request)
+            assert reply.status == 400 and len(reply.json()['error']) > 10, (str(request)[:99], reply.status, reply.body)
+        for target in ('/v1/models/animals', '/v1/models/animals/versions/1'):
+            status = client.ask('GET', target).json()['model_version_status']
+            assert status == [{'version': '1', 'state': 'AVAILABLE', 'status': {'error_code': 'OK', 'error_message': ''}}], status
+        assert client.ask('GET', '/v1/models/animals/versions/1/metadata').json() == metadata
+        assert client.ask('POST', '/v1/models/animals/versions/1:predict', json.dumps({'inputs': {'b64': photo}})).status == 200
+        for target in ('/v1/models/none', '/v1/models/none/metadata', '/v1/models/animals/versions/2', '/v1/models/animals/else'):
+            assert client.ask('GET', target).status == 404, target
+        assert client.ask('GET', '/v1/models/animals:predict').status == 405
         client.close()
 
 

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from tiers import GUICHET, Client, Load, Process, ask, free_port, gateway, raw, run_tests, stand_in, until
+from tiers import GUICHET, Client, Load, Process, ask, check_docs, free_port, gateway, raw, run_tests, stand_in, until
 
 HEAD = b'POST /model/cats/predict HTTP/1.1\r\nHost: x\r\n'
 
@@ -184,6 +184,7 @@ def test_api_keys():
         with open(path, 'w', encoding='utf-8') as file:
             file.write(line + '\n')
         with gateway('--backend', f'cats={cats.url}', '--api-keys', path) as door:
+            check_docs(door.port, absent=['/session'])
             assert ask(door.port, 'GET', '/models').status == 401
             assert ask(door.port, 'GET', '/models', X_Api_Key='wrong').status == 401
             assert ask(door.port, 'GET', '/healthz').status == 200

@@ -73,6 +73,12 @@ def test_starts_on_first_use():
         for target in ['/models', '/models?details=1', '/metrics', '/readyz', '/v2/health/ready', '/v2/repository/index', '/',
                        '/session', '/model/cats/metrics']:
             assert ask(serve.port, 'GET', target).status == 200, target
+        for target in ['/v2/models/cats/ready', '/v2/models/cats/versions/1/ready']:
+            reply = ask(serve.port, 'GET', target)
+            assert reply.status == 503 and reply.json() == {'ready': False}, target
+        for target in ['/v1/models/cats', '/v1/models/cats/versions/1']:
+            assert ask(serve.port, 'GET', target).json()['model_version_status'][0]['state'] == 'START', target
+            assert ask(serve.port, 'POST', target, b'').status == 405
         assert serve.states()['cats'] == 'stopped', 'looking starts nothing'
 
 

@@ -189,6 +189,22 @@ class Load:
         return self.statuses.get(200, 0)
 
 
+def check_docs(port, absent=()):
+    """The tier describes itself: / leads to /docs, whose files are all there, and /openapi.json names what it answers."""
+    home = ask(port, 'GET', '/')
+    assert home.status == 302 and home.header('Location') == '/docs', home.status
+    page = ask(port, 'GET', '/docs')
+    assert page.status == 200 and page.header('Content-Type').startswith('text/html')
+    assert "default-src 'self'" in page.header('Content-Security-Policy')
+    for target in ['/assets/docs.js', '/assets/dom.js', '/assets/style.css', '/assets/mark.svg']:
+        assert ask(port, 'GET', target).status == 200, target
+    paths = ask(port, 'GET', '/openapi.json').json()['paths']
+    assert '/predict' in paths and '/v2/models/{id}/infer' in paths and not set(absent) & set(paths), sorted(paths)
+    assert ask(port, 'POST', '/docs').status == 405 and ask(port, 'HEAD', '/docs').body == b''
+    assert ask(port, 'GET', '/gateway/openapi.json').status in (401, 404)
+    assert ask(port, 'GET', '/docs', If_None_Match=page.header('ETag')).status == 304
+
+
 def until(condition, seconds=20, what='the condition'):
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -260,9 +260,13 @@ static void test_extract(void **state) {
     int count;
     assert_true(numbers_extract(json, strlen(json), "data", &rest, spans, &count, &error));
     assert_int_equal(count, 2);
-    assert_string_equal(rest.bytes, "{\"a\": \"\\\"data\\\": [1]\", \"data\" : 0, \"b\": {\"data\": "
-                                    "[\"x\"]}, \"c\": {\"data\":1}, \"data\"");
+    assert_string_equal(rest.bytes, "{\"a\": \"\\\"data\\\": [1]\", \"data\" : [0], \"b\": {\"data\": "
+                                    "[\"x\"]}, \"c\": {\"data\":[1]}, \"data\"");
     assert_memory_equal(spans[1].text, "[[3]]", spans[1].size);
+    buffer_release(&rest);
+    const char any[] = "{\"x\": [4], \"y\": [{\"z\":[5,6]}, [7]], \"w\": [\"a\"]}";
+    assert_true(numbers_extract(any, strlen(any), NULL, &rest, spans, &count, &error));
+    assert_string_equal(rest.bytes, "{\"x\": [0], \"y\": [{\"z\":[1]}, [7]], \"w\": [\"a\"]}");
     buffer_release(&rest);
 }
 

@@ -20,6 +20,17 @@ static void pages_and_their_parts_are_found_by_path(void **state) {
     assert_string_equal(web_file_find("/assets/mark.svg")->content_type, "image/svg+xml");
 }
 
+static void each_tier_has_a_description(void **state) {
+    const struct web_file *whole = web_file_find("/openapi.json"),
+                          *gateway = web_file_find("gateway/openapi.json"),
+                          *backend = web_file_find("backend/openapi.json");
+    assert_true(whole && gateway && backend);
+    assert_string_equal(backend->content_type, "application/json");
+    assert_true(backend->size < gateway->size && gateway->size < whole->size);
+    assert_non_null(memmem(whole->bytes, whole->size, "\"/session\"", 10));
+    assert_null(memmem(gateway->bytes, gateway->size, "\"/session\"", 10));
+}
+
 static void other_paths_are_not_found(void **state) {
     const char *const paths[] = {"",   "/index.html",  "/assets/", "/assets/none.js", "/assets/../",
                                  "//", "assets/app.js"};
@@ -37,6 +48,7 @@ static void tags_are_quoted_and_differ(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_and_their_parts_are_found_by_path),
+        cmocka_unit_test(each_tier_has_a_description),
         cmocka_unit_test(other_paths_are_not_found),
         cmocka_unit_test(tags_are_quoted_and_differ),
     };
