@@ -4,7 +4,7 @@ import {language} from './texts.js';
 const capital = (text) => text.charAt(0).toLocaleUpperCase(language()) + text.slice(1);
 
 function article(label) {
-  if (/[^sui]s$/.test(label)) return ''; // jeans; not octopus, mantis
+  if (/[^sui]s$|\d$/.test(label)) return ''; // jeans, class 17; not octopus, mantis
   return /^(?!uni|eu|u[sk]e?\b|one\b)[aeiou]/i.test(label) ? 'an ' : 'a ';
 }
 

@@ -1,4 +1,5 @@
 /* guichet classify: photos in, answers out. */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,8 +80,12 @@ static int text_width(const char *text) {
     return width;
 }
 
+/* "a ", "an ", or "" before a number: "class 17". */
 static const char *article(const char *label) {
-    return strchr("AEIOUaeiou", label[0]) ? "an" : "a";
+    size_t length = strlen(label);
+    if (!length || isdigit((unsigned char)label[length - 1]))
+        return "";
+    return strchr("AEIOUaeiou", label[0]) ? "an " : "a ";
 }
 
 static void print_sentence(const struct answer *answer, bool coloured) {
@@ -90,10 +95,10 @@ static void print_sentence(const struct answer *answer, bool coloured) {
     if (answer->language && strcmp(answer->language, "en") != 0)
         printf("%s: %s%s%s (%.0f %%)\n", answer->image, bold, label, plain, probability * 100);
     else if (probability >= 0.5f)
-        printf("%s: %s %s%s%s (%.0f %%)\n", answer->image, article(label), bold, label, plain,
+        printf("%s: %s%s%s%s (%.0f %%)\n", answer->image, article(label), bold, label, plain,
                probability * 100);
     else
-        printf("%s: hard to say, perhaps %s %s%s%s (%.0f %%)\n", answer->image, article(label), bold, label,
+        printf("%s: hard to say, perhaps %s%s%s%s (%.0f %%)\n", answer->image, article(label), bold, label,
                plain, probability * 100);
 }
 

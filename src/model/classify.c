@@ -34,8 +34,8 @@ static bool buffer_need(void *buffer, size_t *size, size_t wanted, struct error 
     return true;
 }
 
-static struct tensor input_tensor(const struct model *model, int64_t count, int64_t height, int64_t width,
-                                  void *data) {
+struct tensor model_input_tensor(const struct model *model, int64_t count, int64_t height, int64_t width,
+                                 void *data) {
     struct tensor tensor = {.dtype = model->input_dtype, .shape = {.rank = 4}, .data = data};
     int64_t first[] = {count, 3, height, width}, last[] = {count, height, width, 3};
     memcpy(tensor.shape.dims, model->channels_last ? last : first, sizeof first);
@@ -51,7 +51,7 @@ static bool classifier_prepare(struct model_classifier *classifier, struct error
     int width, height;
     image_recipe_size(recipe, 1, 1, &width, &height);
     int64_t batch = classifier->model->batch > 0 ? classifier->model->batch : 1;
-    struct tensor input = input_tensor(classifier->model, batch, height, width, NULL);
+    struct tensor input = model_input_tensor(classifier->model, batch, height, width, NULL);
     return engine_prepare(classifier->context, &input, 1, error);
 }
 
@@ -126,14 +126,14 @@ static bool batch_run(struct model_classifier *classifier, const float *tensors,
     void *data = NULL;
     if (!input_convert(classifier, tensors, count, batch, (int64_t)height * width, &data, error))
         return false;
-    struct tensor input = input_tensor(model, batch, height, width, data);
+    struct tensor input = model_input_tensor(model, batch, height, width, data);
     if (!engine_run(classifier->context, &input, 1, classifier->outputs, engine_output_count(model->engine),
                     error))
         return false;
     const struct tensor *output = &classifier->outputs[model->output];
     if (shape_elements(&output->shape) != batch * classes)
         return error_set(error, ERROR_MODEL,
-                         "%s: the network answers with %lld values for each photo, and has %lld labels",
+                         "%s: the network answers with %lld values for this photo, and with %lld for others",
                          model->path, (long long)(shape_elements(&output->shape) / (batch ? batch : 1)),
                          (long long)classes);
     if (output->dtype == DTYPE_F32) {

@@ -16,3 +16,8 @@ struct model {
     int64_t height, width; /* of the input; -1: free */
     int output;            /* which output holds the classes */
 };
+
+/* What the network takes for so many photos: [count, 3, height, width], or with the channels last. `data` may
+ * be NULL; it stays the caller's. */
+struct tensor model_input_tensor(const struct model *model, int64_t count, int64_t height, int64_t width,
+                                 void *data);

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,25 +21,36 @@ static const char *label_shorten(struct arena *arena, const char *full) {
     return length ? arena_copy_string(arena, full, length) : full;
 }
 
-/* {"0": "tench", …} -> names by index. `field` may be missing. */
+static bool name_store(const json_t *value, int index, int count, struct arena *arena, const char **names) {
+    if (index >= count)
+        return true; /* more labels than the network has classes: the rest is never asked for */
+    names[index] = arena_copy_string(arena, json_string_value(value), json_string_length(value));
+    return names[index];
+}
+
+/* {"0": "tench", …} or ["tench", …] -> names by index. `field` may be missing. */
 static bool indexed_read(const char *path, const json_t *config, const char *field, int count,
                          struct arena *arena, const char **names, struct error *error) {
-    const json_t *object = json_object_get(config, field), *value;
+    const json_t *list = json_object_get(config, field), *value;
     const char *key;
-    if (!object || json_is_null(object))
+    size_t at;
+    if (!list || json_is_null(list))
         return true;
-    if (!json_is_object(object))
-        return error_set(error, ERROR_MODEL, "%s: '%s' is not an object", path, field);
-    json_object_foreach((json_t *)object, key, value) {
+    if (!json_is_object(list) && !json_is_array(list))
+        return error_set(error, ERROR_MODEL, "%s: '%s' is neither an object nor a list", path, field);
+    json_object_foreach((json_t *)list, key, value) {
         char *end;
         long index = strtol(key, &end, 10);
-        if (*end || end == key || index < 0 || !json_is_string(value))
+        if (*end || end == key || index < 0 || index > INT_MAX || !json_is_string(value))
             return error_set(error, ERROR_MODEL, "%s: '%s': \"%.40s\" is not a class number with a name",
                              path, field, key);
-        if (index >= count)
-            continue; /* more labels than the network has classes: the rest is never asked for */
-        names[index] = arena_copy_string(arena, json_string_value(value), json_string_length(value));
-        if (!names[index])
+        if (!name_store(value, (int)index, count, arena, names))
+            return labels_out_of_memory(error);
+    }
+    json_array_foreach(list, at, value) {
+        if (!json_is_string(value))
+            return error_set(error, ERROR_MODEL, "%s: '%s': entry %zu is not a name", path, field, at);
+        if (!name_store(value, at > INT_MAX ? INT_MAX : (int)at, count, arena, names))
             return labels_out_of_memory(error);
     }
     return true;
@@ -122,17 +134,11 @@ bool labels_load(const char *folder, int classes, struct arena *arena, struct la
     json_t *config = config_read(path, JSON_OBJECT, error);
     if (!config && error->code != ERROR_NOT_FOUND)
         return false;
-    struct labels labels = {
-        .count = classes >= 0 ? classes : (int)json_object_size(json_object_get(config, "id2label"))};
-    bool done = labels.count > 0 && labels.count <= LIMIT_CLASSES;
-    if (!done)
-        error_set(error, ERROR_MODEL,
-                  "%s: 'id2label' is missing, and the network does not say how many classes it has", path);
-    labels.names = done ? arena_allocate_array(arena, (size_t)labels.count, sizeof *labels.names) : NULL;
-    labels.full = done ? arena_allocate_array(arena, (size_t)labels.count, sizeof *labels.full) : NULL;
-    labels.wnids = done ? arena_allocate_array(arena, (size_t)labels.count, sizeof *labels.wnids) : NULL;
-    if (done && (!labels.names || !labels.full || !labels.wnids))
-        done = labels_out_of_memory(error);
+    struct labels labels = {.count = classes};
+    labels.names = arena_allocate_array(arena, (size_t)classes, sizeof *labels.names);
+    labels.full = arena_allocate_array(arena, (size_t)classes, sizeof *labels.full);
+    labels.wnids = arena_allocate_array(arena, (size_t)classes, sizeof *labels.wnids);
+    bool done = (labels.names && labels.full && labels.wnids) || labels_out_of_memory(error);
     done = done && indexed_read(path, config, "id2label", labels.count, arena, labels.full, error) &&
            indexed_read(path, config, "id2wnid", labels.count, arena, labels.wnids, error) &&
            names_fill(arena, &labels, error) && languages_load(folder, arena, &labels, error);

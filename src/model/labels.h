@@ -21,8 +21,8 @@ struct labels {
     int language_count;
 };
 
-/* config.json's id2label and id2wnid, and labels_<language>.json, of a folder. `classes`: as the network
- * says, or -1, and then as many as id2label has. Without labels, 1000 (or 1001, with a background first)
+/* config.json's id2label and id2wnid, and labels_<language>.json, of a folder. id2label may
+ * be a list. Without labels, 1000 (or 1001, with a background first)
  * classes are ImageNet's, and others "class 17". ERROR_MODEL names file and field. */
 bool labels_load(const char *folder, int classes, struct arena *arena, struct labels *ret,
                  struct error *error);

@@ -8,6 +8,9 @@
 #include "model/folder.h"
 #include "model/internal.h"
 #include "model/recipe.h"
+#include "plan/plan.h"
+
+enum { USUAL_SIDE = 224 }; /* of a photo, where the network takes any */
 
 /* The one input: [n, 3, h, w] or [n, h, w, 3]. */
 static bool input_understand(struct model *model, struct error *error) {
@@ -89,7 +92,6 @@ static bool recipe_fit(struct model *model, const char *path, struct error *erro
 }
 
 static bool recipe_load(struct model *model, const char *folder, struct error *error) {
-    enum { USUAL_SIDE = 224 };
     const char *path = arena_printf(model->arena, "%s/preprocessor_config.json", folder);
     if (!path)
         return error_set(error, ERROR_MEMORY, "no memory for a model");
@@ -104,11 +106,32 @@ static bool recipe_load(struct model *model, const char *folder, struct error *e
     return true;
 }
 
+/* A network whose shapes are computed says how many classes it has once it is planned for a photo. The engine
+ * keeps the plan: the first photo would have needed it. */
+static bool classes_plan(struct model *model, int *ret_classes, struct error *error) {
+    int width, height;
+    image_recipe_size(&model->recipe, USUAL_SIDE, USUAL_SIDE, &width, &height);
+    struct tensor input = model_input_tensor(model, model->batch > 0 ? model->batch : 1, height, width, NULL);
+    struct engine_context *context = engine_context_create(model->engine, error);
+    bool done = context && engine_prepare(context, &input, 1, error);
+    if (done) {
+        const struct plan_tensor *output = engine_context_plan(context)->outputs[model->output];
+        int64_t classes = shape_elements(&output->shape) / input.shape.dims[0];
+        *ret_classes = (int)classes;
+        done = (classes >= 1 && classes <= LIMIT_CLASSES) ||
+               error_set(error, ERROR_MODEL,
+                         "%s: it answers with %lld values for a photo, which no classifier does", model->path,
+                         (long long)classes);
+    }
+    engine_context_free(context);
+    return done;
+}
+
 static bool model_understand(struct model *model, const char *folder, struct error *error) {
     int classes = 0;
     return input_understand(model, error) && output_understand(model, &classes, error) &&
-           labels_load(folder, classes, model->arena, &model->labels, error) &&
-           recipe_load(model, folder, error);
+           recipe_load(model, folder, error) && (classes >= 0 || classes_plan(model, &classes, error)) &&
+           labels_load(folder, classes, model->arena, &model->labels, error);
 }
 
 struct model *model_load(const char *path, const struct model_options *options, struct error *error) {

@@ -95,7 +95,7 @@ static bool read_channels(const struct reader *reader, const char *field, bool d
             return field_fail(reader, field, "a number or a list of three numbers");
         values[channel] = json_number_value(value);
         if (divisor && values[channel] == 0)
-            return field_fail(reader, field, "without zeros, which nothing can be divided by");
+            return field_fail(reader, field, "made of numbers other than 0");
     }
     return true;
 }

@@ -204,6 +204,13 @@ def test_networks():
     fails('an answer that is not finite', 1, 'not finite', 'classify', '--model', folder, red)
     write(f'{folder}/model.onnx', network(kind='int64'))
     fails('a type that no photo has', 1, 'int64', 'classify', '--model', folder, red)
+    with open(os.path.join(os.path.dirname(__file__), '../../models/animals/model.onnx'), 'rb') as file:
+        alone = write(f'{DIR}/alone/model.onnx', file.read())  # its shapes are computed; nothing says its classes
+    done = Done('classify', '--model', alone, '--top', 99, '--json', red)
+    check('a network alone', done.code == 0 and len(done.json()[0]['predictions']) == 59
+          and done.json()[0]['category'].startswith('class '), done)
+    check('a number has no article', '.png: class ' in Done('classify', '--model', alone, red).out.replace(
+        'hard to say, perhaps ', ''), done)
 
 
 def test_evaluate():

@@ -108,7 +108,7 @@ static void recipes_that_cannot_be_name_their_field(void **state) {
     recipe_refused("{\"size\": 0}", "'size'");
     recipe_refused("{\"size\": {\"height\": 224, \"width\": 99999999}}", "'size'");
     recipe_refused("{\"crop_size\": [1]}", "'crop_size'");
-    recipe_refused("{\"image_std\": [1, 0, 1]}", "'image_std'");
+    recipe_refused("{\"image_std\": [1, 0, 1]}", "'image_std' is not made of numbers other than 0");
     recipe_refused("{\"image_mean\": [1, 0]}", "'image_mean'");
     recipe_refused("{\"resample\": 9}", "'resample'");
     recipe_refused("{\"do_resize\": 1}", "'do_resize'");
@@ -166,7 +166,15 @@ static void labels_are_short_and_have_languages(void **state) {
     assert_true(labels_load(folder, 1001, arena, &labels, &error));
     assert_string_equal(labels.names[0], "background");
     assert_string_equal(labels.names[1000], "toilet tissue");
-    assert_false(labels_load(folder, -1, arena, &labels, &error));
+    write_text("config.json", "{\"id2label\": [\"cat\", \"dog\", \"far\"]}");
+    assert_true(labels_load(folder, 2, arena, &labels, &error));
+    assert_string_equal(labels.names[1], "dog");
+    write_text("config.json", "{\"id2label\": [\"cat\", 2]}");
+    assert_false(labels_load(folder, 2, arena, &labels, &error));
+    assert_non_null(strstr(error.message, "'id2label': entry 1"));
+    write_text("config.json", "{\"id2label\": \"cat\"}");
+    assert_false(labels_load(folder, 2, arena, &labels, &error));
+    assert_non_null(strstr(error.message, "'id2label'"));
     arena_free(arena);
 }
 
