@@ -135,8 +135,11 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
         return error_set(error, ERROR_MEMORY, "no memory for the model");
     passes_plan_inputs(graph, engine->plan_inputs);
-    if (!engine->weights)
+    if (!engine->weights) {
         engine->weights = weights_store_create(graph, error);
+        if (engine->weights && engine->options.beside)
+            weights_store_share(engine->weights, engine->options.beside->weights);
+    }
     return engine->weights != NULL;
 }
 

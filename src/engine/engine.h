@@ -26,9 +26,11 @@ const char *precision_name(enum precision precision);
 
 struct engine_options {
     enum precision precision;
-    int threads;   /* of one run; 0: as many as the process may use, or OMP_NUM_THREADS */
-    bool no_baked; /* read the ONNX file even where a baked one is current */
-    bool profile;  /* keep the time of every step */
+    int threads;           /* of one run; 0: as many as the process may use, or OMP_NUM_THREADS */
+    bool no_baked;         /* read the ONNX file even where a baked one is current */
+    bool profile;          /* keep the time of every step */
+    struct engine *beside; /* weights that its graph holds, too, are packed once for both; it lives longer.
+                              NULL: none */
 };
 
 /* One input or output of the model. */

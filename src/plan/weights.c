@@ -9,6 +9,7 @@
 #include "base/checked.h"
 
 struct weights_store {
+    struct weights_store *parent; /* packs what both graphs hold; NULL: none */
     pthread_mutex_t lock;
     struct arena *arena;
     struct primitive_pool *pool;
@@ -50,6 +51,17 @@ struct weights_store *weights_store_create(const struct graph *graph, struct err
     return NULL;
 }
 
+void weights_store_share(struct weights_store *store, struct weights_store *parent) {
+    store->parent = parent;
+}
+
+/* The store that packs this constant: the eldest whose graph holds it. */
+static struct weights_store *packer_of(struct weights_store *store, const void *data) {
+    while (store->parent && weights_is_shared(store->parent, data))
+        store = store->parent;
+    return store;
+}
+
 void weights_store_free(struct weights_store *store) {
     if (!store)
         return;
@@ -82,6 +94,7 @@ static const struct packed_weights *find(const struct weights_store *store, cons
 
 const struct packed_weights *weights_find(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *layout) {
+    store = packer_of(store, data);
     pthread_mutex_lock(&store->lock);
     const struct packed_weights *entry = find(store, data, role, layout);
     pthread_mutex_unlock(&store->lock);
@@ -166,6 +179,7 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
 }
 
 bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error) {
+    store = packer_of(store, data);
     pthread_mutex_lock(&store->lock);
     bool done = restore(store, data, ret, error);
     pthread_mutex_unlock(&store->lock);
@@ -199,6 +213,7 @@ static void discard_source(const struct weights_store *store, struct packed_weig
 const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *from, const void *from_data,
                                           const struct layout *layout, bool discard, struct error *error) {
+    store = packer_of(store, data);
     pthread_mutex_lock(&store->lock);
     const struct packed_weights *entry = find(store, data, role, layout);
     void *restored = NULL;

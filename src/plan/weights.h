@@ -11,6 +11,9 @@ struct weights_store;
 /* `graph`'s constants are the ones that are shared; it must live longer. */
 struct weights_store *weights_store_create(const struct graph *graph, struct error *error);
 void weights_store_free(struct weights_store *store);
+/* From now on what the parent's graph holds, too (the same data at the same address), is packed there, once
+ * for both. Before anything is packed; the parent lives longer. */
+void weights_store_share(struct weights_store *store, struct weights_store *parent);
 
 /* The constant belongs to the graph that the store was made for (and not to one plan's folding). */
 bool weights_is_shared(const struct weights_store *store, const void *data);

@@ -208,14 +208,14 @@ static struct graph *watching_graph(const struct graph *graph, const struct obse
 }
 
 bool observe(const struct graph *graph, const struct photo_set *set, const int *samples, int count,
-             int threads, const struct observe_state *state, quant_progress progress, void *context,
-             struct observations *observations, struct error *error) {
+             int threads, struct runner *beside, const struct observe_state *state, quant_progress progress,
+             void *context, struct observations *observations, struct error *error) {
     int *places = calloc((size_t)observations->count + 1, sizeof *places);
     struct graph *copy = places ? watching_graph(graph, observations, places) : NULL;
     struct runner *runner = NULL;
     bool done = copy || error_set(error, ERROR_MEMORY, "no memory to calibrate");
     if (done)
-        done = (runner = runner_create(copy, set, 1, threads, error)) != NULL;
+        done = (runner = runner_create(copy, set, 1, threads, beside, error)) != NULL;
     struct watch watch = {.graph = graph,
                           .set = set,
                           .observations = observations,

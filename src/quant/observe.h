@@ -36,10 +36,11 @@ const struct observation *observations_find(const struct observations *observati
 double observation_mean(const struct observation *observation, int64_t channel);
 
 /* Run the float graph (bound; it stays the caller's and must live meanwhile) over the samples and note its
- * values. ERROR_MODEL naming a value that is not finite; ERROR_UNAVAILABLE when `progress` says to stop. */
+ * values. `beside`: as runner_create has it. ERROR_MODEL naming a value that is not finite; ERROR_UNAVAILABLE
+ * when `progress` says to stop. */
 bool observe(const struct graph *graph, const struct photo_set *set, const int *samples, int count,
-             int threads, const struct observe_state *state, quant_progress progress, void *context,
-             struct observations *observations, struct error *error);
+             int threads, struct runner *beside, const struct observe_state *state, quant_progress progress,
+             void *context, struct observations *observations, struct error *error);
 
 /* The statistics as a file (written atomically), and back. False where there is no such file, or it is
  * another calibration's: then `observations` is as it was. */

@@ -15,7 +15,7 @@
 #define HELD_OUT_EACH 3   /* every third photo is kept for judging */
 #define MIRROR_BELOW 128  /* so few held-out photos are judged mirrored as well */
 #define TRIAL_SECONDS 3.0 /* that one measure of a whole candidate may take */
-#define SENSITIVITY_SECONDS 14.0
+#define SENSITIVITY_SECONDS 8.0
 #define TRIAL_BATCH 8
 
 struct job {
@@ -72,7 +72,7 @@ static bool run_reference(struct job *job, struct error *error) {
     if (!copy)
         return no_memory(error);
     int batch = job->judged_count < TRIAL_BATCH ? job->judged_count : TRIAL_BATCH;
-    struct runner *runner = runner_create(copy, job->set, batch, job->options->threads, error);
+    struct runner *runner = runner_create(copy, job->set, batch, job->options->threads, NULL, error);
     bool done = runner && runner_classes(runner, job->judged[0], &trial->output, &trial->classes, error);
     if (done) {
         double start = clock_ms();
@@ -91,10 +91,17 @@ static bool run_reference(struct job *job, struct error *error) {
                                   job->reference, error);
     for (int i = 0; done && i < job->judged_count; i++)
         answers_normalise(job->reference + i * trial->classes, trial->classes);
-    runner_free(runner);
-    *trial = (struct trial){
-        job->set,       job->judged, job->judged_count,     job->reference,         trial->output,
-        trial->classes, TRIAL_BATCH, job->options->threads, job->options->progress, job->options->context};
+    *trial = (struct trial){.set = job->set,
+                            .samples = job->judged,
+                            .count = job->judged_count,
+                            .reference = job->reference,
+                            .output = trial->output,
+                            .classes = trial->classes,
+                            .batch = TRIAL_BATCH,
+                            .threads = job->options->threads,
+                            .float_runner = runner,
+                            .progress = job->options->progress,
+                            .context = job->options->context};
     return done;
 }
 
@@ -108,7 +115,8 @@ static bool calibrate(struct job *job, const struct graph *graph, struct scheme 
     free(values);
     free(axes);
     return done && observe(graph, job->set, job->calibration, job->calibration_count, job->options->threads,
-                           &state, job->options->progress, job->options->context, observations, error);
+                           job->trial.float_runner, &state, job->options->progress, job->options->context,
+                           observations, error);
 }
 
 /* The method that the photos like best, or the one that was asked for. */
@@ -238,6 +246,7 @@ static bool job_run(struct job *job, const char *output, struct quant_result *re
 }
 
 static void job_release(struct job *job) {
+    runner_free(job->trial.float_runner);
     observations_release(&job->observations);
     observations_release(&job->observations_equalised);
     scheme_release(&job->scheme);

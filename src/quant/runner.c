@@ -67,11 +67,12 @@ static struct runner *runner_make(struct engine *engine, bool owned, const struc
 }
 
 struct runner *runner_create(struct graph *graph, const struct photo_set *set, int batch, int threads,
-                             struct error *error) {
+                             struct runner *beside, struct error *error) {
     const struct engine_options options = {.precision = quant_graph_is_quantised(graph) ? PRECISION_INT8
                                                                                         : PRECISION_F32,
                                            .threads = threads,
-                                           .no_baked = true};
+                                           .no_baked = true,
+                                           .beside = beside ? beside->engine : NULL};
     struct engine *engine = engine_load_graph(graph, &options, error);
     return engine ? runner_make(engine, true, set, batch, error) : NULL;
 }

@@ -8,9 +8,10 @@ struct runner;
 
 /* Takes the graph (one float32 input) over, also on failure. `batch`: photos a run, where the network leaves
  * that free. Computes in integers what is quantised, and everything else strictly in float32. `set` must live
- * longer. */
+ * longer, and so must `beside` (may be NULL), of whose graph this one is a variation: what is the same in
+ * both is packed once. */
 struct runner *runner_create(struct graph *graph, const struct photo_set *set, int batch, int threads,
-                             struct error *error);
+                             struct runner *beside, struct error *error);
 /* The same for an engine that is there; it stays the caller's, and must live longer. */
 struct runner *runner_create_for(struct engine *engine, const struct photo_set *set, int batch,
                                  struct error *error);

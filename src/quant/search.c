@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "quant/runner.h"
 
-#define LEAST_PHOTOS 4
+#define LEAST_PHOTOS 2
 #define MOST_PHOTOS 32
 
 static bool interrupted(const struct trial *trial, const char *stage, int done, int total,
@@ -26,7 +26,7 @@ bool trial_run(const struct trial *trial, struct scheme *scheme, int count, stru
     struct graph *graph = scheme_write(scheme, error);
     struct runner *runner =
         graph ? runner_create(graph, trial->set, trial->batch < count ? trial->batch : count, trial->threads,
-                              error)
+                              trial->float_runner, error)
               : NULL;
     cleanup(freep) float *values = malloc((size_t)count * (size_t)trial->classes * sizeof *values);
     bool done = runner && (values || error_set(error, ERROR_MEMORY, "no memory for the answers"));
@@ -69,25 +69,34 @@ static int photos_for(double seconds, double first_seconds, int first_photos, in
     return count;
 }
 
+/* The first measure packs the weights that all share; what the second takes is what each of the others will.
+ */
+static bool choose_photos(const struct trial *trial, struct scheme *scheme, int layers, double seconds,
+                          int *ret, struct error *error) {
+    struct likeness ignored;
+    int photos = LEAST_PHOTOS < trial->count ? LEAST_PHOTOS : trial->count;
+    if (!trial_run(trial, scheme, photos, &ignored, error))
+        return false;
+    double start = clock_ms();
+    if (!trial_run(trial, scheme, photos, &ignored, error))
+        return false;
+    *ret = photos_for(seconds, (clock_ms() - start) / 1000, photos, layers);
+    return true;
+}
+
 static bool measure_each(const struct trial *trial, struct scheme *scheme, int layers, double seconds,
                          struct error *error) {
-    int photos = LEAST_PHOTOS, done = 0;
+    int photos = 0, done = 0;
     for (int i = 0; i < scheme->count; i++) {
         struct likeness likeness;
         if (!is_measured(&scheme->units[i]))
             continue;
         exclude_all_but(scheme, i);
-        double start = clock_ms();
-        if (interrupted(trial, "measuring layers", done, layers, error) ||
+        if (interrupted(trial, "measuring layers", done++, layers, error) ||
+            (!photos && !choose_photos(trial, scheme, layers, seconds, &photos, error)) ||
             !trial_run(trial, scheme, photos, &likeness, error))
             return false;
-        if (!done) { /* the first tells how long it takes, and is then measured again like the others */
-            photos = photos_for(seconds, (clock_ms() - start) / 1000, photos, layers);
-            if (!trial_run(trial, scheme, photos, &likeness, error))
-                return false;
-        }
         scheme->units[i].damage = likeness.mean;
-        done++;
     }
     return true;
 }

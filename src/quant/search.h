@@ -13,7 +13,8 @@ struct trial {
     int output;             /* of the network, that holds the classes */
     int64_t classes;
     int batch, threads;
-    quant_progress progress; /* may be NULL */
+    struct runner *float_runner; /* of the float network: candidates share its weights. May be NULL */
+    quant_progress progress;     /* may be NULL */
     void *context;
 };
 
@@ -25,7 +26,7 @@ bool trial_run(const struct trial *trial, struct scheme *scheme, int count, stru
 bool likeness_is_better(const struct likeness *a, const struct likeness *b);
 
 /* Quantise one layer after another alone, and note its damage; in about `seconds`, on as many photos as that
- * allows (4 at the least). What was excluded before is so afterwards. */
+ * allows (2 at the least). What was excluded before is so afterwards. */
 bool search_sensitivity(const struct trial *trial, struct scheme *scheme, double seconds,
                         struct error *error);
 

@@ -266,7 +266,7 @@ static void prepare(const struct graph *graph, const struct photo_set *set, stru
     assert_true(observations_create(values, axes, count, observations, &error));
     free(values);
     free(axes);
-    if (!observe(graph, set, samples, set->count, 1, NULL, NULL, NULL, observations, &error))
+    if (!observe(graph, set, samples, set->count, 1, NULL, NULL, NULL, NULL, observations, &error))
         fail_msg("%s", error.message);
     scheme_set_ranges(scheme, observations, QUANT_MINMAX);
     scheme_settle(scheme);
@@ -279,7 +279,7 @@ static float *run_all(struct graph *graph, const struct photo_set *set) {
     float *values = calloc((size_t)set->count * CLASSES, sizeof *values);
     for (int i = 0; i < set->count; i++)
         samples[i] = i;
-    struct runner *runner = runner_create(graph, set, 4, 1, &error);
+    struct runner *runner = runner_create(graph, set, 4, 1, NULL, &error);
     if (!runner || !runner_collect(runner, samples, set->count, 0, CLASSES, values, &error))
         fail_msg("%s", error.message);
     runner_free(runner);
