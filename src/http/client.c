@@ -514,8 +514,10 @@ static bool write_request_head(const struct http_upstream *upstream, const struc
 
 static void tell_failure(void *context) {
     struct http_call *call = context;
+    struct error error;
     call->failing = NULL;
-    fail_call(call, HTTP_FAILED_CONNECT, "no connection can be made");
+    bool known = http_upstream_known(call->pool->upstream, &error);
+    fail_call(call, HTTP_FAILED_CONNECT, known ? "no connection can be made" : error.message);
 }
 
 static bool start_on_idle(struct http_call *call, const struct http_call_options *options) {

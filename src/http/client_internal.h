@@ -34,12 +34,14 @@ struct http_upstream {
     struct http_upstream_options options;
     atomic_int references; /* the creator's, and one for every connection and posted task */
     atomic_bool closed;
-    char *url_text, *ca_file;
+    char *url_text, *ca_file, *place; /* place: whose address to connect to */
     struct url url;
     char host_header[300];
     SSL_CTX *tls;
     struct http_loops *loops;
-    pthread_mutex_t mutex; /* guards addresses */
+    pthread_mutex_t mutex; /* guards what follows, up to next_address */
+    bool looking;          /* a look-up is under way, with a reference of its own */
+    char failure[80];      /* of the last look-up; "" where it went well */
     struct upstream_address addresses[UPSTREAM_ADDRESSES];
     int address_count;
     atomic_uint next_address;

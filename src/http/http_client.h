@@ -14,6 +14,8 @@ struct http_call;
 /* Zero means the default in brackets. */
 struct http_upstream_options {
     const char *url;     /* "http://host:port" or "https://host"; a path is a prefix of every call's target */
+    const char *address; /* connect to this one, in numbers, and look no name up: the URL's host is then only
+                            who answers there (the Host header, TLS); NULL: the URL's host */
     const char *ca_file; /* https: trust these (PEM) instead of the system's */
     int connect_timeout_ms; /* [1000] */
     int idle_timeout_ms; /* [30000] an idle connection is closed after so long (keep it under the server's) */
@@ -21,12 +23,15 @@ struct http_upstream_options {
     size_t answer_limit; /* [64 MiB] bytes of an answer's body */
 };
 
-/* Resolves the host (blocking: not on a loop's thread). ERROR_INVALID for an address that is none,
- * ERROR_UPSTREAM where the name is unknown. */
+/* ERROR_INVALID for an address that is none. Never waits: a host in numbers is known at once, a name is
+ * looked up beside, and calls made before it is known fail with HTTP_FAILED_CONNECT. */
 struct http_upstream *http_upstream_create(struct http_loops *loops,
                                            const struct http_upstream_options *options, struct error *error);
-/* Look the name up again (blocking, any thread but a loop's): new connections use what it says now. */
-bool http_upstream_resolve(struct http_upstream *upstream, struct error *error);
+/* Look the name up again, beside; new connections use what it says then. A look-up that is still under way is
+ * not begun twice, and one that fails leaves what was known. Any thread. */
+void http_upstream_resolve(struct http_upstream *upstream);
+/* Whether an address is known. ERROR_UPSTREAM says why not. Any thread. */
+bool http_upstream_known(struct http_upstream *upstream, struct error *error);
 /* From any thread. Calls in flight go on and are answered; idle connections are closed. NULL is welcome. */
 void http_upstream_free(struct http_upstream *upstream);
 

@@ -1,4 +1,4 @@
-#include <netdb.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "http/client_internal.h"
+#include "http/names.h"
 
 void upstream_reference(struct http_upstream *upstream) {
     atomic_fetch_add(&upstream->references, 1);
@@ -19,6 +20,7 @@ void upstream_release(struct http_upstream *upstream) {
     pthread_mutex_destroy(&upstream->mutex);
     free(upstream->url_text);
     free(upstream->ca_file);
+    free(upstream->place);
     free(upstream);
 }
 
@@ -32,29 +34,52 @@ bool upstream_address(struct http_upstream *upstream, unsigned start, int attemp
     return found;
 }
 
-bool http_upstream_resolve(struct http_upstream *upstream, struct error *error) {
-    char service[16];
-    snprintf(service, sizeof service, "%d", upstream->url.port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    int failure = getaddrinfo(upstream->url.host, service, &hints, &list);
-    if (failure)
-        return error_set(error, ERROR_UPSTREAM, "%s: the name \"%s\" is not known: %s", upstream->url_text,
-                         upstream->url.host, gai_strerror(failure));
+/* An upstream's name was looked up; the reference of the look-up ends here. */
+static void name_found(void *context, const struct addrinfo *found, const char *failure) {
+    struct http_upstream *upstream = context;
+    in_port_t port = htons((uint16_t)upstream->url.port);
     pthread_mutex_lock(&upstream->mutex);
-    upstream->address_count = 0;
-    for (struct addrinfo *info = list; info && upstream->address_count < UPSTREAM_ADDRESSES;
-         info = info->ai_next) {
+    upstream->looking = false;
+    snprintf(upstream->failure, sizeof upstream->failure, "%s", failure);
+    if (found)
+        upstream->address_count = 0;
+    for (; found && upstream->address_count < UPSTREAM_ADDRESSES; found = found->ai_next) {
         struct upstream_address *address = &upstream->addresses[upstream->address_count];
-        if (info->ai_addrlen > sizeof address->address)
+        if (found->ai_addrlen > sizeof address->address)
             continue;
-        memcpy(&address->address, info->ai_addr, info->ai_addrlen);
-        address->size = info->ai_addrlen;
-        address->family = info->ai_family;
+        memcpy(&address->address, found->ai_addr, found->ai_addrlen);
+        address->size = found->ai_addrlen;
+        address->family = found->ai_family;
+        if (address->family == AF_INET6)
+            ((struct sockaddr_in6 *)(void *)&address->address)->sin6_port = port;
+        else
+            ((struct sockaddr_in *)(void *)&address->address)->sin_port = port;
         upstream->address_count++;
     }
     pthread_mutex_unlock(&upstream->mutex);
-    freeaddrinfo(list);
-    return true;
+    upstream_release(upstream);
+}
+
+void http_upstream_resolve(struct http_upstream *upstream) {
+    pthread_mutex_lock(&upstream->mutex);
+    bool begins = !upstream->looking;
+    upstream->looking = true;
+    pthread_mutex_unlock(&upstream->mutex);
+    if (!begins)
+        return;
+    upstream_reference(upstream);
+    if (!name_look_up(upstream->place ? upstream->place : upstream->url.host, name_found, upstream))
+        name_found(upstream, NULL, "no thread to look it up");
+}
+
+bool http_upstream_known(struct http_upstream *upstream, struct error *error) {
+    pthread_mutex_lock(&upstream->mutex);
+    bool known = upstream->address_count > 0;
+    if (!known)
+        error_set(error, ERROR_UPSTREAM, "%s: the name \"%s\" is not known%s%s", upstream->url_text,
+                  upstream->url.host, *upstream->failure ? ": " : " yet", upstream->failure);
+    pthread_mutex_unlock(&upstream->mutex);
+    return known;
 }
 
 static bool load_client_tls(struct http_upstream *upstream, struct error *error) {
@@ -112,6 +137,7 @@ struct http_upstream *http_upstream_create(struct http_loops *loops,
     upstream->loops = loops;
     upstream->url_text = strdup(options->url);
     upstream->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
+    upstream->place = options->address ? strdup(options->address) : NULL;
     size_t path = strlen(upstream->url.path);
     if (path && upstream->url.path[path - 1] == '/')
         upstream->url.path[path - 1] = 0;
@@ -127,10 +153,11 @@ struct http_upstream *http_upstream_create(struct http_loops *loops,
         pool->loop = http_loops_get(loops, (int)i);
         event_assign(&pool->sweep, pool->loop->base, -1, EV_PERSIST, on_sweep, pool);
     }
-    if ((url.secure && !load_client_tls(upstream, error)) || !http_upstream_resolve(upstream, error)) {
+    if (url.secure && !load_client_tls(upstream, error)) {
         upstream_release(upstream);
         return NULL;
     }
+    http_upstream_resolve(upstream);
     return upstream;
 }
 

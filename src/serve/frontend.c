@@ -13,6 +13,7 @@
 #include "serve/web_reply.h"
 
 #define RESOLVE_SECONDS 10
+#define IDENTITY_WAIT_MS 1000
 #define CALLS_MS 65000
 
 static const char choice[] = "/model/"; /* before the name, where one is chosen */
@@ -198,39 +199,25 @@ static void frontend_done(void *context, const struct http_request *request, int
     free(visit);
 }
 
-/* Find the gateway by its name; later, look whether it has moved. May block. */
-static bool upstream_find(struct frontend *frontend, struct error *error) {
-    pthread_mutex_lock(&frontend->lock);
-    struct http_upstream *upstream = frontend->upstream;
-    pthread_mutex_unlock(&frontend->lock);
-    if (upstream)
-        return http_upstream_resolve(upstream, error);
-    upstream = http_upstream_create(frontend->loops,
-                                    &(struct http_upstream_options){.url = frontend->options.gateway,
-                                                                    .ca_file = frontend->options.ca_file},
-                                    error);
-    if (!upstream)
-        return false;
-    pthread_mutex_lock(&frontend->lock);
-    frontend->upstream = upstream;
-    pthread_mutex_unlock(&frontend->lock);
-    return true;
-}
-
+/* Has the gateway's name looked up again, in case it has moved, and its token renewed; waits for neither. */
 static void *keeper_run(void *context) {
     struct frontend *frontend = context;
+    struct error error;
+    bool well = true;
     pthread_mutex_lock(&frontend->lock);
     while (!frontend->stopping) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += frontend->upstream ? RESOLVE_SECONDS : 1;
+        until.tv_sec += well ? RESOLVE_SECONDS : 1;
         if (pthread_cond_timedwait(&frontend->keeper_wake, &frontend->lock, &until) != ETIMEDOUT)
             continue;
         pthread_mutex_unlock(&frontend->lock);
-        struct error error;
-        if (!upstream_find(frontend, &error) ||
-            (frontend->identity && !identity_refresh(frontend->identity, &frontend->gateway, &error)))
+        bool was_well = well;
+        well = http_upstream_known(frontend->upstream, &error) &&
+               (!frontend->identity || identity_refresh(frontend->identity, &frontend->gateway, 0, &error));
+        if (!well && was_well)
             fprintf(stderr, "guichet frontend: %s\n", error.message);
+        http_upstream_resolve(frontend->upstream);
         pthread_mutex_lock(&frontend->lock);
     }
     pthread_mutex_unlock(&frontend->lock);
@@ -272,9 +259,14 @@ static bool parts_create(struct frontend *frontend, struct error *error) {
         return error_prefix(error, "the gateway's address");
     if (frontend->options.google_identity &&
         (!(frontend->identity = identity_create(frontend->loops, error)) ||
-         !identity_refresh(frontend->identity, &frontend->gateway, error)))
+         !identity_refresh(frontend->identity, &frontend->gateway, IDENTITY_WAIT_MS, error)))
         return false;
-    if (!upstream_find(frontend, error) && error->code != ERROR_UPSTREAM)
+    frontend->upstream =
+        http_upstream_create(frontend->loops,
+                             &(struct http_upstream_options){.url = frontend->options.gateway,
+                                                             .ca_file = frontend->options.ca_file},
+                             error);
+    if (!frontend->upstream)
         return false;
     int number = pthread_create(&frontend->keeper, NULL, keeper_run, frontend);
     if (number)

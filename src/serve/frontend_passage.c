@@ -13,7 +13,6 @@
 struct passage {
     struct frontend *frontend;
     struct http_request *request;
-    struct http_upstream *upstream;
     struct http_call *call;
     struct http_timer *timer;
     passage_done *done;
@@ -123,7 +122,7 @@ static void passage_try(void *context) {
     passage->tries++;
     visit->tries = passage->tries;
     passage->asked_ns = clock_ns();
-    passage->call = http_call_start(passage->upstream, passage->request->loop,
+    passage->call = http_call_start(passage->frontend->upstream, passage->request->loop,
                                     &(struct http_call_options){
                                         .method = passage->method,
                                         .target = passage->target,
@@ -141,20 +140,16 @@ static void passage_try(void *context) {
 void frontend_ask(struct frontend *frontend, struct http_request *request, const char *method,
                   const char *target, bool whole, const struct session *session, passage_done *done) {
     struct passage *passage = calloc(1, sizeof *passage + strlen(target) + 1);
-    pthread_mutex_lock(&frontend->lock);
-    struct http_upstream *upstream = frontend->upstream;
-    frontend->passages += passage && upstream;
-    pthread_mutex_unlock(&frontend->lock);
-    if (!passage || !upstream) {
-        free(passage);
+    if (!passage) {
         done(frontend, request,
-             &(struct http_answer){.failure = HTTP_FAILED_CONNECT, .reason = "its address is not known yet"},
-             session);
+             &(struct http_answer){.failure = HTTP_FAILED_MEMORY, .reason = "out of memory"}, session);
         return;
     }
+    pthread_mutex_lock(&frontend->lock);
+    frontend->passages++;
+    pthread_mutex_unlock(&frontend->lock);
     passage->frontend = frontend;
     passage->request = request;
-    passage->upstream = upstream;
     passage->done = done;
     passage->whole = whole;
     passage->deadline_ns = clock_ns() + frontend->options.timeout_ms * 1000000ll;

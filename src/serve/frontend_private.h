@@ -18,13 +18,13 @@ struct frontend {
     struct backend_url gateway; /* for the identity's audience */
     struct identity *identity;
     struct metrics *metrics;
+    struct http_upstream *upstream; /* to the gateway */
 
     pthread_mutex_t lock; /* guards what follows */
     struct session_keys keys;
-    struct http_upstream *upstream; /* NULL until the gateway's name was found; then never changed */
-    int passages;                   /* not yet freed */
+    int passages; /* not yet freed */
 
-    pthread_t keeper; /* looks the gateway's name up again */
+    pthread_t keeper; /* has the gateway's name looked up again */
     bool keeper_runs, stopping;
     pthread_cond_t keeper_wake;
 };

@@ -42,7 +42,7 @@ static bool parts_create(struct gateway *gateway, struct error *error) {
     const struct gateway_options *options = &gateway->options;
     if (sodium_init() < 0)
         return error_set(error, ERROR_INTERNAL, "libsodium does not start");
-    if (!(gateway->metrics = metrics_create()))
+    if (!(gateway->metrics = metrics_create()) || !(gateway->names = name_book_create()))
         return error_set(error, ERROR_MEMORY, "out of memory");
     if (options->rate > 0 &&
         !(gateway->limiter = rate_limiter_create(options->rate, options->burst >= 1 ? options->burst : 1)))
@@ -134,6 +134,7 @@ void gateway_free(struct gateway *gateway) {
     http_server_free(gateway->server);
     route_table_release(&gateway->table);
     backend_list_release(&gateway->backends);
+    name_book_free(gateway->names);
     identity_free(gateway->identity);
     api_keys_free(gateway->keys);
     rate_limiter_free(gateway->limiter);
@@ -162,17 +163,18 @@ void gateway_model_remove(struct gateway *gateway, const char *model) {
 
 bool gateway_model_place(struct gateway *gateway, const char *model, int port, struct error *error) {
     struct backend_url url = {.port = (uint16_t)port, .host = "127.0.0.1"};
-    const struct route_target target = {model, &url, "127.0.0.1"};
+    struct route_target target = {model, &url, "127.0.0.1", NULL};
+    if (port && !(target.upstream = gateway_connect(gateway, &target, error)))
+        return false;
     pthread_mutex_lock(&gateway->lock);
     struct route *route = route_table_find(&gateway->table, model, strlen(model));
     bool good = route && route_update(route, &target, port ? 1 : 0);
     pthread_mutex_unlock(&gateway->lock);
+    http_upstream_free(target.upstream); /* where it was there already */
     if (!good)
         return error_set(error, ERROR_MEMORY, "model \"%s\": out of memory", model);
-    if (port) {
-        gateway_attach(gateway);
+    if (port)
         gateway_exchanges_resume(gateway, model, NULL);
-    }
     return true;
 }
 

@@ -8,7 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 #define TOKENS_MOST 256
+#define AGAIN_NS 1000000000ll /* between questions for one token that is not to be had */
 #define REFRESH_SECONDS 300
 #define LIFE_SECONDS 3000 /* of a token that does not say */
 
@@ -16,6 +19,7 @@ struct token {
     char audience[BACKEND_HOST_BYTES + 16];
     char value[IDENTITY_TOKEN_BYTES]; /* "" until the first answer */
     time_t expires;
+    int64_t again_ns; /* not asked for again before */
     char reason[160]; /* why there is none */
 };
 
@@ -26,8 +30,9 @@ struct identity {
     pthread_cond_t answered;
     struct token *tokens[TOKENS_MOST];
     int count;
-    bool pending;        /* a question is under way: one at a time */
-    struct token *asked; /* … for this one */
+    bool pending;           /* a question is under way: one at a time */
+    struct token *asked;    /* … for this one */
+    struct http_call *call; /* on loop 0 alone */
 };
 
 struct identity *identity_create(struct http_loops *loops, struct error *error) {
@@ -49,13 +54,34 @@ struct identity *identity_create(struct http_loops *loops, struct error *error) 
     identity->loops = loops;
     identity->upstream = upstream;
     pthread_mutex_init(&identity->lock, NULL);
-    pthread_cond_init(&identity->answered, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&identity->answered, &attributes);
+    pthread_condattr_destroy(&attributes);
     return identity;
+}
+
+/* On loop 0, behind whatever was posted there before. */
+static void token_forget(void *context) {
+    struct identity *identity = context;
+    pthread_mutex_lock(&identity->lock);
+    http_call_cancel(identity->call);
+    identity->call = NULL;
+    identity->pending = false;
+    pthread_cond_broadcast(&identity->answered);
+    pthread_mutex_unlock(&identity->lock);
 }
 
 void identity_free(struct identity *identity) {
     if (!identity)
         return;
+    pthread_mutex_lock(&identity->lock);
+    if (identity->pending) /* without memory for that it ends by itself, a little later */
+        http_loop_post(http_loops_get(identity->loops, 0), token_forget, identity);
+    while (identity->pending)
+        pthread_cond_wait(&identity->answered, &identity->lock);
+    pthread_mutex_unlock(&identity->lock);
     http_upstream_free(identity->upstream);
     for (int i = 0; i < identity->count; i++)
         free(identity->tokens[i]);
@@ -133,6 +159,7 @@ static bool token_usable(const char *text, size_t length) {
 static void token_answered(void *context, const struct http_answer *answer) {
     struct identity *identity = context;
     pthread_mutex_lock(&identity->lock);
+    identity->call = NULL;
     struct token *token = identity->asked;
     size_t length = answer->body ? answer->body->size : 0;
     while (length > 0 && (answer->body->bytes[length - 1] == '\n' || answer->body->bytes[length - 1] == '\r'))
@@ -170,30 +197,38 @@ static void token_ask(void *context) {
                                                                          .timeout_ms = 5000,
                                                                          .done = token_answered,
                                                                          .context = identity});
+    identity->call = call;
     if (!call)
         token_answered(identity,
                        &(struct http_answer){.failure = HTTP_FAILED_MEMORY, .reason = "out of memory"});
 }
 
-bool identity_refresh(struct identity *identity, const struct backend_url *url, struct error *error) {
+/* Under the lock: until no question is under way, at most until then. */
+static void answer_await(struct identity *identity, int64_t until_ns) {
+    struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+    while (identity->pending && clock_ns() < until_ns)
+        pthread_cond_timedwait(&identity->answered, &identity->lock, &until);
+}
+
+bool identity_refresh(struct identity *identity, const struct backend_url *url, int wait_ms,
+                      struct error *error) {
     char audience[BACKEND_HOST_BYTES + 16];
+    int64_t until_ns = clock_ns() + wait_ms * 1000000ll;
     audience_write(url, audience);
     pthread_mutex_lock(&identity->lock);
-    while (identity->pending)
-        pthread_cond_wait(&identity->answered, &identity->lock);
+    answer_await(identity, until_ns);
     struct token *token = token_find(identity, audience, true);
     if (!token) {
         pthread_mutex_unlock(&identity->lock);
         return error_set(error, ERROR_MEMORY, "Google identity: more than %d backends", TOKENS_MOST);
     }
-    if (token->expires > time(NULL) + REFRESH_SECONDS) {
-        pthread_mutex_unlock(&identity->lock);
-        return true;
+    if (token->expires <= time(NULL) + REFRESH_SECONDS && !identity->pending &&
+        clock_ns() >= token->again_ns) {
+        token->again_ns = clock_ns() + AGAIN_NS;
+        identity->asked = token;
+        identity->pending = http_loop_post(http_loops_get(identity->loops, 0), token_ask, identity);
+        answer_await(identity, until_ns);
     }
-    identity->asked = token;
-    identity->pending = http_loop_post(http_loops_get(identity->loops, 0), token_ask, identity);
-    while (identity->pending)
-        pthread_cond_wait(&identity->answered, &identity->lock);
     bool good = token->value[0] && token->expires > time(NULL);
     if (!good)
         error_set(error, ERROR_UNAVAILABLE, "no Google ID token for %s: %s", audience, token->reason);

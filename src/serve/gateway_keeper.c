@@ -1,8 +1,7 @@
-/* The keeper: a thread that looks backends' names up now and then, connects what is new, and checks who is
- * healthy. Everything of the gateway that may block happens here. */
-#include <arpa/inet.h>
+/* The keeper: a thread that has backends' names looked up now and then, connects what is new, and checks who
+ * is healthy. It waits for nobody, so a name server or a backend that is slow delays no other, nor the end.
+ */
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,146 +14,118 @@
 #define BACKENDS_FILE_BYTES (1u << 20)
 #define CHECK_TIMEOUT_MS 2000
 #define CHECKS_AT_ONCE 256
+#define NAMES_WAIT_MS 1000 /* at the start and on SIGHUP: names that take longer come when they come */
+#define IDENTITY_WAIT_MS 1000
 #define UNWELL_CHECK_MS 250 /* somebody waits for it to come back */
 
 /* ---- Which targets there are ---- */
 
 struct targets {
     struct route_target *items;
-    char (*addresses)[BACKEND_HOST_BYTES];
     size_t count, capacity;
 };
 
-static bool targets_add(struct targets *targets, const struct backend_entry *entry, const char *address) {
+/* `address` "": the model is known, and nobody answers for it there. */
+static bool targets_add(struct targets *targets, const char *model, const struct backend_url *url,
+                        const char *address) {
     if (targets->count == targets->capacity) {
         size_t capacity = targets->capacity ? 2 * targets->capacity : 64;
         struct route_target *items = realloc(targets->items, capacity * sizeof *items);
-        if (items)
-            targets->items = items;
-        char(*addresses)[BACKEND_HOST_BYTES] = realloc(targets->addresses, capacity * sizeof *addresses);
-        if (addresses)
-            targets->addresses = addresses;
-        if (!items || !addresses)
+        if (!items)
             return false;
+        targets->items = items;
         targets->capacity = capacity;
     }
-    if (address)
-        snprintf(targets->addresses[targets->count], BACKEND_HOST_BYTES, "%s", address);
-    /* The address is pointed to once all are there: the array moves while it grows. */
-    targets->items[targets->count++] = (struct route_target){entry->model, &entry->url, address ? "" : NULL};
+    struct route_target *target = &targets->items[targets->count++];
+    *target = (struct route_target){.model = model, .url = url};
+    snprintf(target->address, sizeof target->address, "%.63s", address);
     return true;
 }
 
-/* A name that cannot be looked up now keeps the addresses that it had; one that never could has no replica,
- * and its model is known all the same. */
-static bool targets_add_known(struct gateway *gateway, struct targets *targets,
-                              const struct backend_entry *entry) {
-    bool good = true, any = false;
-    pthread_mutex_lock(&gateway->lock);
-    const struct route *route = route_table_find(&gateway->table, entry->model, strlen(entry->model));
-    for (int i = 0; route && i < route->count && good; i++) {
-        const struct replica *replica = route->replicas[i];
-        if (replica->url.port != entry->url.port || strcmp(replica->url.host, entry->url.host) != 0)
-            continue;
-        good = targets_add(targets, entry, replica->address);
-        any = true;
-    }
-    pthread_mutex_unlock(&gateway->lock);
-    return good && (any || targets_add(targets, entry, NULL));
-}
-
-/* Every address of a name is a replica (Kubernetes' headless services). Behind https, where the certificate
- * is the name's, the name itself is the one replica. */
+/* Every address of a name is a replica (Kubernetes' headless services). */
 static bool targets_add_entry(struct gateway *gateway, struct targets *targets,
                               const struct backend_entry *entry) {
-    if (entry->url.tls)
-        return targets_add(targets, entry, entry->url.host);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    if (getaddrinfo(entry->url.host, NULL, &hints, &found) != 0)
-        return targets_add_known(gateway, targets, entry);
-    bool good = true;
-    for (const struct addrinfo *at = found; at && good; at = at->ai_next) {
-        char text[NI_MAXHOST];
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) == 0)
-            good = targets_add(targets, entry, text);
-    }
-    freeaddrinfo(found);
+    char addresses[REPLICAS_MOST][NAME_ADDRESS_BYTES];
+    int count = name_book_find(gateway->names, entry->url.host, addresses);
+    bool good = count >= 0 || targets_add(targets, entry->model, &entry->url, "");
+    for (int i = 0; i < count && good; i++)
+        good = targets_add(targets, entry->model, &entry->url, addresses[i]);
     return good;
 }
 
-/* Looks everything up and makes the table follow. Under keeper_lock, without the lock. */
-static bool table_follow(struct gateway *gateway, const struct backend_list *list, struct error *error) {
-    struct targets targets = {0};
+static bool targets_have(const struct targets *targets, const char *model) {
+    for (size_t i = 0; i < targets->count; i++)
+        if (targets->items[i].address[0] && strcmp(targets->items[i].model, model) == 0)
+            return true;
+    return false;
+}
+
+/* A model whose new names are all unknown yet keeps the replicas that it had: better those than none. They
+ * are in the table until it is updated, and so are the URLs that are borrowed here. */
+static bool targets_keep(struct gateway *gateway, struct targets *targets) {
+    size_t count = targets->count;
     bool good = true;
-    for (size_t i = 0; i < list->count && good; i++)
-        good = targets_add_entry(gateway, &targets, &list->entries[i]);
-    for (size_t i = 0; i < targets.count; i++)
-        if (targets.items[i].address)
-            targets.items[i].address = targets.addresses[i];
-    if (good) {
-        pthread_mutex_lock(&gateway->lock);
-        good = route_table_update(&gateway->table, targets.items, targets.count);
-        pthread_mutex_unlock(&gateway->lock);
+    pthread_mutex_lock(&gateway->lock);
+    for (size_t i = 0; i < count && good; i++) {
+        const char *model = targets->items[i].model;
+        const struct route *route = route_table_find(&gateway->table, model, strlen(model));
+        if (!route || targets_have(targets, model))
+            continue;
+        for (int r = 0; r < route->count && good; r++)
+            good = targets_add(targets, model, &route->replicas[r]->url, route->replicas[r]->address);
     }
-    free(targets.items);
-    free(targets.addresses);
-    if (!good)
-        return error_set(error, ERROR_MEMORY, "out of memory");
-    gateway_attach(gateway);
+    pthread_mutex_unlock(&gateway->lock);
+    return good;
+}
+
+struct http_upstream *gateway_connect(const struct gateway *gateway, const struct route_target *target,
+                                      struct error *error) {
+    char url[2 * BACKEND_HOST_BYTES + BACKEND_BASE_BYTES];
+    bool bracketed = strchr(target->url->host, ':') != NULL;
+    snprintf(url, sizeof url, bracketed ? "%s://[%s]:%d%s" : "%s://%s:%d%s",
+             target->url->tls ? "https" : "http", target->url->host, target->url->port, target->url->base);
+    return http_upstream_create(gateway->loops,
+                                &(struct http_upstream_options){.url = url,
+                                                                .address = target->address,
+                                                                .ca_file = gateway->options.ca_file},
+                                error);
+}
+
+/* Upstreams for what is new, made before anybody can choose it. */
+static bool targets_connect(struct gateway *gateway, struct targets *targets, struct error *error) {
+    for (size_t i = 0; i < targets->count; i++) {
+        struct route_target *target = &targets->items[i];
+        pthread_mutex_lock(&gateway->lock);
+        const struct route *route = route_table_find(&gateway->table, target->model, strlen(target->model));
+        bool there = !target->address[0] || (route && route_replica(route, target));
+        pthread_mutex_unlock(&gateway->lock);
+        if (!there && !(target->upstream = gateway_connect(gateway, target, error)))
+            return false;
+    }
     return true;
 }
 
-/* ---- Connecting ---- */
-
-/* A replica that is not attached yet, with a count for the caller; NULL when all are. */
-static struct replica *unattached_take(struct gateway *gateway, struct replica *after) {
-    struct replica *found = NULL;
-    bool passed = after == NULL;
-    pthread_mutex_lock(&gateway->lock);
-    for (size_t i = 0; i < gateway->table.count && !found; i++)
-        for (int r = 0; r < gateway->table.routes[i]->count && !found; r++) {
-            struct replica *replica = gateway->table.routes[i]->replicas[r];
-            if (passed && !replica->attached)
-                found = replica_acquire(replica);
-            passed |= replica == after;
-        }
-    pthread_mutex_unlock(&gateway->lock);
-    return found;
-}
-
-static struct http_upstream *replica_connect(const struct gateway *gateway, const struct replica *replica,
-                                             struct error *error) {
-    char url[2 * BACKEND_HOST_BYTES + BACKEND_BASE_BYTES];
-    bool bracketed = strchr(replica->address, ':') != NULL;
-    snprintf(url, sizeof url, bracketed ? "%s://[%s]:%d%s" : "%s://%s:%d%s",
-             replica->url.tls ? "https" : "http", replica->address, replica->url.port, replica->url.base);
-    return http_upstream_create(
-        gateway->loops, &(struct http_upstream_options){.url = url, .ca_file = gateway->options.ca_file},
-        error);
-}
-
-void gateway_attach(struct gateway *gateway) {
-    struct replica *replica, *last = NULL;
-    while ((replica = unattached_take(gateway, last))) {
-        struct error error;
-        struct http_upstream *upstream = replica_connect(gateway, replica, &error);
-        if (upstream && gateway->identity && !identity_refresh(gateway->identity, &replica->url, &error))
-            fprintf(stderr, "guichet gateway: %s\n", error.message);
+/* Makes the table follow the backends that were read, as far as their names are known. Under keeper_lock,
+ * without the lock. */
+static bool table_follow(struct gateway *gateway, struct error *error) {
+    struct targets targets = {0};
+    bool good = true;
+    for (size_t i = 0; i < gateway->backends.count && good; i++)
+        good = targets_add_entry(gateway, &targets, &gateway->backends.entries[i]);
+    good = good && targets_keep(gateway, &targets);
+    if (!good)
+        error_set(error, ERROR_MEMORY, "out of memory");
+    good = good && targets_connect(gateway, &targets, error);
+    if (good) {
         pthread_mutex_lock(&gateway->lock);
-        bool taken = upstream && !replica->attached;
-        if (taken) {
-            replica->upstream = upstream;
-            replica->attached = true;
-        }
-        replica_release(last);
+        good = route_table_update(&gateway->table, targets.items, targets.count) ||
+               error_set(error, ERROR_MEMORY, "out of memory");
         pthread_mutex_unlock(&gateway->lock);
-        if (!taken)
-            http_upstream_free(upstream);
-        last = replica; /* one that cannot be connected now is not asked for again in this round */
     }
-    pthread_mutex_lock(&gateway->lock);
-    replica_release(last);
-    pthread_mutex_unlock(&gateway->lock);
+    for (size_t i = 0; i < targets.count; i++)
+        http_upstream_free(targets.items[i].upstream); /* of one that was named twice, or came to nothing */
+    free(targets.items);
+    return good;
 }
 
 /* ---- Reading the files ---- */
@@ -177,6 +148,40 @@ static bool backends_read(const struct gateway *gateway, struct backend_list *re
     return true;
 }
 
+static void identities_refresh(struct gateway *gateway, int wait_ms) {
+    struct error error;
+    for (size_t i = 0; gateway->identity && i < gateway->backends.count; i++)
+        if (!identity_refresh(gateway->identity, &gateway->backends.entries[i].url, wait_ms, &error) &&
+            wait_ms) {
+            fprintf(stderr, "guichet gateway: %s\n", error.message);
+            wait_ms = 0; /* the keeper goes on asking */
+        }
+}
+
+/* The list is taken over. Names that are quick to be known are known when it returns; the keeper sees to the
+ * others. */
+static bool backends_take(struct gateway *gateway, struct backend_list *list, struct error *error) {
+    pthread_mutex_lock(&gateway->keeper_lock);
+    bool good = name_book_set(gateway->names, list) || error_set(error, ERROR_MEMORY, "out of memory");
+    if (good) {
+        struct backend_list old = gateway->backends;
+        gateway->backends = *list;
+        *list = old;
+        name_book_step(gateway->names, clock_ns(), gateway->options.resolve_ms);
+    }
+    pthread_mutex_unlock(&gateway->keeper_lock);
+    backend_list_release(list);
+    if (!good)
+        return false;
+    name_book_wait(gateway->names, NAMES_WAIT_MS);
+    pthread_mutex_lock(&gateway->keeper_lock);
+    name_book_changed(gateway->names);
+    good = table_follow(gateway, error);
+    identities_refresh(gateway, IDENTITY_WAIT_MS);
+    pthread_mutex_unlock(&gateway->keeper_lock);
+    return good;
+}
+
 bool gateway_keeper_reload(struct gateway *gateway, struct error *error) {
     const char *keys_file = gateway->options.api_keys_file;
     struct api_keys *keys = NULL;
@@ -192,12 +197,10 @@ bool gateway_keeper_reload(struct gateway *gateway, struct error *error) {
     gateway->keys = keys;
     pthread_mutex_unlock(&gateway->lock);
     api_keys_free(old);
-    pthread_mutex_lock(&gateway->keeper_lock);
-    bool good = gateway->options.supervisor || table_follow(gateway, &list, error);
-    backend_list_release(&gateway->backends);
-    gateway->backends = list;
-    pthread_mutex_unlock(&gateway->keeper_lock);
-    return good;
+    if (!gateway->options.supervisor)
+        return backends_take(gateway, &list, error);
+    backend_list_release(&list);
+    return true;
 }
 
 /* ---- Health ---- */
@@ -250,9 +253,8 @@ static void checks_start(struct gateway *gateway) {
     for (size_t i = 0; i < gateway->table.count; i++)
         for (int r = 0; r < gateway->table.routes[i]->count && count < CHECKS_AT_ONCE; r++) {
             struct replica *replica = gateway->table.routes[i]->replicas[r];
-            struct check *check = replica->attached && !replica->checking && replica->check_at <= now
-                                      ? malloc(sizeof *check)
-                                      : NULL;
+            struct check *check =
+                !replica->checking && replica->check_at <= now ? malloc(sizeof *check) : NULL;
             if (!check)
                 continue;
             *check = (struct check){gateway, replica_acquire(replica)};
@@ -267,35 +269,22 @@ static void checks_start(struct gateway *gateway) {
             check_answered(started[i], &(struct http_answer){.failure = HTTP_FAILED_CLOSED, .reused = true});
 }
 
-static void identities_refresh(struct gateway *gateway) {
-    struct error error;
-    for (size_t i = 0; gateway->identity && i < gateway->backends.count; i++)
-        if (!identity_refresh(gateway->identity, &gateway->backends.entries[i].url, &error))
-            fprintf(stderr, "guichet gateway: %s\n", error.message);
-}
-
 static void *keeper_run(void *context) {
     struct gateway *gateway = context;
-    int64_t resolve_at = clock_ns() + gateway->options.resolve_ms * 1000000ll;
     int tick_ms = gateway->options.check_ms < UNWELL_CHECK_MS ? gateway->options.check_ms : UNWELL_CHECK_MS;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
     pthread_mutex_lock(&gateway->keeper_lock);
     while (!gateway->stopping) {
+        struct error error;
+        int64_t now = clock_ns(), next = now + tick_ms * 1000000ll;
+        struct timespec until = {next / 1000000000, next % 1000000000};
         checks_start(gateway);
-        int64_t next = until.tv_sec * 1000000000ll + until.tv_nsec + tick_ms * 1000000ll;
-        until = (struct timespec){next / 1000000000, next % 1000000000};
+        name_book_step(gateway->names, now, gateway->options.resolve_ms);
+        if (name_book_changed(gateway->names) && !table_follow(gateway, &error))
+            fprintf(stderr, "guichet gateway: looking backends up: %s\n", error.message);
+        identities_refresh(gateway, 0);
         while (!gateway->stopping &&
                pthread_cond_timedwait(&gateway->keeper_wake, &gateway->keeper_lock, &until) != ETIMEDOUT)
             ;
-        if (gateway->stopping || clock_ns() < resolve_at)
-            continue;
-        struct error error;
-        if (!gateway->options.supervisor && !table_follow(gateway, &gateway->backends, &error))
-            fprintf(stderr, "guichet gateway: looking backends up: %s\n", error.message);
-        identities_refresh(gateway);
-        resolve_at = clock_ns() + gateway->options.resolve_ms * 1000000ll;
-        clock_gettime(CLOCK_MONOTONIC, &until);
     }
     pthread_mutex_unlock(&gateway->keeper_lock);
     return NULL;

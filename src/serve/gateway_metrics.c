@@ -41,7 +41,7 @@ static void replicas_write(const struct gateway *gateway, struct buffer *text) {
             const struct replica *replica = gateway->table.routes[i]->replicas[r];
             buffer_printf(text, "guichet_gateway_replica_up{model=\"%s\",replica=\"%s:%d\"} %d\n",
                           gateway->table.routes[i]->model, replica->address, replica->url.port,
-                          replica->attached && replica->healthy && replica->ejected_until <= now);
+                          replica->healthy && replica->ejected_until <= now);
         }
 }
 

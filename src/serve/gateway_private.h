@@ -11,6 +11,7 @@
 #include "serve/gateway.h"
 #include "serve/gateway_identity.h"
 #include "serve/gateway_keys.h"
+#include "serve/gateway_names.h"
 #include "serve/gateway_rate.h"
 #include "serve/gateway_routes.h"
 #include "serve/metrics.h"
@@ -34,10 +35,12 @@ struct gateway {
     struct identity *identity; /* NULL: no tokens */
     struct metrics *metrics;
 
-    /* The keeper: a thread that looks names up, attaches replicas and checks their health. */
+    struct name_book *names; /* of the backends' hosts */
+
+    /* The keeper: a thread that has names looked up, connects replicas and checks their health. */
     pthread_t keeper;
     bool keeper_runs;
-    pthread_mutex_t keeper_lock; /* held while backends are read and looked up */
+    pthread_mutex_t keeper_lock; /* held while the backends that were read are followed */
     pthread_cond_t keeper_wake;
     bool stopping;
     int checks;                   /* health checks under way (under `lock`) */
@@ -87,8 +90,9 @@ bool gateway_keeper_start(struct gateway *gateway, struct error *error);
 void gateway_keeper_stop(struct gateway *gateway);
 /* Reads backends and keys; on failure nothing changed. */
 bool gateway_keeper_reload(struct gateway *gateway, struct error *error);
-/* Connect what is not attached yet. Without the lock; may look names up. */
-void gateway_attach(struct gateway *gateway);
+/* An upstream for a replica; does not wait for anything. */
+struct http_upstream *gateway_connect(const struct gateway *gateway, const struct route_target *target,
+                                      struct error *error);
 
 /* gateway_metrics.c */
 void gateway_metrics_count(struct gateway *gateway, const struct visit *visit, int status, double total_ms);

@@ -12,12 +12,14 @@
 #define BUDGET_PER_REQUEST 0.2
 #define BUDGET_PER_SECOND 10.0
 
-static struct replica *replica_create(const struct backend_url *url, const char *address) {
+static struct replica *replica_create(struct route_target *target) {
     struct replica *replica = calloc(1, sizeof *replica);
     if (!replica)
         return NULL;
-    replica->url = *url;
-    strncpy(replica->address, address, sizeof replica->address - 1);
+    replica->url = *target->url;
+    strcpy(replica->address, target->address);
+    replica->upstream = target->upstream;
+    target->upstream = NULL;
     replica->references = 1;
     replica->healthy = true;
     return replica;
@@ -154,20 +156,26 @@ static bool replica_is(const struct replica *replica, const struct route_target 
            strcmp(replica->address, target->address) == 0;
 }
 
-bool route_update(struct route *route, const struct route_target *targets, size_t count) {
+struct replica *route_replica(const struct route *route, const struct route_target *target) {
+    for (int i = 0; i < route->count; i++)
+        if (replica_is(route->replicas[i], target))
+            return route->replicas[i];
+    return NULL;
+}
+
+bool route_update(struct route *route, struct route_target *targets, size_t count) {
     struct replica *next[REPLICAS_MOST];
     int filled = 0;
     bool complete = true;
     for (size_t t = 0; t < count && filled < REPLICAS_MOST; t++) {
-        struct replica *found = NULL;
-        for (int i = 0; i < route->count && !found; i++)
-            if (replica_is(route->replicas[i], &targets[t]))
-                found = replica_acquire(route->replicas[i]);
+        struct replica *found = route_replica(route, &targets[t]);
+        if (found)
+            replica_acquire(found);
         bool twice = false;
         for (int i = 0; i < filled; i++)
             twice |= replica_is(next[i], &targets[t]);
         if (!found && !twice)
-            found = replica_create(targets[t].url, targets[t].address);
+            found = replica_create(&targets[t]);
         if (found && !twice)
             next[filled++] = found;
         else if (found)
@@ -186,7 +194,7 @@ bool route_update(struct route *route, const struct route_target *targets, size_
     return complete;
 }
 
-bool route_table_update(struct route_table *table, const struct route_target *targets, size_t count) {
+bool route_table_update(struct route_table *table, struct route_target *targets, size_t count) {
     struct route_target *own = calloc(count + 1, sizeof *own);
     if (!own)
         return false;
@@ -204,9 +212,13 @@ bool route_table_update(struct route_table *table, const struct route_target *ta
         route->marked = true;
         size_t mine = 0;
         for (size_t u = t; u < count; u++)
-            if (strcmp(targets[u].model, route->model) == 0 && targets[u].address)
+            if (strcmp(targets[u].model, route->model) == 0 && targets[u].address[0])
                 own[mine++] = targets[u];
         complete &= route_update(route, own, mine);
+        mine = 0;
+        for (size_t u = t; u < count; u++)
+            if (strcmp(targets[u].model, route->model) == 0 && targets[u].address[0])
+                targets[u].upstream = own[mine++].upstream; /* NULL where it was taken */
     }
     free(own);
     for (size_t i = table->count; i-- > 0;)
@@ -235,7 +247,7 @@ enum route_choice route_choose(struct route *route, struct replica *const *tried
     unsigned start = route->rotation++;
     for (int i = 0; i < route->count; i++) {
         struct replica *replica = route->replicas[(start + (unsigned)i) % (unsigned)route->count];
-        if (!replica->attached || was_tried(replica, tried, tried_count))
+        if (was_tried(replica, tried, tried_count))
             continue;
         bool unwell = !replica_well(replica, now_ns);
         if (replica->outstanding >= route->bound) {
@@ -279,7 +291,7 @@ int route_outstanding(const struct route *route) {
 
 bool route_ready(const struct route *route, int64_t now_ns) {
     for (int i = 0; i < route->count; i++)
-        if (route->replicas[i]->attached && replica_well(route->replicas[i], now_ns))
+        if (replica_well(route->replicas[i], now_ns))
             return true;
     return false;
 }

@@ -12,13 +12,13 @@
 #include "http/http_client.h"
 #include "serve/gateway_backends.h"
 
-#define REPLICAS_MOST 64 /* of one model */
+#define REPLICAS_MOST 64      /* of one model */
+#define NAME_ADDRESS_BYTES 64 /* an address in numbers, with its NUL */
 
 struct replica {
     struct backend_url url; /* what was written: the Host header, TLS's name, and the path before routes */
-    char address[BACKEND_HOST_BYTES]; /* where to connect: url.host, or one of the addresses it stands for */
+    char address[NAME_ADDRESS_BYTES]; /* where to connect: one of the addresses that url.host stands for */
     struct http_upstream *upstream;   /* freed with the replica */
-    bool attached;                    /* `upstream` is there: before that nobody chooses this replica */
     int references;
     int outstanding;       /* requests on it now */
     bool healthy;          /* the last active check's answer; true before the first */
@@ -77,7 +77,8 @@ struct route_table {
 struct route_target {
     const char *model;
     const struct backend_url *url;
-    const char *address;
+    char address[NAME_ADDRESS_BYTES]; /* "": the model is known, and has no replica of this URL now */
+    struct http_upstream *upstream;   /* for a replica that is new, which takes it over and leaves NULL */
 };
 
 struct route *route_acquire(struct route *route);
@@ -91,9 +92,11 @@ struct route *route_table_add(struct route_table *table, const char *model);
 void route_table_remove(struct route_table *table, const char *model);
 /* Makes the table hold exactly these targets: replicas that stay keep their counts, those that go are
  * retired. Returns false, with the table still usable, when memory is out. */
-bool route_table_update(struct route_table *table, const struct route_target *targets, size_t count);
+bool route_table_update(struct route_table *table, struct route_target *targets, size_t count);
 /* Makes a single route hold exactly these targets (their model is not looked at). */
-bool route_update(struct route *route, const struct route_target *targets, size_t count);
+bool route_update(struct route *route, struct route_target *targets, size_t count);
+/* The replica of this target, where it is there already; else NULL. Borrowed. */
+struct replica *route_replica(const struct route *route, const struct route_target *target);
 
 enum route_choice { ROUTE_FOUND, ROUTE_EMPTY, ROUTE_FULL, ROUTE_TRIED };
 /* The replica with the fewest requests on it that is healthy, not ejected and not among the `tried`; where

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 
+from name_server import ADDRESS as NAME_SERVER, NameServer
 from tiers import GUICHET, Client, Load, Process, ask, check_docs, free_port, gateway, raw, run_tests, stand_in, until
 
 HEAD = b'POST /model/cats/predict HTTP/1.1\r\nHost: x\r\n'
@@ -390,6 +391,63 @@ def test_every_address_of_a_name():
             two.kill()
             for _ in range(20):
                 assert ask(port, 'POST', '/model/cats/predict', b'').json()['pid'] == one.child.pid
+    return None
+
+
+def test_slow_names():
+    """a name server that is slow, or says nothing, delays no other backend, no reload and no end"""
+    if subprocess.run(['unshare', '-m', 'true'], stderr=subprocess.DEVNULL).returncode:
+        return 'a name server of its own needs a mount namespace'
+    try:
+        names = NameServer({'quick.test': ('127.0.0.1', 0), 'late.test': ('127.0.0.1', 2.5), 'never.test': (None, None)})
+    except OSError as error:
+        return f'port 53 of {NAME_SERVER} cannot be had: {error}'
+    with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats, stand_in('dogs') as dogs:
+        def write(name, text):
+            with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
+                file.write(text)
+            return os.path.join(folder, name)
+        settings = write('resolv.conf', f'nameserver {NAME_SERVER}\noptions timeout:30 attempts:1\n')
+        lines = [f'cats=http://quick.test:{cats.port}', f'dogs=http://late.test:{dogs.port}',
+                 f'mice=http://never.test:{dogs.port}']
+        path = write('backends', '\n'.join(lines))
+        script = f'mount --bind {settings} /etc/resolv.conf && exec "$@"'
+        command = ['unshare', '-m', 'sh', '-c', script, 'sh', GUICHET]
+        started = time.monotonic()
+        with Process(*command, 'gateway', '--address', '127.0.0.1', '--port', '0', '--access-log', 'off', '--check', '0.3',
+                     '--resolve', '0.5', '--backends', path) as door:
+            port = int(door.wait_line('listening on port').split('port ')[1])
+            assert time.monotonic() - started < 2.2, 'it waits for no name for long'
+            assert ask(port, 'POST', '/model/cats/predict', b'').json()['model'] == 'cats'
+            assert ask(port, 'GET', '/models').json() == ['cats', 'dogs', 'mice']
+            assert ask(port, 'POST', '/model/mice/predict', b'').status == 503
+            until(lambda: ask(port, 'POST', '/model/dogs/predict', b'').status == 200, 6, 'the late one')
+            client, slowest = Client(port), 0
+            for _ in range(100):  # look-ups of the others go on meanwhile
+                asked = time.monotonic()
+                assert client.ask('POST', '/model/cats/predict', b'').status == 200
+                slowest = max(slowest, time.monotonic() - asked)
+                time.sleep(0.01)
+            assert slowest < 0.5, slowest
+            cats.kill(signal.SIGSTOP)  # health is looked at all the while
+            until(lambda: 'replica="127.0.0.1:%d"} 0' % cats.port in ask(port, 'GET', '/metrics').body.decode(), 8, 'its fall')
+            cats.kill(signal.SIGCONT)
+            write('backends', '\n'.join([f'cats=http://never.test:{cats.port}', lines[1]]))
+            door.kill(signal.SIGHUP)
+            door.wait_line('read the files again', 3)
+            assert ask(port, 'GET', '/models').json() == ['cats', 'dogs']
+            assert ask(port, 'POST', '/model/cats/predict', b'').status == 200, 'the old one goes on until the new one is known'
+            assert names.asked.count('quick.test') > 2 and 'never.test' in names.asked, names.asked
+            ended = time.monotonic()
+            assert door.end() == 0
+            assert time.monotonic() - ended < 1.5, 'nobody waits for a look-up'
+        with Process(*command, 'frontend', '--address', '127.0.0.1', '--port', '0', '--gateway',
+                     f'http://late.test:{cats.port}') as front:
+            port = int(front.wait_line('listening on port', 2).split('port ')[1].split(',')[0])
+            assert ask(port, 'GET', '/').status == 200
+            until(lambda: ask(port, 'POST', '/model/cats/predict', b'').status == 200, 6, 'the name')
+            front.end(2)
+    names.close()
     return None
 
 
