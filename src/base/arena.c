@@ -52,14 +52,6 @@ void arena_free(struct arena *arena) {
     free(arena);
 }
 
-void arena_reset(struct arena *arena) {
-    if (!arena->blocks)
-        return;
-    blocks_free(arena->blocks->next);
-    arena->blocks->next = NULL;
-    arena->blocks->used = 0;
-}
-
 void *arena_allocate(struct arena *arena, size_t size) {
     size_t alignment = size >= 64 ? 64 : 16;
     struct block *block = arena->blocks;

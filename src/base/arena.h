@@ -8,8 +8,6 @@ struct arena;
 struct arena *arena_create(void);
 /* Frees everything that came from the arena. NULL is welcome. */
 void arena_free(struct arena *arena);
-/* Makes the arena empty and keeps its first block for the next user. */
-void arena_reset(struct arena *arena);
 
 /* Zeroed memory, aligned to 64 bytes for 64 bytes and more, else to 16. NULL when memory is out. */
 void *arena_allocate(struct arena *arena, size_t size);

@@ -147,12 +147,10 @@ static bool key_kept(struct session_keys *ret) {
 }
 
 static bool keys_read(const struct arguments *arguments, struct session_keys *ret, struct error *error) {
-    const char *text = getenv("GUICHET_SESSION_KEY");
-    if (arguments->key_file)
-        return session_keys_read(arguments->key_file, ret, error);
-    if (text && *text)
-        return session_keys_parse(text, "GUICHET_SESSION_KEY", ret, error);
-    if (!key_kept(ret))
+    bool given = false;
+    if (!serving_session_keys(arguments->key_file, ret, &given, error))
+        return false;
+    if (!given && !key_kept(ret))
         session_keys_random(ret);
     return true;
 }

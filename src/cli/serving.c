@@ -102,6 +102,14 @@ bool serving_list(struct option_list *list, const char *const **ret, struct erro
     return true;
 }
 
+bool serving_session_keys(const char *file, struct session_keys *ret, bool *ret_given, struct error *error) {
+    const char *text = getenv("GUICHET_SESSION_KEY");
+    *ret_given = file || (text && *text);
+    if (file)
+        return session_keys_read(file, ret, error);
+    return !*ret_given || session_keys_parse(text, "GUICHET_SESSION_KEY", ret, error);
+}
+
 bool serving_port(int *ret, struct error *error) {
     const char *name = getenv("PORT") ? "PORT" : "SERVING_PORT", *text = getenv(name);
     if (!text || !*text) {

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cli/cli.h"
 #include "serve/access_log.h"
+#include "serve/session.h"
 
 /* A whole decimal number within [least, most]; `option` names it in the error. */
 bool serving_number(const char *text, const char *option, double least, double most, double *ret,
@@ -27,6 +28,9 @@ bool serving_tls_pair(const char *certificate, const char *key, struct error *er
 bool serving_google_identity(bool *ret, struct error *error);
 /* The list's words with a NULL behind them, still the list's; *ret stays as it is where there are none. */
 bool serving_list(struct option_list *list, const char *const **ret, struct error *error);
+/* The keys of --session-key, else of $GUICHET_SESSION_KEY; *ret_given false, and *ret as it was, where
+ * neither is given. */
+bool serving_session_keys(const char *file, struct session_keys *ret, bool *ret_given, struct error *error);
 /* PORT, else SERVING_PORT, else 8080. */
 bool serving_port(int *ret, struct error *error);
 /* Keep SIGINT, SIGTERM, SIGHUP (and SIGCHLD) for serving_wait; before any thread starts. */

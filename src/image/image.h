@@ -40,11 +40,6 @@ enum image_filter {
     IMAGE_HAMMING = 5,
 };
 
-/* Pillow's antialiased resize in its fixed point (22 bits of precision, horizontal pass first, 8-bit between
- * passes): the same bytes as Image.resize((width, height), filter). */
-bool image_resize(const struct image *image, int width, int height, enum image_filter filter,
-                  struct image *ret, struct error *error);
-
 /* What preprocessor_config.json asks for. */
 struct image_recipe {
     bool do_resize;

@@ -6,8 +6,9 @@ struct window {
     int left, top, width, height; /* in pixels of the resized picture */
 };
 
-/* Resize to width x height, but compute only `window` of it (within the picture): [window.height,
- * window.width, 3]. The same bytes as the whole resize has there. ERROR_MEMORY. */
+/* Resize to width x height, but compute only `window` of it (within the picture): pixels [window.height,
+ * window.width, 3]. In Pillow's fixed point (22 bits of precision, horizontal pass first, 8-bit between
+ * passes): the same bytes as Image.resize((width, height), filter) has there. ERROR_MEMORY. */
 bool image_resize_window(const struct image *image, int width, int height, enum image_filter filter,
                          const struct window *window, uint8_t *pixels, struct error *error);
 

@@ -115,17 +115,3 @@ bool image_resize_window(const struct image *image, int width, int height, enum 
     taps_release(&vertical);
     return done;
 }
-
-bool image_resize(const struct image *image, int width, int height, enum image_filter filter,
-                  struct image *ret, struct error *error) {
-    struct image resized;
-    if (!image_allocate(width, height, &resized, error))
-        return false;
-    struct window all = {0, 0, width, height};
-    if (!image_resize_window(image, width, height, filter, &all, resized.pixels, error)) {
-        image_release(&resized);
-        return false;
-    }
-    *ret = resized;
-    return true;
-}

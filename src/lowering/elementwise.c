@@ -154,8 +154,7 @@ bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, 
 }
 
 bool lower_softmax(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
-    struct plan *plan = lowering->plan;
-    struct value *input = node->inputs[0], *output = node->outputs[0];
+    struct value *input = node->inputs[0];
     int64_t axis = node_int(node, "axis", node->opset >= 13 ? -1 : 1);
     if (axis < 0)
         axis += input->shape.rank;
@@ -172,17 +171,9 @@ bool lower_softmax(struct lowering *lowering, struct node *node, bool *ret_done,
         return false;
     struct error refused;
     const struct primitive *primitive =
-        primitive_softmax(plan->pool, source->layout, source->layout, (int)axis, false, &refused);
+        primitive_softmax(lowering->plan->pool, source->layout, source->layout, (int)axis, false, &refused);
     if (!primitive)
         return true;
-    struct plan_tensor *destination = plan_add_tensor(plan, source->dtype, &output->shape, source->layout);
-    if (!destination)
-        return lower_no_memory(error);
-    struct plan_tensor *tensors[2] = {source, destination};
-    const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
     *ret_done = true;
-    if (!lower_primitive(lowering, node, node->op_type, primitive, tensors, roles, 2, NULL, 0, error))
-        return false;
-    lower_define(lowering, output, destination);
-    return true;
+    return lower_one_to_one(lowering, node, primitive, source, error);
 }

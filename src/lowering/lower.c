@@ -246,6 +246,21 @@ struct step *lower_primitive(struct lowering *lowering, const struct node *node,
     return step;
 }
 
+bool lower_one_to_one(struct lowering *lowering, const struct node *node, const struct primitive *primitive,
+                      struct plan_tensor *source, struct error *error) {
+    struct value *output = node->outputs[0];
+    struct plan_tensor *destination = plan_add_tensor(lowering->plan, source->dtype, &output->shape,
+                                                      primitive_layout(primitive, ARGUMENT_DESTINATION));
+    if (!destination)
+        return lower_no_memory(error);
+    struct plan_tensor *tensors[2] = {source, destination};
+    const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
+    if (!lower_primitive(lowering, node, node->op_type, primitive, tensors, roles, 2, NULL, 0, error))
+        return false;
+    lower_define(lowering, output, destination);
+    return true;
+}
+
 /* From this size on, a constant does not stay in memory twice. */
 #define DISCARD_BYTES (64u << 10)
 

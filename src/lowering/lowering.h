@@ -101,6 +101,9 @@ struct step *lower_primitive(struct lowering *lowering, const struct node *node,
                              const struct primitive *primitive, struct plan_tensor *const *tensors,
                              const enum primitive_argument *roles, int count,
                              struct plan_tensor *const *operands, int operand_count, struct error *error);
+/* The same for a primitive that makes the node's one output from one source, in a layout of its choice. */
+bool lower_one_to_one(struct lowering *lowering, const struct node *node, const struct primitive *primitive,
+                      struct plan_tensor *source, struct error *error);
 /* "Conv+Relu", in the plan's arena. */
 const char *lower_action(struct lowering *lowering, const struct node *node);
 bool lower_no_memory(struct error *error);

@@ -3,21 +3,6 @@
 
 #include "lowering/lowering.h"
 
-static bool emit(struct lowering *lowering, struct node *node, const struct primitive *primitive,
-                 struct plan_tensor *source, struct error *error) {
-    struct value *output = node->outputs[0];
-    struct plan_tensor *destination = plan_add_tensor(lowering->plan, source->dtype, &output->shape,
-                                                      primitive_layout(primitive, ARGUMENT_DESTINATION));
-    if (!destination)
-        return lower_no_memory(error);
-    struct plan_tensor *tensors[2] = {source, destination};
-    const enum primitive_argument roles[2] = {ARGUMENT_SOURCE, ARGUMENT_DESTINATION};
-    if (!lower_primitive(lowering, node, node->op_type, primitive, tensors, roles, 2, NULL, 0, error))
-        return false;
-    lower_define(lowering, output, destination);
-    return true;
-}
-
 static bool lower_with_spec(struct lowering *lowering, struct node *node, struct pooling_spec *spec,
                             bool *ret_done, struct error *error) {
     struct plan_tensor *source = lower_dense(lowering, node->inputs[0], error);
@@ -34,7 +19,7 @@ static bool lower_with_spec(struct lowering *lowering, struct node *node, struct
     if (!primitive)
         return true;
     *ret_done = true;
-    return emit(lowering, node, primitive, source, error);
+    return lower_one_to_one(lowering, node, primitive, source, error);
 }
 
 bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
@@ -100,5 +85,5 @@ bool lower_lrn(struct lowering *lowering, struct node *node, bool *ret_done, str
     if (!primitive)
         return true;
     *ret_done = true;
-    return emit(lowering, node, primitive, source, error);
+    return lower_one_to_one(lowering, node, primitive, source, error);
 }

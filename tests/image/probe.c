@@ -57,17 +57,12 @@ static void tensor(const struct image *image, const int *n) {
 
 static void resize(const char *verb, const struct image *image, const int *n) {
     struct error error = {0};
-    struct image resized = {0};
-    bool done;
-    if (strcmp(verb, "window") == 0) {
-        struct window window = {n[3], n[4], n[5], n[6]};
-        resized = (struct image){n[5], n[6], malloc((size_t)n[5] * (size_t)n[6] * 3)};
-        done =
-            image_resize_window(image, n[0], n[1], (enum image_filter)n[2], &window, resized.pixels, &error);
-    } else {
-        done = image_resize(image, n[0], n[1], (enum image_filter)n[2], &resized, &error);
-    }
-    if (done)
+    struct window window = {0, 0, n[0], n[1]};
+    if (strcmp(verb, "window") == 0)
+        window = (struct window){n[3], n[4], n[5], n[6]};
+    struct image resized = {window.width, window.height,
+                            malloc((size_t)window.width * (size_t)window.height * 3)};
+    if (image_resize_window(image, n[0], n[1], (enum image_filter)n[2], &window, resized.pixels, &error))
         answer_image(&resized);
     else
         answer_error(&error);
