@@ -74,7 +74,7 @@ static json_t *folder_json(const struct model_folder *folder) {
     cleanup(freep) char *source = read_source(folder);
     json_t *variants = json_array();
     for (size_t i = 0; i < folder->variant_count; i++)
-        json_array_append_new(variants, json_string(folder->variants[i]));
+        json_array_append_new(variants, json_string(folder->variants[i].name));
     return json_pack("{s:s, s:b, s:I, s:s, s:o, s:s?}", "name", folder->name, "installed", 1, "bytes",
                      (json_int_t)folder->bytes, "path", folder->path, "variants", variants, "source", source);
 }
@@ -99,10 +99,13 @@ static bool print_json(const struct places *places) {
 
 static void print_folder(const struct model_folder *folder) {
     cleanup(freep) char *source = read_source(folder);
-    printf("  %-20s %8.1f MB  %s", folder->name, (double)folder->bytes / 1e6, source ? source : folder->path);
-    for (size_t i = 0; i < folder->variant_count; i++)
-        printf("%s%s:%s", i ? ", " : "  (also ", folder->name, folder->variants[i]);
-    printf(folder->variant_count ? ")\n" : "\n");
+    printf("  %-20s %8.1f MB  %s\n", folder->name, (double)folder->bytes / 1e6,
+           source ? source : folder->path);
+    for (size_t i = 0; i < folder->variant_count; i++) {
+        cleanup(freep) char *name = NULL;
+        if (asprintf(&name, "%s:%s", folder->name, folder->variants[i].name) >= 0)
+            printf("  %-20s %8.1f MB\n", name, (double)folder->variants[i].bytes / 1e6);
+    }
 }
 
 static void print_table(const struct places *places) {

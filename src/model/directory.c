@@ -14,6 +14,7 @@
 #define NETWORK "model.onnx"
 #define VARIANT_PREFIX "model_"
 #define VARIANT_SUFFIX ".onnx"
+#define BAKED_SUFFIX ".baked"
 
 char *model_directory_default(void) {
     const char *own = getenv("GUICHET_MODELS"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
@@ -40,7 +41,7 @@ bool model_name_valid(const char *name) {
 
 static void folder_release(struct model_folder *folder) {
     for (size_t i = 0; i < folder->variant_count; i++)
-        free(folder->variants[i]);
+        free(folder->variants[i].name);
     free(folder->variants);
     free(folder->name);
     free(folder->path);
@@ -53,25 +54,31 @@ void model_folder_list_release(struct model_folder_list *list) {
     *list = (struct model_folder_list){0};
 }
 
-/* "model_int8.onnx" is the variant "int8". */
-static bool folder_add_variant(struct model_folder *folder, const char *file) {
-    size_t length = strlen(file), around = strlen(VARIANT_PREFIX) + strlen(VARIANT_SUFFIX);
-    if (length <= around || strncmp(file, VARIANT_PREFIX, strlen(VARIANT_PREFIX)) ||
-        strcmp(file + length - strlen(VARIANT_SUFFIX), VARIANT_SUFFIX))
-        return true;
-    char **variants = realloc(folder->variants, (folder->variant_count + 1) * sizeof *variants);
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+static bool file_is_variant(const char *file) {
+    return strlen(file) > strlen(VARIANT_PREFIX VARIANT_SUFFIX) &&
+           strncmp(file, VARIANT_PREFIX, strlen(VARIANT_PREFIX)) == 0 && ends_with(file, VARIANT_SUFFIX);
+}
+
+static bool folder_add_variant(struct model_folder *folder, const char *file, uint64_t bytes) {
+    struct model_variant *variants =
+        realloc(folder->variants, (folder->variant_count + 1) * sizeof *variants);
     if (!variants)
         return false;
     folder->variants = variants;
-    variants[folder->variant_count] = strndup(file + strlen(VARIANT_PREFIX), length - around);
-    if (!variants[folder->variant_count])
+    char *name = strndup(file + strlen(VARIANT_PREFIX), strlen(file) - strlen(VARIANT_PREFIX VARIANT_SUFFIX));
+    if (!name)
         return false;
-    folder->variant_count++;
+    variants[folder->variant_count++] = (struct model_variant){name, bytes};
     return true;
 }
 
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+static int compare_variants(const void *a, const void *b) {
+    return strcmp(((const struct model_variant *)a)->name, ((const struct model_variant *)b)->name);
 }
 
 static int compare_folders(const void *a, const void *b) {
@@ -81,22 +88,29 @@ static int compare_folders(const void *a, const void *b) {
 /* What lies right in the open folder. *ret_network: it holds a network. False when memory is out. */
 static bool folder_read(struct model_folder *folder, DIR *open, bool *ret_network) {
     struct stat status;
+    uint64_t plain = 0, shared = 0;
     *ret_network = fstatat(dirfd(open), "onnx/" NETWORK, &status, 0) == 0 && S_ISREG(status.st_mode);
     if (*ret_network)
-        folder->bytes += (uint64_t)status.st_size;
+        plain = (uint64_t)status.st_size;
     for (struct dirent *entry; (entry = readdir(open));) {
         if (fstatat(dirfd(open), entry->d_name, &status, 0) < 0 || !S_ISREG(status.st_mode))
             continue;
         int64_t changed = (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec;
         if (changed > folder->changed)
             folder->changed = changed;
-        folder->bytes += (uint64_t)status.st_size;
-        *ret_network = *ret_network || !strcmp(entry->d_name, NETWORK);
-        if (!folder_add_variant(folder, entry->d_name))
+        uint64_t bytes = (uint64_t)status.st_size;
+        bool is_plain = strcmp(entry->d_name, NETWORK) == 0, is_variant = file_is_variant(entry->d_name);
+        if (is_variant && !folder_add_variant(folder, entry->d_name, bytes))
             return false;
+        *ret_network = *ret_network || is_plain;
+        plain += is_plain ? bytes : 0;
+        shared += is_plain || is_variant || ends_with(entry->d_name, BAKED_SUFFIX) ? 0 : bytes;
     }
+    folder->bytes = plain + shared;
+    for (size_t i = 0; i < folder->variant_count; i++)
+        folder->variants[i].bytes += shared;
     if (folder->variant_count)
-        qsort(folder->variants, folder->variant_count, sizeof *folder->variants, compare_names);
+        qsort(folder->variants, folder->variant_count, sizeof *folder->variants, compare_variants);
     return true;
 }
 

@@ -15,12 +15,17 @@ char *model_directory_default(void);
 #define MODEL_NAME_BYTES 65
 bool model_name_valid(const char *name);
 
-/* A model folder as it lies on the disk; nothing of it is loaded. */
+/* model_int8.onnx is the variant "int8". */
+struct model_variant {
+    char *name;
+    uint64_t bytes; /* of its network, and of what lies beside all of them */
+};
+
+/* A model folder as it lies on the disk; nothing of it is loaded. Bytes leave out what bake wrote. */
 struct model_folder {
     char *name, *path;
-    uint64_t bytes;  /* of the files right in it */
-    char **variants; /* [variant_count] "int8" for model_int8.onnx, sorted; the plain network is not among
-                        them */
+    uint64_t bytes;                 /* as a variant's, of the plain network */
+    struct model_variant *variants; /* [variant_count], sorted by name */
     size_t variant_count;
     int64_t changed; /* newest modification time of its files, nanoseconds since 1970 */
 };

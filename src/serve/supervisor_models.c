@@ -389,7 +389,7 @@ static struct supervised *model_find(struct supervisor *supervisor, const char *
     return NULL;
 }
 
-static void model_add(struct supervisor *supervisor, const char *name, char *path,
+static void model_add(struct supervisor *supervisor, const char *name, char *path, uint64_t bytes,
                       const struct model_folder *folder) {
     struct supervised *model = calloc(1, sizeof *model);
     pthread_mutex_lock(&supervisor->lock);
@@ -400,7 +400,7 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
         models[supervisor->model_count++] = model;
         snprintf(model->name, sizeof model->name, "%s", name);
         model->path = path;
-        model->bytes = (int64_t)folder->bytes;
+        model->bytes = (int64_t)bytes;
         model->changed = model->changed_seen = folder->changed;
         model->present = true;
         model->current.output = model->next.output = -1;
@@ -431,11 +431,11 @@ static void model_changed(struct supervisor *supervisor, struct supervised *mode
     }
 }
 
-static void model_seen(struct supervisor *supervisor, const char *name, char *path,
+static void model_seen(struct supervisor *supervisor, const char *name, char *path, uint64_t bytes,
                        const struct model_folder *folder) {
     struct supervised *model = model_find(supervisor, name);
     if (!model) {
-        model_add(supervisor, name, path, folder);
+        model_add(supervisor, name, path, bytes, folder);
         return;
     }
     bool first = !model->present; /* of two folders of one name, the first counts */
@@ -446,7 +446,7 @@ static void model_seen(struct supervisor *supervisor, const char *name, char *pa
         if (folder->changed != model->changed && settled) {
             model->changed = folder->changed;
             pthread_mutex_lock(&supervisor->lock);
-            model->bytes = (int64_t)folder->bytes;
+            model->bytes = (int64_t)bytes;
             pthread_mutex_unlock(&supervisor->lock);
             model_changed(supervisor, model);
         }
@@ -457,14 +457,14 @@ static void model_seen(struct supervisor *supervisor, const char *name, char *pa
 static void folder_seen(struct supervisor *supervisor, const struct model_folder *folder) {
     char name[sizeof((struct supervised *)0)->name];
     for (size_t v = 0; v <= folder->variant_count; v++) {
-        const char *variant = v ? folder->variants[v - 1] : NULL;
+        const char *variant = v ? folder->variants[v - 1].name : NULL;
         char *path = NULL;
         int length =
             snprintf(name, sizeof name, "%s%s%s", folder->name, variant ? ":" : "", variant ? variant : "");
         if (length >= (int)sizeof name || !session_model_valid(name, (size_t)length) ||
             asprintf(&path, "%s%s%s", folder->path, variant ? ":" : "", variant ? variant : "") < 0)
             continue;
-        model_seen(supervisor, name, path, folder);
+        model_seen(supervisor, name, path, v ? folder->variants[v - 1].bytes : folder->bytes, folder);
     }
 }
 

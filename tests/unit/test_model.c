@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "model/directory.h"
 #include "model/find.h"
 #include "model/folder.h"
 #include "model/labels.h"
@@ -238,6 +239,26 @@ static int remove_folder(void **state) {
     return system(command);
 }
 
+static void a_folder_says_how_large_each_of_its_networks_is(void **state) {
+    struct model_folder_list list;
+    struct error error = {0};
+    mkdir(in_folder("many"), 0755);
+    mkdir(in_folder("many/cats"), 0755);
+    write_text("many/cats/model.onnx", "1234567");
+    write_text("many/cats/model_int8.onnx", "123");
+    write_text("many/cats/model.onnx.bf16.baked", "1234567890");
+    write_text("many/cats/config.json", "{}");
+    mkdir(in_folder("many/empty"), 0755);
+    assert_true(model_directory_list(in_folder("many"), &list, &error));
+    assert_int_equal(list.count, 1);
+    assert_string_equal(list.folders[0].name, "cats");
+    assert_int_equal(list.folders[0].bytes, 9);
+    assert_int_equal(list.folders[0].variant_count, 1);
+    assert_string_equal(list.folders[0].variants[0].name, "int8");
+    assert_int_equal(list.folders[0].variants[0].bytes, 5);
+    model_folder_list_release(&list);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recipes_in_the_wild_are_understood),
@@ -245,6 +266,7 @@ int main(void) {
         cmocka_unit_test(the_usual_recipe_is_imagenets),
         cmocka_unit_test(labels_are_short_and_have_languages),
         cmocka_unit_test(networks_are_found_by_folder_file_and_variant),
+        cmocka_unit_test(a_folder_says_how_large_each_of_its_networks_is),
         cmocka_unit_test(names_are_looked_up_in_the_roots),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
