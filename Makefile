@@ -3,7 +3,7 @@ PORT ?= 8080
 BUILD ?= build
 
 .DEFAULT_GOAL := build
-.PHONY: build run test bench load test-images test-trixie fuzz format tidy clean help
+.PHONY: build run test test-images test-trixie test-all bench load fuzz format tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build
@@ -21,20 +21,25 @@ test: ## install what the tests need and run all of them
 	@tools/setup test
 	@tests/run
 
+test-images: ## build every container image, start the three tiers and try them (root)
+	@tools/setup images
+	@tests/run images
+
+test-trixie: ## build and test on Debian 13, with its oneDNN 3, in a container (root)
+	@tools/setup images
+	@tests/run trixie
+
+test-all: ## all three of them, counted together: what CI runs
+	@tools/setup test
+	@tools/setup images
+	@tests/run build asan tsan fuzz images trixie
+
 bench: ## measure speed, start and memory beside ONNX Runtime, and write docs/benchmarks.md (QUICK=1: a first look, nothing written)
 	@tests/bench/run.sh
 
 load: build ## load tests beside nginx and the original's stack; tables on standard output
 	@tests/bench/load.sh gateway
 	@tests/bench/load.sh service
-
-test-images: ## build every container image, start the three tiers and try them (root)
-	@tools/setup images
-	@tests/images.sh
-
-test-trixie: ## build and test on Debian 13, with its oneDNN 3, in a container (root)
-	@tools/setup images
-	@tests/trixie.sh
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (60)
 	@tools/setup test

@@ -17,7 +17,7 @@ COMPONENT: gateway, frontend, backend, guichet (all in one); all four by default
   --debian-image IMAGE  the Debian image to start from (docker.io/library/debian:RELEASE-slim)
   --engine ENGINE       docker, podman or buildah (the first that is there)
   --pull                fetch the bases and the last images first, and use their layers as cache
-  --push                push the images when they are built
+  --push                push the images when they are built (podman and buildah: and layers, to PREFIXguichet-cache)
   --sbom DIR            write what is in each image there, as SPDX JSON (build-images/)
 END
 }
@@ -47,10 +47,13 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ "$debian" = bookworm ] || [ "$debian" = trixie ] || fail "--debian $debian: bookworm or trixie"
+usable() { # ENGINE: installed, and docker's daemon runs
+    command -v "$1" >/dev/null && { [ "$1" != docker ] || docker info >/dev/null 2>&1; }
+}
 [ -n "$engine" ] || for engine in docker podman buildah none; do
-    if command -v "$engine" >/dev/null; then break; fi
+    if usable "$engine"; then break; fi
 done
-[ "$engine" != none ] || fail "none of docker, podman and buildah is installed"
+[ "$engine" != none ] || fail "none of docker (with its daemon), podman and buildah is here"
 : "${models:=models/animals}" "${components:=gateway frontend backend guichet}"
 : "${debian_image:=docker.io/library/debian:$debian-slim}"
 revision=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -75,19 +78,15 @@ build() { # NAME FILE ARGUMENT...
     cached=''
     case $engine in
     docker)
-        if [ -n "$pull" ]; then cached="--cache-from $name --build-arg BUILDKIT_INLINE_CACHE=1"; fi
+        [ -z "$pull$push" ] || cached="--cache-from $name --build-arg BUILDKIT_INLINE_CACHE=1"
         # shellcheck disable=SC2086
         docker build $cached "$@" -t "$name" -f "$file" .
         ;;
-    podman)
-        if [ -n "$pull" ]; then cached="--cache-from ${name%:*}"; fi
+    podman | buildah) # their cache from afar is a repository of layers
+        [ -z "$pull" ] || cached="--cache-from ${prefix}guichet-cache"
+        [ -z "$push" ] || cached="$cached --cache-to ${prefix}guichet-cache"
         # shellcheck disable=SC2086
-        podman build --format docker --layers $cached "$@" -t "$name" -f "$file" .
-        ;;
-    buildah)
-        if [ -n "$pull" ]; then cached="--cache-from ${name%:*}"; fi
-        # shellcheck disable=SC2086
-        buildah bud --format docker --layers $cached "$@" -t "$name" -f "$file" .
+        "$engine" build --format docker --layers $cached "$@" -t "$name" -f "$file" .
         ;;
     *) fail "--engine $engine: docker, podman or buildah" ;;
     esac
@@ -101,7 +100,7 @@ copy_out() { # IMAGE PATH FILE: a file of an image, without running it
         buildah umount "$container" >/dev/null
         buildah rm "$container" >/dev/null
     else
-        container=$("$engine" create "$1")
+        container=$("$engine" create "$1" nothing) # the bases have no command, and none is run
         "$engine" cp "$container:$2" "$3"
         "$engine" rm "$container" >/dev/null
     fi
@@ -140,8 +139,8 @@ for part in $components; do
     backend)
         for model in $models; do
             name=${model#*=} model=${model%%=*}
-            [ "$name" != "$model" ] || name=$(basename "$model" | tr 'A-Z_@' 'a-z--')
-            component "guichet-backend-$name" backend --build-arg "BAKER=$(image "$baker")" \
+            [ "$name" != "$model" ] || name=$(basename "$model" | tr '@' '-')
+            component "guichet-backend-$(echo "$name" | tr 'A-Z_' 'a-z-')" backend --build-arg "BAKER=$(image "$baker")" \
                 --build-arg "PULLER=$(image guichet-puller)" --build-arg "MODEL=$model" \
                 --build-arg "NAME=$name"
         done

@@ -75,8 +75,8 @@ compare_gateway() {
   await http://127.0.0.1:18393/hello
   echo "| 32 connections, as fast as they go | requests/s | p50 ms | p99 ms | processor time a request | errors |"
   echo "| --- | ---: | ---: | ---: | ---: | ---: |"
-  local round name port pid before result
-  for round in 1 2; do
+  local name port pid before result
+  for _ in 1 2; do
     for name in nginx gateway; do
       [ $name = nginx ] && port=18392 pid=$nginx || port=18393 pid=$gateway
       before=$(processor_ms "$pid")
@@ -88,7 +88,7 @@ compare_gateway() {
   echo
   echo "| 1,000 requests/s | p50 ms | p99 ms | errors |"
   echo "| --- | ---: | ---: | ---: |"
-  for round in 1 2; do
+  for _ in 1 2; do
     for name in direct nginx gateway; do
       case $name in direct) port=18391 ;; nginx) port=18392 ;; gateway) port=18393 ;; esac
       DELAY_MS=20 measure 20 "http://127.0.0.1:$port/model/cats/predict" |

@@ -111,6 +111,16 @@ static void write_page(struct buffer *text, struct test_case *cases, int case_co
     free(passed);
 }
 
+/* Another release of Debian has other tests, and its page would be another. */
+static bool is_of_other_data(const char *page, int case_count) {
+    int told = 0;
+    const char *at = strstr(page, "Of the ");
+    if (!at || sscanf(at, "Of the %d operator tests", &told) != 1 || told == case_count)
+        return false;
+    printf("docs/operators.md counts %d cases, here are %d: other test data\n", told, case_count);
+    return true;
+}
+
 int main(int argc, char **argv) {
     const char *root = getenv("ONNX_TESTDATA") ? getenv("ONNX_TESTDATA") : DATA;
     const char *file = argc > 2 && strcmp(argv[1], "--check") == 0 ? argv[2] : NULL;
@@ -127,7 +137,9 @@ int main(int argc, char **argv) {
         size_t size;
         char *there = file_read(file, 1 << 20, &size, &error);
         status = !there || strcmp(there, text.bytes) != 0;
-        if (status)
+        if (there && is_of_other_data(there, count))
+            status = 77;
+        else if (status)
             fprintf(stderr, "%s is out of date: write operators_markdown's output to it\n", file);
         free(there);
     } else {

@@ -14,6 +14,7 @@ import warnings
 
 try:
     import numpy as np
+    import PIL
     from PIL import Image, ImageOps
 except ImportError as missing:
     print(f'1..0 # skip {missing} (Debian: python3-pil python3-numpy)')
@@ -139,10 +140,11 @@ def png_files(folder):
         with open(path, 'wb') as file:
             file.write(png(width, height, depth, colour, rows, (b'gAMA', b'\0\0\xb1\x8f')))
         yield path
-    rows = [bytes(rng.randrange(6) for _ in range(13)) for _ in range(9)]
-    with open(f'{folder}/short-palette.png', 'wb') as file:  # indices beyond the palette's end
-        file.write(png(13, 9, 8, 3, rows, (b'PLTE', bytes(range(100, 112)))))
-    yield f'{folder}/short-palette.png'
+    if int(PIL.__version__.split('.')[0]) < 10:  # later ones have black where ours, as these do, has grey
+        rows = [bytes(rng.randrange(6) for _ in range(13)) for _ in range(9)]
+        with open(f'{folder}/short-palette.png', 'wb') as file:  # indices beyond the palette's end
+            file.write(png(13, 9, 8, 3, rows, (b'PLTE', bytes(range(100, 112)))))
+        yield f'{folder}/short-palette.png'
     try:
         subprocess.run(['convert', f'{folder}/RGBA.png', '-interlace', 'PNG', f'{folder}/interlaced.png'], check=True)
         subprocess.run(['convert', f'{folder}/palette13.png', '-interlace', 'PNG', f'{folder}/interlaced-palette.png'],

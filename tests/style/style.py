@@ -147,6 +147,22 @@ def formatted():
         yield f'{path} is not as clang-format lays it out (make format)'
 
 
+def shell_scripts_are_clean():
+    scripts = [path for path in tracked('.ci', 'deploy', 'tests', 'tools')
+               if re.match(r'#!/\S*(bin/|env )(ba)?sh\b', read_start(path)) or path.endswith('.bash')]
+    done = subprocess.run(['shellcheck', '--external-sources', '--format=gcc', *scripts], cwd=ROOT, capture_output=True, text=True)
+    yield from done.stdout.splitlines()
+
+
+def read_start(path):
+    with open(os.path.join(ROOT, path), 'rb') as file:
+        return file.read(40).decode('latin-1')
+
+
+def checker_is_missing():
+    return None if shutil.which('shellcheck') else 'shellcheck is not installed'
+
+
 def formatter_is_missing():
     if not shutil.which('clang-format'):
         return 'clang-format is not installed'
@@ -160,7 +176,8 @@ def formatter_is_missing():
 CHECKS = [room_includes_only_below, http_knows_only_base, libraries_stay_in_their_room,
           libraries_do_not_end_the_process, headers_guard_and_explain_themselves, nothing_is_left_to_do,
           no_machine_path_or_outside_resource, page_has_no_inline_script_or_style,
-          description_is_of_this_service, files_are_clean, formatted]
+          description_is_of_this_service, files_are_clean, shell_scripts_are_clean, formatted]
+MISSING = {formatted: formatter_is_missing, shell_scripts_are_clean: checker_is_missing}  # a tool that a check needs
 
 
 def main():
@@ -170,7 +187,7 @@ def main():
     print(f'1..{len(CHECKS)}')
     failed = 0
     for number, check in enumerate(CHECKS, 1):
-        reason = formatter_is_missing() if check is formatted else None
+        reason = MISSING[check]() if check in MISSING else None
         if reason:
             print(f'ok {number} - {check.__name__} # SKIP {reason}')
             continue
