@@ -1,7 +1,9 @@
 /* Activations, additions and products of tensors, softmax. */
+#include <math.h>
 #include <string.h>
 
 #include "lowering/lowering.h"
+#include "passes/passes.h"
 
 static bool is_float_tensor(const struct plan_tensor *tensor) {
     return tensor->layout && (tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_BF16);
@@ -148,6 +150,105 @@ bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, 
     *ret_done = true;
     if (!lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors, roles, 3, operands,
                          count, error))
+        return false;
+    lower_define(lowering, output, destination);
+    return true;
+}
+
+/* A vector of channels seen as [1, c, 1, …] beside a tensor: blocked where that is. Padded blocks are
+ * excluded. */
+static const struct layout *channel_layout(struct primitive_pool *pool, const struct layout *beside,
+                                           const struct shape *shape) {
+    return layout_is_blocked(beside) ? layout_blocked(pool, DTYPE_F32, shape)
+                                     : layout_plain(pool, DTYPE_F32, shape);
+}
+
+/* What the channels of a batch norm are multiplied by and shifted by. */
+static bool describe_batch_norm(struct lowering *lowering, const struct node *node,
+                                const struct layout *beside, struct plan_tensor **ret) {
+    struct plan *plan = lowering->plan;
+    int64_t channels = node->outputs[0]->shape.dims[1];
+    struct shape shape = {.rank = node->outputs[0]->shape.rank};
+    for (int i = 0; i < shape.rank; i++)
+        shape.dims[i] = i == 1 ? channels : 1;
+    const struct layout *layout = channel_layout(plan->pool, beside, &shape);
+    float *numbers[2];
+    for (int i = 0; i < 2; i++) {
+        numbers[i] = plan_own_memory(plan, (size_t)channels * sizeof(float));
+        ret[i] = numbers[i] && layout ? plan_add_constant(plan, DTYPE_F32, &shape, layout, numbers[i]) : NULL;
+        if (!ret[i])
+            return false;
+    }
+    double epsilon = node_float(node, "epsilon", 1e-5f), of[4];
+    for (int64_t c = 0; c < channels; c++) {
+        for (int i = 0; i < 4; i++)
+            of[i] = tensor_get_f64(node->inputs[1 + i]->constant, c);
+        double scale = of[0] / sqrt(of[3] + epsilon);
+        numbers[0][c] = (float)scale;
+        numbers[1][c] = (float)(of[1] - of[2] * scale);
+    }
+    return true;
+}
+
+struct channel_affine {
+    struct plan_tensor *source, *scale, *operands[1 + LOWER_POSTS]; /* operands[0]: the shift */
+    const struct primitive *primitive;
+    int count; /* of post-ops, the shift among them */
+};
+
+/* Multiply, add, and what is fused, on x in `layout`. *ret.primitive NULL: oneDNN has none, or a slow one. */
+static bool describe_affine(struct lowering *lowering, struct node *node, const struct layout *layout,
+                            struct channel_affine *ret, struct error *error) {
+    struct primitive_post posts[1 + LOWER_POSTS];
+    struct plan_tensor *affine[2];
+    struct error refused;
+    ret->source = lower_in_layout(lowering, node->inputs[0], layout, error);
+    if (!ret->source ||
+        !lower_posts(lowering, node, layout, posts + 1, ret->operands + 1, &ret->count, error))
+        return false;
+    if (!describe_batch_norm(lowering, node, layout, affine))
+        return lower_no_memory(error);
+    posts[0] = (struct primitive_post){.kind = PRIMITIVE_POST_ADD, .operand = affine[1]->layout};
+    ret->scale = affine[0];
+    ret->operands[0] = affine[1];
+    ret->count++;
+    ret->primitive = primitive_binary(lowering->plan->pool, PRIMITIVE_POST_MULTIPLY, layout,
+                                      affine[0]->layout, layout, posts, ret->count, &refused);
+    return true;
+}
+
+/* y = x * scale + shift for each channel (BatchNormalization-15), and what is fused to it: a multiplication
+ * with post-ops, in the layout that x has, or with the channels innermost. */
+bool lower_batch_norm(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct value *input = node->inputs[0], *output = node->outputs[0];
+    if (!passes_batch_norm_is_constant(node))
+        return true;
+    struct channel_affine affine;
+    struct plan_tensor *current = lower_dense(lowering, input, error);
+    const struct layout *layout = current ? current->layout : NULL;
+    if (current && (!is_float_tensor(current) || layout_is_padded(layout)))
+        layout = layout_channels_last(plan->pool, lowering->compute, &input->shape);
+    if (!layout || !describe_affine(lowering, node, layout, &affine, error))
+        return layout ? false : lower_no_memory(error);
+    if (!affine.primitive || primitive_is_slow(affine.primitive)) {
+        layout = layout_channels_last(plan->pool, current->dtype, &input->shape);
+        if (!layout || !describe_affine(lowering, node, layout, &affine, error))
+            return layout ? false : lower_no_memory(error);
+    }
+    if (!affine.primitive)
+        return error_set(error, ERROR_INTERNAL, "node %s: no fast step for it", node->name);
+    struct plan_tensor *destination =
+        lower_may_overwrite(lowering, node, input, affine.source)
+            ? plan_add_view(plan, affine.source, &output->shape, layout)
+            : plan_add_tensor(plan, affine.source->dtype, &output->shape, layout);
+    if (!destination)
+        return lower_no_memory(error);
+    struct plan_tensor *tensors[3] = {affine.source, affine.scale, destination};
+    const enum primitive_argument roles[3] = {ARGUMENT_SOURCE, ARGUMENT_SOURCE_1, ARGUMENT_DESTINATION};
+    *ret_done = true;
+    if (!lower_primitive(lowering, node, lower_action(lowering, node), affine.primitive, tensors, roles, 3,
+                         affine.operands, affine.count, error))
         return false;
     lower_define(lowering, output, destination);
     return true;

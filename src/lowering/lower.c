@@ -35,6 +35,7 @@ static const struct {
     {"Swish", lower_elementwise},
     {"Add", lower_binary},
     {"Mul", lower_binary},
+    {"BatchNormalization", lower_batch_norm},
     {"Softmax", lower_softmax},
     {"Reshape", lower_reshape},
     {"Flatten", lower_reshape},

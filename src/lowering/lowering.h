@@ -33,6 +33,7 @@ bool lower_global_pooling(struct lowering *lowering, struct node *node, bool *re
 bool lower_lrn(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_elementwise(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_batch_norm(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_softmax(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_reshape(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_transpose(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);

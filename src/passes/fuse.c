@@ -34,8 +34,23 @@ static bool takes_posts(const struct node *node) {
     return false;
 }
 
-/* Additions and products of two tensors, one of which has the result's shape, take activations. */
+bool passes_batch_norm_is_constant(const struct node *node) {
+    if (!node_is(node, "BatchNormalization") || node->input_count != 5 || node->output_count != 1 ||
+        node->inputs[0]->dtype != DTYPE_F32)
+        return false;
+    const struct shape *shape = &node->outputs[0]->shape;
+    bool constant = shape->rank >= 3 && shape->rank <= 5 && shape_elements(shape) > 0;
+    for (int i = 1; i < 5 && constant; i++)
+        constant = node->inputs[i]->constant && node->inputs[i]->constant->dtype == DTYPE_F32;
+    return constant;
+}
+
+/* Batch norms, and additions and products of two tensors, one of which has the result's shape, take
+ * activations.
+ */
 static bool takes_activation(const struct node *node) {
+    if (passes_batch_norm_is_constant(node))
+        return node->post_op_count < NODE_POST_OPS - 2;
     if (!node_is(node, "Add") && !node_is(node, "Mul"))
         return false;
     const struct value *output = node->outputs[0];

@@ -44,3 +44,6 @@ bool passes_prepare_integers(struct graph *graph, struct error *error);
  * product before them; the patterns that exporters write for LayerNormalization, Gelu, HardSwish and the like
  * made one node again. Specialised graphs only. */
 bool passes_fuse(struct graph *graph, struct error *error);
+/* A specialised BatchNormalization of three to five axes with constant statistics: what passes_fuse fuses
+ * activations to, and lowering/ has a fast step for. */
+bool passes_batch_norm_is_constant(const struct node *node);

@@ -169,6 +169,30 @@ static inline struct graph *network_swapped_halves(void) {
     return network_end(g, x);
 }
 
+static inline struct value *network_batch_norm(struct graph *g, struct value *x, int channels) {
+    struct value *variance = network_floats(g, 11, 0.1f, 1, channels);
+    for (int i = 0; i < channels; i++)
+        ((float *)variance->constant->data)[i] += 1;
+    return network_node(g, "BatchNormalization", x, network_floats(g, 12, 1, 1, channels),
+                        network_floats(g, 13, 0.5f, 1, channels), network_floats(g, 14, 0.5f, 1, channels),
+                        variance, NULL);
+}
+
+/* DenseNet's block: batch norm before the convolutions, where nothing takes it in, with and without an
+ * activation; channels that blocks of 16 divide, and such as they do not. [n, 32, h, w] -> [n, 5, h, w] */
+static inline struct graph *network_dense_block(void) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 4, -1, 32, -1, -1);
+    for (int i = 0; i < 2; i++) {
+        int channels = 32 + 32 * i;
+        struct value *y = network_node(g, "Relu", network_batch_norm(g, x, channels), NULL);
+        x = network_node(g, "Concat", x, network_conv(g, y, channels, 32, 3, 1, 1), NULL);
+        node_set_int(g, x->producer, "axis", 1);
+    }
+    x = network_node(g, "Relu", network_conv(g, x, 96, 5, 1, 1, 1), NULL);
+    return network_end(g, network_batch_norm(g, x, 5));
+}
+
 static inline struct value *network_permute(struct graph *g, struct value *x, int count, ...) {
     int64_t permutation[8];
     va_list axes;

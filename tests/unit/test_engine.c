@@ -97,6 +97,16 @@ static void slices_with_gaps_are_joined(void **state) {
     }
 }
 
+static void batch_norm_before_a_convolution_agrees_with_the_interpreter(void **state) {
+    const int64_t dims[][4] = {{1, 32, 28, 28}, {3, 32, 9, 11}};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++) {
+        struct tensor input = make_input(4, dims[i], (uint32_t)i);
+        assert_true(distance_to_plain(network_dense_block, &f32, &input) < 1e-5);
+        assert_true(distance_to_plain(network_dense_block, &bf16, &input) < 0.03);
+        free(input.data);
+    }
+}
+
 static void transformer_agrees_with_the_interpreter(void **state) {
     for (int64_t batch = 1; batch < 4; batch += 2) {
         const int64_t dims[4] = {batch, 8, 8, 32};
@@ -423,6 +433,7 @@ int main(void) {
         cmocka_unit_test(residual_that_the_convolution_reads_is_not_overwritten),
         cmocka_unit_test(operand_in_another_layout_is_added_where_it_belongs),
         cmocka_unit_test(slices_with_gaps_are_joined),
+        cmocka_unit_test(batch_norm_before_a_convolution_agrees_with_the_interpreter),
         cmocka_unit_test(transformer_agrees_with_the_interpreter),
         cmocka_unit_test(quantised_network_runs_in_integers),
         cmocka_unit_test(integers_and_floats_live_side_by_side),
