@@ -1,4 +1,5 @@
-/* A byte buffer that grows up to a stated maximum. Bytes are always followed by a NUL that does not count. */
+/* A byte buffer that grows up to a stated maximum. Bytes are always followed by a NUL that does not count.
+ * One thread at a time for each buffer. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* Size arithmetic that notices overflow. Each returns false, and leaves *ret alone, where the result does not
- * fit. */
+ * fit. Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

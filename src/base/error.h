@@ -3,7 +3,7 @@
  * A function that can fail takes `struct error *error` last (never NULL) and returns false or NULL on
  * failure, with its outputs (`ret_…`) untouched. The line names the file, node or field and what to do about
  * it; it has no trailing full stop or newline. Libraries set errors; only programs (cli/, serve/) print or
- * log them, once. */
+ * log them, once. An error belongs to whoever holds it; the functions may be called from any thread. */
 #pragma once
 #include <stdbool.h>
 

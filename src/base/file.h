@@ -1,4 +1,4 @@
-/* Whole files: mapped, read, and written so that nobody ever sees half of one. */
+/* Whole files: mapped, read, and written so that nobody ever sees half of one. Any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

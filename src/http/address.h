@@ -1,4 +1,4 @@
-/* Which socket addresses belong to the open internet. */
+/* Which socket addresses belong to the open internet. Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <sys/socket.h>

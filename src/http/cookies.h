@@ -1,4 +1,4 @@
-/* Cookies that a browser sends back (RFC 6265). */
+/* Cookies that a browser sends back (RFC 6265). Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

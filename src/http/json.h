@@ -1,4 +1,4 @@
-/* JSON in requests and replies: jansson behind the limits of limits.h. */
+/* JSON in requests and replies: jansson behind the limits of limits.h. Any thread. */
 #pragma once
 #include <jansson.h>
 

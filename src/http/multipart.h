@@ -1,4 +1,4 @@
-/* Forms with files in them: multipart/form-data (RFC 7578). */
+/* Forms with files in them: multipart/form-data (RFC 7578). Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

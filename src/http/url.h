@@ -1,4 +1,4 @@
-/* Addresses: percent-encoding, query strings, and the parts of an http(s) URL. */
+/* Addresses: percent-encoding, query strings, and the parts of an http(s) URL. Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* From what a person types to a model on disk. */
+/* From what a person types to a model on disk. Any thread. */
 #pragma once
 #include <stdbool.h>
 

@@ -2,7 +2,7 @@
  *
  * A hostile file costs an error, never a crash: protobuf is walked with a cursor, sizes are checked against
  * the file, names and counts against limits.h. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto gives
- * the fields. */
+ * the fields. Any thread, each with a graph of its own. */
 #pragma once
 #include "graph/graph.h"
 

@@ -3,7 +3,8 @@
  * There are two moments. At load, once, with shapes as free as the file leaves them: passes_simplify, which
  * may make new weights (they are shared by every later plan). Then, for each concrete set of input shapes, on
  * a clone: passes_specialise, which makes every shape known and every shape computation a constant, and
- * passes_fuse, which makes fewer, larger nodes that plan/ has fast steps for, without new large constants. */
+ * passes_fuse, which makes fewer, larger nodes that plan/ has fast steps for, without new large constants.
+ * One thread at a time for each graph. */
 #pragma once
 #include "graph/graph.h"
 

@@ -1,7 +1,8 @@
 /* Two repairs of a quantised network that need no training.
  *
  * Both follow Nagel, van Baalen, Blankevoort, Welling: Data-Free Quantization Through Weight Equalization and
- * Bias Correction (2019), with means and ranges taken from calibration photos rather than from batch norm. */
+ * Bias Correction (2019), with means and ranges taken from calibration photos rather than from batch norm.
+ * One thread at a time for each graph. */
 #pragma once
 #include "quant/scheme.h"
 

@@ -1,4 +1,5 @@
-/* A 64-bit fingerprint (FNV-1a over words): tells whether something is still the same, not who made it. */
+/* A 64-bit fingerprint (FNV-1a over words): tells whether something is still the same, not who made it.
+ * Pure functions: any thread. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* A float network made ready for quantising. */
+/* A float network made ready for quantising. Any thread. */
 #pragma once
 #include "graph/graph.h"
 

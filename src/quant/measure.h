@@ -1,4 +1,4 @@
-/* How far a model's answers are from another's, and how often each is right. */
+/* How far a model's answers are from another's, and how often each is right. Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

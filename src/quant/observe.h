@@ -1,4 +1,4 @@
-/* Calibration: which values the activations of a float network take on real photos. */
+/* Calibration: which values the activations of a float network take on real photos. One thread calls. */
 #pragma once
 #include "quant/histogram.h"
 #include "quant/runner.h"

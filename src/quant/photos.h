@@ -1,4 +1,5 @@
-/* The photos that a model is calibrated and compared on: found in a folder, decoded and made tensors. */
+/* The photos that a model is calibrated and compared on: found in a folder, decoded and made tensors.
+ * One thread calls. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

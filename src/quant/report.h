@@ -1,4 +1,5 @@
-/* Two models side by side: size, speed on this machine, and what happened to the answers. */
+/* Two models side by side: size, speed on this machine, and what happened to the answers.
+ * One thread calls. */
 #pragma once
 #include <jansson.h>
 

@@ -1,4 +1,4 @@
-/* A network run over a photo set, batch by batch. */
+/* A network run over a photo set, batch by batch. One thread calls. */
 #pragma once
 #include "engine/engine.h"
 #include "graph/graph.h"

@@ -1,7 +1,8 @@
 /* Which nodes of a float graph run in 8-bit integers, and with which scale each tensor between them is kept.
  *
  * Integers come in through nodes: a node that is active reads quantised inputs, everything else reads floats.
- * Each tensor that an active node reads has one scale and zero point, shared by all who read it so. */
+ * Each tensor that an active node reads has one scale and zero point, shared by all who read it so.
+ * One thread at a time for each graph. */
 #pragma once
 #include "graph/graph.h"
 #include "quant/observe.h"

@@ -1,5 +1,5 @@
 /* Which layers are worth their damage: each measured alone, and the worst kept in float until the loss is
- * small enough. */
+ * small enough. One thread calls. */
 #pragma once
 #include "quant/measure.h"
 #include "quant/scheme.h"

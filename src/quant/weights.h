@@ -1,5 +1,5 @@
 /* Weights as 8-bit integers, symmetric about zero: real = scale * integer, a scale for each output channel.
- */
+ * Pure functions: any thread. */
 #pragma once
 #include <stdint.h>
 

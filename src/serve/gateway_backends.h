@@ -1,7 +1,7 @@
 /* Where the backends are, as a person writes it: "NAME=URL", with more URLs of the same model behind it
  * ("NAME=URL URL") or in further pairs. Words are separated by blanks, commas or line ends; '#' begins a
  * comment. The option --backend, GUICHET_BACKENDS and the file of --backends are all read by this one parser.
- */
+ * Any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

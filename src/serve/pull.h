@@ -2,7 +2,7 @@
  *
  * Files come into `.pull-NAME` inside the model folder (nothing reads names that begin with a dot), are
  * checked, get what their source lacks, and appear under NAME by one rename. A killed pull leaves
- * `.pull-NAME`, from which the next one goes on. */
+ * `.pull-NAME`, from which the next one goes on. One thread at a time for each model folder. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

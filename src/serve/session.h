@@ -3,7 +3,8 @@
  *
  * The cookie is base64url(payload || tag): payload is "1|issued|id|model" in ASCII, tag is libsodium's
  * crypto_auth (HMAC-SHA-512-256) over it. The first key signs; every key is good for checking, so keys are
- * rotated by putting a new one in front and taking the old one away after SESSION_SECONDS. */
+ * rotated by putting a new one in front and taking the old one away after SESSION_SECONDS.
+ * Any thread, while the keys stay as they are. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

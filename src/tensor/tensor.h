@@ -1,4 +1,5 @@
-/* What a tensor is: an element type, a shape, and where its elements lie, row-major and contiguous. */
+/* What a tensor is: an element type, a shape, and where its elements lie, row-major and contiguous.
+ * Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
