@@ -7,6 +7,8 @@
 #include "ops/operator.h"
 #include "plan/plan.h"
 
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
 struct plan_run {
     const struct plan *plan;
     unsigned char *memory;         /* [plan->arena_bytes] */
@@ -41,6 +43,16 @@ static bool bind_primitive(struct plan_run *run, int index, struct error *error)
     return true;
 }
 
+/* On huge pages where it fills some: a run writes and reads all of it, over and over. */
+static void *allocate_arena(size_t bytes) {
+    size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 4096;
+    size_t size = size_align(bytes + 64, alignment);
+    void *memory = aligned_alloc(alignment, size);
+    if (memory && alignment == HUGE_PAGE_BYTES)
+        madvise(memory, size, MADV_HUGEPAGE);
+    return memory;
+}
+
 struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct error *error) {
     struct plan_run *run = calloc(1, sizeof *run);
     size_t steps = (size_t)plan->step_count + 1, inputs = (size_t)plan->input_count + 1, widest = 1;
@@ -49,7 +61,7 @@ struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct e
             widest = (size_t)plan->steps[i].argument_count + 1;
     if (run) {
         run->plan = plan;
-        run->memory = aligned_alloc(4096, size_align(plan->arena_bytes + 64, 4096));
+        run->memory = allocate_arena(plan->arena_bytes);
         run->executions = calloc(steps, sizeof(struct execution *));
         run->times = profile ? calloc(steps, sizeof(int64_t)) : NULL;
         run->bound_inputs = calloc(inputs, sizeof(void *));
@@ -62,8 +74,6 @@ struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct e
         error_set(error, ERROR_MEMORY, "no memory for a context of %zu bytes", plan->arena_bytes);
         return NULL;
     }
-    if (plan->arena_bytes > (8u << 20))
-        madvise(run->memory, plan->arena_bytes, MADV_HUGEPAGE);
     for (int i = 0; i < plan->step_count; i++)
         if (plan->steps[i].kind == STEP_PRIMITIVE && !bind_primitive(run, i, error)) {
             plan_run_free(run);

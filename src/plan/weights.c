@@ -8,6 +8,15 @@
 #include "base/arena.h"
 #include "base/checked.h"
 
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+#define PIECE_BYTES ((size_t)64 << 20) /* of address space: only what is used becomes memory */
+
+struct piece {
+    struct piece *next;
+    unsigned char *start; /* [size], of which `used` are given away */
+    size_t size, used;
+};
+
 struct weights_store {
     struct weights_store *parent; /* packs what both graphs hold; NULL: none */
     pthread_mutex_t lock;
@@ -16,7 +25,8 @@ struct weights_store {
     const struct graph *graph;
     struct packed_weights **entries;
     int count, capacity;
-    const void **shared; /* sorted */
+    struct piece *pieces; /* the newest first */
+    const void **shared;  /* sorted */
     int shared_count;
 };
 
@@ -65,9 +75,8 @@ static struct weights_store *packer_of(struct weights_store *store, const void *
 void weights_store_free(struct weights_store *store) {
     if (!store)
         return;
-    for (int i = 0; i < store->count; i++)
-        if (!store->entries[i]->adopted)
-            free(store->entries[i]->bytes);
+    for (struct piece *piece = store->pieces; piece; piece = piece->next)
+        free(piece->start);
     free(store->entries);
     free(store->shared);
     primitive_pool_free(store->pool);
@@ -101,7 +110,7 @@ const struct packed_weights *weights_find(struct weights_store *store, const voi
     return entry;
 }
 
-/* Takes `bytes` over, on success. Under the lock. */
+/* `bytes` lie in a piece, or are adopted. Under the lock. */
 static struct packed_weights *add_entry(struct weights_store *store, const void *data, const char *role,
                                         const struct layout *layout, const struct layout *from, void *bytes,
                                         size_t size, bool adopted) {
@@ -122,32 +131,39 @@ static struct packed_weights *add_entry(struct weights_store *store, const void 
     return entry;
 }
 
-/* Large weights lie on huge pages where the system has them: fewer misses while they stream by. */
-static void *allocate_packed(size_t size) {
-    size_t alignment = size >= (4u << 20) ? 2u << 20 : 64;
-    void *bytes = aligned_alloc(alignment, size_align(size ? size : 1, alignment));
-    if (bytes && alignment > 64)
-        madvise(bytes, size_align(size, alignment), MADV_HUGEPAGE);
-    return bytes;
+/* Weights lie one behind the other in a few large pieces, on huge pages where the system has them: a
+ * network's weights stream by at every run, and with small pages the processor would look up an address every
+ * 4 kB. */
+static void *allocate_packed(struct weights_store *store, size_t size) {
+    size_t wanted = size_align(size ? size : 1, 64);
+    struct piece *piece = store->pieces;
+    if (!piece || piece->size - piece->used < wanted) {
+        size_t bytes = size_align(wanted > PIECE_BYTES ? wanted : PIECE_BYTES, HUGE_PAGE_BYTES);
+        struct piece *fresh = arena_allocate(store->arena, sizeof *fresh);
+        unsigned char *start = fresh ? aligned_alloc(HUGE_PAGE_BYTES, bytes) : NULL;
+        if (!start)
+            return NULL;
+        madvise(start, bytes, MADV_HUGEPAGE);
+        *fresh = (struct piece){store->pieces, start, bytes, 0};
+        store->pieces = piece = fresh;
+    }
+    piece->used += wanted;
+    return piece->start + piece->used - wanted;
 }
 
 static struct packed_weights *pack(struct weights_store *store, const void *data, const char *role,
                                    const struct layout *from, const void *from_data,
                                    const struct layout *layout, struct error *error) {
     size_t size = layout_bytes(layout);
-    void *bytes = allocate_packed(size);
-    if (!bytes || !primitive_reorder_now(store->pool, from, from_data, layout, bytes, error)) {
-        if (!bytes)
-            error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
-        free(bytes);
+    void *bytes = allocate_packed(store, size);
+    struct packed_weights *entry = NULL;
+    if (bytes && !primitive_reorder_now(store->pool, from, from_data, layout, bytes, error))
         return NULL;
-    }
-    struct packed_weights *entry = add_entry(store, data, role, layout_copy(store->pool, layout),
-                                             layout_copy(store->pool, from), bytes, size, false);
-    if (!entry) {
-        free(bytes);
+    if (bytes)
+        entry = add_entry(store, data, role, layout_copy(store->pool, layout), layout_copy(store->pool, from),
+                          bytes, size, false);
+    if (!entry)
         error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
-    }
     return entry;
 }
 
