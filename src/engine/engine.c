@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/baked.h"
+#include "engine/lanes.h"
 #include "lowering/lower.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
@@ -15,12 +16,15 @@
 
 #define ENGINE_PLANS 32 /* kept at once; the least recently used goes first */
 #define CONTEXT_RUNS 12
+/* The rows of a batch run side by side where every thread's weights stay in the cache. */
+#define LANES_CONSTANT_BYTES ((size_t)32 << 20)
 
 /* A plan, and the inputs that it is right for. */
 struct prepared {
     struct prepared *next;
     struct plan *plan;
-    int users; /* contexts that hold a run of it */
+    int64_t lane_rows; /* > 0: the plan is for one of so many rows, and they run side by side */
+    int users;         /* contexts that hold a run of it */
     uint64_t used_at;
     struct shape *shapes;  /* [input_count] */
     struct tensor *values; /* [input_count] data NULL where the value decides nothing */
@@ -45,7 +49,8 @@ struct engine {
 
 struct held_run {
     struct prepared *prepared;
-    struct plan_run *run;
+    struct plan_run *run; /* NULL where there are lanes */
+    struct lanes *lanes;
     uint64_t used_at;
 };
 
@@ -56,6 +61,7 @@ struct engine_context {
     uint64_t clock;
     struct held_run *last;
     const void **input_pointers, **output_pointers;
+    size_t *row_bytes; /* [input_count] */
 };
 
 static const char *const precision_names[] = {"auto", "f32", "bf16", "int8"};
@@ -329,19 +335,71 @@ static bool prepared_fits(const struct engine *engine, const struct prepared *pr
     return true;
 }
 
-static struct plan *make_plan(struct engine *engine, const struct tensor *inputs, struct error *error) {
+/* A graph with every shape known; NULL where the inputs don't suit it. */
+static struct graph *specialised_graph(struct engine *engine, const struct tensor *inputs,
+                                       struct error *error) {
     struct graph *graph = graph_clone(engine->graph);
-    if (!graph) {
+    if (!graph)
         error_set(error, ERROR_MEMORY, "no memory to plan the model");
-        return NULL;
-    }
-    if (!passes_specialise(graph, inputs, engine->graph->input_count, error) || !passes_fuse(graph, error)) {
+    else if (passes_specialise(graph, inputs, engine->graph->input_count, error))
+        return graph;
+    graph_free(graph);
+    return NULL;
+}
+
+/* Takes the graph over. */
+static struct plan *lower_specialised(struct engine *engine, struct graph *graph, struct error *error) {
+    if (!passes_fuse(graph, error)) {
         graph_free(graph);
         return NULL;
     }
     const struct lower_options options = {.compute =
                                               engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32};
     return lower_graph(graph, engine->weights, &options, error);
+}
+
+static bool suits_lanes(const struct engine *engine, const struct graph *graph, int64_t rows) {
+    int threads = engine->options.threads;
+    int64_t rounds = (rows + threads - 1) / threads;
+    return threads > 1 && rows > 1 && rounds * threads * 8 <= rows * 9 && !engine->options.profile &&
+           graph_constant_bytes(graph) <= LANES_CONSTANT_BYTES && passes_batch_is_separable(graph, rows);
+}
+
+/* The plan for a single row on one thread; NULL where the network insists on its batch. */
+static struct plan *make_row_plan(struct engine *engine, const struct tensor *inputs) {
+    int count = engine->graph->input_count;
+    struct tensor *row = calloc((size_t)count + 1, sizeof *row);
+    struct plan *plan = NULL;
+    struct error ignored;
+    for (int i = 0; row && i < count; i++) {
+        row[i] = inputs[i];
+        row[i].shape.dims[0] = 1;
+    }
+    struct graph *graph = row ? specialised_graph(engine, row, &ignored) : NULL;
+    if (graph && passes_batch_is_separable(graph, 1)) {
+        omp_set_num_threads(1);
+        plan = lower_specialised(engine, graph, &ignored);
+        omp_set_num_threads(engine->options.threads);
+    } else {
+        graph_free(graph);
+    }
+    free(row);
+    return plan;
+}
+
+static bool make_plan(struct engine *engine, struct prepared *prepared, struct error *error) {
+    struct graph *graph = specialised_graph(engine, prepared->values, error);
+    if (!graph)
+        return false;
+    int64_t rows =
+        engine->graph->input_count > 0 && prepared->shapes[0].rank > 0 ? prepared->shapes[0].dims[0] : 0;
+    if (suits_lanes(engine, graph, rows) && (prepared->plan = make_row_plan(engine, prepared->values))) {
+        prepared->lane_rows = rows;
+        graph_free(graph);
+        return true;
+    }
+    prepared->plan = lower_specialised(engine, graph, error);
+    return prepared->plan != NULL;
 }
 
 static struct prepared *prepared_create(struct engine *engine, const struct tensor *inputs,
@@ -367,7 +425,7 @@ static struct prepared *prepared_create(struct engine *engine, const struct tens
     }
     if (!done)
         error_set(error, ERROR_MEMORY, "no memory to plan the model");
-    if (done && (prepared->plan = make_plan(engine, prepared->values, error)))
+    if (done && make_plan(engine, prepared, error))
         return prepared;
     if (prepared)
         prepared_free(prepared);
@@ -424,8 +482,9 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
         context->engine = engine;
         context->input_pointers = calloc((size_t)engine->graph->input_count + 1, sizeof(void *));
         context->output_pointers = calloc((size_t)engine->graph->output_count + 1, sizeof(void *));
+        context->row_bytes = calloc((size_t)engine->graph->input_count + 1, sizeof(size_t));
     }
-    if (context && context->input_pointers && context->output_pointers)
+    if (context && context->input_pointers && context->output_pointers && context->row_bytes)
         return context;
     engine_context_free(context);
     error_set(error, ERROR_MEMORY, "no memory for a context");
@@ -434,6 +493,7 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
 
 static void held_run_release(struct engine_context *context, struct held_run *held) {
     plan_run_free(held->run);
+    lanes_free(held->lanes);
     prepared_give_back(context->engine, held->prepared);
 }
 
@@ -444,6 +504,7 @@ void engine_context_free(struct engine_context *context) {
         held_run_release(context, &context->runs[i]);
     free(context->input_pointers);
     free(context->output_pointers);
+    free(context->row_bytes);
     free(context);
 }
 
@@ -458,8 +519,13 @@ static struct held_run *held_run_add(struct engine_context *context, const struc
     struct prepared *prepared = prepared_take(context->engine, inputs, error);
     if (!prepared)
         return NULL;
-    struct plan_run *run = plan_run_create(prepared->plan, context->engine->options.profile, error);
-    if (!run) {
+    struct held_run held = {.prepared = prepared};
+    if (prepared->lane_rows)
+        held.lanes =
+            lanes_create(prepared->plan, prepared->lane_rows, context->engine->options.threads, error);
+    else
+        held.run = plan_run_create(prepared->plan, context->engine->options.profile, error);
+    if (!held.run && !held.lanes) {
         prepared_give_back(context->engine, prepared);
         return NULL;
     }
@@ -473,7 +539,7 @@ static struct held_run *held_run_add(struct engine_context *context, const struc
     } else {
         context->run_count++;
     }
-    *place = (struct held_run){prepared, run, 0};
+    *place = held;
     return place;
 }
 
@@ -494,6 +560,17 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
     return true;
 }
 
+static bool execute(struct engine_context *context, const struct tensor *inputs, int input_count,
+                    struct error *error) {
+    const struct held_run *held = context->last;
+    if (!held->lanes)
+        return plan_run_execute(held->run, context->input_pointers, context->output_pointers, error);
+    for (int i = 0; i < input_count; i++)
+        context->row_bytes[i] = tensor_bytes(&inputs[i]) / (size_t)held->prepared->lane_rows;
+    return lanes_execute(held->lanes, context->input_pointers, context->row_bytes, context->output_pointers,
+                         error);
+}
+
 bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count,
                 struct tensor *outputs, int output_count, struct error *error) {
     if (!engine_prepare(context, inputs, input_count, error))
@@ -504,11 +581,14 @@ bool engine_run(struct engine_context *context, const struct tensor *inputs, int
                          plan->output_count, output_count);
     for (int i = 0; i < input_count; i++)
         context->input_pointers[i] = inputs[i].data;
-    if (!plan_run_execute(context->last->run, context->input_pointers, context->output_pointers, error))
+    if (!execute(context, inputs, input_count, error))
         return false;
-    for (int i = 0; i < output_count; i++)
+    for (int i = 0; i < output_count; i++) {
         outputs[i] = (struct tensor){plan->outputs[i]->dtype, plan->outputs[i]->shape,
                                      (void *)context->output_pointers[i]};
+        if (context->last->lanes)
+            outputs[i].shape.dims[0] = context->last->prepared->lane_rows;
+    }
     return true;
 }
 
@@ -517,5 +597,5 @@ const struct plan *engine_context_plan(const struct engine_context *context) {
 }
 
 const int64_t *engine_context_times(const struct engine_context *context) {
-    return context->last ? plan_run_times(context->last->run) : NULL;
+    return context->last && context->last->run ? plan_run_times(context->last->run) : NULL;
 }

@@ -28,7 +28,7 @@ struct engine_options {
     enum precision precision;
     int threads;           /* of one run; 0: as many as the process may use, or OMP_NUM_THREADS */
     bool no_baked;         /* read the ONNX file even where a baked one is current */
-    bool profile;          /* keep the time of every step */
+    bool profile;          /* keep the time of every step; the rows of a batch then never run side by side */
     struct engine *beside; /* weights that its graph holds, too, are packed once for both; it lives longer.
                               NULL: none */
 };

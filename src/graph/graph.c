@@ -142,6 +142,15 @@ struct value *graph_add_constant(struct graph *graph, const char *name, enum dty
     return value;
 }
 
+size_t graph_constant_bytes(const struct graph *graph) {
+    size_t total = 0;
+    for (const struct node *node = graph->first; node; node = node->next)
+        for (int i = 0; i < node->input_count; i++)
+            if (node->inputs[i] && node->inputs[i]->constant)
+                total += tensor_bytes(node->inputs[i]->constant);
+    return total;
+}
+
 void *graph_own_memory(struct graph *graph, size_t bytes) {
     if (graph->owned_count == graph->owned_capacity) {
         int capacity = graph->owned_capacity ? graph->owned_capacity * 2 : 16;

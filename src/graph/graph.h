@@ -149,6 +149,8 @@ struct value *graph_add_value(struct graph *graph, const char *name);
  * graph_own_memory). */
 struct value *graph_add_constant(struct graph *graph, const char *name, enum dtype dtype,
                                  const struct shape *shape, void *data);
+/* Of the constants that nodes use; one that two nodes use counts twice. */
+size_t graph_constant_bytes(const struct graph *graph);
 /* malloc'ed 64-byte aligned memory that goes with the graph. */
 void *graph_own_memory(struct graph *graph, size_t bytes);
 

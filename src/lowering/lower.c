@@ -417,15 +417,6 @@ static bool lower_outputs(struct lowering *lowering, struct error *error) {
  * ResNet-152, at a third of the memory. */
 #define WINOGRAD_PERCENT 60
 
-static size_t weights_bytes(const struct graph *graph) {
-    size_t total = 0;
-    for (const struct node *node = graph->first; node; node = node->next)
-        for (int i = 0; i < node->input_count; i++)
-            if (node->inputs[i] && node->inputs[i]->constant)
-                total += tensor_bytes(node->inputs[i]->constant);
-    return total;
-}
-
 static bool lower_all(struct lowering *lowering, struct error *error) {
     struct graph *graph = lowering->graph;
     struct plan *plan = lowering->plan;
@@ -441,7 +432,7 @@ static bool lower_all(struct lowering *lowering, struct error *error) {
     if (lowering->compute == DTYPE_F32 && primitive_has_avx512())
         for (struct node *node = graph->first; node && !lowering->blocked; node = node->next)
             lowering->blocked = node_is(node, "Conv") && lower_suits_winograd(node);
-    lowering->winograd_budget = weights_bytes(graph) / 100 * WINOGRAD_PERCENT;
+    lowering->winograd_budget = graph_constant_bytes(graph) / 100 * WINOGRAD_PERCENT;
     int place = 0;
     for (struct node *node = graph->first; node; node = node->next, place++)
         for (int i = 0; i < node->input_count; i++)

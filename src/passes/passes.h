@@ -19,6 +19,11 @@ bool passes_simplify(struct graph *graph, struct error *error);
 bool passes_specialise(struct graph *graph, const struct tensor *inputs, int input_count,
                        struct error *error);
 
+/* Of a specialised graph that passes_fuse has not seen: every input and output has `batch` rows, and row i of
+ * the outputs follows from row i of the inputs alone, so that rows may be computed one by one. False where
+ * that isn't certain. */
+bool passes_batch_is_separable(const struct graph *graph, int64_t batch);
+
 /* For every graph input: does a shape depend on its value (through operators' plan_inputs)?
  * [graph->input_count] */
 void passes_plan_inputs(const struct graph *graph, bool *ret);

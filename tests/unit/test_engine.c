@@ -262,6 +262,35 @@ static void threads_share_an_engine_and_a_row_does_not_depend_on_its_batch(void 
     engine_free(engine);
 }
 
+/* Two threads and four rows: each thread takes rows of its own, and they come out as if each had been alone.
+ */
+static void rows_side_by_side_are_those_of_single_runs(void **state) {
+    const int64_t dims[4] = {4, 3, 32, 32};
+    struct tensor input = make_input(4, dims, 3), output;
+    struct engine_options alone = {.precision = PRECISION_F32, .threads = 1},
+                          both = {.precision = PRECISION_F32, .threads = 2};
+    struct error error = {0};
+    struct engine *engine = load(network_convolutional(), &both);
+    struct engine_context *context = engine_context_create(engine, &error);
+    assert_true(engine_run(context, &input, 1, &output, 1, &error));
+    assert_int_equal(engine_context_plan(context)->outputs[0]->shape.dims[0], 1); /* a row's plan */
+    assert_true(output.shape.rank == 2 && output.shape.dims[0] == 4 && output.shape.dims[1] == 10);
+    struct engine *other = load(network_convolutional(), &alone);
+    struct engine_context *single = engine_context_create(other, &error);
+    for (int row = 0; row < 4; row++) {
+        struct tensor one = {
+            DTYPE_F32, {4, {1, 3, 32, 32}}, (float *)input.data + (int64_t)row * 3 * 32 * 32};
+        struct tensor expected;
+        assert_true(engine_run(single, &one, 1, &expected, 1, &error));
+        assert_memory_equal((float *)output.data + (int64_t)row * 10, expected.data, 10 * sizeof(float));
+    }
+    engine_context_free(single);
+    engine_free(other);
+    engine_context_free(context);
+    engine_free(engine);
+    free(input.data);
+}
+
 static void more_shapes_than_plans_are_kept_still_run(void **state) {
     struct error error = {0};
     struct engine *engine = load(network_convolutional(), &f32);
@@ -441,6 +470,7 @@ int main(void) {
         cmocka_unit_test(exporters_patterns_become_single_steps),
         cmocka_unit_test(tensors_that_live_together_do_not_overlap),
         cmocka_unit_test(threads_share_an_engine_and_a_row_does_not_depend_on_its_batch),
+        cmocka_unit_test(rows_side_by_side_are_those_of_single_runs),
         cmocka_unit_test(more_shapes_than_plans_are_kept_still_run),
         cmocka_unit_test(weights_are_unpacked_for_a_plan_that_wants_them_otherwise),
         cmocka_unit_test(inputs_that_do_not_fit_are_refused),

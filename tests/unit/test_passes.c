@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "interpreter.h"
+#include "networks.h"
 #include "passes/passes.h"
 
 #define SHAPE(...) ((struct shape){sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}})
@@ -466,6 +466,60 @@ static void shape_takes_a_part(void **state) {
     assert_int_equal(tensor_get_i64(graph->outputs[1]->constant, 0), 210);
 }
 
+static bool is_separable(struct graph *network, int64_t batch, struct shape shape) {
+    struct error error = {0};
+    cleanup(graph_freep) struct graph *plan = network;
+    shape.dims[0] = batch;
+    struct tensor input = {DTYPE_F32, shape, NULL};
+    if (!passes_specialise(plan, &input, 1, &error))
+        fail_msg("%s", error.message);
+    return passes_batch_is_separable(plan, batch);
+}
+
+/* One node over [n, 6, 4]. */
+static struct graph *network_single(const char *op_type, int64_t axis) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 3, -1, 6, 4);
+    x = network_node(g, op_type, network_node(g, "Relu", x, NULL), NULL);
+    node_set_int(g, x->producer, "axis", axis);
+    return network_end(g, x);
+}
+
+static struct graph *network_of_two(const char *op_type, struct value *(*operand)(struct graph *)) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 3, -1, 6, 4);
+    return network_end(g, network_node(g, op_type, x, operand(g), NULL));
+}
+
+static struct value *same_for_every_row(struct graph *g) {
+    return network_floats(g, 1, 1, 3, 1, 6, 4);
+}
+
+static struct value *one_for_each_of_four_rows(struct graph *g) {
+    return network_floats(g, 1, 1, 3, 4, 6, 4);
+}
+
+static struct value *rows_in_pairs(struct graph *g) {
+    return network_ints(g, 3, -1, 12, 4);
+}
+
+static struct value *rows_by_themselves(struct graph *g) {
+    return network_ints(g, 3, 0, 4, 6);
+}
+
+static void rows_are_apart_only_where_nothing_joins_them(void **state) {
+    struct shape row = SHAPE(1, 6, 4);
+    assert_true(is_separable(network_convolutional(), 4, SHAPE(1, 3, 16, 16)));
+    assert_true(is_separable(network_single("Softmax", 1), 4, row));
+    assert_false(is_separable(network_single("Softmax", 0), 4, row));
+    assert_false(is_separable(network_single("Softmax", -3), 4, row));
+    assert_true(is_separable(network_of_two("Add", same_for_every_row), 4, row));
+    assert_false(is_separable(network_of_two("Add", one_for_each_of_four_rows), 4, row));
+    assert_true(is_separable(network_of_two("Reshape", rows_by_themselves), 4, row));
+    assert_false(is_separable(network_of_two("Reshape", rows_in_pairs), 4, row));
+    assert_false(is_separable(network_transformer(), 4, SHAPE(1, 8, 8, 32))); /* windows */
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, start, finish)
 
 int main(void) {
@@ -489,6 +543,7 @@ int main(void) {
         test(shapes_become_constants_in_a_clone),
         test(wrong_inputs_are_refused_by_name),
         test(inputs_that_decide_shapes_are_found),
+        test(rows_are_apart_only_where_nothing_joins_them),
         test(shape_takes_a_part),
     };
     return cmocka_run_group_tests_name("passes", tests, NULL, NULL);
