@@ -3,7 +3,7 @@ PORT ?= 8080
 BUILD ?= build
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-images test-trixie test-all bench load fuzz format tidy clean help
+.PHONY: build run test test-images test-trixie test-all bench bench-images load fuzz format tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build
@@ -37,6 +37,11 @@ test-all: ## all three of them, counted together: what CI runs
 bench: ## measure speed, start and memory beside ONNX Runtime, and write docs/benchmarks.md (QUICK=1: a first look, nothing written)
 	@tests/bench/run.sh
 
+bench-images: ## measure how the images build, what they weigh and how soon they answer, for docs/benchmarks.md (root)
+	@tools/setup bench
+	@tools/setup images
+	@/usr/bin/python3 tests/bench/images.py
+
 load: build ## load tests beside nginx and the original's stack; tables on standard output
 	@tests/bench/load.sh gateway
 	@tests/bench/load.sh service
@@ -55,7 +60,7 @@ tidy: ## clang-tidy over src/
 	@git ls-files 'src/*.c' | xargs -P "$$(nproc)" -n 4 clang-tidy --quiet -p $(BUILD)
 
 clean: ## remove every build folder and the cache of the tests
-	rm -rf $(BUILD) build-asan build-tsan build-fuzz .cache
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-trixie build-images .cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-14s %s\n", $$1, $$2}'
