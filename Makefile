@@ -1,6 +1,7 @@
 # Thin over Meson: `make` builds, `make run` starts guichet, `make test` runs every test. `make help` lists the rest.
 PORT ?= 8080
 BUILD ?= build
+DEBIAN_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3) # which has Debian's torchvision
 
 .DEFAULT_GOAL := build
 .PHONY: build run test test-images test-trixie test-all bench bench-images load fuzz format tidy clean help
@@ -42,9 +43,9 @@ bench-images: ## measure how the images build, what they weigh and how soon they
 	@tools/setup images
 	@/usr/bin/python3 tests/bench/images.py
 
-load: build ## load tests beside nginx and the original's stack; tables on standard output
-	@tests/bench/load.sh gateway
-	@tests/bench/load.sh service
+load: build ## load over HTTP beside nginx and the original's stack, into docs/benchmarks.md (LOAD="…": words for tests/bench/load.py)
+	@tools/setup load
+	@$(DEBIAN_PYTHON) tests/bench/load.py $(BUILD)/guichet $(BUILD)/tests/bench/steady $(LOAD)
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (60)
 	@tools/setup test

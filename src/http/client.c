@@ -475,7 +475,8 @@ bool http_header_is_hop_by_hop(const char *name) {
                                         "upgrade",
                                         "expect"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!strcasecmp(name, names[i]))
+        if ((name[0] | 0x20) == names[i][0] &&
+            !strcasecmp(name, names[i])) /* most differ in the first letter */
             return true;
     return false;
 }

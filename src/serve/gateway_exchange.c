@@ -323,13 +323,11 @@ static void exchange_ask(struct exchange *exchange) {
     struct proxy_headers headers;
     struct error error;
     error_set(&error, ERROR_TOO_LARGE, "too many headers");
-    char host[BACKEND_HOST_BYTES + 16], token[IDENTITY_TOKEN_BYTES];
-    bool bracketed = strchr(replica->url.host, ':') != NULL;
-    snprintf(host, sizeof host, bracketed ? "[%s]:%d" : "%s:%d", replica->url.host, replica->url.port);
+    char token[IDENTITY_TOKEN_BYTES];
     bool guarded = gateway->options.api_keys_file != NULL; /* then the key is ours, and no backend's */
     bool good = proxy_request_headers(exchange->request, &exchange->visit->trace, guarded ? secrets : NULL,
                                       &headers) &&
-                proxy_headers_add(&headers, "Host", host);
+                proxy_headers_add(&headers, "Host", replica->host);
     if (good && gateway->identity) {
         const char *name = http_request_header(exchange->request, "Authorization") && !guarded
                                ? "X-Serverless-Authorization"
@@ -344,8 +342,7 @@ static void exchange_ask(struct exchange *exchange) {
     const struct http_request *request = exchange->request;
     exchange->asked_ns = clock_ns();
     exchange->visit->tries++;
-    snprintf(exchange->visit->upstream, sizeof exchange->visit->upstream, "%.64s:%d", replica->address,
-             replica->url.port);
+    strcpy(exchange->visit->upstream, replica->place);
     exchange->call =
         http_call_start(replica->upstream, request->loop,
                         &(struct http_call_options){

@@ -39,8 +39,8 @@ static void replicas_write(const struct gateway *gateway, struct buffer *text) {
     for (size_t i = 0; i < gateway->table.count; i++)
         for (int r = 0; r < gateway->table.routes[i]->count; r++) {
             const struct replica *replica = gateway->table.routes[i]->replicas[r];
-            buffer_printf(text, "guichet_gateway_replica_up{model=\"%s\",replica=\"%s:%d\"} %d\n",
-                          gateway->table.routes[i]->model, replica->address, replica->url.port,
+            buffer_printf(text, "guichet_gateway_replica_up{model=\"%s\",replica=\"%s\"} %d\n",
+                          gateway->table.routes[i]->model, replica->place,
                           replica->healthy && replica->ejected_until <= now);
         }
 }

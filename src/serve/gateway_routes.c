@@ -1,6 +1,7 @@
 #include "serve/gateway_routes.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,10 @@ static struct replica *replica_create(struct route_target *target) {
         return NULL;
     replica->url = *target->url;
     strcpy(replica->address, target->address);
+    bool bracketed = strchr(target->url->host, ':') != NULL;
+    snprintf(replica->place, sizeof replica->place, "%s:%d", target->address, target->url->port);
+    snprintf(replica->host, sizeof replica->host, bracketed ? "[%s]:%d" : "%s:%d", target->url->host,
+             target->url->port);
     replica->upstream = target->upstream;
     target->upstream = NULL;
     replica->references = 1;

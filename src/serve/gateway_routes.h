@@ -17,8 +17,10 @@
 
 struct replica {
     struct backend_url url; /* what was written: the Host header, TLS's name, and the path before routes */
-    char address[NAME_ADDRESS_BYTES]; /* where to connect: one of the addresses that url.host stands for */
-    struct http_upstream *upstream;   /* freed with the replica */
+    char address[NAME_ADDRESS_BYTES];   /* where to connect: one of the addresses that url.host stands for */
+    char place[NAME_ADDRESS_BYTES + 8]; /* "address:port", for logs and metrics */
+    char host[BACKEND_HOST_BYTES + 10]; /* the Host header */
+    struct http_upstream *upstream;     /* freed with the replica */
     int references;
     int outstanding;       /* requests on it now */
     bool healthy;          /* the last active check's answer; true before the first */

@@ -126,13 +126,15 @@ struct metric *metrics_get(struct metrics *metrics, enum metric_kind kind, const
 }
 
 void metrics_label(char *labels, size_t size, const char *name, const char *value) {
-    size_t start = strlen(labels), at = start;
-    int written = snprintf(labels + at, size - at, "%s%s=\"", at ? "," : "", name);
-    if (written < 0 || (size_t)written + 2 >= size - at) {
-        labels[start] = 0;
+    size_t at = strlen(labels), length = strlen(name);
+    if (length + 5 >= size - at) /* a comma, ="" and the end */
         return;
-    }
-    at += (size_t)written;
+    if (at)
+        labels[at++] = ',';
+    memcpy(labels + at, name, length);
+    at += length;
+    labels[at++] = '=';
+    labels[at++] = '"';
     for (; *value && at + 4 < size; value++) {
         bool escaped = *value == '"' || *value == '\\' || *value == '\n';
         if (escaped)

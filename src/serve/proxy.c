@@ -95,7 +95,8 @@ bool proxy_headers_add_copy(struct proxy_headers *headers, const char *name, con
 
 static bool among(const char *name, const char *const *list) {
     for (; list && *list; list++)
-        if (strcasecmp(name, *list) == 0)
+        if (((name[0] ^ **list) & ~0x20) == 0 &&
+            strcasecmp(name, *list) == 0) /* most differ in the first letter */
             return true;
     return false;
 }

@@ -1,21 +1,25 @@
--- Posts what the environment says: PHOTO (a file, sent as image/jpeg) or a small JSON body; DELAY_MS before each request
--- makes a steady rate of connections × 1000 / DELAY_MS. Ends with one line: requests, seconds, errors, p50 and p99 in ms.
-local photo = os.getenv('PHOTO')
+-- Posts what the environment says: PHOTOS (files, one a line, sent as image/jpeg in turn) or a small JSON body. Ends with one
+-- line: requests, seconds, errors, p50 and p99 in ms.
+local photos = os.getenv('PHOTOS')
+local requests, at = {}, 0
 wrk.method = 'POST'
-if photo then
-  local file = assert(io.open(photo, 'rb'))
-  wrk.body = file:read('*a')
-  wrk.headers['Content-Type'] = 'image/jpeg'
+
+if photos then
+  function init() -- wrk knows the Host header by then
+    for path in photos:gmatch('[^\n]+') do
+      local file = assert(io.open(path, 'rb'))
+      requests[#requests + 1] = wrk.format('POST', nil, {['Host'] = wrk.headers['Host'], ['Content-Type'] = 'image/jpeg'}, file:read('*a'))
+      file:close()
+    end
+  end
+
+  function request()
+    at = at % #requests + 1
+    return requests[at]
+  end
 else
   wrk.body = '{"url": "http://photo.example/cat.jpg"}'
   wrk.headers['Content-Type'] = 'application/json'
-end
-
-if os.getenv('DELAY_MS') then
-  local pause = tonumber(os.getenv('DELAY_MS'))
-  function delay()
-    return pause
-  end
 end
 
 function done(summary, latency)

@@ -6,6 +6,7 @@ import tempfile
 import xml.dom.minidom
 
 sys.dont_write_bytecode = True
+import load  # noqa: E402
 import report  # noqa: E402
 import section  # noqa: E402
 
@@ -56,5 +57,13 @@ with tempfile.TemporaryDirectory() as root:
     bars = [bar for bar in chart.getElementsByTagName('rect') if bar.getElementsByTagName('title')]
     check('a bar is as long as its time', len(bars) == 8 and
           abs(float(bars[2].getAttribute('width')) / float(bars[0].getAttribute('width')) - 0.75) < 0.01)
+steady = lambda p50, p99: {'p50': p50, 'p99': p99, 'errors': 0}
+flood = lambda per_s, us: {'per_s': per_s, 'us': us, 'p50': 1, 'p99': 2, 'busy': 1, 'errors': 0}
+latency = [{'direct': steady(50 + slow, 200), 'nginx': steady(140 + slow, 900), 'gateway': steady(130 + slow, 1300)} for slow in (0, 500, 9)]
+text = load.gateway_markdown(latency, [{'nginx': flood(1000, 20), 'gateway': flood(900, 18)}, {'nginx': flood(100, 20), 'gateway': flood(60, 20)},
+                                       {'nginx': flood(1000, 20), 'gateway': flood(800, 30)}])
+check('what the gateway adds is that of neighbours', 'adds 80 µs at the median (at most 100: met)' in text
+      and 'adds 1100 µs at p99 (at most 1000: **missed**)' in text)
+check('its share of requests too', "0.80 of nginx's requests/s (at least 0.7: met), at 1.00 of" in text)
 print(f'1..{tests}')
 sys.exit(failed > 0)
