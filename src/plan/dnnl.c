@@ -238,75 +238,102 @@ static md_handle md_vector(int64_t count, int rank, enum dtype dtype) {
     return md_create_strided(rank, dims, dnnl_dtype(dtype), strides);
 }
 
+/* What convolutions and matrix products are made from, and what lives only that long. */
+struct product {
+    const char *name;
+    bool has_bias;
+    md_handle source, weights, bias, destination;
+    dnnl_primitive_attr_t attr;
+    const struct primitive_post *posts;
+    int post_count;
+    const float *scales;
+    int64_t scale_count;
+    int32_t zero_points[3]; /* source, weights, destination */
+};
+
+/* The attributes; false where something could not be made. */
+static bool product_begin(struct product *product, int channel_axis, int weights_mask) {
+    product->attr = attr_create(product->posts, product->post_count);
+    return product->attr && product->source && product->weights && product->destination &&
+           (product->bias || !product->has_bias) &&
+           attr_quantise(product->attr, product->scales, product->scale_count, channel_axis, weights_mask,
+                         product->zero_points);
+}
+
+static const struct primitive *product_end(struct primitive_pool *pool, struct product *product,
+                                           dnnl_status_t status, dnnl_primitive_desc_t description,
+                                           struct error *error) {
+    struct primitive *primitive =
+        primitive_keep(pool, status, description, product->posts, product->post_count, product->name, error);
+    if (primitive)
+        primitive_keep_weights(pool, primitive, product->has_bias);
+    if (primitive && !primitive_keep_quantisation(primitive, product->scales, product->scale_count,
+                                                  product->zero_points, error))
+        primitive = NULL;
+    md_destroy(product->source);
+    md_destroy(product->destination);
+    md_destroy(product->weights);
+    md_destroy(product->bias);
+    if (product->attr)
+        dnnl_primitive_attr_destroy(product->attr);
+    return primitive;
+}
+
 const struct primitive *primitive_convolution(struct primitive_pool *pool,
                                               const struct convolution_spec *spec, struct error *error) {
     dnnl_dims_t dims, strides, dilations;
     int rank = weights_dims(spec, dims, strides), spatial = spec->source.rank - 2;
     for (int i = 0; i < spatial; i++)
         dilations[i] = spec->dilations[i] - 1; /* oneDNN counts the gaps */
-    const int32_t zero_points[3] = {spec->source_zero_point, 0, spec->destination_zero_point};
-    md_handle source = md_wanted(spec->source_layout, &spec->source, spec->source_dtype);
-    md_handle destination = md_wanted(spec->destination_layout, &spec->destination, spec->destination_dtype);
-    md_handle weights = spec->weights_layout ? md_copy(spec->weights_layout->md)
-                                             : md_create_any(rank, dims, dnnl_dtype(spec->weights_dtype));
-    md_handle bias = spec->has_bias ? md_vector(spec->destination.dims[1], 1, spec->bias_dtype) : NULL;
-    dnnl_primitive_attr_t attr = attr_create(spec->posts, spec->post_count);
+    struct product product = {
+        .name = "convolution",
+        .has_bias = spec->has_bias,
+        .source = md_wanted(spec->source_layout, &spec->source, spec->source_dtype),
+        .weights = spec->weights_layout ? md_copy(spec->weights_layout->md)
+                                        : md_create_any(rank, dims, dnnl_dtype(spec->weights_dtype)),
+        .bias = spec->has_bias ? md_vector(spec->destination.dims[1], 1, spec->bias_dtype) : NULL,
+        .destination = md_wanted(spec->destination_layout, &spec->destination, spec->destination_dtype),
+        .posts = spec->posts,
+        .post_count = spec->post_count,
+        .scales = spec->scales,
+        .scale_count = spec->scale_count,
+        .zero_points = {spec->source_zero_point, 0, spec->destination_zero_point},
+    };
     dnnl_primitive_desc_t description = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
-    int weights_mask = spec->groups > 1 ? 3 : 1;
-    if (attr && source && destination && weights &&
-        attr_quantise(attr, spec->scales, spec->scale_count, 1, weights_mask, zero_points))
-        status =
-            pd_convolution(&description, spec->transposed, spec->winograd, source, weights, bias, destination,
-                           spec->strides, dilations, spec->pads_begin, spec->pads_end, attr);
-    struct primitive *primitive =
-        primitive_keep(pool, status, description, spec->posts, spec->post_count, "convolution", error);
-    if (primitive) {
-        primitive_keep_weights(pool, primitive, spec->has_bias);
-        if (!primitive_keep_quantisation(primitive, spec->scales, spec->scale_count, zero_points, error))
-            primitive = NULL;
-    }
-    md_destroy(source);
-    md_destroy(destination);
-    md_destroy(weights);
-    md_destroy(bias);
-    if (attr)
-        dnnl_primitive_attr_destroy(attr);
-    return primitive;
+    if (product_begin(&product, 1, spec->groups > 1 ? 3 : 1))
+        status = pd_convolution(&description, spec->transposed, spec->winograd, product.source,
+                                product.weights, product.bias, product.destination, spec->strides, dilations,
+                                spec->pads_begin, spec->pads_end, product.attr);
+    return product_end(pool, &product, status, description, error);
 }
 
 static const struct primitive *matrix_product(struct primitive_pool *pool, const struct matmul_spec *spec,
                                               bool inner, struct error *error) {
-    const int32_t zero_points[3] = {spec->source_zero_point, spec->weights_zero_point,
-                                    spec->destination_zero_point};
     int rank = spec->destination.rank;
     int64_t columns = spec->destination.dims[rank - 1];
-    md_handle source = md_wanted(spec->source_layout, &spec->source, spec->source_dtype);
-    md_handle destination = md_wanted(spec->destination_layout, &spec->destination, spec->destination_dtype);
-    md_handle weights = md_wanted(spec->weights_layout, &spec->weights, spec->weights_dtype);
-    md_handle bias = spec->has_bias ? md_vector(columns, inner ? 1 : rank, spec->bias_dtype) : NULL;
-    dnnl_primitive_attr_t attr = attr_create(spec->posts, spec->post_count);
+    struct product product = {
+        .name = inner ? "inner product" : "matrix product",
+        .has_bias = spec->has_bias,
+        .source = md_wanted(spec->source_layout, &spec->source, spec->source_dtype),
+        .weights = md_wanted(spec->weights_layout, &spec->weights, spec->weights_dtype),
+        .bias = spec->has_bias ? md_vector(columns, inner ? 1 : rank, spec->bias_dtype) : NULL,
+        .destination = md_wanted(spec->destination_layout, &spec->destination, spec->destination_dtype),
+        .posts = spec->posts,
+        .post_count = spec->post_count,
+        .scales = spec->scales,
+        .scale_count = spec->scale_count,
+        .zero_points = {spec->source_zero_point, spec->weights_zero_point, spec->destination_zero_point},
+    };
     dnnl_primitive_desc_t description = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
-    int weights_mask = inner ? 1 : 1 << (rank - 1);
-    if (attr && source && destination && weights &&
-        attr_quantise(attr, spec->scales, spec->scale_count, rank - 1, weights_mask, zero_points))
-        status = inner ? pd_inner_product(&description, source, weights, bias, destination, attr)
-                       : pd_matmul(&description, source, weights, bias, destination, attr);
-    struct primitive *primitive = primitive_keep(pool, status, description, spec->posts, spec->post_count,
-                                                 inner ? "inner product" : "matrix product", error);
-    if (primitive) {
-        primitive_keep_weights(pool, primitive, spec->has_bias);
-        if (!primitive_keep_quantisation(primitive, spec->scales, spec->scale_count, zero_points, error))
-            primitive = NULL;
+    if (product_begin(&product, rank - 1, inner ? 1 : 1 << (rank - 1))) {
+        md_const source = product.source, weights = product.weights, bias = product.bias;
+        status =
+            inner ? pd_inner_product(&description, source, weights, bias, product.destination, product.attr)
+                  : pd_matmul(&description, source, weights, bias, product.destination, product.attr);
     }
-    md_destroy(source);
-    md_destroy(destination);
-    md_destroy(weights);
-    md_destroy(bias);
-    if (attr)
-        dnnl_primitive_attr_destroy(attr);
-    return primitive;
+    return product_end(pool, &product, status, description, error);
 }
 
 const struct primitive *primitive_matmul(struct primitive_pool *pool, const struct matmul_spec *spec,
