@@ -37,8 +37,9 @@ static const struct command command = {
     "  --precision P         auto, f32 or bf16, for every model (auto)\n"
     "  --allow-private-urls  photos may be fetched from private addresses\n"
     "  --backend-program P   run P backend … for each model in place of this program (a wrapper, say)\n"
-    "  --session-key FILE    keys that sign the sessions' cookies, one a line, the newest first\n"
-    "                        ($GUICHET_SESSION_KEY, else one made and kept in ~/.local/state/guichet)\n"
+    "  --session-key FILE    keys that sign the sessions' cookies, one a line, the newest first; read\n"
+    "                        again on SIGHUP, as keys and certificates are ($GUICHET_SESSION_KEY, else\n"
+    "                        one made and kept in ~/.local/state/guichet)\n"
     "  --api-keys FILE       only callers with a key of this file ('guichet gateway --make-key' makes\n"
     "                        one); the page too\n"
     "  --rate N[:BURST]      requests a second for each caller, after a burst (no limit)\n"
@@ -163,6 +164,7 @@ static int run(struct arguments *arguments) {
     if (sodium_init() < 0 || !lists_make(arguments, &error) ||
         !keys_read(arguments, &arguments->options.keys, &error))
         return cli_fail(&error);
+    arguments->options.session_key_file = arguments->key_file;
     serving_signals_block(&signals);
     return supervisor_run(&arguments->options, &error) ? EXIT_DONE : cli_fail(&error);
 }

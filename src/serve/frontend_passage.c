@@ -82,27 +82,23 @@ static void passage_answered(void *context, const struct http_answer *answer) {
 /* False where there are too many headers, or no identity is to be had: with an answer that says so. */
 static bool headers_make(struct passage *passage, struct proxy_headers *headers,
                          char token[IDENTITY_TOKEN_BYTES], struct error *error) {
-    static const char *const dropped[] = {"Cookie", NULL};
+    static const char *const dropped[] = {"Cookie", NULL}, *const dropped_of_question[] = {
+                                                               "Cookie", "Content-Type", NULL};
     struct frontend *frontend = passage->frontend;
     const struct page_visit *visit = passage->request->user;
     const char *key = frontend->options.api_key;
     error_set(error, ERROR_TOO_LARGE, "too many headers");
-    if (passage->whole) {
-        if (!proxy_request_headers(passage->request, &visit->trace, dropped, headers))
-            return false;
-    } else {
-        headers->count = 0;
-        headers->text_used = 0;
-        proxy_headers_add(headers, "X-Request-Id", visit->trace.request_id);
-        proxy_headers_add(headers, "traceparent", visit->trace.traceparent);
-    }
+    /* A question of ours goes under the caller's name, too: its key, its share of the rate. */
+    if (!proxy_request_headers(passage->request, &visit->trace,
+                               passage->whole ? dropped : dropped_of_question, headers))
+        return false;
     bool brought = http_request_header(passage->request, "Authorization") != NULL;
     if (key && !brought && !http_request_header(passage->request, "X-Api-Key") &&
         !proxy_headers_add(headers, "X-Api-Key", key))
         return false;
     if (!frontend->identity)
         return true;
-    const char *name = passage->whole && brought ? "X-Serverless-Authorization" : "Authorization";
+    const char *name = brought ? "X-Serverless-Authorization" : "Authorization";
     return identity_token(frontend->identity, &frontend->gateway, token, error) &&
            proxy_headers_add(headers, name, token);
 }

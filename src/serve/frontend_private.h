@@ -45,7 +45,7 @@ typedef void passage_done(struct frontend *frontend, struct http_request *reques
                           const struct http_answer *answer, const struct session *session);
 
 /* Ask the gateway `method target` for `request`; `done` with its last answer. The session is copied. With
- * `whole`, the request's own headers and body go along. */
+ * `whole`, the request's body goes along; its headers always do. */
 void frontend_ask(struct frontend *frontend, struct http_request *request, const char *method,
                   const char *target, bool whole, const struct session *session, passage_done *done);
 void frontend_passages_end(struct frontend *frontend);

@@ -128,16 +128,27 @@ static bool is_busy(struct supervisor *supervisor) {
     return busy;
 }
 
+/* SIGHUP: the files of keys and certificates, and the model folders at once. */
+static void files_reload(struct supervisor *supervisor) {
+    const struct supervisor_options *options = supervisor->options;
+    struct session_keys keys = options->keys;
+    struct error error;
+    supervisor->look_ns = 0;
+    bool good = (!options->session_key_file || session_keys_read(options->session_key_file, &keys, &error)) &&
+                frontend_reload(supervisor->frontend, &keys, &error) &&
+                gateway_reload(supervisor->gateway, &error);
+    if (good)
+        fprintf(stderr, "guichet: read the files again\n");
+    else
+        fprintf(stderr, "guichet: nothing changed: %s\n", error.message);
+}
+
 /* SIGINT or SIGTERM came. A second one does not wait for anybody: the children die with us. */
 static void signals_read(struct supervisor *supervisor) {
     struct signalfd_siginfo information;
     while (read(supervisor->signals, &information, sizeof information) == (ssize_t)sizeof information) {
-        if (information.ssi_signo == SIGHUP) {
-            struct error error;
-            supervisor->look_ns = 0;
-            if (!gateway_reload(supervisor->gateway, &error))
-                fprintf(stderr, "guichet: nothing changed: %s\n", error.message);
-        }
+        if (information.ssi_signo == SIGHUP)
+            files_reload(supervisor);
         if (information.ssi_signo != SIGINT && information.ssi_signo != SIGTERM)
             continue;
         if (supervisor->ending)

@@ -28,6 +28,8 @@ struct supervisor_options {
     enum access_log access_log;
     int threads;
     struct session_keys keys;
+    const char
+        *session_key_file; /* read again on SIGHUP, as the API keys and TLS files are; NULL: the keys stay */
 };
 
 /* Serves until SIGINT or SIGTERM, which must be blocked in every thread (with SIGHUP and SIGCHLD), and then

@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
 """`guichet serve` over stand-in backends: starts, ends, crashes, memory, swaps. Its models are folders with a text file."""
+import hashlib
+import http.client
+import json
 import os
 import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -315,6 +320,62 @@ def test_children_die_with_the_parent():
             except OSError:
                 return True
         until(gone, what='the end of the child')
+
+
+def test_reload():
+    """SIGHUP reads session keys, API keys and the certificate again; a file that is wrong changes nothing"""
+    with tempfile.TemporaryDirectory() as folder:
+        def certificate(name):
+            subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                            '-subj', f'/CN={name}', '-keyout', folder + '/key', '-out', folder + '/cert'], check=True,
+                           stderr=subprocess.DEVNULL)
+
+        def write(name, text):
+            with open(f'{folder}/{name}', 'w', encoding='ascii') as file:
+                file.write(text)
+            os.chmod(f'{folder}/{name}', 0o600)
+            return f'{folder}/{name}'
+
+        def seen():
+            """The certificate that a new connection is shown."""
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with socket.create_connection(('127.0.0.1', serve.port)) as plain, context.wrap_socket(plain) as one:
+                return one.getpeercert(True)
+
+        def call(method, target, **headers):
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = http.client.HTTPSConnection('127.0.0.1', serve.port, context=context, timeout=30)
+            connection.request(method, target, headers={key.replace('_', '-'): value for key, value in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get('Set-Cookie', ''), answer.read()
+        certificate('one')
+        keys = write('keys', 'first-key-that-is-long-enough-to-be-one-of-them\n')
+        doors = write('doors', 'me ' + hashlib.sha256(b'sesame').hexdigest() + '\n')
+        with Serve({'cats': '', 'dogs': ''}, '--tls-cert', folder + '/cert', '--tls-key', folder + '/key', '--session-key', keys,
+                   '--api-keys', doors) as serve:
+            first = seen()
+            chosen = call('PUT', '/model/dogs', X_Api_Key='sesame')
+            assert chosen[0] == 200, chosen
+            cookie = chosen[1]
+            assert 'Secure' in cookie and 'HttpOnly' in cookie and 'SameSite=Lax' in cookie, cookie
+            chosen = cookie.split(';')[0]
+            choice = lambda: json.loads(call('GET', '/session', Cookie=chosen, X_Api_Key='sesame')[2])['model']
+            assert choice() == 'dogs' and call('GET', '/models')[0] == 401
+            certificate('two')
+            write('keys', 'second-key-that-is-long-enough-to-be-one-of-them\nfirst-key-that-is-long-enough-to-be-one-of-them\n')
+            write('doors', 'me ' + hashlib.sha256(b'sesame').hexdigest() + '\nyou ' + hashlib.sha256(b'open').hexdigest() + '\n')
+            serve.process.kill(signal.SIGHUP)
+            serve.process.wait_line('read the files again')
+            assert seen() != first and choice() == 'dogs' and call('GET', '/models', X_Api_Key='open')[0] == 200
+            write('keys', 'short\n')
+            serve.process.kill(signal.SIGHUP)
+            serve.process.wait_line('nothing changed')
+            assert choice() == 'dogs'
+            write('keys', 'second-key-that-is-long-enough-to-be-one-of-them\n')
+            serve.process.kill(signal.SIGHUP)
+            until(lambda: choice() == 'cats', what='the end of the first key, and of its sessions')
 
 
 def test_sessions_outlive_a_restart():
