@@ -68,6 +68,7 @@ struct model_classifier *model_classifier_create(struct model *model, struct err
     classifier->outputs = outputs;
     classifier->context = engine_context_create(model->engine, error);
     if (!classifier->context || !classifier_prepare(classifier, error)) {
+        error_prefix(error, "%s", model->path);
         model_classifier_free(classifier);
         return NULL;
     }

@@ -36,45 +36,46 @@ static bool input_understand(struct model *model, struct error *error) {
     return true;
 }
 
-/* Classes of an output: the product of what comes after the batch; -1 where a part of it is free, 0 where it
- * cannot be. */
-static int64_t output_classes(const struct engine_port *output) {
-    if (output->shape.rank < 0)
-        return -1;
-    if (output->shape.rank < 2 || !dtype_is_float(output->dtype))
+/* Classes of an output of shape [n, classes], with ones behind them perhaps; -1 where it may be one but a
+ * part of it is free, 0 where it cannot be. */
+static int output_classes(const struct shape *shape, enum dtype dtype) {
+    bool known = shape->rank >= 0;
+    if (!dtype_is_float(dtype) || shape->rank == 0 || shape->rank == 1)
         return 0;
-    int64_t classes = 1;
-    for (int i = 1; i < output->shape.rank; i++) {
-        int64_t dim = output->shape.dims[i];
-        if (dim < 0)
-            return -1;
-        if (i > 1 && dim != 1)
+    for (int i = 1; i < shape->rank; i++) {
+        if (i > 1 && shape->dims[i] >= 0 && shape->dims[i] != 1)
             return 0;
-        classes *= dim;
+        known = known && shape->dims[i] >= 0;
     }
-    return classes <= LIMIT_CLASSES ? classes : 0;
+    if (!known)
+        return -1;
+    return shape->dims[1] <= LIMIT_CLASSES ? (int)shape->dims[1] : 0;
 }
 
-/* The output called "logits", else the first that looks like classes. */
+/* The output called "logits", else the first that has classes, else the first that may have. */
 static bool output_understand(struct model *model, int *ret_classes, struct error *error) {
-    int chosen = -1, count = engine_output_count(model->engine);
-    for (int i = 0; i < count; i++) {
+    int best = 0;
+    for (int i = 0; i < engine_output_count(model->engine); i++) {
         const struct engine_port *output = engine_output(model->engine, i);
-        if (output_classes(output) != 0 && (chosen < 0 || strcmp(output->name, "logits") == 0))
-            chosen = i;
+        int classes = output_classes(&output->shape, output->dtype);
+        int rank = classes == 0 ? 0 : strcmp(output->name, "logits") == 0 ? 3 : classes > 0 ? 2 : 1;
+        if (rank <= best)
+            continue;
+        best = rank;
+        model->output = i;
+        *ret_classes = classes;
     }
-    if (chosen < 0)
-        return error_set(error, ERROR_MODEL, "%s: no output has the shape [n, classes] of a classifier",
-                         model->path);
-    model->output = chosen;
-    *ret_classes = (int)output_classes(engine_output(model->engine, chosen));
-    return true;
+    return best || error_set(error, ERROR_MODEL, "%s: no output has the shape [n, classes] of a classifier",
+                             model->path);
 }
 
 /* The recipe's output must be what the input takes; where the recipe keeps the photo's aspect, a crop makes
  * it so. */
 static bool recipe_fit(struct model *model, const char *path, struct error *error) {
     struct image_recipe *recipe = &model->recipe;
+    if (model->input_dtype == DTYPE_U8 && (recipe->do_rescale || recipe->do_normalize))
+        return error_set(error, ERROR_MODEL, "%s: '%s' makes fractions, and the network takes uint8", path,
+                         recipe->do_rescale ? "do_rescale" : "do_normalize");
     if (model->height < 1 || model->width < 1)
         return true;
     if (!recipe->do_center_crop && (!recipe->do_resize || recipe->resize_short > 0)) {
@@ -103,6 +104,8 @@ static bool recipe_load(struct model *model, const char *folder, struct error *e
         return error_set(error, ERROR_MODEL, "%s: the input is larger than any photo", model->path);
     recipe_default(model->width > 0 ? (int)model->width : USUAL_SIDE,
                    model->height > 0 ? (int)model->height : USUAL_SIDE, &model->recipe);
+    /* A network that takes bytes makes numbers of them itself. */
+    model->recipe.do_rescale = model->recipe.do_normalize = model->input_dtype != DTYPE_U8;
     return true;
 }
 
@@ -116,12 +119,13 @@ static bool classes_plan(struct model *model, int *ret_classes, struct error *er
     bool done = context && engine_prepare(context, &input, 1, error);
     if (done) {
         const struct plan_tensor *output = engine_context_plan(context)->outputs[model->output];
-        int64_t classes = shape_elements(&output->shape) / input.shape.dims[0];
-        *ret_classes = (int)classes;
-        done = (classes >= 1 && classes <= LIMIT_CLASSES) ||
-               error_set(error, ERROR_MODEL,
-                         "%s: it answers with %lld values for a photo, which no classifier does", model->path,
-                         (long long)classes);
+        char text[SHAPE_TEXT];
+        *ret_classes = output_classes(&output->shape, output->dtype);
+        done = *ret_classes > 0 ||
+               error_set(error, ERROR_MODEL, "%s: its output is %s; a classifier's is [n, classes]",
+                         model->path, shape_format(&output->shape, text, sizeof text));
+    } else {
+        error_prefix(error, "%s", model->path);
     }
     engine_context_free(context);
     return done;

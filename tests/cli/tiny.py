@@ -41,10 +41,11 @@ def ints(name, values):
     return field(1, name) + field(20, 7) + b''.join(field(8, v) for v in values)
 
 
-def network(side=8, gain=10.0, batch='n', kind='float', softmax=False, last=False, classes=3):
+def network(side=8, gain=10.0, batch='n', kind='float', softmax=False, last=False, classes=3, maps=False):
     """A photo's mean colour, times `gain`: the logits of red, green and blue (and of nothing, for more classes).
 
-    side: a number, or None for free height and width; kind: the input's type; last: the input is [n, h, w, 3]."""
+    side: a number, or None for free height and width; kind: the input's type; last: the input is [n, h, w, 3];
+    maps: a first output [n, c, height, width], of free height and width."""
     first = 'photo'
     nodes = []
     if kind != 'float':
@@ -54,16 +55,19 @@ def network(side=8, gain=10.0, batch='n', kind='float', softmax=False, last=Fals
         nodes.append(node('Transpose', [first], ['turned'], ints('perm', [0, 3, 1, 2])))
         first = 'turned'
     nodes += [node('GlobalAveragePool', [first], ['mean']), node('Flatten', ['mean'], ['flat']),
-              node('Gemm', ['flat', 'weights', 'bias'], ['sums' if softmax else 'logits'])]
+              node('Gemm', ['flat', 'weights', 'bias'], ['sums' if softmax else 'scores' if maps else 'logits'])]
     if softmax:
         nodes.append(node('Softmax', ['sums'], ['logits']))
+    if maps:
+        nodes.append(node('Relu', [first], ['maps']))
     weights = [gain if i == j else 0 for i in range(3) for j in range(classes)]
     sides = [side, side] if side else ['height', 'width']
     graph = b''.join(field(1, n) for n in nodes) + field(2, 'colours') + \
         field(5, tensor('weights', [3, classes], weights)) + field(5, tensor('bias', [classes], [0] * classes)) + \
         field(11, value_info('photo', [batch, *sides, 3] if last else [batch, 3, *sides],
                              {'float': 1, 'uint8': 2, 'float16': 10, 'int64': 7}[kind])) + \
-        field(12, value_info('logits', [batch, classes]))
+        (field(12, value_info('maps', [batch, 3, 'height', 'width'])) if maps else b'') + \
+        field(12, value_info('scores' if maps else 'logits', [batch, classes]))
     return field(1, 8) + field(7, graph) + field(8, field(1, '') + field(2, 13))
 
 
