@@ -1,7 +1,6 @@
 #include "engine/engine.h"
 
 #include <omp.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,27 +8,12 @@
 
 #include "engine/baked.h"
 #include "engine/lanes.h"
-#include "lowering/lower.h"
+#include "engine/plans.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
 #include "passes/passes.h"
 
-#define ENGINE_PLANS 32 /* kept at once; the least recently used goes first */
 #define CONTEXT_RUNS 12
-/* The rows of a batch run side by side where every thread's weights stay in the cache. */
-#define LANES_CONSTANT_BYTES ((size_t)32 << 20)
-
-/* A plan, and the inputs that it is right for. */
-struct prepared {
-    struct prepared *next;
-    struct plan *plan;
-    int64_t lane_rows; /* > 0: the plan is for one of so many rows, and they run side by side */
-    int users;         /* contexts that hold a run of it */
-    uint64_t used_at;
-    struct shape *shapes;  /* [input_count] */
-    struct tensor *values; /* [input_count] data NULL where the value decides nothing */
-    struct arena *arena;
-};
 
 struct engine {
     struct engine_options options;
@@ -42,9 +26,7 @@ struct engine {
     struct weights_store *weights;
     struct engine_port *inputs, *outputs;
     bool *plan_inputs; /* [input_count] the value decides shapes */
-    pthread_mutex_t lock;
-    struct prepared *plans;
-    uint64_t clock;
+    struct plan_cache *plans;
 };
 
 struct held_run {
@@ -146,7 +128,18 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
         if (engine->weights && engine->options.beside)
             weights_store_share(engine->weights, engine->options.beside->weights);
     }
-    return engine->weights != NULL;
+    if (!engine->weights)
+        return false;
+    const struct plan_cache_options options = {
+        .graph = graph,
+        .weights = engine->weights,
+        .plan_inputs = engine->plan_inputs,
+        .compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32,
+        .threads = engine->options.threads,
+        .profile = engine->options.profile,
+    };
+    engine->plans = plan_cache_create(&options, error);
+    return engine->plans != NULL;
 }
 
 /* A current baked file in place of the ONNX file. False: there is none; engine->baked_state says why. */
@@ -216,7 +209,6 @@ static struct engine *engine_create(const struct engine_options *options, struct
         error_set(error, ERROR_MEMORY, "no memory for the model");
         return NULL;
     }
-    pthread_mutex_init(&engine->lock, NULL);
     engine->options = *options;
     if (engine->options.threads <= 0)
         engine->options.threads = usable_processors();
@@ -246,25 +238,14 @@ struct engine *engine_load_graph(struct graph *graph, const struct engine_option
     return NULL;
 }
 
-static void prepared_free(struct prepared *prepared) {
-    plan_free(prepared->plan);
-    arena_free(prepared->arena);
-    free(prepared);
-}
-
 void engine_free(struct engine *engine) {
     if (!engine)
         return;
-    while (engine->plans) {
-        struct prepared *next = engine->plans->next;
-        prepared_free(engine->plans);
-        engine->plans = next;
-    }
+    plan_cache_free(engine->plans);
     weights_store_free(engine->weights);
     graph_free(engine->graph);
     file_map_close(&engine->baked_map);
     free(engine->path);
-    pthread_mutex_destroy(&engine->lock);
     free(engine);
 }
 
@@ -323,159 +304,6 @@ static bool check_inputs(const struct engine *engine, const struct tensor *input
     return true;
 }
 
-static bool prepared_fits(const struct engine *engine, const struct prepared *prepared,
-                          const struct tensor *inputs) {
-    for (int i = 0; i < engine->graph->input_count; i++) {
-        if (!shape_equal(&prepared->shapes[i], &inputs[i].shape))
-            return false;
-        if (engine->plan_inputs[i] &&
-            memcmp(prepared->values[i].data, inputs[i].data, tensor_bytes(&inputs[i])) != 0)
-            return false;
-    }
-    return true;
-}
-
-/* A graph with every shape known; NULL where the inputs don't suit it. */
-static struct graph *specialised_graph(struct engine *engine, const struct tensor *inputs,
-                                       struct error *error) {
-    struct graph *graph = graph_clone(engine->graph);
-    if (!graph)
-        error_set(error, ERROR_MEMORY, "no memory to plan the model");
-    else if (passes_specialise(graph, inputs, engine->graph->input_count, error))
-        return graph;
-    graph_free(graph);
-    return NULL;
-}
-
-/* Takes the graph over. */
-static struct plan *lower_specialised(struct engine *engine, struct graph *graph, struct error *error) {
-    if (!passes_fuse(graph, error)) {
-        graph_free(graph);
-        return NULL;
-    }
-    const struct lower_options options = {.compute =
-                                              engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32};
-    return lower_graph(graph, engine->weights, &options, error);
-}
-
-static bool suits_lanes(const struct engine *engine, const struct graph *graph, int64_t rows) {
-    int threads = engine->options.threads;
-    int64_t rounds = (rows + threads - 1) / threads;
-    return threads > 1 && rows > 1 && rounds * threads * 8 <= rows * 9 && !engine->options.profile &&
-           graph_constant_bytes(graph) <= LANES_CONSTANT_BYTES && passes_batch_is_separable(graph, rows);
-}
-
-/* The plan for a single row on one thread; NULL where the network insists on its batch. */
-static struct plan *make_row_plan(struct engine *engine, const struct tensor *inputs) {
-    int count = engine->graph->input_count;
-    struct tensor *row = calloc((size_t)count + 1, sizeof *row);
-    struct plan *plan = NULL;
-    struct error ignored;
-    for (int i = 0; row && i < count; i++) {
-        row[i] = inputs[i];
-        row[i].shape.dims[0] = 1;
-    }
-    struct graph *graph = row ? specialised_graph(engine, row, &ignored) : NULL;
-    if (graph && passes_batch_is_separable(graph, 1)) {
-        omp_set_num_threads(1);
-        plan = lower_specialised(engine, graph, &ignored);
-        omp_set_num_threads(engine->options.threads);
-    } else {
-        graph_free(graph);
-    }
-    free(row);
-    return plan;
-}
-
-static bool make_plan(struct engine *engine, struct prepared *prepared, struct error *error) {
-    struct graph *graph = specialised_graph(engine, prepared->values, error);
-    if (!graph)
-        return false;
-    int64_t rows =
-        engine->graph->input_count > 0 && prepared->shapes[0].rank > 0 ? prepared->shapes[0].dims[0] : 0;
-    if (suits_lanes(engine, graph, rows) && (prepared->plan = make_row_plan(engine, prepared->values))) {
-        prepared->lane_rows = rows;
-        graph_free(graph);
-        return true;
-    }
-    prepared->plan = lower_specialised(engine, graph, error);
-    return prepared->plan != NULL;
-}
-
-static struct prepared *prepared_create(struct engine *engine, const struct tensor *inputs,
-                                        struct error *error) {
-    struct prepared *prepared = calloc(1, sizeof *prepared);
-    size_t count = (size_t)engine->graph->input_count;
-    bool done = prepared && (prepared->arena = arena_create()) != NULL;
-    if (done) {
-        prepared->shapes = arena_allocate_array(prepared->arena, count + 1, sizeof *prepared->shapes);
-        prepared->values = arena_allocate_array(prepared->arena, count + 1, sizeof *prepared->values);
-        done = prepared->shapes && prepared->values;
-    }
-    for (size_t i = 0; done && i < count; i++) {
-        prepared->shapes[i] = inputs[i].shape;
-        prepared->values[i] = inputs[i];
-        prepared->values[i].data = NULL;
-        if (!engine->plan_inputs[i])
-            continue;
-        prepared->values[i].data = arena_allocate(prepared->arena, tensor_bytes(&inputs[i]) + 1);
-        done = prepared->values[i].data != NULL;
-        if (done)
-            memcpy(prepared->values[i].data, inputs[i].data, tensor_bytes(&inputs[i]));
-    }
-    if (!done)
-        error_set(error, ERROR_MEMORY, "no memory to plan the model");
-    if (done && make_plan(engine, prepared, error))
-        return prepared;
-    if (prepared)
-        prepared_free(prepared);
-    return NULL;
-}
-
-/* Under the lock: forget the plan that was used longest ago and that no context holds, when there are many.
- */
-static void evict_plan(struct engine *engine) {
-    int count = 0;
-    struct prepared **oldest = NULL;
-    for (struct prepared **place = &engine->plans; *place; place = &(*place)->next, count++)
-        if (!(*place)->users && (!oldest || (*place)->used_at < (*oldest)->used_at))
-            oldest = place;
-    if (count < ENGINE_PLANS || !oldest)
-        return;
-    struct prepared *gone = *oldest;
-    *oldest = gone->next;
-    prepared_free(gone);
-}
-
-/* The plan for these inputs, made when there is none yet; one user more. */
-static struct prepared *prepared_take(struct engine *engine, const struct tensor *inputs,
-                                      struct error *error) {
-    pthread_mutex_lock(&engine->lock);
-    struct prepared *prepared = engine->plans;
-    while (prepared && !prepared_fits(engine, prepared, inputs))
-        prepared = prepared->next;
-    if (!prepared) {
-        evict_plan(engine);
-        prepared = prepared_create(engine, inputs, error);
-        if (prepared) {
-            prepared->next = engine->plans;
-            engine->plans = prepared;
-        }
-    }
-    if (prepared) {
-        prepared->users++;
-        prepared->used_at = ++engine->clock;
-    }
-    pthread_mutex_unlock(&engine->lock);
-    return prepared;
-}
-
-static void prepared_give_back(struct engine *engine, struct prepared *prepared) {
-    pthread_mutex_lock(&engine->lock);
-    prepared->users--;
-    pthread_mutex_unlock(&engine->lock);
-}
-
 struct engine_context *engine_context_create(struct engine *engine, struct error *error) {
     struct engine_context *context = calloc(1, sizeof *context);
     if (context) {
@@ -494,7 +322,7 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
 static void held_run_release(struct engine_context *context, struct held_run *held) {
     plan_run_free(held->run);
     lanes_free(held->lanes);
-    prepared_give_back(context->engine, held->prepared);
+    plan_cache_give_back(context->engine->plans, held->prepared);
 }
 
 void engine_context_free(struct engine_context *context) {
@@ -516,7 +344,7 @@ static void set_threads(const struct engine *engine) {
 
 static struct held_run *held_run_add(struct engine_context *context, const struct tensor *inputs,
                                      struct error *error) {
-    struct prepared *prepared = prepared_take(context->engine, inputs, error);
+    struct prepared *prepared = plan_cache_take(context->engine->plans, inputs, error);
     if (!prepared)
         return NULL;
     struct held_run held = {.prepared = prepared};
@@ -526,7 +354,7 @@ static struct held_run *held_run_add(struct engine_context *context, const struc
     else
         held.run = plan_run_create(prepared->plan, context->engine->options.profile, error);
     if (!held.run && !held.lanes) {
-        prepared_give_back(context->engine, prepared);
+        plan_cache_give_back(context->engine->plans, prepared);
         return NULL;
     }
     struct held_run *place = &context->runs[context->run_count];
@@ -551,7 +379,7 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
     set_threads(engine);
     struct held_run *held = NULL;
     for (int i = 0; i < context->run_count && !held; i++)
-        if (prepared_fits(engine, context->runs[i].prepared, inputs))
+        if (prepared_fits(context->runs[i].prepared, inputs))
             held = &context->runs[i];
     if (!held && !(held = held_run_add(context, inputs, error)))
         return false;
