@@ -417,7 +417,11 @@ struct value *node_input(const struct node *node, int input) {
     return input >= 0 && input < node->input_count ? node->inputs[input] : NULL;
 }
 
-/* Values keep their ids, so that the copy's lists follow from the ids of the original's. */
+/* Values keep their ids: which one of the copy stands for one of the original's, or for none. */
+static struct value *counterpart(const struct graph *copy, const struct value *original) {
+    return original && copy->values ? copy->values[original->id] : NULL;
+}
+
 static bool clone_values(struct graph *copy, const struct graph *graph) {
     for (int i = 0; i < graph->value_count; i++) {
         struct value *value = graph_add_value(copy, NULL);
@@ -430,10 +434,10 @@ static bool clone_values(struct graph *copy, const struct graph *graph) {
         value->constant = original->constant;
     }
     for (int i = 0; i < graph->input_count; i++)
-        if (!graph_add_input(copy, copy->values[graph->inputs[i]->id]))
+        if (!graph_add_input(copy, counterpart(copy, graph->inputs[i])))
             return false;
     for (int i = 0; i < graph->output_count; i++)
-        if (!graph_add_output(copy, copy->values[graph->outputs[i]->id]))
+        if (!graph_add_output(copy, counterpart(copy, graph->outputs[i])))
             return false;
     return true;
 }
@@ -459,14 +463,14 @@ static bool clone_node(struct graph *copy, const struct node *original) {
                (size_t)original->attribute_count * sizeof *node->attributes);
     node->attribute_count = original->attribute_count;
     for (int i = 0; i < original->input_count; i++) {
-        struct value *value = original->inputs[i] ? copy->values[original->inputs[i]->id] : NULL;
+        struct value *value = counterpart(copy, original->inputs[i]);
         if (value && !value_add_use(copy, value, node, i))
             return false;
         node->inputs[i] = value;
     }
     node->input_count = original->input_count;
     for (int i = 0; i < original->output_count; i++) {
-        node->outputs[i] = original->outputs[i] ? copy->values[original->outputs[i]->id] : NULL;
+        node->outputs[i] = counterpart(copy, original->outputs[i]);
         if (node->outputs[i])
             node->outputs[i]->producer = node;
     }

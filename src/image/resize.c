@@ -23,7 +23,7 @@ static int nearest_source(double place, int limit) {
 static bool resize_nearest(const struct image *image, int width, int height, const struct window *window,
                            uint8_t *pixels, struct error *error) {
     double step_x = (double)image->width / width, step_y = (double)image->height / height;
-    cleanup(freep) int *columns = malloc((size_t)window->width * sizeof *columns);
+    cleanup(freep) int *columns = calloc((size_t)window->width, sizeof *columns);
     if (!columns)
         return error_set(error, ERROR_MEMORY, "no memory to resize an image to %dx%d pixels", width, height);
     double x = step_x * 0.5, y = step_y * 0.5;
