@@ -40,7 +40,7 @@ static bool input_understand(struct model *model, struct error *error) {
  * part of it is free, 0 where it cannot be. */
 static int output_classes(const struct shape *shape, enum dtype dtype) {
     bool known = shape->rank >= 0;
-    if (!dtype_is_float(dtype) || shape->rank == 0 || shape->rank == 1)
+    if ((dtype != DTYPE_UNKNOWN && !dtype_is_float(dtype)) || shape->rank == 0 || shape->rank == 1)
         return 0;
     for (int i = 1; i < shape->rank; i++) {
         if (i > 1 && shape->dims[i] >= 0 && shape->dims[i] != 1)
