@@ -161,17 +161,10 @@ async function ask(given) {
     recent.add({...shown, image: given.image || await thumbnail(given), url: given.url});
     if ((models.modelNamed(model) || {}).state !== 'ready') models.refresh().catch(() => {});
   } catch (error) {
-    if (!signal.aborted) fail(await explained(error, model));
+    if (!signal.aborted) fail(await models.explained(error, model));
   } finally {
     watching.abort();
   }
-}
-
-// A model that cannot start is another story than a busy service or a broken site.
-async function explained(error, model) {
-  if (error.status >= 500) await models.refresh().catch(() => {});
-  if ((models.modelNamed(model) || {}).state === 'failed') error.kind = 'stuck';
-  return error;
 }
 
 // The same photo again, because the model or the language is another.

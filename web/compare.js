@@ -2,7 +2,7 @@
 import {predict} from './api.js';
 import {duration, percent} from './answer.js';
 import {bar, element, fill, find} from './dom.js';
-import {currentModel, facts, modelList, modelNamed, refresh} from './models.js';
+import {currentModel, explained, facts, modelList, modelNamed, refresh} from './models.js';
 import {errorSentence, language, text} from './texts.js';
 
 const picked = new Set();
@@ -41,7 +41,7 @@ function verdict() {
 
 function drawResults() {
   const timed = results.filter((result) => result.reply).sort((a, b) => a.reply.timing_ms.infer - b.reply.timing_ms.infer);
-  const done = results.length > 1 && timed.length === results.length;
+  const done = timed.length > 1 && results.every((result) => result.reply || result.error);
   fill(find('compare-results'), ...results.map((result) => card(result, done ? timed[0].name : null)));
   find('compare-verdict').textContent = verdict();
 }
@@ -84,7 +84,7 @@ async function run() {
       result.reply = await predict(photo, {model: result.name, language: language(), signal});
     } catch (error) {
       if (signal.aborted) return;
-      result.error = error;
+      result.error = await explained(error, result.name);
     }
     if (signal.aborted) return;
     drawResults();

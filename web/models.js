@@ -69,6 +69,13 @@ export async function refresh(signal) {
   return models;
 }
 
+// A model that cannot start is another story than a busy service or a broken site.
+export async function explained(error, name) {
+  if (error.status >= 500) await refresh().catch(() => {});
+  if ((modelNamed(name) || {}).state === 'failed') error.kind = 'stuck';
+  return error;
+}
+
 // onChosen(name) after another model was chosen; onFailed(error) where it could not be.
 export async function start({onChosen, onFailed}) {
   chosen = onChosen;

@@ -64,7 +64,7 @@ static bool load_second(const struct model *model, const struct photo_choice *ch
 static bool recipes_alike(const struct model *a, const struct model *b) {
     const struct engine_port *first = engine_input(model_engine((struct model *)a), 0);
     const struct engine_port *second = engine_input(model_engine((struct model *)b), 0);
-    return memcmp(model_recipe(a), model_recipe(b), sizeof(struct image_recipe)) == 0 &&
+    return image_recipe_equal(model_recipe(a), model_recipe(b)) &&
            shape_equal(&first->shape, &second->shape) && model_class_count(a) == model_class_count(b);
 }
 

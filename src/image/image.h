@@ -57,6 +57,9 @@ struct image_recipe {
     bool flip_channels; /* BGR */
 };
 
+/* They prepare every photo alike. */
+bool image_recipe_equal(const struct image_recipe *a, const struct image_recipe *b);
+
 /* Sizes the recipe's output will have for an input of this size. False, and 0x0, where that is beyond the
  * limits of an image (a very long strip whose shorter side is enlarged): image_preprocess then says so
  * without touching the tensor. */

@@ -28,6 +28,21 @@ static struct size resized_size(const struct image_recipe *recipe, int width, in
     return (struct size){longer_side(recipe->resize_short, width, height), recipe->resize_short};
 }
 
+static bool channels_equal(const double a[3], const double b[3]) {
+    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
+
+bool image_recipe_equal(const struct image_recipe *a, const struct image_recipe *b) {
+    return a->do_resize == b->do_resize && a->resize_short == b->resize_short &&
+           a->resize_width == b->resize_width && a->resize_height == b->resize_height &&
+           a->filter == b->filter && a->do_center_crop == b->do_center_crop &&
+           a->crop_width == b->crop_width && a->crop_height == b->crop_height &&
+           a->do_rescale == b->do_rescale && a->rescale_factor == b->rescale_factor &&
+           a->rescale_offset == b->rescale_offset && a->do_normalize == b->do_normalize &&
+           channels_equal(a->mean, b->mean) && channels_equal(a->standard_deviation, b->standard_deviation) &&
+           a->divide_again == b->divide_again && a->flip_channels == b->flip_channels;
+}
+
 bool image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width,
                        int *ret_height) {
     struct size size = resized_size(recipe, width, height);
