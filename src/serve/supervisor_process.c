@@ -125,8 +125,12 @@ bool process_start(struct process *process, const struct supervisor_options *opt
 
 #define ANSWER_LIMIT (1u << 20)
 
-/* GET `target` of a child: the answer, head and body, as far as it comes within a few milliseconds. */
-static void process_ask(const struct process *process, const char *target, struct buffer *ret) {
+#define SOON_MS 20  /* whoever is ready answers within */
+#define BUSY_MS 100 /* … and who has all processors at work */
+
+/* GET `target` of a child: the answer, head and body, as far as it comes without a pause of `patience_ms`. */
+static void process_ask(const struct process *process, const char *target, int patience_ms,
+                        struct buffer *ret) {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                   .sin_port = htons((uint16_t)process->port)};
@@ -140,7 +144,7 @@ static void process_ask(const struct process *process, const char *target, struc
     if ((connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS) &&
         poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 5) == 1 &&
         send(fd, question, (size_t)length, MSG_NOSIGNAL) == length)
-        while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 20) == 1) {
+        while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, patience_ms) == 1) {
             ssize_t got = recv(fd, part, sizeof part, 0);
             if (got <= 0 || !buffer_append(ret, part, (size_t)got))
                 break;
@@ -150,7 +154,7 @@ static void process_ask(const struct process *process, const char *target, struc
 
 bool process_is_ready(const struct process *process) {
     struct buffer answer = {0};
-    process_ask(process, "/readyz", &answer);
+    process_ask(process, "/readyz", SOON_MS, &answer);
     bool ready = answer.bytes && strncmp(answer.bytes, "HTTP/1.1 200", 12) == 0;
     buffer_release(&answer);
     return ready;
@@ -159,7 +163,7 @@ bool process_is_ready(const struct process *process) {
 void process_precision(const struct process *process, char ret[16]) {
     static const char mark[] = "\"precision\"";
     struct buffer answer = {0};
-    process_ask(process, "/models?details=1", &answer);
+    process_ask(process, "/models?details=1", SOON_MS, &answer);
     const char *at = answer.bytes ? strstr(answer.bytes, mark) : NULL;
     at = at ? at + sizeof mark - 1 : "";
     at += strspn(at, ": \"");
@@ -170,7 +174,7 @@ void process_precision(const struct process *process, char ret[16]) {
 bool process_figures(const struct process *process, struct buffer *text) {
     static const char length_header[] = "\r\nContent-Length:";
     struct buffer answer = {0};
-    process_ask(process, "/metrics", &answer);
+    process_ask(process, "/metrics", BUSY_MS, &answer);
     const char *bytes = answer.bytes ? answer.bytes : "";
     const char *body = strstr(bytes, "\r\n\r\n"), *length = strcasestr(bytes, length_header);
     bool whole = body && length && length < body && strncmp(bytes, "HTTP/1.1 200", 12) == 0;
