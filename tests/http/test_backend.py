@@ -15,6 +15,8 @@ import threading
 import time
 import zlib
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'cli'))
+import tiny  # noqa: E402
 from tiers import GUICHET, Client, Load, Process, ask, check_docs, raw, run_tests, until
 
 MODEL = os.environ.get('GUICHET_TEST_MODEL', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'models',
@@ -382,6 +384,26 @@ def test_protocol_wrong():
         assert infer(client, good).status == 200
         client.close()
         assert service.end() == 0
+
+
+def test_tensorflow_outputs():
+    """TensorFlow Serving: of a network with two outputs, each row or column has both by name"""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.model(folder)
+        tiny.write(f'{folder}/model.onnx', tiny.network(maps=True))
+        with backend('--name', 'two', model=folder) as service:
+            ask_for = lambda request: ask(service.port, 'POST', '/v1/models/two:predict', json.dumps(request)).json()
+            photo = lambda *colour: [[[value] * 8] * 8 for value in colour]
+            two = [photo(1, 0, 0), photo(0, 0.5, 0)]
+            rows = ask_for({'instances': two})['predictions']
+            assert [set(row) for row in rows] == [{'maps', 'scores'}] * 2, rows
+            assert rows[0]['maps'] == two[0] and rows[1]['scores'] == [0, 5, 0], rows
+            columns = ask_for({'inputs': {'photo': two}})['outputs']
+            assert columns['maps'] == two and columns['scores'] == [row['scores'] for row in rows], columns
+            metadata = ask(service.port, 'GET', '/v1/models/two/metadata').json()['metadata']['signature_def']['signature_def']
+            outputs = metadata['serving_default']['outputs']
+            assert [dim['size'] for dim in outputs['scores']['tensor_shape']['dim']] == ['-1', '3'], outputs
+            assert [dim['size'] for dim in outputs['maps']['tensor_shape']['dim']] == ['-1', '3', '-1', '-1'], outputs
 
 
 def test_load():
