@@ -176,6 +176,10 @@ classified_often() { # URL COUNT
     for _ in $(seq "$2"); do classified "$1" >/dev/null || { cat "$scratch/answer"; return 1; }; done
 }
 
+said() { # CONTAINER WORDS: in its log
+    podman logs "$1" 2>&1 | tee /dev/stderr | grep -q "$2"
+}
+
 limited() { # CONTAINER: as the Kubernetes file says
     podman inspect "$1" --format '{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Memory}}' |
         tee /dev/stderr | grep -q "^65532:65532 true 536870912\$"
@@ -190,6 +194,7 @@ check_tiers() {
     check 'two gateways start from the Kubernetes file' play gateway.yaml gateway
     check 'two frontends start from the Kubernetes file' play frontend.yaml frontend
     for pod in $pods; do check "$pod is ready" answers "http://$(pod_address "$pod"):8080/readyz"; done
+    check 'backends start from what the image has baked' said backend-pod-1-backend 'from its baked file'
     gateway=http://$(pod_address gateway-pod-0):8080 frontend=http://$(pod_address frontend-pod-0):8080
     check 'a photo through the gateway' classified "$gateway/model/animals/predict"
     check 'a photo through frontend and gateway' classified "$frontend/predict"

@@ -107,8 +107,8 @@ def build_times(tree):
 
 def layers(image):
     """Bytes of the layers that are not empty, from the ground up."""
-    lines = podman('history', '--human=false', '--format', '{{.Size}}', f'localhost/{image}').split('\n')
-    return [int(line) for line in reversed(lines) if int(line)]
+    history = json.loads(podman('history', '--format', 'json', f'localhost/{image}'))
+    return [step['size'] for step in reversed(history) if step['size']]
 
 
 def parts(image):
