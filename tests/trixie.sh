@@ -36,6 +36,6 @@ check 'compiles' inside ninja -C build
 suites=()
 for suite in "$@"; do suites+=(--suite "$suite"); done
 [ $# -gt 0 ] || suites=(--no-suite browser --no-suite style)
-inside meson test -C build --no-rebuild --print-errorlogs "${suites[@]}" 2>&1 | sed 's/^/# /'
+inside meson test -C build --no-rebuild --print-errorlogs --timeout-multiplier 3 "${suites[@]}" 2>&1 | sed 's/^/# /'
 [ "${PIPESTATUS[0]}" = 0 ] || failed=1
 finish

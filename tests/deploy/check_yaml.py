@@ -248,6 +248,34 @@ def cloud_build_steps_wait_for_what_they_use():
         assert set(steps[name]['waitFor']) == {'runtime-base', 'compile'}, name
 
 
+def cloud_build_steps_use_what_is_there():
+    """Every step, with a docker that only takes notes: nothing is built upon that no step has pushed before."""
+    build, pushed = load('cloudbuild.yaml')[0], set()
+    with tempfile.TemporaryDirectory() as folder:
+        notes = os.path.join(folder, 'notes')
+        with open(os.path.join(folder, 'docker'), 'w', encoding='utf-8') as file:
+            file.write(f'#!/bin/sh\necho "$*" >>{notes}\n[ "$1" != pull ]\n')  # the first build: nothing to pull
+        os.chmod(os.path.join(folder, 'docker'), 0o755)
+        values = dict(build['substitutions'], _MODELS='animals=models/animals convnext_base=convnext_base')
+        environment = dict(os.environ, PATH=f'{folder}:{os.environ["PATH"]}', PREFIX='r/', DEBIAN='bookworm', BUILD='7')
+        for step in build['steps']:
+            arguments = [re.sub(r'\$\{(\w+)\}', lambda found: values[found[1]], word) for word in step['args']]
+            done = subprocess.run([step['entrypoint'], *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, (step['id'], done.stderr)
+            with open(notes, encoding='utf-8') as file:
+                lines = file.read().splitlines()
+            for line in lines:
+                used = re.findall(r'--build-arg \w+=(r/\S+)', line) if line.startswith('build ') else []
+                # The base is named to every base, and used by those above it.
+                missing = [name for name in used if name not in pushed and name != 'r/guichet-build-base:bookworm']
+                assert not missing, f'{step["id"]} builds on {missing}'
+                if line.startswith('push '):
+                    pushed.add(line.split()[-1])
+            os.unlink(notes)
+    for name in ('gateway', 'frontend', 'backend-animals', 'backend-convnext-base'):
+        assert {f'r/guichet-{name}:7', f'r/guichet-{name}:latest'} <= pushed, (name, pushed)
+
+
 def compose_names_its_own_services():
     compose = load('compose.yaml')[0]
     names = set(compose['services'])
@@ -262,10 +290,10 @@ def kserve_examples_agree():
     assert model['runtime'] == runtime['metadata']['name'] and model['protocolVersion'] in runtime['spec']['protocolVersions']
 
 
-CHECKS = [kubernetes_files_agree, other_models_are_made_from_the_first, kubectl_makes_the_same_of_them,
-          systemd_takes_the_units, metric_of_the_scaler_exists,
-          dashboard_shows_metrics_that_exist, cloud_run_services_are_complete, cloud_build_steps_wait_for_what_they_use,
-          compose_names_its_own_services, kserve_examples_agree]
+CHECKS = [kubernetes_files_agree, other_models_are_made_from_the_first, kubectl_makes_the_same_of_them, systemd_takes_the_units,
+          metric_of_the_scaler_exists, dashboard_shows_metrics_that_exist, cloud_run_services_are_complete,
+          cloud_build_steps_wait_for_what_they_use, cloud_build_steps_use_what_is_there, compose_names_its_own_services,
+          kserve_examples_agree]
 
 
 def main():
