@@ -12,6 +12,9 @@ static const int http_statuses[ERROR_CODES] = {
     [ERROR_TIMEOUT] = 504,
 };
 
+#undef error_set /* error.h defines them for the analyser */
+#undef error_set_errno
+
 bool error_set(struct error *error, enum error_code code, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

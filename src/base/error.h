@@ -46,3 +46,16 @@ bool error_set_errno(struct error *error, enum error_code code, int number, cons
 
 /* The HTTP status that stands for a code (the one table of the program); 200 for ERROR_NONE. */
 int error_http_status(enum error_code code);
+
+#ifdef __clang_analyzer__ /* which cannot see from elsewhere that these are false */
+#define error_set(...)                  \
+    ({                                  \
+        (void)(error_set)(__VA_ARGS__); \
+        false;                          \
+    })
+#define error_set_errno(...)                  \
+    ({                                        \
+        (void)(error_set_errno)(__VA_ARGS__); \
+        false;                                \
+    })
+#endif

@@ -61,8 +61,8 @@ bool lower_slice(struct lowering *lowering, struct node *node, bool *ret_done, s
     if (!view)
         return false;
     for (int i = 0; view && i < parts; i++) {
-        int axis;
-        int64_t start, step;
+        int axis = 0;
+        int64_t start = 0, step = 1;
         slice_part(node, &input->shape, i, &axis, &start, &step);
         view = slice_axis(lowering, view, axis, start, step, output->shape.dims[axis]);
     }
