@@ -127,15 +127,8 @@ int verb_frontend(int argc, char **argv) {
         return cli_usage(&command, "%s", error.message);
     const struct option_spec specs[] = {
         {"gateway", OPTION_TEXT, &options->gateway, 0, 0},
-        {"address", OPTION_LIST, &arguments.addresses, 0, 0},
-        {"port", OPTION_INT, &options->port, 0, 65535},
         {"session-key", OPTION_TEXT, &arguments.key_file, 0, 0},
-        {"tls-cert", OPTION_TEXT, &options->tls_certificate, 0, 0},
-        {"tls-key", OPTION_TEXT, &options->tls_key, 0, 0},
-        {"ca", OPTION_TEXT, &options->ca_file, 0, 0},
-        {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
-        {"body-limit", OPTION_TEXT, &arguments.body_limit, 0, 0},
-        {"threads", OPTION_INT, &arguments.threads, 1, 256},
+        SERVING_SPECS(&arguments, options),
         {0},
     };
     int words, status;

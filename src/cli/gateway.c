@@ -138,8 +138,6 @@ int verb_gateway(int argc, char **argv) {
     const struct option_spec specs[] = {
         {"backend", OPTION_LIST, &arguments.backend_list, 0, 0},
         {"backends", OPTION_TEXT, &options->backends_file, 0, 0},
-        {"address", OPTION_LIST, &arguments.addresses, 0, 0},
-        {"port", OPTION_INT, &options->port, 0, 65535},
         {"default-model", OPTION_TEXT, &options->default_model, 0, 0},
         {"bound", OPTION_INT, &options->bound, 1, 100000},
         {"timeout", OPTION_REAL, &arguments.timeout_s, 0.05, 86400},
@@ -150,12 +148,7 @@ int verb_gateway(int argc, char **argv) {
         {"rate", OPTION_TEXT, &arguments.rate, 0, 0},
         {"cors", OPTION_TEXT, &options->cors, 0, 0},
         {"trust-forwarded", OPTION_FLAG, &options->trust_forwarded, 0, 0},
-        {"tls-cert", OPTION_TEXT, &options->tls_certificate, 0, 0},
-        {"tls-key", OPTION_TEXT, &options->tls_key, 0, 0},
-        {"ca", OPTION_TEXT, &options->ca_file, 0, 0},
-        {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
-        {"body-limit", OPTION_TEXT, &arguments.body_limit, 0, 0},
-        {"threads", OPTION_INT, &arguments.threads, 1, 256},
+        SERVING_SPECS(&arguments, options),
         {0},
     };
     int words, status;

@@ -19,6 +19,18 @@ bool serving_bytes(const char *text, const char *option, long long *ret, struct 
 bool serving_seconds(const char *text, const char *option, double *ret, struct error *error);
 /* "N[:BURST]": requests a second; the burst is as many, and at least one, where it is not said. */
 bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct error *error);
+/* Rows of an option table: what gateway and frontend are told in the same words. `arguments` has addresses,
+ * log, body_limit and threads; `options` port, tls_certificate, tls_key and ca_file. */
+#define SERVING_SPECS(arguments, options)                                                                    \
+    {"address", OPTION_LIST, &(arguments)->addresses, 0, 0},                                                 \
+        {"port", OPTION_INT, &(options)->port, 0, 65535},                                                    \
+        {"tls-cert", OPTION_TEXT, &(options)->tls_certificate, 0, 0},                                        \
+        {"tls-key", OPTION_TEXT, &(options)->tls_key, 0, 0}, {"ca", OPTION_TEXT, &(options)->ca_file, 0, 0}, \
+        {"access-log", OPTION_TEXT, &(arguments)->log, 0, 0},                                                \
+        {"body-limit", OPTION_TEXT, &(arguments)->body_limit, 0, 0}, {                                       \
+        "threads", OPTION_INT, &(arguments)->threads, 1, 256                                                 \
+    }
+
 /* The texts of options that several verbs have; NULL, the option was not given, leaves *ret as it is. */
 bool serving_access_log(const char *text, enum access_log *ret, struct error *error);
 bool serving_body_limit(const char *text, size_t *ret, struct error *error);

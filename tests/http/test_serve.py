@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from tiers import BACKEND_STAND_IN, GUICHET, Client, Load, Process, ask, run_tests, until
+from tiers import BACKEND_STAND_IN, GUICHET, Client, Load, Process, ask, free_port, run_tests, until
 
 
 class Serve:
@@ -376,6 +376,36 @@ def test_reload():
             write('keys', 'second-key-that-is-long-enough-to-be-one-of-them\n')
             serve.process.kill(signal.SIGHUP)
             until(lambda: choice() == 'cats', what='the end of the first key, and of its sessions')
+
+
+def test_full_disk():
+    """a disk that is full costs the log and the kept key, and no answer"""
+    if subprocess.run(['unshare', '-m', 'true'], stderr=subprocess.DEVNULL).returncode:
+        return 'a full disk of its own needs a mount namespace'
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(folder + '/full')
+        os.makedirs(folder + '/models/cats')
+        with open(folder + '/models/cats/model.onnx', 'w', encoding='utf-8'):
+            pass
+        script = 'mount -t tmpfs -o size=16k none "$0/full" && (cat /dev/zero > "$0/full/filled" 2>/dev/null; true) && ' \
+                 '(echo > "$0/full/more") 2>/dev/null && exit 9; exec "$@" > /dev/full 2> "$0/messages"'
+        port = free_port()
+        with Process('unshare', '-m', 'sh', '-c', script, folder, GUICHET, 'serve', '--models', folder + '/models', '--port', str(port),
+                     '--access-log', 'json', '--backend-program', BACKEND_STAND_IN,
+                     environment={'XDG_STATE_HOME': folder + '/full/state'}) as serve:
+            def answers():
+                try:
+                    return ask(port, 'GET', '/readyz').status == 200
+                except OSError:
+                    return False
+            until(answers, what='the service')
+            cookie = ask(port, 'PUT', '/model/cats').header('Set-Cookie').split(';')[0]
+            assert ask(port, 'GET', '/session', Cookie=cookie).json()['model'] == 'cats'
+            load = Load(port, threads=4)
+            time.sleep(0.5)
+            assert load.end() > 20 and not load.errors, load.errors[:3]
+            assert serve.end() == 0
+    return None
 
 
 def test_sessions_outlive_a_restart():
