@@ -47,6 +47,13 @@ bool operators_bind(struct graph *graph, struct error *error);
  * they must be: the way to infer nodes from files. */
 bool operator_infer(struct node *node, struct error *error);
 
-/* Helpers for infer functions. */
+/* "node NAME (OP): …", ERROR_MODEL; returns false. */
 bool node_error(const struct node *node, struct error *error, const char *format, ...)
-    __attribute__((format(printf, 3, 4))); /* "node NAME (OP): …", ERROR_MODEL; returns false */
+    __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__ /* see base/error.h */
+#define node_error(...)                  \
+    ({                                   \
+        (void)(node_error)(__VA_ARGS__); \
+        false;                           \
+    })
+#endif

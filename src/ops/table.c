@@ -55,6 +55,8 @@ const struct operator* operator_find(const char *domain, const char *op_type, in
     return NULL;
 }
 
+#undef node_error /* operator.h defines it for the analyser */
+
 bool node_error(const struct node *node, struct error *error, const char *format, ...) {
     char text[400];
     va_list arguments;
