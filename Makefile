@@ -47,6 +47,9 @@ load: build ## load over HTTP beside nginx and the original's stack, into docs/b
 	@tools/setup load
 	@$(DEBIAN_PYTHON) tests/bench/load.py $(BUILD)/guichet $(BUILD)/tests/bench/steady $(LOAD)
 
+quantize-animals: build ## make models/animals/model_int8.onnx and its report again, on a quiet machine (ARCHIVE=animals64.tar)
+	@BUILD=$(BUILD) tools/quantize_animals $(ARCHIVE)
+
 fuzz: ## run every fuzz target for FUZZ_SECONDS (60)
 	@tools/setup test
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} tests/run fuzz
@@ -64,4 +67,4 @@ clean: ## remove every build folder and the cache of the tests
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-trixie build-images .cache
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-18s %s\n", $$1, $$2}'

@@ -91,10 +91,14 @@ static bool classes_find(const struct model *model, const struct photo_choice *c
 
 static void name_skipped(const struct photo_set *set) {
     enum { NAMED = 10 };
+    if (!set->skipped_count)
+        return;
+    cli_warn("%d of %d photos cannot be used and are left out:", set->skipped_count,
+             set->skipped_count + set->count);
     for (int i = 0; i < set->skipped_count && i < NAMED; i++)
-        cli_warn("left out: %s", set->skipped[i]);
+        cli_warn("  %s", set->skipped[i]);
     if (set->skipped_count > NAMED)
-        cli_warn("left out: %d more", set->skipped_count - NAMED);
+        cli_warn("  and %d more", set->skipped_count - NAMED);
 }
 
 bool cli_photos_load(const struct model *model, const struct photo_choice *choice, struct stages *stages,
@@ -145,6 +149,27 @@ static double percent(int part, int whole) {
     return whole ? 100.0 * part / whole : 0;
 }
 
+/* Reason by reason, with the first few layers of each: networks repeat themselves. */
+static void print_float_layers(const struct quant_result *quant) {
+    enum { NAMED = 3 };
+    for (int i = 0; i < quant->layer_count; i++) {
+        const struct quant_layer *first = &quant->layers[i];
+        int alike = 0, before = 0;
+        for (int j = 0; j < quant->layer_count && !first->active; j++) {
+            bool same = !quant->layers[j].active && strcmp(quant->layers[j].reason, first->reason) == 0;
+            alike += same;
+            before += same && j < i;
+        }
+        if (first->active || before >= NAMED)
+            continue;
+        if (!before)
+            printf("  in float: %s (%d layer%s)\n", first->reason, alike, alike == 1 ? "" : "s");
+        printf("    %s (%s)\n", first->name, first->op_type);
+        if (before == NAMED - 1 && alike > NAMED)
+            printf("    and %d more: see report.html\n", alike - NAMED);
+    }
+}
+
 static void print_layers(const struct report *report) {
     enum { WORST = 10 };
     const struct quant_layer *worst[WORST];
@@ -159,10 +184,7 @@ static void print_layers(const struct report *report) {
     printf("\n%d of %d layers in int8; ranges by %s%s%s\n", quant->quantised_count, quant->layer_count,
            quant_method_name(quant->method), quant->corrected ? ", biases corrected" : "",
            quant->equalised ? ", layers equalised" : "");
-    for (int i = 0; i < quant->layer_count; i++)
-        if (!quant->layers[i].active)
-            printf("  in float: %s (%s), %s\n", quant->layers[i].name, quant->layers[i].op_type,
-                   quant->layers[i].reason);
+    print_float_layers(quant);
 }
 
 void cli_report_print(const struct report *report) {

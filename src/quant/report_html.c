@@ -88,9 +88,18 @@ struct bar {
     char text[48];
 };
 
+/* The last `most` bytes of a name, but no part of a UTF-8 character. */
+static const char *label_end(const char *label, int most) {
+    int length = (int)strlen(label);
+    const char *at = label + (length > most ? length - most : 0);
+    while ((*at & 0xc0) == 0x80)
+        at++;
+    return at;
+}
+
 /* Horizontal bars, one a line: label, bar, figure. */
 static void put_bars(struct buffer *out, const char *title, const struct bar *bars, int count) {
-    enum { LEFT = 230, RIGHT = 580, LINE = 26 };
+    enum { LEFT = 230, RIGHT = 580, LINE = 26, LABEL = 30 };
     double most = 0;
     for (int i = 0; i < count; i++)
         most = fmax(most, bars[i].value);
@@ -101,9 +110,9 @@ static void put_bars(struct buffer *out, const char *title, const struct bar *ba
         double width = most > 0 ? (RIGHT - LEFT) * bars[i].value / most : 0;
         int y = 4 + i * LINE, length = (int)strlen(bars[i].label);
         buffer_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", LEFT - 8, y + 17);
-        if (length > 34)
+        if (length > LABEL)
             buffer_append_string(out, "…");
-        put_text(out, bars[i].label + (length > 34 ? length - 33 : 0));
+        put_text(out, label_end(bars[i].label, LABEL));
         buffer_printf(out,
                       "</text><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"18\" rx=\"3\"/>",
                       bars[i].class, LEFT, y + 3, fmax(width, 1.5));
