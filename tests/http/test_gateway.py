@@ -394,6 +394,24 @@ def test_every_address_of_a_name():
     return None
 
 
+def test_https_backends():
+    """a backend behind https is reached at each address of its name, and must be who the name says"""
+    with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                        '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', folder + '/key',
+                        '-out', folder + '/cert'], check=True, stderr=subprocess.DEVNULL)
+        with gateway('--backend', f'cats={cats.url}', '--tls-cert', folder + '/cert', '--tls-key', folder + '/key') as inner:
+            with gateway('--backend', f'cats=https://localhost:{inner.port}', '--ca', folder + '/cert') as door:
+                for _ in range(4):
+                    reply = ask(door.port, 'POST', '/model/cats/predict', b'')
+                    assert reply.status == 200 and reply.json()['model'] == 'cats', (reply.status, reply.body)
+                until(lambda: 'replica="127.0.0.1:%d"} 1' % inner.port in ask(door.port, 'GET', '/metrics').body.decode())
+            with gateway('--backend', f'cats=https://127.0.0.1:{inner.port}', '--ca', folder + '/cert') as door:
+                assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 502, 'another name'
+            with gateway('--backend', f'cats=https://localhost:{inner.port}') as door:
+                assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 502, 'nobody vouches for it'
+
+
 def test_slow_names():
     """a name server that is slow, or says nothing, delays no other backend, no reload and no end"""
     if subprocess.run(['unshare', '-m', 'true'], stderr=subprocess.DEVNULL).returncode:
