@@ -188,7 +188,7 @@ static size_t lowest_offset(const struct plan_storage *storage, struct plan_stor
  * 2020): large storages first, each at the lowest place that is free during its life. */
 bool plan_assign_memory(struct plan *plan, struct error *error) {
     int count = plan->storage_count;
-    struct plan_storage **order = malloc((size_t)(count + 1) * 2 * sizeof *order), **placed = order + count;
+    struct plan_storage **order = malloc((size_t)(count + 1) * 2 * sizeof *order);
     if (!order)
         return error_set(error, ERROR_MEMORY, "no memory to plan memory");
     size_t total = 0, scratch = 0;
@@ -198,6 +198,7 @@ bool plan_assign_memory(struct plan *plan, struct error *error) {
         if (order[i]->is_output)
             order[i]->last_step = plan->step_count;
     }
+    struct plan_storage **placed = order + count;
     qsort(order, (size_t)count, sizeof *order, larger_storage_first);
     for (int i = 0; i < count; i++) {
         struct plan_storage *storage = order[i];
