@@ -64,3 +64,10 @@ END
     fi
     podman run --rm "$debian" true >"$scratch/words" 2>&1 || skip_all "a container cannot run: $(last_words)"
 }
+
+# What git knows of the tree, into a folder of its own: whatever is done there is nobody's.
+copy_tree() { # FOLDER
+    mkdir "$1"
+    git -c safe.directory="$PWD" ls-files -z --cached --others --exclude-standard |
+        xargs -0 cp --parents --no-dereference --preserve=mode,timestamps -t "$1"
+}

@@ -53,10 +53,7 @@ END
 }
 
 part_build() {
-    # A copy of the tree, so that an edit is nobody's.
-    mkdir "$scratch/tree"
-    git ls-files -z --cached --others --exclude-standard |
-        xargs -0 cp --parents --no-dereference -t "$scratch/tree"
+    copy_tree "$scratch/tree"
     check 'every image builds' build_all first.log
     [ $failed = 0 ] || finish
     check 'an unchanged tree builds' build_all second.log

@@ -19,10 +19,12 @@ END
 check 'Debian 13 with the build packages' buildah bud --layers -q -t "$image" -f "$scratch/Containerfile" .
 [ $failed = 0 ] || finish
 
-# What is written to the source goes with the container; the build folder is kept from run to run.
+# The build folder is kept from run to run. ONNX Runtime, to compare with, is there where the tests of this machine have had it.
+copy_tree "$scratch/source"
 mkdir -p build-trixie
 shared=$(realpath -m "${GUICHET_SHARED:-../shared}")
-mounts=(-v "$PWD:/opt/guichet/source:O" -v "$PWD/build-trixie:/opt/guichet/source/build")
+mounts=(-v "$scratch/source:/opt/guichet/source" -v "$PWD/build-trixie:/opt/guichet/source/build")
+[ ! -d .cache/peer ] || mounts+=(-v "$PWD/.cache/peer:/opt/guichet/source/.cache/peer:ro")
 [ ! -d "$shared" ] || mounts+=(-v "$shared:/opt/guichet/shared:ro")
 inside() {
     podman run --rm --network=none --security-opt seccomp=unconfined "${mounts[@]}" \
