@@ -199,6 +199,8 @@ void figures_take(struct figures *figures, const void *source, const char *text,
         line = memchr(at, '\n', (size_t)(end - at));
         if (!line)
             return; /* cut off: half a number would be a wrong one */
+        if (memchr(at, 0, (size_t)(line - at)))
+            continue; /* names and labels are kept as strings */
         if (*at == '#')
             family = header_read(figures, at, line, left_out);
         else if (family)
