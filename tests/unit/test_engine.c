@@ -265,10 +265,6 @@ static void threads_share_an_engine_and_a_row_does_not_depend_on_its_batch(void 
 /* Two threads and four rows: each thread takes rows of its own, and they come out as if each had been alone.
  */
 static void rows_side_by_side_are_those_of_single_runs(void **state) {
-#ifdef __SANITIZE_THREAD__
-    print_message("the thread sanitizer does not see how OpenMP's threads wait for each other\n");
-    skip();
-#endif
     const int64_t dims[4] = {4, 3, 32, 32};
     struct tensor input = make_input(4, dims, 3), output;
     struct engine_options alone = {.precision = PRECISION_F32, .threads = 1},
