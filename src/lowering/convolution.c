@@ -64,14 +64,13 @@ static void choose_residual(struct lowering *lowering, struct node *node, struct
     }
 }
 
-/* 3x3 with stride 1 over at least 7x7 pixels: over fewer, reading the larger weights takes
- * longer than it saves. */
+/* 3x3 with stride 1 over enough pixels that the larger weights are worth packing and reading. */
 bool lower_suits_winograd(const struct node *node) {
     const struct value *weights = node_input(node, 1), *output = node->outputs[0];
     const int64_t *ints;
     if (!node_is(node, "Conv") || !weights->constant || weights->shape.rank != 4 ||
         node_int(node, "group", 1) != 1 || node->inputs[0]->dtype != DTYPE_F32 ||
-        output->shape.dims[2] * output->shape.dims[3] < 7 * 7)
+        output->shape.dims[2] * output->shape.dims[3] < 14 * 14)
         return false;
     for (int i = 0; i < 2; i++)
         if (weights->shape.dims[i] < 32 || weights->shape.dims[2 + i] != 3 ||
