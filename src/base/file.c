@@ -66,6 +66,16 @@ void file_map_discard(const void *bytes, size_t size) {
         madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
+void file_map_discard_around(const struct file_map *map, const void *bytes, size_t size) {
+    const size_t folio = (size_t)2 << 20;
+    uintptr_t first = (uintptr_t)map->bytes, last = first + map->size;
+    uintptr_t start = (uintptr_t)bytes & ~(folio - 1),
+              end = ((uintptr_t)bytes + size + folio - 1) & ~(folio - 1);
+    start = start < first ? first : start;
+    end = end > last ? last : end;
+    file_map_discard((const void *)start, end - start);
+}
+
 char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error *error) {
     size_t size, done = 0;
     int descriptor = file_open_regular(path, limit, &size, error);

@@ -20,6 +20,9 @@ void file_map_close(struct file_map *map);
 /* Tell the kernel that a part of the mapping is not needed any more, so that it stops counting as our memory;
  * touching it again reads it again. Rounds inwards to whole pages. */
 void file_map_discard(const void *bytes, size_t size);
+/* The same for a part of this map, and for what lies around it in the same 2 MB: with one page that is
+ * touched the kernel maps all of a large folio, and so brings back what was discarded before. */
+void file_map_discard_around(const struct file_map *map, const void *bytes, size_t size);
 
 /* Read a whole file of at most `limit` bytes into malloc'ed memory, with a NUL behind it. Free with free().
  */

@@ -43,9 +43,9 @@ static bool bind_primitive(struct plan_run *run, int index, struct error *error)
     return true;
 }
 
-/* On huge pages where it fills some: a run writes and reads all of it, over and over. */
+/* On huge pages where it fills several: a run writes and reads all of it, over and over. */
 static void *allocate_arena(size_t bytes) {
-    size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 4096;
+    size_t alignment = bytes >= 4 * HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 4096;
     size_t size = size_align(bytes + 64, alignment);
     void *memory = aligned_alloc(alignment, size);
     if (memory && alignment == HUGE_PAGE_BYTES)

@@ -131,9 +131,17 @@ static struct packed_weights *add_entry(struct weights_store *store, const void 
     return entry;
 }
 
-/* Weights lie one behind the other in a few large pieces, on huge pages where the system has them: a
- * network's weights stream by at every run, and with small pages the processor would look up an address every
- * 4 kB. */
+/* Large weights lie on huge pages where the system has them: fewer misses while they stream by at every run.
+ * The small ones don't: in a virtual machine whose host takes free memory back, a huge page is the dearest to
+ * get, and a start would pay for it (ResNet-152: 0.45 s instead of 0.3). */
+static void prefer_huge_pages(unsigned char *start, size_t size) {
+    uintptr_t first = ((uintptr_t)start + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1),
+              last = ((uintptr_t)start + size) & ~(HUGE_PAGE_BYTES - 1);
+    if (size >= 2 * HUGE_PAGE_BYTES && last > first)
+        madvise((void *)first, last - first, MADV_HUGEPAGE);
+}
+
+/* Weights lie one behind the other in a few large pieces. */
 static void *allocate_packed(struct weights_store *store, size_t size) {
     size_t wanted = size_align(size ? size : 1, 64);
     struct piece *piece = store->pieces;
@@ -143,12 +151,13 @@ static void *allocate_packed(struct weights_store *store, size_t size) {
         unsigned char *start = fresh ? aligned_alloc(HUGE_PAGE_BYTES, bytes) : NULL;
         if (!start)
             return NULL;
-        madvise(start, bytes, MADV_HUGEPAGE);
         *fresh = (struct piece){store->pieces, start, bytes, 0};
         store->pieces = piece = fresh;
     }
+    unsigned char *place = piece->start + piece->used;
     piece->used += wanted;
-    return piece->start + piece->used - wanted;
+    prefer_huge_pages(place, wanted);
+    return place;
 }
 
 static struct packed_weights *pack(struct weights_store *store, const void *data, const char *role,
@@ -202,20 +211,21 @@ bool weights_restore(struct weights_store *store, const void *data, void **ret, 
     return done;
 }
 
-static bool lies_in_map(const struct graph *graph, const void *data, size_t bytes) {
+static const struct file_map *map_of(const struct graph *graph, const void *data, size_t bytes) {
     for (int i = 0; i < graph->map_count; i++) {
         const uint8_t *start = graph->maps[i].bytes;
         if ((const uint8_t *)data >= start && (const uint8_t *)data + bytes <= start + graph->maps[i].size)
-            return true;
+            return &graph->maps[i];
     }
-    return false;
+    return NULL;
 }
 
 /* A copy that the graph owns keeps its address, by which it is known, and loses its pages. */
 static void discard_source(const struct weights_store *store, struct packed_weights *packed) {
     size_t bytes = layout_bytes(packed->from);
-    if (lies_in_map(store->graph, packed->source, bytes)) {
-        file_map_discard(packed->source, bytes);
+    const struct file_map *map = map_of(store->graph, packed->source, bytes);
+    if (map) {
+        file_map_discard_around(map, packed->source, bytes);
         return;
     }
     for (int i = 0; i < store->graph->owned_count && packed_is_reversible(packed); i++)
