@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """`guichet serve` over stand-in backends: starts, ends, crashes, memory, swaps. Its models are folders with a text file."""
+import contextlib
 import hashlib
 import http.client
 import json
@@ -156,8 +157,11 @@ def test_children_inherit_nothing():
             child = ask(given.getsockname()[1], 'POST', '/model/cats/predict', b'{}').json()['pid']
 
             def files(pid):
-                links = (os.path.join(f'/proc/{pid}/fd', name) for name in os.listdir(f'/proc/{pid}/fd'))
-                return {os.readlink(link) for link in links}
+                found = set()
+                for name in os.listdir(f'/proc/{pid}/fd'):
+                    with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                        found.add(os.readlink(f'/proc/{pid}/fd/{name}'))
+                return found
             ours = files(serve.child.pid)
             assert folder + '/left-open' in ours and f'socket:[{os.fstat(given.fileno()).st_ino}]' in ours, ours
             shared = {name for name in files(child) & ours if name.startswith(('socket:', folder))}
