@@ -30,10 +30,10 @@ test-trixie: ## build and test on Debian 13, with its oneDNN 3, in a container (
 	@tools/setup images
 	@tests/run trixie
 
-test-all: ## all three of them, counted together: what CI runs
+test-all: ## all of them, counted together: what CI runs
 	@tools/setup test
 	@tools/setup images
-	@tests/run build asan tsan fuzz images trixie
+	@tests/run build tidy asan tsan fuzz images trixie
 
 bench: ## measure speed, start and memory beside ONNX Runtime, and write docs/benchmarks.md (QUICK=1: a first look, nothing written)
 	@tests/bench/run.sh
@@ -57,11 +57,9 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (60)
 format: ## clang-format every C file in place
 	@git ls-files 'src/*.[ch]' 'tests/*.[ch]' | xargs clang-format -i
 
-tidy: ## clang-tidy over src/
+tidy: ## clang-tidy over src/, as make test and CI run it
 	@tools/setup test
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
-	@ninja --quiet -C $(BUILD)
-	@git ls-files 'src/*.c' | xargs -P "$$(nproc)" -n 4 clang-tidy --quiet -p $(BUILD)
+	@tests/run tidy
 
 clean: ## remove every build folder and the cache of the tests
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-trixie build-images .cache

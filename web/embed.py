@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the page's files as C: embed.py OUTPUT.c FILE… (see src/serve/web_files.h). Runs at build time only."""
+"""Write the page's files as C: embed.py OUTPUT.c FILE… (see src/server/edge/web_files.h). Runs at build time only."""
 import hashlib
 import json
 import os
@@ -12,8 +12,8 @@ PAGES = {'index.html': '/', 'docs.html': '/docs', 'openapi.json': '/openapi.json
 
 
 # What a tier alone does not answer; its own description is without them.
-MISSING = {'gateway': ['/session', '/model/{id}'],
-           'backend': ['/session', '/model/{id}', '/v2/repository/models/{id}/load', '/v2/repository/models/{id}/unload']}
+MISSING = {'gateway': ['/session'],
+           'backend': ['/session', '/v2/repository/models/{model}/load', '/v2/repository/models/{model}/unload']}
 
 
 def of_tier(description, missing):
@@ -41,7 +41,7 @@ def array(data):
 
 
 def main(output, files):
-    parts = ['#include "serve/web_files.h"\n\n#include <string.h>\n']
+    parts = ['#include "server/edge/web_files.h"\n\n#include <string.h>\n']
     table = []
     for number, (path, data) in enumerate(contents(files)):
         kind = TYPES[os.path.splitext('page.html' if path in ('/', '/docs') else path)[1]]

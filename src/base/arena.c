@@ -17,19 +17,22 @@ struct block {
 };
 
 struct arena {
-    struct block *blocks; /* the one being filled comes first */
+    struct block *blocks; /* the first one is being filled */
 };
 
 static struct block *block_create(size_t size) {
     size_t total;
     if (!size_add(size, sizeof(struct block), &total) || total > SIZE_MAX - 64)
         return NULL;
+
     struct block *block = aligned_alloc(64, size_align(total, 64));
+
     if (block) {
         block->next = NULL;
         block->size = size;
         block->used = 0;
     }
+
     return block;
 }
 
@@ -56,21 +59,25 @@ void *arena_allocate(struct arena *arena, size_t size) {
     size_t alignment = size >= 64 ? 64 : 16;
     struct block *block = arena->blocks;
     size_t start = block ? size_align(block->used, alignment) : 0;
+
     if (!block || start > block->size || size > block->size - start) {
         struct block *fresh = block_create(size > BLOCK_BYTES ? size : BLOCK_BYTES);
         if (!fresh)
             return NULL;
-        if (block &&
-            size > BLOCK_BYTES) { /* a large thing gets a block of its own; the open one stays open */
+
+        if (block && size > BLOCK_BYTES) {
+            /* A large allocation gets a block of its own; the open one stays open. */
             fresh->next = block->next;
             block->next = fresh;
         } else {
             fresh->next = block;
             arena->blocks = fresh;
         }
+
         block = fresh;
         start = 0;
     }
+
     block->used = start + size;
     return memset(block->bytes + start, 0, size);
 }
@@ -84,6 +91,7 @@ char *arena_copy_string(struct arena *arena, const char *text, size_t length) {
     char *copy = length < SIZE_MAX ? arena_allocate(arena, length + 1) : NULL;
     if (copy && length)
         memcpy(copy, text, length);
+
     return copy;
 }
 
@@ -93,9 +101,11 @@ char *arena_printf(struct arena *arena, const char *format, ...) {
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
+
     char *text = length >= 0 ? arena_allocate(arena, (size_t)length + 1) : NULL;
     if (text)
         vsnprintf(text, (size_t)length + 1, format, again);
     va_end(again);
+
     return text;
 }

@@ -1,5 +1,5 @@
-/* Size arithmetic that notices overflow. Each returns false, and leaves *ret alone, where the result does not
- * fit. Pure functions: any thread. */
+/* Size arithmetic that notices overflow: false, with *ret untouched, where the result does not fit. Pure
+ * functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,12 +21,12 @@ static inline bool size_add(size_t a, size_t b, size_t *ret) {
     return true;
 }
 
-/* [start, start + length) lies within [0, total). */
+/* Whether [start, start + length) is within [0, total). */
 static inline bool range_fits(uint64_t start, uint64_t length, uint64_t total) {
     return start <= total && length <= total - start;
 }
 
-/* Round up to a multiple of `alignment`, a power of two. The caller knows that it fits. */
+/* Round up to a multiple of `alignment`, a power of two. The result must fit. */
 static inline size_t size_align(size_t size, size_t alignment) {
     return (size + alignment - 1) & ~(alignment - 1);
 }

@@ -1,4 +1,5 @@
-/* `cleanup(f) T *x = …;` calls f(&x) when x leaves its scope; steal_pointer(&x) takes x out of its reach. */
+/* `cleanup(f) T *x = …;` calls f(&x) when x leaves its scope; steal_pointer(&x) returns x and sets it
+ * to NULL, so that f has nothing to free. */
 #pragma once
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* Time for measuring and for deadlines: monotonic, never the wall clock. Any thread. */
+/* Monotonic time, for measuring and for deadlines. Any thread. */
 #pragma once
 #include <stdint.h>
 #include <time.h>

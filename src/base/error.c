@@ -5,14 +5,14 @@
 #include <string.h>
 
 static const int http_statuses[ERROR_CODES] = {
-    [ERROR_NONE] = 200,      [ERROR_INVALID] = 400,  [ERROR_UNAUTHORIZED] = 401, [ERROR_FORBIDDEN] = 403,
-    [ERROR_NOT_FOUND] = 404, [ERROR_METHOD] = 405,   [ERROR_SLOW_REQUEST] = 408, [ERROR_TOO_LARGE] = 413,
-    [ERROR_MEDIA] = 415,     [ERROR_RATE] = 429,     [ERROR_MODEL] = 500,        [ERROR_IO] = 500,
-    [ERROR_MEMORY] = 500,    [ERROR_INTERNAL] = 500, [ERROR_UPSTREAM] = 502,     [ERROR_UNAVAILABLE] = 503,
-    [ERROR_TIMEOUT] = 504,
+    [ERROR_NONE] = 200,        [ERROR_INVALID] = 400,     [ERROR_UNAUTHORIZED] = 401, [ERROR_FORBIDDEN] = 403,
+    [ERROR_NOT_FOUND] = 404,   [ERROR_METHOD] = 405,      [ERROR_SLOW_REQUEST] = 408, [ERROR_TOO_LARGE] = 413,
+    [ERROR_MEDIA] = 415,       [ERROR_MISDIRECTED] = 421, [ERROR_RATE] = 429,         [ERROR_MODEL] = 500,
+    [ERROR_IO] = 500,          [ERROR_MEMORY] = 500,      [ERROR_INTERNAL] = 500,     [ERROR_UPSTREAM] = 502,
+    [ERROR_UNAVAILABLE] = 503, [ERROR_TIMEOUT] = 504,
 };
 
-#undef error_set /* error.h defines them for the analyser */
+#undef error_set /* error.h defines macros for the analyser */
 #undef error_set_errno
 
 bool error_set(struct error *error, enum error_code code, const char *format, ...) {
@@ -21,16 +21,19 @@ bool error_set(struct error *error, enum error_code code, const char *format, ..
     error->code = code;
     vsnprintf(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
+
     return false;
 }
 
 bool error_prefix(struct error *error, const char *format, ...) {
     char rest[sizeof error->message];
     memcpy(rest, error->message, sizeof rest);
+
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
+
     if (length >= 0 && (size_t)length < sizeof error->message)
         snprintf(error->message + length, sizeof error->message - (size_t)length, ": %s", rest);
     return false;
@@ -42,6 +45,7 @@ bool error_set_errno(struct error *error, enum error_code code, int number, cons
     error->code = code;
     int length = vsnprintf(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
+
     char text[128];
     if (length >= 0 && (size_t)length < sizeof error->message)
         snprintf(error->message + length, sizeof error->message - (size_t)length, ": %s",

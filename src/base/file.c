@@ -17,6 +17,7 @@ static int file_open_regular(const char *path, uint64_t limit, size_t *ret_size,
         error_set_errno(error, code, errno, "%s", path);
         return -1;
     }
+
     struct stat status;
     if (fstat(descriptor, &status) < 0)
         error_set_errno(error, ERROR_IO, errno, "%s", path);
@@ -29,6 +30,7 @@ static int file_open_regular(const char *path, uint64_t limit, size_t *ret_size,
         *ret_size = (size_t)status.st_size;
         return descriptor;
     }
+
     close(descriptor);
     return -1;
 }
@@ -38,6 +40,7 @@ bool file_map_open(const char *path, uint64_t limit, struct file_map *ret, struc
     int descriptor = file_open_regular(path, limit, &size, error);
     if (descriptor < 0)
         return false;
+
     void *bytes = NULL;
     if (size) {
         bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -47,6 +50,7 @@ bool file_map_open(const char *path, uint64_t limit, struct file_map *ret, struc
             return false;
         }
     }
+
     close(descriptor);
     *ret = (struct file_map){bytes, size};
     return true;
@@ -68,11 +72,14 @@ void file_map_discard(const void *bytes, size_t size) {
 
 void file_map_discard_around(const struct file_map *map, const void *bytes, size_t size) {
     const size_t folio = (size_t)2 << 20;
+
     uintptr_t first = (uintptr_t)map->bytes, last = first + map->size;
     uintptr_t start = (uintptr_t)bytes & ~(folio - 1),
               end = ((uintptr_t)bytes + size + folio - 1) & ~(folio - 1);
+
     start = start < first ? first : start;
     end = end > last ? last : end;
+
     file_map_discard((const void *)start, end - start);
 }
 
@@ -81,6 +88,7 @@ char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error
     int descriptor = file_open_regular(path, limit, &size, error);
     if (descriptor < 0)
         return NULL;
+
     char *bytes = malloc(size + 1);
     if (!bytes)
         error_set(error, ERROR_MEMORY, "%s: no memory for %zu bytes", path, size);
@@ -89,17 +97,19 @@ char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0) {
-            error_set(error, ERROR_IO, "%s: ended after %zu of %zu bytes", path, done, size);
+            error_set(error, ERROR_IO, "%s: only %zu of %zu bytes can be read", path, done, size);
             free(steal_pointer(&bytes));
             break;
         }
         done += (size_t)got;
     }
     close(descriptor);
+
     if (bytes) {
         bytes[size] = 0;
         *ret_size = size;
     }
+
     return bytes;
 }
 
@@ -110,21 +120,25 @@ bool file_write_with(const char *path, bool (*produce)(const void *context, FILE
         temporary = NULL;
         return error_set(error, ERROR_MEMORY, "%s: no memory for its name", path);
     }
+
     int descriptor = mkostemp(temporary, O_CLOEXEC);
     FILE *file = descriptor >= 0 ? fdopen(descriptor, "wb") : NULL;
     bool done = file && produce(context, file) && fflush(file) == 0 && fchmod(descriptor, 0644) == 0 &&
                 fsync(descriptor) == 0;
-    int number = errno;
+    int number = errno; /* before closing and unlinking change it */
+
     if ((file ? fclose(file) : descriptor >= 0 ? close(descriptor) : 0) != 0 && done) {
         number = errno;
         done = false;
     }
+
     if (done && rename(temporary, path) < 0) {
         number = errno;
         done = false;
     }
     if (done)
         return true;
+
     if (descriptor >= 0)
         unlink(temporary);
     return error_set_errno(error, ERROR_IO, number, "%s: cannot be written", path);

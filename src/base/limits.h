@@ -1,18 +1,48 @@
-/* Every limit on what comes from outside, by name, in one place. Sizes in bytes unless said. */
+/* Every limit on what comes from outside, by name, in one place. Sizes in bytes unless stated otherwise. */
 #pragma once
 
 /* Images */
-#define LIMIT_IMAGE_BYTES (20u << 20)       /* an encoded photo: a body, an upload, a fetched address */
+#define LIMIT_IMAGE_BYTES (20u << 20)       /* an encoded photo: a body, an upload, a fetched file */
 #define LIMIT_IMAGE_SIDE 30000              /* pixels, either side */
+#define LIMIT_DECODE_BYTES (280ll << 20)    /* memory that decoding a photo may take */
 #define LIMIT_IMAGE_PIXELS (100u * 1000000) /* width x height, from the header, before decoding */
 
+/* Data sets */
+#define LIMIT_PHOTOS 2000000            /* images in a folder of photos */
+#define LIMIT_LABELS_BYTES (256u << 20) /* a list of photos and classes */
+
 /* HTTP */
-#define LIMIT_BODY_BYTES (20u << 20)   /* default of --body-limit */
-#define LIMIT_HEADER_BYTES (16u << 10) /* request line and headers together */
-#define LIMIT_JSON_DEPTH 64            /* nesting of a JSON body */
-#define LIMIT_FETCH_SECONDS 10         /* the whole of fetching a photo's address */
+#define LIMIT_BODY_BYTES (20u << 20)            /* default of --body-limit */
+#define LIMIT_HEADER_BYTES (16u << 10)          /* request line and headers together */
+#define LIMIT_HEADER_LINES 128                  /* of one message */
+#define LIMIT_RESPONSE_HEADER_BYTES (64u << 10) /* status line and headers together, of an upstream */
+#define LIMIT_CHUNK_LINE_BYTES 256              /* a chunk's size and extensions */
+#define LIMIT_TRAILER_BYTES 4096                /* all trailers */
+#define LIMIT_BOUNDARY_BYTES 200                /* of multipart/form-data */
+#define LIMIT_PART_HEAD_BYTES 4096              /* the headers of one part */
+#define LIMIT_SHORT_BODY_BYTES (64 << 10)       /* a request's body that is read even if it is then refused */
+#define LIMIT_REPLAY_BYTES (16 << 20)           /* a request's body that is kept, to be sent again */
+#define LIMIT_COLLECTED_BYTES (64 << 10)        /* a response of a known length that is passed on whole */
+#define LIMIT_ANSWERED_BYTES (1 << 20)          /* a response to a tier's own question */
+#define LIMIT_OUTPUT_HIGH_BYTES (256u << 10)    /* pending output above which a producer should stop */
+#define LIMIT_OUTPUT_LOW_BYTES (64u << 10)      /* … and under which it is told to go on */
+#define LIMIT_JSON_DEPTH 64                     /* nesting of a JSON body */
+#define LIMIT_FETCH_SECONDS 10                  /* to fetch a photo by its URL, all in all */
 #define LIMIT_FETCH_REDIRECTS 5
 #define LIMIT_URL_BYTES 2048
+
+/* Serving */
+#define LIMIT_KEY_FILE_BYTES (4u << 20) /* of API keys */
+#define LIMIT_BACKENDS_FILE_BYTES (1u << 20)
+#define LIMIT_BACKENDS 4096                   /* entries of a list of backends */
+#define LIMIT_REPLICAS 64                     /* of one model */
+#define LIMIT_FORWARDED_HEADERS 160           /* of one forwarded message */
+#define LIMIT_METRIC_SERIES 20000             /* of one process: labels may come from outside */
+#define LIMIT_METRICS_BYTES (64u << 20)       /* the text of /metrics */
+#define LIMIT_CHILD_RESPONSE_BYTES (4u << 20) /* from a model's process to the supervisor */
+#define LIMIT_MERGED_SAMPLES 20000            /* of all models' processes together */
+#define LIMIT_SAMPLE_KEY_BYTES 1000           /* a sample's name and labels */
+#define LIMIT_METRIC_FAMILIES 512
 
 /* Models */
 #define LIMIT_MODEL_BYTES (8ull << 30) /* an ONNX file with its external data */
@@ -21,7 +51,17 @@
 #define LIMIT_NAME_BYTES 4096 /* a name within a model */
 #define LIMIT_TENSOR_RANK 8
 #define LIMIT_TENSOR_ELEMENTS (1ll << 31)
-#define LIMIT_PROTOBUF_DEPTH 32       /* nesting of protobuf messages */
-#define LIMIT_CONFIG_BYTES (4u << 20) /* config.json and its neighbours */
-#define LIMIT_MODEL_FOLDERS 1000      /* in a model directory */
-#define LIMIT_CLASSES 100000          /* labels of a model */
+#define LIMIT_PROTOBUF_DEPTH 32         /* nesting of protobuf messages */
+#define LIMIT_CONFIG_BYTES (4u << 20)   /* config.json and its neighbours */
+#define LIMIT_MODEL_FOLDERS 1000        /* in a model directory */
+#define LIMIT_CLASSES 100000            /* labels of a model */
+#define LIMIT_METADATA 256              /* properties of a network file */
+#define LIMIT_METADATA_BYTES (1u << 20) /* of one property */
+
+/* Downloads of models */
+#define LIMIT_DOWNLOAD_REDIRECTS 10
+#define LIMIT_LISTING_BYTES (8u << 20) /* one page of a repository's listing */
+#define LIMIT_LISTING_PAGES 20
+#define LIMIT_LISTING_FILES 20000  /* of a repository */
+#define LIMIT_REPOSITORY_BYTES 200 /* "OWNER/REPO" */
+#define LIMIT_PULL_FILES 32        /* of one model */

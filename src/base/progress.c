@@ -9,7 +9,7 @@
 
 enum { REDRAW_NS = 100000000, BAR_WIDTH = 24, BAR_LIMIT = 60 };
 
-bool terminal_has_colour(FILE *stream) {
+bool terminal_has_color(FILE *stream) {
     const char *no = getenv("NO_COLOR"), *terminal = getenv("TERM");
     return !(no && *no) && isatty(fileno(stream)) && terminal && *terminal && strcmp(terminal, "dumb") != 0;
 }
@@ -24,11 +24,13 @@ const char *progress_bar(double share, int width, char text[PROGRESS_BAR_TEXT]) 
     width = width > BAR_LIMIT ? BAR_LIMIT : width;
     share = share < 0 ? 0 : share > 1 ? 1 : share;
     int filled = (int)(share * width * 8 + 0.5);
+
     char *at = text;
     for (int i = 0; i < width; i++, filled -= 8) {
         int part = filled > 8 ? 8 : filled > 0 ? filled : 0;
         at = stpcpy(at, utf8 ? (part ? eighths[part] : " ") : part >= 4 ? "#" : " ");
     }
+
     return text;
 }
 
@@ -54,13 +56,16 @@ static void amount_format(const struct progress *progress, double amount, char *
 static void progress_draw(const struct progress *progress, uint64_t done, double seconds) {
     char bar[PROGRESS_BAR_TEXT], now[32], all[32], rate[32], left[48] = "";
     double speed = seconds > 0 ? (double)(done - progress->first) / seconds : 0;
+
     amount_format(progress, (double)done, now, sizeof now);
     amount_format(progress, (double)progress->total, all, sizeof all);
     amount_format(progress, speed, rate, sizeof rate);
+
     if (progress->total > done && speed > 0) {
         long rest = (long)((double)(progress->total - done) / speed);
         snprintf(left, sizeof left, ", %ld:%02ld left", rest / 60, rest % 60);
     }
+
     const char *unit = progress->unit ? progress->unit : "";
     const char *space = progress->unit ? " " : "";
     if (progress->total)
@@ -76,6 +81,7 @@ void progress_update(struct progress *progress, uint64_t done) {
     int64_t now = clock_ns();
     if (!progress->active || (progress->shown && now - progress->shown < REDRAW_NS))
         return;
+
     progress->shown = now;
     progress_draw(progress, done < progress->first ? progress->first : done,
                   (double)(now - progress->began) / 1e9);

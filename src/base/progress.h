@@ -1,32 +1,35 @@
-/* A line on a terminal that says how far a long job is. Where standard error is no terminal, nothing is
- * written. One thread at a time. */
+/* A line on the terminal with the progress of a long job. Writes nothing where standard error is not a
+ * terminal. One thread at a time. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+/* Told how far a stage of a long job is; false: stop, as the user asked. */
+typedef bool (*progress_report)(void *context, const char *stage, uint64_t done, uint64_t total);
+
 struct progress {
     const char *label, *unit;
-    uint64_t total, first; /* first: what was done before we began (a resumed download) */
-    int64_t began, shown;  /* clock_ns */
+    uint64_t total, first; /* first: units that were done before (a resumed download) */
+    int64_t began, shown;  /* clock_ns() of the start and of the last drawing */
     bool active;
 };
 
-/* `unit`: what is counted ("photos"), or NULL for bytes. `total` 0: not known. `first`: already done. Strings
- * are kept. */
+/* `unit`: what is counted ("photos"), or NULL for bytes. `total` 0: not known. `first`: units already done.
+ * The strings must outlive the struct. */
 void progress_begin(struct progress *progress, const char *label, const char *unit, uint64_t total,
                     uint64_t first);
-/* As often as one likes: it draws ten times a second at the most. */
+/* May be called often: it draws at most ten times a second. */
 void progress_update(struct progress *progress, uint64_t done);
-/* Wipes the line, so that what is printed next begins on a clean one. Safe to call twice. */
+/* Clear the line for what is printed next. Safe to call twice. */
 void progress_end(struct progress *progress);
 
-/* May we write escape sequences for colour to it? A terminal, NO_COLOR (https://no-color.org) not set, TERM
- * not "dumb". */
-bool terminal_has_colour(FILE *stream);
-/* Does the locale write UTF-8 (bars then are made of blocks)? */
+/* Whether escape sequences for colour may be written to a stream: a terminal, NO_COLOR (https://no-color.org)
+ * not set, TERM not "dumb". */
+bool terminal_has_color(FILE *stream);
+/* Whether the locale writes UTF-8; bars are then made of blocks. */
 bool terminal_has_utf8(void);
-/* A bar of `width` characters, of which `share` (0 to 1) is filled, in eighths where UTF-8 allows. Returns
- * `text`. */
+/* Draw a bar of `width` characters (at most 60) with `share` (0 to 1) of it filled, in eighths where the
+ * locale has UTF-8. Returns `text`. */
 #define PROGRESS_BAR_TEXT 256
 const char *progress_bar(double share, int width, char text[PROGRESS_BAR_TEXT]);

@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
-#include "serve/backend.h"
+#include "server/backend/backend.h"
 
 #define GRACE_MS 30000
 
@@ -18,28 +18,30 @@ static const struct command command = {
     "\n"
     "  --model MODEL         a folder, an .onnx file or a name; MODEL:int8 takes the quantised one\n"
     "                        ($MODEL_NAME, else animals)\n"
-    "  --name NAME           what the model is called in addresses ($MODEL_NAME, else its folder's name)\n"
+    "  --name NAME           what the model is called in paths ($MODEL_NAME, else its folder's name)\n"
     "  --address ADDRESS     listen on this address only\n"
-    "  --port N              0: any free one ($PORT, else $SERVING_PORT, else 8080)\n"
+    "  --host-name NAME      also accept this Host on a loopback address (repeatable), as behind a proxy\n"
+    "  --port N              listen on this port; 0: any free one ($PORT, else $SERVING_PORT, else 8080)\n"
     "  --precision P         auto, f32 or bf16 (auto)\n"
-    "  --threads N           of the network (as many as there are)\n"
-    "  --decode-threads N    photos decoded at once (as many as there are processors, at most 16)\n"
-    "  --max-batch N         requests in one run of the network (8)\n"
-    "  --max-wait MS         a request may wait so long for others to join its run (0)\n"
-    "  --queue N             predictions under way at once; beyond, 503 with Retry-After (256)\n"
-    "  --timeout SECONDS     for a prediction, waiting included (60)\n"
-    "  --body-limit SIZE     of a request (20M)\n"
-    "  --allow-private-urls  photos may be fetched from private addresses\n"
+    "  --threads N           threads of the network (all processors)\n"
+    "  --decode-threads N    threads that decode photos (one per processor, at most 16)\n"
+    "  --max-batch N         most requests per run of the network (8)\n"
+    "  --max-wait MS         longest time a request waits for others to share its run (0)\n"
+    "  --queue N             most predictions under way; more get 503 with Retry-After (256)\n"
+    "  --timeout SECONDS     time limit of a prediction, queueing included (60)\n"
+    "  --body-limit SIZE     largest request body (20M)\n"
+    "  --allow-private-urls  fetch photos from private addresses, too\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "\n"
     "Example:\n"
     "  MODEL_NAME=animals PORT=9000 guichet backend\n",
 };
 
-struct arguments {
+struct backend_arguments {
     struct backend_options options;
     const char *precision, *body_limit, *log;
     double max_wait_ms, timeout_s;
+    struct option_list host_names;
 };
 
 static const char *variable(const char *name) {
@@ -47,15 +49,19 @@ static const char *variable(const char *name) {
     return value && *value ? value : NULL;
 }
 
-/* What the words stand for; EXIT_DONE to go on. */
-static int options_finish(struct arguments *arguments) {
+/* Convert the options' text. EXIT_DONE on success, otherwise the exit status. */
+static int options_finish(struct backend_arguments *arguments) {
     struct backend_options *options = &arguments->options;
     struct error error;
+
     if (arguments->precision && !precision_parse(arguments->precision, &options->precision))
-        return cli_usage(&command, "--precision %s: auto, f32 or bf16 is wanted", arguments->precision);
+        return cli_usage(&command, "--precision %s: expected auto, f32 or bf16", arguments->precision);
+
     if (!serving_access_log(arguments->log, &options->log, &error) ||
-        !serving_body_limit(arguments->body_limit, &options->body_limit, &error))
+        !serving_body_limit(arguments->body_limit, &options->body_limit, &error) ||
+        !serving_list(&arguments->host_names, &options->host_names, &error))
         return cli_usage(&command, "%s", error.message);
+
     options->max_wait_us = (int)(arguments->max_wait_ms * 1000);
     options->timeout_ms = (int)(arguments->timeout_s * 1000);
     options->name = options->name ? options->name : variable("MODEL_NAME");
@@ -63,7 +69,7 @@ static int options_finish(struct arguments *arguments) {
     return EXIT_DONE;
 }
 
-/* Nothing is kept in files that could be read again. */
+/* SIGHUP: there are no files to reload. */
 static void reload(void *context) {
     (void)context;
 }
@@ -71,10 +77,12 @@ static void reload(void *context) {
 static int serve(const struct backend_options *options) {
     struct error error;
     sigset_t signals;
+
     serving_signals_block(&signals);
     struct http_loops *loops = http_loops_create(serving_threads(), &error);
     struct backend *backend = loops ? backend_create(loops, options, &error) : NULL;
     int status = EXIT_FAILED;
+
     if (backend && backend_wait_ready(backend, &error)) {
         fprintf(stderr, "guichet backend: %s, listening on port %d\n", backend_description(backend),
                 backend_port(backend));
@@ -84,23 +92,27 @@ static int serve(const struct backend_options *options) {
     } else {
         serving_failed("backend", &error);
     }
+
     backend_free(backend);
     http_loops_free(loops);
     return status;
 }
 
 int verb_backend(int argc, char **argv) {
-    struct arguments arguments = {0};
+    struct backend_arguments arguments = {0};
     struct backend_options *options = &arguments.options;
     struct error error;
+
     serving_calm_threads(argc, argv);
     if (!serving_port(&options->port, &error))
         return cli_usage(&command, "%s", error.message);
+
     const struct option_spec specs[] = {
         {"model", OPTION_TEXT, &options->model, 0, 0},
         {"name", OPTION_TEXT, &options->name, 0, 0},
         {"address", OPTION_TEXT, &options->address, 0, 0},
         {"port", OPTION_INT, &options->port, 0, 65535},
+        {"host-name", OPTION_LIST, &arguments.host_names, 0, 0},
         {"precision", OPTION_TEXT, &arguments.precision, 0, 0},
         {"threads", OPTION_INT, &options->threads, 1, 1024},
         {"decode-threads", OPTION_INT, &options->decode_threads, 1, 1024},
@@ -113,9 +125,14 @@ int verb_backend(int argc, char **argv) {
         {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
         {0},
     };
+
     int words, code;
-    if (!options_parse(&command, argc, argv, specs, 0, 0, &words, &code) ||
-        (code = options_finish(&arguments)) != EXIT_DONE)
-        return code;
-    return serve(options);
+    if (options_parse(&command, argc, argv, specs, 0, 0, &words, &code)) {
+        code = options_finish(&arguments);
+        if (code == EXIT_DONE)
+            code = serve(options);
+    }
+
+    free(arguments.host_names.words);
+    return code;
 }

@@ -1,4 +1,4 @@
-/* guichet bake: a model made ready, so that it starts at once. */
+/* guichet bake: prepare a model, so that it starts at once. */
 #include <string.h>
 #include <sys/stat.h>
 
@@ -7,20 +7,17 @@
 #include "cli/verbs.h"
 
 static const char help[] =
-    "Make a model ready, so that it starts at once.\n"
+    "Prepare a model, so that it starts at once.\n"
     "\n"
     "Usage: guichet bake MODEL [OPTION…]\n"
     "\n"
-    "Writes the simplified network, with its weights as this processor wants them, into a file beside the "
-    "model\n"
-    "(model.onnx.bf16.baked). Every verb and the service use it while it is current: made from the same "
-    "model\n"
-    "file, at the same precision, by the same version, for the same kind of processor. What is not current "
-    "is\n"
-    "passed over, and the reason is said.\n"
+    "Writes the simplified network, with its weights packed for this processor, into a file next\n"
+    "to the model (model.onnx.bf16.baked). Every verb and the service use it while it is current:\n"
+    "made from the same model file, for the same precision and kind of processor, by the same\n"
+    "version. Stale files are ignored, with a message.\n"
     "\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
-    "  --output FILE      write there instead\n"
+    "  --output FILE      write to this file instead\n"
     "  --json             {\"model\", \"file\", \"precision\", \"bytes\", \"bake_ms\"}\n"
     "\n"
     "Examples:\n"
@@ -29,7 +26,7 @@ static const char help[] =
 
 static const struct command self = {"bake", help};
 
-/* A classifier plans for one photo, so that the weights are packed as the usual request needs them. */
+/* A classifier plans for one photo: the weights are packed as most requests need them. */
 static bool bake(struct model *model, const char *output, struct error *error) {
     struct model_classifier *classifier = model_classifier_create(model, error);
     bool done = classifier && engine_bake(model_engine(model), output, error);
@@ -47,6 +44,7 @@ static int report(struct model *model, const char *file, double elapsed, bool js
                                         cli_json_real(elapsed, 1)))
                    ? EXIT_DONE
                    : EXIT_FAILED;
+
     printf("%s: %s, %.1f MB, made in %.1f s\n", file, precision, bytes / 1e6, elapsed / 1e3);
     return EXIT_DONE;
 }
@@ -56,26 +54,29 @@ int verb_bake(int argc, char **argv) {
     bool json = false;
     int words, code;
     const struct option_spec options[] = {
-        {"precision", OPTION_TEXT, &precision, 0, 0},
-        {"output", OPTION_TEXT, &output, 0, 0},
-        {"json", OPTION_FLAG, &json, 0, 0},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &precision},
+        {.name = "output", .kind = OPTION_TEXT, .value = &output},
+        {.name = "json", .kind = OPTION_FLAG, .value = &json},
         {0},
     };
     struct engine_options engine_options;
     struct error error = {0};
+
     if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
         !cli_engine_options(&self, precision, 0, &engine_options, &code))
         return code;
+
     engine_options.no_baked = true;
     double began = clock_ms();
     struct model *model = cli_model_load(argv[1], &engine_options, &error);
-    char place[4096];
+    char path[4096];
     if (model && !output)
-        output = engine_baked_path(model_engine(model), place, sizeof place);
+        output = engine_baked_path(model_engine(model), path, sizeof path);
     if (!model || !bake(model, output, &error)) {
         model_free(model);
         return cli_fail(&error);
     }
+
     code = report(model, output, clock_ms() - began, json);
     model_free(model);
     return code;

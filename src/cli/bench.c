@@ -18,31 +18,30 @@ static const char help[] =
     "\n"
     "Usage: guichet bench MODEL [OPTION…]\n"
     "\n"
-    "MODEL is a folder, an .onnx file or a name. The input is noise; decoding photos is not part of it. "
-    "Times are those of\n"
-    "one run of a whole batch; images_per_s follows from the median.\n"
+    "MODEL is a folder, an .onnx file or a name. The input is noise; decoding photos is not\n"
+    "measured. Times are of one run of a whole batch; images_per_s is computed from the median.\n"
     "\n"
-    "  --batch N          photos a run (1)\n"
+    "  --batch N          photos per run (1)\n"
     "  --size N           height and width, where the network leaves them free (224)\n"
-    "  --threads N        (as many as there are)\n"
+    "  --threads N        threads of the network (all processors)\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
-    "  --iters N          runs that are measured (50), after a tenth as many to warm up\n"
-    "  --profile          where the time goes: by operator, the slowest steps, and the whole beside what\n"
-    "                     convolutions and matrix products alone take\n"
-    "  --json             model, batch, threads, precision, load_ms, min_ms, median_ms, p99_ms, "
-    "images_per_s\n"
+    "  --iters N          measured runs, after a tenth as many to warm up (50)\n"
+    "  --profile          show where the time goes: by operator, the slowest steps, and the whole\n"
+    "                     compared with convolutions and matrix products alone\n"
+    "  --json             model, batch, threads, precision, load_ms, min_ms, median_ms, p99_ms,\n"
+    "                     images_per_s\n"
     "\n"
     "Examples:\n"
     "  guichet bench animals\n"
     "  guichet bench resnet50.onnx --threads 2 --precision f32 --json\n";
 
-struct settings {
+struct bench_settings {
     const char *precision;
     int batch, size, threads, iterations;
     bool json, profile;
 };
 
-struct result {
+struct bench_result {
     char *name;
     const char *precision;
     int threads;
@@ -50,8 +49,8 @@ struct result {
     struct plan_times times; /* with profile */
 };
 
-/* Numbers of a plain, repeatable noise around zero, in any float or 8-bit type. */
-static void noise_fill(enum dtype dtype, void *data, int64_t count) {
+/* Repeatable noise around zero, in any float or 8-bit type. */
+static void fill_noise(enum dtype dtype, void *data, int64_t count) {
     uint32_t state = 1;
     uint8_t *at = data;
     for (int64_t i = 0; i < count; i++, at += dtype_size(dtype)) {
@@ -62,18 +61,20 @@ static void noise_fill(enum dtype dtype, void *data, int64_t count) {
 }
 
 /* An input's shape with its free dimensions set. */
-static bool input_shape(const struct engine_port *port, const struct settings *settings, struct shape *ret,
-                        struct error *error) {
+static bool set_input_shape(const struct engine_port *port, const struct bench_settings *settings,
+                            struct shape *ret, struct error *error) {
     *ret = port->shape;
     if (ret->rank < 1)
         return error_set(error, ERROR_INVALID, "input '%s' has no shape to measure with", port->name);
     if (ret->dims[0] > 0 && ret->dims[0] != settings->batch)
         return error_set(error, ERROR_INVALID, "input '%s' takes batches of %lld only", port->name,
                          (long long)ret->dims[0]);
+
     ret->dims[0] = settings->batch;
     for (int i = 1; i < ret->rank; i++)
         if (ret->dims[i] < 0)
             ret->dims[i] = ret->rank == 4 && i == 1 ? 3 : settings->size;
+
     return true;
 }
 
@@ -88,8 +89,8 @@ struct bench {
     int input_count, output_count;
 };
 
-/* Run so often; times[i] receives milliseconds where it is not NULL. */
-static bool runs_repeat(const struct bench *bench, int runs, double *times, struct progress *progress,
+/* `times`: [runs] milliseconds; NULL: not wanted. */
+static bool repeat_runs(const struct bench *bench, int runs, double *times, struct progress *progress,
                         struct error *error) {
     for (int i = 0; i < runs; i++) {
         double start = clock_ms();
@@ -100,23 +101,24 @@ static bool runs_repeat(const struct bench *bench, int runs, double *times, stru
             times[i] = clock_ms() - start;
         progress_update(progress, times ? (uint64_t)i : 0);
     }
+
     return true;
 }
 
-/* Take the steps' times since `before` (NULL: none were taken). */
-static bool profile_take(const struct bench *bench, const int64_t *before, const double *times, int runs,
-                         struct result *result, struct error *error) {
+/* The times of the steps since `before`. */
+static bool take_profile(const struct bench *bench, const int64_t *before, const double *times, int runs,
+                         struct bench_result *result, struct error *error) {
     double sum = 0;
     for (int i = 0; i < runs; i++)
         sum += times[i];
-    return !before ||
-           plan_times_init(&result->times, engine_context_plan(bench->context), before,
+
+    return plan_times_init(&result->times, engine_context_plan(bench->context), before,
                            engine_context_times(bench->context), runs, sum / runs) ||
            error_set(error, ERROR_MEMORY, "no memory for the profile");
 }
 
-/* The steps' times so far; malloc'ed. */
-static int64_t *profile_begin(const struct bench *bench) {
+/* The times of the steps so far; malloc'ed. */
+static int64_t *begin_profile(const struct bench *bench) {
     size_t bytes = (size_t)engine_context_plan(bench->context)->step_count * sizeof(int64_t);
     int64_t *copy = malloc(bytes + 1);
     if (copy)
@@ -124,23 +126,37 @@ static int64_t *profile_begin(const struct bench *bench) {
     return copy;
 }
 
-static bool runs_measure(const struct bench *bench, const struct settings *settings, struct result *result,
-                         struct error *error) {
+/* `times`: [iterations] milliseconds of each run. */
+static bool time_runs(const struct bench *bench, const struct bench_settings *settings, double *times,
+                      struct bench_result *result, struct error *error) {
+    int runs = settings->iterations;
+    cleanup(freep) int64_t *before = NULL;
+    struct progress progress;
+    bool done = false;
+
+    progress_begin(&progress, "measuring", "runs", (uint64_t)runs, 0);
+    if (!repeat_runs(bench, runs / 10 + 1, NULL, &progress, error))
+        goto out;
+    if (settings->profile && !(before = begin_profile(bench))) {
+        error_set(error, ERROR_MEMORY, "no memory for the profile");
+        goto out;
+    }
+    done = repeat_runs(bench, runs, times, &progress, error);
+
+out:
+    progress_end(&progress);
+    return done && (!before || take_profile(bench, before, times, runs, result, error));
+}
+
+static bool measure_runs(const struct bench *bench, const struct bench_settings *settings,
+                         struct bench_result *result, struct error *error) {
     int runs = settings->iterations, middle = runs / 2;
     cleanup(freep) double *times = calloc((size_t)runs, sizeof *times);
-    cleanup(freep) int64_t *before = NULL;
     if (!times)
         return error_set(error, ERROR_MEMORY, "no memory for %d times", runs);
-    struct progress progress;
-    progress_begin(&progress, "measuring", "runs", (uint64_t)runs, 0);
-    bool done = runs_repeat(bench, runs / 10 + 1, NULL, &progress, error);
-    if (done && settings->profile && !(before = profile_begin(bench)))
-        done = error_set(error, ERROR_MEMORY, "no memory for the profile");
-    done = done && runs_repeat(bench, runs, times, &progress, error) &&
-           profile_take(bench, before, times, runs, result, error);
-    progress_end(&progress);
-    if (!done)
+    if (!time_runs(bench, settings, times, result, error))
         return false;
+
     qsort(times, (size_t)runs, sizeof *times, compare_doubles);
     result->min_ms = times[0];
     result->median_ms = runs % 2 ? times[middle] : (times[middle - 1] + times[middle]) / 2;
@@ -148,36 +164,46 @@ static bool runs_measure(const struct bench *bench, const struct settings *setti
     return true;
 }
 
-static bool inputs_make(const struct engine *engine, const struct settings *settings, struct tensor *inputs,
-                        struct error *error) {
+static bool make_inputs(const struct engine *engine, const struct bench_settings *settings,
+                        struct tensor *inputs, struct error *error) {
     for (int i = 0; i < engine_input_count(engine); i++) {
         const struct engine_port *port = engine_input(engine, i);
         inputs[i].dtype = port->dtype;
-        if (!input_shape(port, settings, &inputs[i].shape, error))
+        if (!set_input_shape(port, settings, &inputs[i].shape, error))
             return false;
         size_t bytes = tensor_bytes(&inputs[i]);
         inputs[i].data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
         if (!inputs[i].data)
             return error_set(error, ERROR_MEMORY, "no memory for input '%s'", port->name);
-        noise_fill(port->dtype, inputs[i].data, shape_elements(&inputs[i].shape));
+        fill_noise(port->dtype, inputs[i].data, shape_elements(&inputs[i].shape));
     }
+
     return true;
 }
 
-static bool engine_measure(struct engine *engine, double started, const struct settings *settings,
-                           struct result *result, struct error *error) {
+static bool measure_engine(struct engine *engine, double started, const struct bench_settings *settings,
+                           struct bench_result *result, struct error *error) {
     struct bench bench = {.input_count = engine_input_count(engine),
                           .output_count = engine_output_count(engine)};
+    bool done = false;
     bench.inputs = calloc((size_t)bench.input_count + 1, sizeof *bench.inputs);
     bench.outputs = calloc((size_t)bench.output_count + 1, sizeof *bench.outputs);
+    if (!bench.inputs || !bench.outputs) {
+        error_set(error, ERROR_MEMORY, "no memory for the tensors");
+        goto out;
+    }
+
     bench.context = engine_context_create(engine, error);
-    bool done = bench.context && bench.inputs && bench.outputs &&
-                inputs_make(engine, settings, bench.inputs, error) &&
-                engine_prepare(bench.context, bench.inputs, bench.input_count, error);
+    if (!bench.context || !make_inputs(engine, settings, bench.inputs, error) ||
+        !engine_prepare(bench.context, bench.inputs, bench.input_count, error))
+        goto out;
+
     result->load_ms = clock_ms() - started;
-    done = done && runs_measure(&bench, settings, result, error);
     result->precision = engine_precision_used(engine);
     result->threads = engine_threads(engine);
+    done = measure_runs(&bench, settings, result, error);
+
+out:
     for (int i = 0; bench.inputs && i < bench.input_count; i++)
         free(bench.inputs[i].data);
     free(bench.inputs);
@@ -186,7 +212,8 @@ static bool engine_measure(struct engine *engine, double started, const struct s
     return done;
 }
 
-static json_t *result_to_json(const struct result *result, const struct settings *settings, double rate) {
+static json_t *result_to_json(const struct bench_result *result, const struct bench_settings *settings,
+                              double rate) {
     json_t *json =
         json_pack("{s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "model", result->name, "batch",
                   settings->batch, "threads", result->threads, "precision", result->precision, "load_ms",
@@ -195,15 +222,17 @@ static json_t *result_to_json(const struct result *result, const struct settings
                   "images_per_s", cli_json_real(rate, 2));
     if (settings->profile)
         json_object_set_new(json, "profile", plan_times_to_json(&result->times));
+
     return json;
 }
 
-static void print_result(const struct result *result, const struct settings *settings) {
+static void print_result(const struct bench_result *result, const struct bench_settings *settings) {
     double rate = settings->batch * 1000.0 / result->median_ms;
     if (settings->json) {
         cli_print_json(result_to_json(result, settings, rate));
         return;
     }
+
     printf("%s, %s, batch %d, %d thread%s\n", result->name, result->precision, settings->batch,
            result->threads, result->threads == 1 ? "" : "s");
     printf(
@@ -215,46 +244,55 @@ static void print_result(const struct result *result, const struct settings *set
 }
 
 static bool bench_model(const char *name, const struct engine_options *options,
-                        const struct settings *settings, struct result *result, struct error *error) {
+                        const struct bench_settings *settings, struct bench_result *result,
+                        struct error *error) {
     cleanup(freep) char *path = NULL;
     cleanup(freep) char *variant = NULL;
     struct model_files files;
     if (!model_find(name, &path, &variant, error) || !model_files_find(path, variant, &files, error))
         return false;
+
     double started = clock_ms();
     struct engine *engine = engine_load(files.network, options, error);
     result->name = steal_pointer(&files.name);
     model_files_release(&files);
-    bool done = engine && engine_measure(engine, started, settings, result, error);
+    bool done = engine && measure_engine(engine, started, settings, result, error);
     if (done)
         print_result(result, settings);
     plan_times_release(&result->times);
     engine_free(engine);
     free(result->name);
+
     return done;
 }
 
 static const struct command self = {"bench", help};
 
 int verb_bench(int argc, char **argv) {
-    struct settings settings = {.batch = 1, .size = 224, .iterations = 50};
+    struct bench_settings settings = {.batch = 1, .size = 224, .iterations = 50};
     const struct option_spec options[] = {
-        {"batch", OPTION_INT, &settings.batch, 1, 4096},
-        {"size", OPTION_INT, &settings.size, 1, 4096},
-        {"threads", OPTION_INT, &settings.threads, 1, 1024},
-        {"precision", OPTION_TEXT, &settings.precision, 0, 0},
-        {"iters", OPTION_INT, &settings.iterations, 1, 1000000},
-        {"profile", OPTION_FLAG, &settings.profile, 0, 0},
-        {"json", OPTION_FLAG, &settings.json, 0, 0},
+        {.name = "batch", .kind = OPTION_INT, .value = &settings.batch, .minimum = 1, .maximum = 4096},
+        {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 4096},
+        {.name = "threads", .kind = OPTION_INT, .value = &settings.threads, .minimum = 1, .maximum = 1024},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
+        {.name = "iters",
+         .kind = OPTION_INT,
+         .value = &settings.iterations,
+         .minimum = 1,
+         .maximum = 1000000},
+        {.name = "profile", .kind = OPTION_FLAG, .value = &settings.profile},
+        {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
         {0},
     };
     int words, code;
     struct engine_options engine_options;
-    struct result result = {0};
+    struct bench_result result = {0};
     struct error error = {0};
+
     if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
         !cli_engine_options(&self, settings.precision, settings.threads, &engine_options, &code))
         return code;
+
     engine_options.profile = settings.profile;
     return bench_model(argv[1], &engine_options, &settings, &result, &error) ? EXIT_DONE : cli_fail(&error);
 }

@@ -1,7 +1,7 @@
-/* What the verbs share: options, and how they talk to a person.
+/* What the verbs share: options, output, and reading photos. One thread.
  *
- * A verb is one file, one function in verbs.h and one line in main.c's table. Exit codes: 0 done, 1 failed
- * (one line on standard error said why), 2 asked for wrongly (and a hint said how to ask). */
+ * A verb is one file, one function in verbs.h and one row of main.c's table. Exit codes: 0 done, 1 failed
+ * (one line on standard error says why), 2 usage error (with a hint). */
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
@@ -26,7 +26,7 @@ enum option_kind {
 };
 
 struct option_list {
-    const char **words; /* malloc'ed array of strings of argv */
+    const char **words; /* [count] strings of argv; malloc'ed */
     int count;
 };
 
@@ -37,28 +37,29 @@ struct option_spec {
     double minimum, maximum;
 };
 
-/* Read options, in any order and between the other words; "--" ends them; "-" is a word. `options` ends with
- * a zeroed entry. The words are moved to the front of argv, after argv[0]: argv[1] … argv[*ret_words]. True:
- * go on. False: return *ret_exit (help was printed, or a usage error). --help is known everywhere. `least`
- * and `most`: how many words (most -1: any). */
+/* Parse options, which may come in any order and between the other words; "--" ends them; "-" is a word.
+ * `options` ends with a zeroed entry. The words move to argv[1] … argv[*ret_words]; there must be `least` to
+ * `most` (-1: any number). False: help or a usage error was printed; return *ret_exit. Every verb has --help.
+ */
 bool options_parse(const struct command *command, int argc, char **argv, const struct option_spec *options,
                    int least, int most, int *ret_words, int *ret_exit);
 
-/* "guichet VERB: message" and where help is, on standard error; returns EXIT_USAGE. */
+/* Print "guichet VERB: message" and a hint to --help on standard error; returns EXIT_USAGE. */
 int cli_usage(const struct command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The same for words that are missing: shows the help's "Usage: " line, which every help has. */
+/* The same for missing words, with the "Usage: " line of the help. */
 int cli_usage_missing(const struct command *command);
-/* "guichet: message" on standard error; returns EXIT_FAILED. */
+/* Print "guichet: message" on standard error; returns EXIT_FAILED. */
 int cli_fail(const struct error *error);
-/* The same without failing: something was left out. */
+/* Print a warning in the same form. */
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* One JSON value on one line of standard output; takes the reference. False when memory is out. */
+/* Print a JSON value as one line on standard output; takes the reference. False when memory is out. */
 bool cli_print_json(json_t *value);
-/* A number with so many digits behind the point, for JSON. */
+/* A JSON number, rounded to `digits` decimals. */
 json_t *cli_json_real(double value, int digits);
 
-/* The bytes of a photo: a path, an http(s) address, or "-" for standard input. At most LIMIT_IMAGE_BYTES.
- * *fetch_ms grows by what an address took. */
-bool photo_is_address(const char *name);
+/* Is it an http or https URL rather than a path? */
+bool photo_is_url(const char *name);
+/* The bytes of a photo, at most LIMIT_IMAGE_BYTES: a path, a URL, or "-" for standard input. Adds the time
+ * that fetching a URL takes to *fetch_ms. */
 bool photo_read(const char *name, struct buffer *ret, double *fetch_ms, struct error *error);

@@ -30,6 +30,7 @@ void cli_refresh_baked(struct model *model) {
     struct error error;
     if (!*state || strcmp(state, "used") == 0)
         return;
+
     if (engine_bake(engine, NULL, &error))
         cli_warn("%s; made again", state);
     else

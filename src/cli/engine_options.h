@@ -1,14 +1,14 @@
-/* What the verbs that run a network share. */
+/* What the verbs that run a network share. One thread. */
 #pragma once
 #include "cli/cli.h"
 #include "model/model.h"
 
-/* From --precision (NULL: auto) and --threads (0: all). False: return *ret_exit, a usage error was printed.
- */
+/* From --precision (NULL: auto) and --threads (0: all processors). False: a usage error was printed; return
+ * *ret_exit. */
 bool cli_engine_options(const struct command *command, const char *precision, int threads,
                         struct engine_options *ret, int *ret_exit);
-/* A model by name or path (NULL: the default one), ":variant" behind it where one likes. */
 /* Where a baked file was refused (baked for another processor, say): say so, and write a current one in its
  * place. */
 void cli_refresh_baked(struct model *model);
+/* A model by name or path (NULL: the default one), perhaps with ":variant". */
 struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error);

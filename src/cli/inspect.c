@@ -8,13 +8,14 @@
 #include "cli/verbs.h"
 #include "model/find.h"
 #include "model/folder.h"
+#include "model/model.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
 #include "passes/passes.h"
 
 enum { KINDS = 128, LINE_WIDTH = 96 };
 
-struct settings {
+struct inspect_settings {
     const char *precision;
     int size;
     bool steps;
@@ -25,14 +26,14 @@ static const char help[] =
     "\n"
     "Usage: guichet inspect MODEL [OPTION…]\n"
     "\n"
-    "MODEL is a folder, an .onnx file or a name. Printed are inputs, outputs, operators, parameters, the\n"
-    "work of one photo (GFLOP: thousand million multiplications and additions), and the plan that it runs "
-    "as\n"
-    "here: what was fused, which kernels, how much memory.\n"
+    "MODEL is a folder, an .onnx file or a name. Prints inputs, outputs, operators, parameters,\n"
+    "the work of one photo (GFLOP: thousand million multiplications and additions), what is made\n"
+    "of photos and scores and where that is stated, and the plan for this machine: what is fused, which "
+    "kernels run, how much memory they need.\n"
     "\n"
     "  --size N           height and width, where the network leaves them free (224)\n"
     "  --precision P      of the plan: auto, f32, bf16 or int8 (auto)\n"
-    "  --steps            every step of the plan, too, with its layouts\n"
+    "  --steps            also print every step of the plan with its layouts\n"
     "\n"
     "Examples:\n"
     "  guichet inspect animals\n"
@@ -45,31 +46,33 @@ static void print_values(const char *head, struct value *const *values, int coun
                shape_format(&values[i]->shape, text, sizeof text));
 }
 
-struct kind {
+struct operator_count {
     const char *name;
     int count;
 };
 
-static int kinds_compare(const void *a, const void *b) {
-    const struct kind *x = a, *y = b;
+static int compare_counts(const void *a, const void *b) {
+    const struct operator_count *x = a, *y = b;
     return x->count != y->count ? y->count - x->count : strcmp(x->name, y->name);
 }
 
-/* Operators by how often they come. */
+/* Operators, the most frequent first. */
 static void print_operators(const struct graph *graph) {
-    struct kind kinds[KINDS];
+    struct operator_count kinds[KINDS];
     int count = 0, column = 0;
     for (const struct node *node = graph->first; node; node = node->next) {
         int i = 0;
         while (i < count && strcmp(kinds[i].name, node->op_type) != 0)
             i++;
         if (i == count && count < KINDS)
-            kinds[count++] = (struct kind){node->op_type, 0};
+            kinds[count++] = (struct operator_count){node->op_type, 0};
         if (i < KINDS)
             kinds[i].count++;
     }
-    qsort(kinds, (size_t)count, sizeof kinds[0], kinds_compare);
+
+    qsort(kinds, (size_t)count, sizeof kinds[0], compare_counts);
     printf("  %-11s %d:", "operators", graph->node_count);
+
     for (int i = 0; i < count; i++) {
         if (column > LINE_WIDTH - 24) {
             printf("\n  %-11s", "");
@@ -77,13 +80,15 @@ static void print_operators(const struct graph *graph) {
         }
         column += printf(" %s %d%s", kinds[i].name, kinds[i].count, i + 1 < count ? "," : "");
     }
+
     putchar('\n');
 }
 
-/* Numbers that were learnt: every constant but the scalars. */
-static int64_t parameters_count(const struct graph *graph, int64_t *ret_bytes) {
+/* Learnt numbers: every constant but scalars and integers. */
+static int64_t count_parameters(const struct graph *graph, int64_t *ret_bytes) {
     int64_t count = 0;
     *ret_bytes = 0;
+
     for (int i = 0; i < graph->value_count; i++) {
         const struct tensor *constant = graph->values[i] ? graph->values[i]->constant : NULL;
         if (!constant || constant->shape.rank < 1 || constant->dtype == DTYPE_I64)
@@ -91,14 +96,16 @@ static int64_t parameters_count(const struct graph *graph, int64_t *ret_bytes) {
         count += shape_elements(&constant->shape);
         *ret_bytes += (int64_t)tensor_bytes(constant);
     }
+
     return count;
 }
 
 /* Multiply-adds of a node whose shapes are all known. */
-static double node_work(const struct node *node) {
+static double count_node_work(const struct node *node) {
     const struct value *weights = node_input(node, 1);
     if (!weights || !node->outputs[0])
         return 0;
+
     double outputs = (double)shape_elements(&node->outputs[0]->shape), per_output = 1;
     const struct shape *shape = &weights->shape, *input = &node->inputs[0]->shape;
     if (node_is(node, "Conv") || node_is(node, "ConvTranspose")) {
@@ -113,10 +120,11 @@ static double node_work(const struct node *node) {
     } else {
         return 0;
     }
+
     return outputs * per_output;
 }
 
-/* What an input's free dimensions become for one photo. */
+/* An input's shape for one photo: free dimensions set. */
 static struct shape photo_shape(const struct shape *shape, int size) {
     struct shape known = *shape;
     for (int d = 0; d < known.rank; d++)
@@ -125,19 +133,23 @@ static struct shape photo_shape(const struct shape *shape, int size) {
     return known;
 }
 
-static bool graph_work(struct graph *graph, int size, double *ret, struct error *error) {
+static bool count_work(struct graph *graph, int size, double *ret, struct error *error) {
     cleanup(freep) struct tensor *inputs = calloc((size_t)graph->input_count + 1, sizeof *inputs);
     if (!inputs)
         return error_set(error, ERROR_MEMORY, "no memory for %d inputs", graph->input_count);
+
     for (int i = 0; i < graph->input_count; i++)
         inputs[i] =
             (struct tensor){graph->inputs[i]->dtype, photo_shape(&graph->inputs[i]->shape, size), NULL};
+
     if (!passes_expand_qoperators(graph, error) || !operators_bind(graph, error) ||
-        !passes_specialise(graph, inputs, graph->input_count, error))
+        !passes_specialize(graph, inputs, graph->input_count, error))
         return false;
+
     double work = 0;
     for (const struct node *node = graph->first; node; node = node->next)
-        work += node_work(node);
+        work += count_node_work(node);
+
     *ret = work;
     return true;
 }
@@ -152,7 +164,7 @@ static void print_amount(double amount, const char *unit) {
 }
 
 static void print_graph(const struct graph *graph, const struct model_files *files) {
-    int64_t bytes, parameters = parameters_count(graph, &bytes);
+    int64_t bytes, parameters = count_parameters(graph, &bytes);
     printf("%s (%s)\n", files->name, files->network);
     print_values("input", graph->inputs, graph->input_count);
     print_values("output", graph->outputs, graph->output_count);
@@ -160,66 +172,125 @@ static void print_graph(const struct graph *graph, const struct model_files *fil
     printf("  %-11s ", "parameters");
     print_amount((double)parameters, "");
     printf(", %.1f MB\n  %-11s", (double)bytes / 1e6, "opset");
+
     for (int i = 0; i < graph->import_count; i++)
         printf(" %s%s%d", graph->imports[i].domain, *graph->imports[i].domain ? " " : "",
                graph->imports[i].version);
+
     printf("%s%s\n", graph->producer && *graph->producer ? ", written by " : "",
            graph->producer ? graph->producer : "");
 }
 
-static bool context_print(struct engine *engine, struct engine_context *context,
-                          const struct settings *settings, struct error *error) {
+static bool print_context(struct engine *engine, struct engine_context *context,
+                          const struct inspect_settings *settings, struct error *error) {
     int count = engine_input_count(engine);
     cleanup(freep) struct tensor *inputs = calloc((size_t)count + 1, sizeof *inputs);
     if (!inputs)
         return error_set(error, ERROR_MEMORY, "no memory for %d inputs", count);
+
     for (int i = 0; i < count; i++) {
         const struct engine_port *port = engine_input(engine, i);
         inputs[i] = (struct tensor){port->dtype, photo_shape(&port->shape, settings->size), NULL};
     }
+
     if (!engine_prepare(context, inputs, count, error))
         return false;
+
     printf("  %-11s %s\n", "precision", engine_precision_used(engine));
     plan_print(engine_context_plan(context), settings->steps);
     return true;
 }
 
 /* The plan for one photo. */
-static bool inspect_plan(const char *path, const struct engine_options *options,
-                         const struct settings *settings, struct error *error) {
+static bool print_plan(const char *path, const struct engine_options *options,
+                       const struct inspect_settings *settings, struct error *error) {
     struct engine *engine = engine_load(path, options, error);
     struct engine_context *context = engine ? engine_context_create(engine, error) : NULL;
-    bool done = context && context_print(engine, context, settings, error);
+    bool done = context && print_context(engine, context, settings, error);
     engine_context_free(context);
     engine_free(engine);
     return done;
 }
 
-static bool inspect_files(const struct model_files *files, int size, struct error *error) {
+static void print_sides(const char *what, bool done, int shorter, int width, int height) {
+    if (done && shorter > 0)
+        printf(", %s the shorter side to %d", what, shorter);
+    else if (done)
+        printf(", %s to %dx%d", what, width, height);
+}
+
+static void print_preprocessing(const struct preprocessing *config) {
+    static const char *const filters[] = {"nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"};
+    printf("  %-11s %s", "", config->flip_channels ? "BGR" : "RGB");
+    print_sides("resize", config->do_resize, config->resize_short, config->resize_width,
+                config->resize_height);
+    if (config->do_resize)
+        printf(" (%s)", filters[config->filter]);
+    print_sides("crop", config->do_center_crop, 0, config->crop_width, config->crop_height);
+    if (config->do_rescale)
+        printf(", times %.6g", config->rescale_factor);
+    if (config->rescale_offset != 0)
+        printf(", minus %.6g", config->rescale_offset);
+    if (config->do_normalize)
+        printf(", mean %.4g %.4g %.4g, deviation %.4g %.4g %.4g", config->mean[0], config->mean[1],
+               config->mean[2], config->standard_deviation[0], config->standard_deviation[1],
+               config->standard_deviation[2]);
+    putchar('\n');
+}
+
+/* What is made of photos and scores, and where that is stated. Networks that take no photo have none of it.
+ */
+static void print_meaning(const char *path, const struct engine_options *engine) {
+    const struct model_options options = {.engine = *engine};
+    struct model_description description;
+    struct error error;
+    struct model *model = model_load(path, &options, &error);
+    if (!model) {
+        printf("  %-11s none: %s\n", "photos", error.message);
+        return;
+    }
+
+    model_describe(model, &description);
+    printf("  %-11s %s\n", "photos", description.preprocessing);
+    print_preprocessing(&model_input(model)->preprocessing);
+    printf("  %-11s %d: %s (%s)\n", "scores", model_class_count(model), description.head,
+           description.head_source);
+    printf("  %-11s %s", "labels", description.labels);
+    for (int i = 0; i < model_class_count(model) && i < 3; i++)
+        printf("%s%s", i ? ", " : ": ", model_label(model, i, "en"));
+    printf("%s\n", model_class_count(model) > 3 ? ", …" : "");
+    model_free(model);
+}
+
+static bool print_files(const struct model_files *files, int size, struct error *error) {
     double work = 0;
     struct graph *graph = onnx_graph_read(files->network, error);
     if (!graph)
         return false;
+
     print_graph(graph, files);
-    bool done = graph_work(graph, size, &work, error);
+    bool done = count_work(graph, size, &work, error);
     if (done)
         printf("  %-11s %.3f GFLOP for one photo\n", "work", 2 * work / 1e9);
     graph_free(graph);
+
     return done;
 }
 
 static const struct command self = {"inspect", help};
 
 int verb_inspect(int argc, char **argv) {
-    struct settings settings = {.size = 224};
-    const struct option_spec options[] = {{"size", OPTION_INT, &settings.size, 1, 4096},
-                                          {"precision", OPTION_TEXT, &settings.precision, 0, 0},
-                                          {"steps", OPTION_FLAG, &settings.steps, 0, 0},
-                                          {0}};
+    struct inspect_settings settings = {.size = 224};
+    const struct option_spec options[] = {
+        {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 4096},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
+        {.name = "steps", .kind = OPTION_FLAG, .value = &settings.steps},
+        {0}};
     int words, code;
     struct engine_options engine_options;
     struct error error = {0};
     struct model_files files;
+
     cleanup(freep) char *path = NULL;
     cleanup(freep) char *variant = NULL;
     if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
@@ -227,8 +298,11 @@ int verb_inspect(int argc, char **argv) {
         return code;
     if (!model_find(argv[1], &path, &variant, &error) || !model_files_find(path, variant, &files, &error))
         return cli_fail(&error);
-    bool done = inspect_files(&files, settings.size, &error) &&
-                inspect_plan(files.network, &engine_options, &settings, &error);
+
+    bool done = print_files(&files, settings.size, &error);
+    if (done)
+        print_meaning(files.network, &engine_options);
+    done = done && print_plan(files.network, &engine_options, &settings, &error);
     model_files_release(&files);
     return done ? EXIT_DONE : cli_fail(&error);
 }

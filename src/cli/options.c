@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 
-static const struct option_spec *option_find(const struct option_spec *options, const char *name,
+static const struct option_spec *find_option(const struct option_spec *options, const char *name,
                                              size_t length) {
     for (; options->name; options++)
         if (strlen(options->name) == length && memcmp(options->name, name, length) == 0)
@@ -12,17 +12,18 @@ static const struct option_spec *option_find(const struct option_spec *options, 
     return NULL;
 }
 
-static bool number_fits(const char *text, const struct option_spec *option, double *ret) {
+static bool parse_number(const char *text, const struct option_spec *option, double *ret) {
     char *end;
     errno = 0;
     double value = option->kind == OPTION_INT ? (double)strtol(text, &end, 10) : strtod(text, &end);
     if (errno || end == text || *end || !(value >= option->minimum && value <= option->maximum))
         return false;
+
     *ret = value;
     return true;
 }
 
-static bool list_append(struct option_list *list, const char *word) {
+static bool append_word(struct option_list *list, const char *word) {
     const char **words = realloc(list->words, ((size_t)list->count + 1) * sizeof *words);
     if (!words)
         return false;
@@ -31,8 +32,8 @@ static bool list_append(struct option_list *list, const char *word) {
     return true;
 }
 
-/* Store a value; EXIT_DONE, or EXIT_USAGE with the reason printed. */
-static int option_store(const struct command *command, const struct option_spec *option, const char *text) {
+/* EXIT_DONE, or EXIT_USAGE with the reason printed. */
+static int store_option(const struct command *command, const struct option_spec *option, const char *text) {
     double number = 0;
     switch (option->kind) {
     case OPTION_FLAG:
@@ -42,12 +43,12 @@ static int option_store(const struct command *command, const struct option_spec 
         *(const char **)option->value = text;
         return EXIT_DONE;
     case OPTION_LIST:
-        if (list_append(option->value, text))
+        if (append_word(option->value, text))
             return EXIT_DONE;
         return cli_usage(command, "no memory for --%s", option->name);
     case OPTION_INT:
     case OPTION_REAL:
-        if (!number_fits(text, option, &number))
+        if (!parse_number(text, option, &number))
             return cli_usage(command, "--%s takes a%s number from %.12g to %.12g, not '%s'", option->name,
                              option->kind == OPTION_INT ? " whole" : "", option->minimum, option->maximum,
                              text);
@@ -56,23 +57,25 @@ static int option_store(const struct command *command, const struct option_spec 
         else
             *(double *)option->value = number;
     }
+
     return EXIT_DONE;
 }
 
-/* One --name; *at moves on where the value is the next word. */
-static int option_read(const struct command *command, int argc, char **argv, int *at,
+/* One --name; *at moves past a value that is the next word. */
+static int read_option(const struct command *command, int argc, char **argv, int *at,
                        const struct option_spec *options) {
     const char *name = argv[*at] + 2, *equals = strchr(name, '=');
     size_t length = equals ? (size_t)(equals - name) : strlen(name);
-    const struct option_spec *option = option_find(options, name, length);
+    const struct option_spec *option = find_option(options, name, length);
     if (!option)
-        return cli_usage(command, "there is no option --%.*s", (int)length, name);
+        return cli_usage(command, "unknown option --%.*s", (int)length, name);
     if (option->kind == OPTION_FLAG)
         return equals ? cli_usage(command, "--%s takes no value", option->name)
-                      : option_store(command, option, NULL);
+                      : store_option(command, option, NULL);
     if (!equals && *at + 1 >= argc)
         return cli_usage(command, "--%s needs a value", option->name);
-    return option_store(command, option, equals ? equals + 1 : argv[++*at]);
+
+    return store_option(command, option, equals ? equals + 1 : argv[++*at]);
 }
 
 bool options_parse(const struct command *command, int argc, char **argv, const struct option_spec *options,
@@ -89,16 +92,18 @@ bool options_parse(const struct command *command, int argc, char **argv, const s
             *ret_exit = EXIT_DONE;
             return false;
         } else if (argv[i][1] != '-') {
-            *ret_exit = cli_usage(command, "there is no option %s", argv[i]);
+            *ret_exit = cli_usage(command, "unknown option %s", argv[i]);
             return false;
-        } else if ((*ret_exit = option_read(command, argc, argv, &i, options)) != EXIT_DONE) {
+        } else if ((*ret_exit = read_option(command, argc, argv, &i, options)) != EXIT_DONE) {
             return false;
         }
     }
+
     if (words >= least && (most < 0 || words <= most)) {
         *ret_words = words;
         return true;
     }
+
     *ret_exit = words < least ? cli_usage_missing(command)
                               : cli_usage(command, "'%s' is one word too many", argv[most + 1]);
     return false;

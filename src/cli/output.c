@@ -6,9 +6,9 @@
 #include "base/progress.h"
 #include "cli/cli.h"
 
-static void print_head(const char *colour, const char *head) {
-    bool coloured = terminal_has_colour(stderr);
-    fprintf(stderr, "%s%s%s ", coloured ? colour : "", head, coloured ? "\033[0m" : "");
+static void print_head(const char *color, const char *head) {
+    bool colored = terminal_has_color(stderr);
+    fprintf(stderr, "%s%s%s ", colored ? color : "", head, colored ? "\033[0m" : "");
 }
 
 int cli_usage(const struct command *command, const char *format, ...) {
@@ -18,6 +18,7 @@ int cli_usage(const struct command *command, const char *format, ...) {
     vfprintf(stderr, format, arguments);
     fprintf(stderr, "\nTry: guichet %s --help\n", command->name);
     va_end(arguments);
+
     return EXIT_USAGE;
 }
 
@@ -46,6 +47,7 @@ bool cli_print_json(json_t *value) {
     json_decref(value);
     if (!text)
         return false;
+
     puts(text);
     fflush(stdout);
     free(text);

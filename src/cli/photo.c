@@ -9,10 +9,11 @@
 #include "cli/cli.h"
 #include "http/fetch.h"
 
-static bool stdin_read(struct buffer *ret, struct error *error) {
+static bool read_stdin(struct buffer *ret, struct error *error) {
     char block[65536];
     ssize_t got;
     ret->limit = LIMIT_IMAGE_BYTES;
+
     while ((got = read(STDIN_FILENO, block, sizeof block)) != 0) {
         if (got < 0 && errno == EINTR)
             continue;
@@ -22,38 +23,42 @@ static bool stdin_read(struct buffer *ret, struct error *error) {
             return error_set(error, ERROR_TOO_LARGE, "standard input: more than %u MB",
                              LIMIT_IMAGE_BYTES >> 20);
     }
+
     return true;
 }
 
-bool photo_is_address(const char *name) {
+bool photo_is_url(const char *name) {
     return strncmp(name, "http://", 7) == 0 || strncmp(name, "https://", 8) == 0;
 }
 
-/* A person's own command may look at the person's own servers: private addresses are allowed here. */
-static bool address_read(const char *address, struct buffer *ret, struct error *error) {
-    const struct fetch_options options = {.allow_private = true};
-    struct http_body *body = fetch_url(address, &options, error);
+/* The command line may fetch from the user's own servers: private addresses are allowed. */
+static bool read_url(const char *url, struct buffer *ret, struct error *error) {
+    const struct fetch_options options = {.limit = LIMIT_IMAGE_BYTES, .allow_private = true};
+    struct http_body *body = fetch_url(url, &options, error);
     if (!body)
         return false;
+
     bool done = buffer_append(ret, body->bytes, body->size) ||
-                error_set(error, ERROR_MEMORY, "%s: no memory for it", address);
+                error_set(error, ERROR_MEMORY, "%s: no memory for it", url);
     http_body_release(body);
     return done;
 }
 
 bool photo_read(const char *name, struct buffer *ret, double *fetch_ms, struct error *error) {
     if (strcmp(name, "-") == 0)
-        return stdin_read(ret, error);
-    if (photo_is_address(name)) {
+        return read_stdin(ret, error);
+    if (photo_is_url(name)) {
         double start = clock_ms();
-        bool done = address_read(name, ret, error);
+        bool done = read_url(name, ret, error);
         *fetch_ms += clock_ms() - start;
         return done;
     }
+
     size_t size;
     char *bytes = file_read(name, LIMIT_IMAGE_BYTES, &size, error);
     if (!bytes)
         return false;
+
     *ret = (struct buffer){.bytes = bytes, .size = size, .capacity = size + 1};
     return true;
 }

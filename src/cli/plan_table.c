@@ -8,11 +8,11 @@
 
 enum { SLOWEST = 12, KERNELS = 4, STEP_TEXT = 128, NAME_COLUMNS = 44 };
 
-/* The steps that do the same. */
-struct row {
+/* The steps that do the same thing. */
+struct plan_row {
     const char *action;
     const char *kernels[KERNELS];
-    int steps, kernel_count; /* of kernels kept; more are not named */
+    int steps, kernel_count; /* of the first KERNELS */
     double ms, flops;
 };
 
@@ -31,10 +31,11 @@ void plan_times_release(struct plan_times *times) {
     times->step_ms = NULL;
 }
 
-static void row_add(struct row *row, const struct step *step, double ms) {
+static void add_step(struct plan_row *row, const struct step *step, double ms) {
     int i = 0;
     while (i < row->kernel_count && strcmp(row->kernels[i], step->kernel_name) != 0)
         i++;
+
     if (i == row->kernel_count && i < KERNELS)
         row->kernels[row->kernel_count++] = step->kernel_name;
     row->steps++;
@@ -43,22 +44,24 @@ static void row_add(struct row *row, const struct step *step, double ms) {
 }
 
 static int compare_rows(const void *a, const void *b) {
-    const struct row *x = a, *y = b;
+    const struct plan_row *x = a, *y = b;
     return x->ms != y->ms ? (x->ms < y->ms) - (x->ms > y->ms) : y->steps - x->steps;
 }
 
-/* malloc'ed, slowest first (by number where nothing was measured); NULL when memory is out. */
-static struct row *rows_create(const struct plan *plan, const double *step_ms, int *ret_count) {
-    struct row *rows = calloc((size_t)plan->step_count + 1, sizeof *rows);
+/* The slowest first; the most steps first where `step_ms` is NULL. malloc'ed; NULL when memory is out. */
+static struct plan_row *create_rows(const struct plan *plan, const double *step_ms, int *ret_count) {
+    struct plan_row *rows = calloc((size_t)plan->step_count + 1, sizeof *rows);
     *ret_count = 0;
+
     for (int i = 0; rows && i < plan->step_count; i++) {
         int at = 0;
         while (at < *ret_count && strcmp(rows[at].action, plan->steps[i].action) != 0)
             at++;
         if (at == *ret_count)
             rows[(*ret_count)++].action = plan->steps[i].action;
-        row_add(&rows[at], &plan->steps[i], step_ms ? step_ms[i] : 0);
+        add_step(&rows[at], &plan->steps[i], step_ms ? step_ms[i] : 0);
     }
+
     if (rows)
         qsort(rows, (size_t)*ret_count, sizeof *rows, compare_rows);
     return rows;
@@ -95,12 +98,14 @@ static const char *step_layouts(const struct step *step, char *text, size_t size
         input = step->input_count > 0 ? step->arguments[0] : NULL;
         output = step->argument_count > step->input_count ? step->arguments[step->input_count] : NULL;
     }
+
     for (int i = 0; step->kind == STEP_PRIMITIVE && i < step->argument_count; i++) {
         if (step->roles[i] == ARGUMENT_SOURCE)
             input = step->arguments[i];
         if (step->roles[i] == ARGUMENT_DESTINATION)
             output = step->arguments[i];
     }
+
     snprintf(text, size, "%s %s -> %s %s", input ? dtype_name(input->dtype) : "",
              layout_name(input, from, sizeof from), output ? dtype_name(output->dtype) : "",
              layout_name(output, to, sizeof to));
@@ -109,8 +114,9 @@ static const char *step_layouts(const struct step *step, char *text, size_t size
 
 static void print_rows(const struct plan_times *times) {
     int count;
-    struct row *rows = rows_create(times->plan, times->step_ms, &count);
-    printf("\n  %-28s %5s %9s %7s %9s  %s\n", "what is done", "steps", "ms", "share", "GFLOP/s", "kernels");
+    struct plan_row *rows = create_rows(times->plan, times->step_ms, &count);
+    printf("\n  %-28s %5s %9s %7s %9s  %s\n", "action", "steps", "ms", "share", "GFLOP/s", "kernels");
+
     for (int i = 0; rows && i < count; i++) {
         printf("  %-28s %5d %9.3f %6.1f%% ", rows[i].action, rows[i].steps, rows[i].ms,
                share(times, rows[i].ms));
@@ -122,11 +128,12 @@ static void print_rows(const struct plan_times *times) {
             printf("%s %s", k ? "," : "", rows[i].kernels[k]);
         putchar('\n');
     }
+
     free(rows);
 }
 
 /* Indices of the slowest steps, the slowest first; returns how many. */
-static int slowest_find(const struct plan_times *times, int *ret) {
+static int find_slowest(const struct plan_times *times, int *ret) {
     int count = 0;
     for (int i = 0; i < times->plan->step_count; i++) {
         int at = count < SLOWEST ? count++ : SLOWEST - 1;
@@ -137,10 +144,11 @@ static int slowest_find(const struct plan_times *times, int *ret) {
             ret[at] = ret[at - 1];
         ret[at] = i;
     }
+
     return count;
 }
 
-/* "Conv+Relu …/layer1/conv2", padded: names of a network begin alike, so their ends are shown. */
+/* "Conv+Relu …/layer1/conv2", padded. Names of a network differ at their ends, which are shown. */
 static void print_step_name(const struct step *step) {
     int room = NAME_COLUMNS - (int)strlen(step->action) - 1, length = (int)strlen(step->name);
     bool cut = length > room;
@@ -152,9 +160,10 @@ static void print_step_name(const struct step *step) {
 static void print_slowest(const struct plan_times *times) {
     int slowest[SLOWEST];
     char text[3 * STEP_TEXT];
-    int count = slowest_find(times, slowest);
+    int count = find_slowest(times, slowest);
     printf("\n  %-*s %9s %7s %9s  %s\n", NAME_COLUMNS, "slowest steps", "ms", "share", "GFLOP/s",
            "kernel, layouts");
+
     for (int i = 0; i < count; i++) {
         const struct step *step = &times->plan->steps[slowest[i]];
         double ms = times->step_ms[slowest[i]];
@@ -175,7 +184,7 @@ void plan_times_print(const struct plan_times *times) {
     putchar('\n');
 }
 
-static json_t *row_to_json(const struct plan_times *times, const struct row *row) {
+static json_t *row_to_json(const struct plan_times *times, const struct plan_row *row) {
     json_t *kernels = json_array();
     for (int i = 0; i < row->kernel_count; i++)
         json_array_append_new(kernels, json_string(row->kernels[i]));
@@ -190,19 +199,21 @@ static json_t *step_to_json(const struct plan_times *times, int index) {
     double ms = times->step_ms[index];
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "name", step->name, "action", step->action,
                      "kernel", step->kernel_name, "layouts", step_layouts(step, layouts, sizeof layouts),
-                     "ms", cli_json_real(ms, 6), "gflop", cli_json_real(step->flops / 1e9, 6), "gflops_per_s",
+                     "ms", cli_json_real(ms, 6), "gflop", cli_json_real(step->flops / 1e9, 9), "gflops_per_s",
                      cli_json_real(per_second(step->flops, ms), 3));
 }
 
 json_t *plan_times_to_json(const struct plan_times *times) {
     int count;
     double products = products_ms(times);
-    struct row *rows = rows_create(times->plan, times->step_ms, &count);
+    struct plan_row *rows = create_rows(times->plan, times->step_ms, &count);
     json_t *actions = json_array(), *steps = json_array();
+
     for (int i = 0; rows && i < count; i++)
         json_array_append_new(actions, row_to_json(times, &rows[i]));
     for (int i = 0; i < times->plan->step_count; i++)
         json_array_append_new(steps, step_to_json(times, i));
+
     free(rows);
     json_t *above = products > 0 ? cli_json_real(100 * (times->run_ms / products - 1), 3) : json_null();
     return json_pack("{s:o, s:o, s:o, s:o, s:o}", "run_ms", cli_json_real(times->run_ms, 6), "products_ms",
@@ -225,20 +236,23 @@ static void print_steps(const struct plan *plan) {
 
 void plan_print(const struct plan *plan, bool every_step) {
     int count, kinds[3] = {0}, fused = 0;
-    struct row *rows = rows_create(plan, NULL, &count);
+    struct plan_row *rows = create_rows(plan, NULL, &count);
     for (int i = 0; i < plan->step_count; i++) {
         kinds[plan->steps[i].kind]++;
         fused += strchr(plan->steps[i].action, '+') != NULL;
     }
-    printf("  %-11s %d steps: %d of oneDNN, %d own kernels, %d plain computations; %d have others fused into "
-           "them\n",
+
+    printf("  %-11s %d steps: %d of oneDNN, %d own kernels, %d reference kernels; %d have other operators "
+           "fused into them\n",
            "plan", plan->step_count, kinds[STEP_PRIMITIVE], kinds[STEP_KERNEL], kinds[STEP_REFERENCE], fused);
+
     for (int i = 0; rows && i < count; i++) {
         printf("  %-11s %4d  %-24s", "", rows[i].steps, rows[i].action);
         for (int k = 0; k < rows[i].kernel_count; k++)
             printf("%s %s", k ? "," : "", rows[i].kernels[k]);
         putchar('\n');
     }
+
     free(rows);
     printf("  %-11s %.1f MB of activations, %.1f MB of packed weights\n", "memory",
            (double)plan->arena_bytes / 1e6, (double)weights_total_bytes(plan->weights) / 1e6);

@@ -5,54 +5,53 @@
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "cli/verbs.h"
+#include "hub/pull.h"
 #include "model/directory.h"
-#include "serve/pull.h"
 
 #define DEFAULT_ENDPOINT "https://huggingface.co"
 #define RETRIES 5
 
 static const char help[] =
-    "Fetch models into the model folder.\n"
+    "Fetch models into the model directory.\n"
     "\n"
     "Usage: guichet pull [OPTION…] SOURCE…\n"
     "\n"
-    "SOURCE is a name of the catalogue (guichet models lists it), hf:OWNER/REPO[@REVISION] of Hugging Face, "
-    "or the\n"
-    "http(s) address of an .onnx file. A pull that was cut goes on where it stopped when it is asked for "
-    "again.\n"
+    "SOURCE is a name of the catalogue (guichet models lists it), hf:OWNER/REPO[@REVISION] on Hugging Face, "
+    "or "
+    "the\n"
+    "http(s) URL of an .onnx file. An interrupted pull resumes where it stopped when it is run again.\n"
     "\n"
-    "  --name NAME    call the model so (one SOURCE only)\n"
-    "  --file PATH    which network of a repository (onnx/model.onnx, model.onnx, or the only one)\n"
-    "  --sha256 HEX   what the file at an address must be\n"
-    "  --models DIR   the model folder ($GUICHET_MODELS, else ~/.local/share/guichet/models)\n"
-    "  --force        replace a model that is there\n"
-    "  --quiet        no progress\n"
+    "  --name NAME    name of the model (with one SOURCE only)\n"
+    "  --file PATH    the network to take of a repository (onnx/model.onnx, model.onnx, or the only one)\n"
+    "  --sha256 HEX   the expected SHA-256 of the file at a URL\n"
+    "  --models DIR   the model directory ($GUICHET_MODELS, else ~/.local/share/guichet/models)\n"
+    "  --force        replace an existing model\n"
+    "  --quiet        show no progress\n"
     "\n"
-    "HF_ENDPOINT names another server that speaks Hugging Face's protocol; HF_TOKEN is sent to it, and to "
-    "nobody\n"
-    "else.\n"
+    "HF_ENDPOINT names another server that speaks Hugging Face's protocol. HF_TOKEN is sent to that server "
+    "only.\n"
     "\n"
     "Examples:\n"
     "  guichet pull resnet50\n"
     "  guichet pull --name cats hf:someone/cat-breeds@v2\n";
 
-/* The line on the terminal follows one file after the other. */
-struct show {
+/* The progress line on the terminal: of one file after the other. */
+struct progress_display {
     struct progress line;
-    int number; /* of the file that the line is about; 0: none yet */
+    int number; /* of the file that the line shows; 0: none yet */
     char label[96];
 };
 
 static void show_progress(void *context, const char *file, int number, int count, uint64_t done,
                           uint64_t total) {
-    struct show *show = context;
-    if (number != show->number) {
-        progress_end(&show->line);
-        snprintf(show->label, sizeof show->label, "%s (%d of %d)", file, number, count);
-        progress_begin(&show->line, show->label, NULL, total, done);
-        show->number = number;
+    struct progress_display *display = context;
+    if (number != display->number) {
+        progress_end(&display->line);
+        snprintf(display->label, sizeof display->label, "%s (%d of %d)", file, number, count);
+        progress_begin(&display->line, display->label, NULL, total, done);
+        display->number = number;
     }
-    progress_update(&show->line, done);
+    progress_update(&display->line, done);
 }
 
 static void report(const char *directory, const struct pull_result *result) {
@@ -60,31 +59,36 @@ static void report(const char *directory, const struct pull_result *result) {
         printf("%s: already in %s (--force pulls it again)\n", result->name, directory);
         return;
     }
+
     printf("%s: %.1f MB in %s/%s\n", result->name, (double)result->bytes / 1e6, directory, result->name);
-    if (result->supplied.labels)
+    if (result->defaults.labels)
         printf("  ImageNet's labels were added: the source has none\n");
-    if (result->supplied.recipe)
+    if (result->defaults.preprocessing)
         printf("  ImageNet's preprocessing was added: the source has none\n");
 }
 
 static int pull_each(char **sources, int count, const char *directory, struct pull_options *options) {
     int status = EXIT_DONE;
+
     for (int i = 0; i < count; i++) {
-        struct show show = {0};
+        struct progress_display display = {0};
         struct pull_result result;
         struct error error = {0};
-        options->context = &show;
+
+        options->context = &display;
         bool done = pull_model(directory, sources[i], options, &result, &error);
-        progress_end(&show.line);
+        progress_end(&display.line);
+
         if (done)
             report(directory, &result);
         else
             status = cli_fail(&error);
     }
+
     return status;
 }
 
-/* A variable that is set and not empty. */
+/* An environment variable that is set and not empty, else `fallback`. */
 static const char *variable(const char *name, const char *fallback) {
     const char *value = getenv(name);
     return value && *value ? value : fallback;
@@ -108,14 +112,17 @@ int verb_pull(int argc, char **argv) {
         {0},
     };
     int count, status;
+
     if (!options_parse(&self, argc, argv, specs, 1, -1, &count, &status))
         return status;
     if (count > 1 && (options.name || options.file || options.sha256))
         return cli_usage(&self, "--name, --file and --sha256 go with one SOURCE");
+
     cleanup(freep) char *own = directory ? NULL : model_directory_default();
     directory = directory ? directory : own;
     if (!directory)
-        return cli_usage(&self, "there is no model folder: set GUICHET_MODELS or give --models");
+        return cli_usage(&self, "no model directory is known: set GUICHET_MODELS or give --models");
+
     options.progress = quiet ? NULL : show_progress;
     return pull_each(argv + 1, count, directory, &options);
 }

@@ -1,13 +1,12 @@
-/* guichet quantize: a float model and photos -> the same model in 8-bit integers, and the price. */
+/* guichet quantize: a float model and photos -> the same model in 8-bit integers, and a report. */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "cli/comparing.h"
+#include "cli/comparison.h"
 #include "cli/engine_options.h"
 #include "cli/verbs.h"
 #include "model/find.h"
@@ -17,58 +16,58 @@ enum { PHOTOS_DEFAULT = 500, PHOTOS_MOST = 20000 };
 #define SPEED_SECONDS 2.0
 
 static const char help[] =
-    "Make a model smaller and faster: 8-bit integers instead of floats, and a report of what that cost.\n"
+    "Make a model smaller and faster, with 8-bit integers instead of floats, and report what that\n"
+    "costs.\n"
     "\n"
     "Usage: guichet quantize [MODEL] --calibrate DIR [OPTION…]\n"
     "\n"
-    "DIR holds photos like those the model will see, right in it or in folders; labels are not needed. A "
-    "third of them\n"
-    "judges, the others calibrate. Layers that cost too much of the answers stay in float. Written are\n"
-    "model_int8.onnx (standard ONNX with QuantizeLinear and DequantizeLinear), report.json and report.html.\n"
-    "A run that was interrupted goes on where it was when it is repeated.\n"
+    "DIR has photos like those the model will see, right in it or in folders; labels are not\n"
+    "needed. Two thirds of them calibrate, the rest are held out for judging. Layers that change\n"
+    "too many predictions stay in float. Writes model_int8.onnx (standard ONNX with\n"
+    "QuantizeLinear and DequantizeLinear), report.json and report.html. Repeat an interrupted\n"
+    "command to continue it.\n"
     "\n"
     "  --calibrate DIR   the photos\n"
-    "  --photos N        at most so many of them, spread evenly (500)\n"
-    "  --method M        how ranges are chosen: minmax, entropy, percentile, mse, or auto: the best of them "
-    "(auto)\n"
-    "  --per-tensor      one scale for all channels of a weight; --per-channel, one for each, is the "
-    "default\n"
+    "  --photos N        use at most N of them, evenly spread (500)\n"
+    "  --method M        how ranges are chosen: minmax, entropy, percentile, mse, or the best of\n"
+    "                    them: auto (auto)\n"
+    "  --per-tensor      one scale for a whole weight tensor (default: --per-channel)\n"
     "  --activations T   uint8 or int8 (uint8)\n"
-    "  --max-loss P      points of agreement that may be lost on the photos that judge (0.5)\n"
-    "  --labels FILE     lines \"photo <tab> class\": then the report tells how often each is right\n"
-    "  --label-offset N  added to the class numbers of the list (1 where the model's first class is a "
-    "background)\n"
-    "  --output DIR      where to write (the model's own folder, which then offers MODEL:int8)\n"
-    "  --threads N       (as many as there are)\n"
+    "  --max-loss P      percentage points of agreement that may be lost on the held-out photos\n"
+    "                    (0.5)\n"
+    "  --labels FILE     lines \"photo <tab> class\": then accuracy is reported too\n"
+    "  --label-offset N  added to the class numbers of the list (1 where the model's first class\n"
+    "                    is a background)\n"
+    "  --output DIR      where to write (the model's own folder, where it becomes MODEL:int8)\n"
+    "  --threads N       threads of the network (all processors)\n"
     "  --json            the report as one JSON object\n"
     "\n"
     "Examples:\n"
     "  guichet quantize animals --calibrate photos\n"
     "  guichet quantize ~/models/resnet50 --calibrate photos --method entropy --output small\n"
     "\n"
-    "Exit status: 0 written, 1 failed, 2 asked for wrongly.\n";
+    "Exit status: 0 written, 1 failed, 2 usage error.\n";
 
 static const struct command command = {"quantize", help};
 
-struct settings {
+struct quantize_settings {
     const char *model, *calibrate, *method, *activations, *labels, *output;
     double max_loss;
     int photos, offset, threads;
     bool per_channel, per_tensor, json;
 };
 
-/* Where things lie. */
-struct places {
+struct quantize_paths {
     char *model_folder; /* with config.json */
     char *output;       /* a folder */
     char *network, *state;
 };
 
-static void places_release(struct places *places) {
-    free(places->model_folder);
-    free(places->output);
-    free(places->network);
-    free(places->state);
+static void paths_release(struct quantize_paths *paths) {
+    free(paths->model_folder);
+    free(paths->output);
+    free(paths->network);
+    free(paths->state);
 }
 
 /* The folder of a file, malloc'ed. */
@@ -77,8 +76,8 @@ static char *folder_of(const char *path) {
     return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 }
 
-static bool places_find(const struct model *model, const struct settings *settings, struct places *ret,
-                        struct error *error) {
+static bool find_paths(const struct model *model, const struct quantize_settings *settings,
+                       struct quantize_paths *ret, struct error *error) {
     ret->model_folder = folder_of(model_path(model));
     ret->output = settings->output ? strdup(settings->output) : folder_of(model_path(model));
     const char *last = ret->model_folder ? strrchr(ret->model_folder, '/') : NULL;
@@ -90,22 +89,24 @@ static bool places_find(const struct model *model, const struct settings *settin
         return error_set(error, ERROR_MEMORY, "no memory for the names of files");
     if (settings->output && mkdir(settings->output, 0777) < 0 && errno != EEXIST)
         return error_set_errno(error, ERROR_IO, errno, "%s", settings->output);
+
     return true;
 }
 
-/* Configuration and labels go with the network; what is not there is not missed. */
-static bool copy_configuration(const struct places *places, struct error *error) {
+/* The configuration and labels that exist go with the network. */
+static bool copy_configuration(const struct quantize_paths *paths, struct error *error) {
     static const char *const names[] = {"config.json", "preprocessor_config.json", "labels_fr.json"};
-    cleanup(freep) char *from_real = realpath(places->model_folder, NULL);
-    cleanup(freep) char *to_real = realpath(places->output, NULL);
+    cleanup(freep) char *from_real = realpath(paths->model_folder, NULL);
+    cleanup(freep) char *to_real = realpath(paths->output, NULL);
     if (from_real && to_real && strcmp(from_real, to_real) == 0)
         return true;
+
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         cleanup(freep) char *from = NULL;
         cleanup(freep) char *to = NULL;
         size_t size;
-        if (asprintf(&from, "%s/%s", places->model_folder, names[i]) < 0 ||
-            asprintf(&to, "%s/%s", places->output, names[i]) < 0)
+        if (asprintf(&from, "%s/%s", paths->model_folder, names[i]) < 0 ||
+            asprintf(&to, "%s/%s", paths->output, names[i]) < 0)
             return error_set(error, ERROR_MEMORY, "no memory for the names of files");
         cleanup(freep) char *bytes = file_read(from, LIMIT_CONFIG_BYTES, &size, error);
         if (!bytes && error->code == ERROR_NOT_FOUND)
@@ -113,89 +114,107 @@ static bool copy_configuration(const struct places *places, struct error *error)
         if (!bytes || !file_write(to, bytes, size, error))
             return false;
     }
+
     return true;
 }
 
-/* The quantised file and the float one, side by side on the photos that were held out. */
-static bool show_price(const struct settings *settings, const struct places *places, struct model *model,
-                       const struct photo_set *set, const struct quant_result *result,
-                       const struct quant_options *options, struct stages *stages, struct error *error) {
+static bool print_report(const struct quantize_settings *settings, const struct quantize_paths *paths,
+                         const struct report *report, struct error *error) {
+    const struct search_result *search = &report->quant->search;
+    if (settings->json) {
+        json_t *json = report_json(report);
+        return (json && cli_print_json(json)) || error_set(error, ERROR_MEMORY, "no memory for the report");
+    }
+
+    cli_report_print(report);
+    printf("\nwritten: %s, report.json, report.html\n", paths->network);
+    if (!search->met)
+        cli_warn("--max-loss is exceeded: %d of %d predictions changed on the held-out photos, and %d may",
+                 search->after.count - search->after.same, search->after.count, search->allowed);
+    return true;
+}
+
+/* The quantised network and the float one on the held-out photos. */
+static bool report_loss(const struct quantize_settings *settings, const struct quantize_paths *paths,
+                        struct model *model, const struct photo_set *set, const struct quant_result *result,
+                        const struct quant_options *options, struct stages *stages, struct error *error) {
     const struct model_options model_options = {
         .engine = {.precision = PRECISION_AUTO, .threads = settings->threads}};
-    struct model *quantised = model_load(places->network, &model_options, error);
-    struct engine *fast = quantised ? engine_load(model_path(model), &model_options.engine, error) : NULL;
-    struct report report = {.quant = result, .options = options};
-    bool done = fast != NULL;
-    if (done) {
-        report.sides[0] = cli_report_side(model, set);
-        report.sides[1] = cli_report_side(quantised, set);
-        report.fast = engine_precision(fast) == PRECISION_BF16 ? fast : NULL;
-        done = report_measure(&report, result->held_out_photos, result->held_out, SPEED_SECONDS, stages_show,
-                              stages, error);
-    }
+    struct model *quantized = model_load(paths->network, &model_options, error);
+    struct model *fast = quantized ? model_load(model_path(model), &model_options, error) : NULL;
+    struct report report = {.sides = {{.model = model, .set = set}, {.model = quantized, .set = set}},
+                            .quant = result,
+                            .options = options};
+    bool done = false;
+    if (!fast)
+        goto out;
+
+    report.fast = engine_precision(model_engine(fast)) == PRECISION_BF16 ? fast : NULL;
+    done = report_measure(&report, result->held_out_photos, result->held_out, SPEED_SECONDS, stages_show,
+                          stages, error);
     stages_end(stages);
-    done = done && cli_report_write(&report, places->output, error);
-    if (done && settings->json) {
-        json_t *json = report_json(&report);
-        done = (json && cli_print_json(json)) || error_set(error, ERROR_MEMORY, "no memory for the report");
-    } else if (done) {
-        cli_report_print(&report);
-        printf("\nwritten: %s, report.json, report.html\n", places->network);
-        if (!result->search.met)
-            cli_warn("the target is not met: %d of %d answers changed on the photos that judge, and %d may",
-                     result->search.after.count - result->search.after.same, result->search.after.count,
-                     result->search.allowed);
-    }
+    if (done)
+        done =
+            cli_report_write(&report, paths->output, error) && print_report(settings, paths, &report, error);
+out:
     report_release(&report);
-    engine_free(fast);
-    model_free(quantised);
+    model_free(fast);
+    model_free(quantized);
     return done;
 }
 
-static void warn_of_few(const struct photo_set *set, double max_loss) {
+static void warn_of_few_photos(const struct photo_set *set, double max_loss) {
     int wanted = quant_photos_wanted(set->count, max_loss);
     if (wanted)
-        cli_warn("%d photo%s %s few to tell a loss of %g points; about %d would do", set->count,
+        cli_warn("%d photo%s %s few to measure a loss of %g points; about %d would do", set->count,
                  set->count == 1 ? "" : "s", set->count == 1 ? "is" : "are", max_loss, wanted);
 }
 
-static bool quantize(const struct settings *settings, const struct quant_options *base, struct model *model,
-                     struct error *error) {
-    struct places places = {0};
+static bool quantize(const struct quantize_settings *settings, const struct quant_options *base,
+                     struct model *model, struct error *error) {
+    struct quantize_paths paths = {0};
     struct photo_set set = {0};
     struct quant_result result = {0};
     struct quant_options options = *base;
     struct stages stages;
-    const struct photo_choice choice = {settings->calibrate, settings->labels, settings->offset,
-                                        settings->photos, settings->threads};
+    const struct photo_request request = {.source = {settings->calibrate, settings->labels, settings->offset},
+                                          .limit = settings->photos,
+                                          .threads = settings->threads};
+    bool done = false;
+
     stages_begin(&stages);
-    bool done =
-        places_find(model, settings, &places, error) && cli_photos_load(model, &choice, &stages, &set, error);
-    if (done)
-        warn_of_few(&set, options.max_loss);
+    if (!find_paths(model, settings, &paths, error) ||
+        !cli_photos_load(model, &request, &stages, &set, error))
+        goto out;
+
+    warn_of_few_photos(&set, options.max_loss);
     options.threads = engine_threads(model_engine(model));
-    options.state_path = places.state;
+    options.state_path = paths.state;
     options.progress = stages_show;
     options.context = &stages;
-    done = done && quant_run(model_path(model), &set, places.network, &options, &result, error);
+    done = quant_run(model, &set, paths.network, &options, &result, error);
     stages_end(&stages);
     if (!done && error->code == ERROR_UNAVAILABLE)
         error_set(error, ERROR_UNAVAILABLE,
-                  "interrupted; nothing was written, and the same command goes on from here");
-    done = done && copy_configuration(&places, error) &&
-           show_price(settings, &places, model, &set, &result, &options, &stages, error);
+                  "interrupted; nothing was written, and the same command continues from here");
+
+    if (done)
+        done = copy_configuration(&paths, error) &&
+               report_loss(settings, &paths, model, &set, &result, &options, &stages, error);
+out:
     stages_end(&stages);
     quant_result_release(&result);
     photo_set_release(&set);
-    places_release(&places);
+    paths_release(&paths);
     return done;
 }
 
-/* False: *ret_exit, the usage error is printed. */
-static bool options_understand(const struct settings *settings, struct quant_options *ret, int *ret_exit) {
+/* False: a usage error was printed; *ret_exit is the exit code. */
+static bool read_options(const struct quantize_settings *settings, struct quant_options *ret, int *ret_exit) {
     *ret = (struct quant_options){
         .max_loss = settings->max_loss, .per_tensor = settings->per_tensor, .activations = DTYPE_U8};
     *ret_exit = EXIT_DONE;
+
     if (!settings->calibrate)
         *ret_exit = cli_usage(&command, "--calibrate DIR is needed: photos like those the model will see");
     else if (settings->method && !quant_method_parse(settings->method, &ret->method))
@@ -207,37 +226,50 @@ static bool options_understand(const struct settings *settings, struct quant_opt
         *ret_exit = cli_usage(&command, "--activations is uint8 or int8, not '%s'", settings->activations);
     else if (settings->per_channel && settings->per_tensor)
         *ret_exit = cli_usage(&command, "--per-channel and --per-tensor exclude each other");
+
     return *ret_exit == EXIT_DONE;
 }
 
 int verb_quantize(int argc, char **argv) {
-    struct settings settings = {.max_loss = 0.5, .photos = PHOTOS_DEFAULT, .offset = INT_MIN};
+    struct quantize_settings settings = {
+        .max_loss = 0.5, .photos = PHOTOS_DEFAULT, .offset = LABEL_OFFSET_AUTO};
     const struct option_spec specs[] = {
-        {"calibrate", OPTION_TEXT, &settings.calibrate, 0, 0},
-        {"photos", OPTION_INT, &settings.photos, 1, PHOTOS_MOST},
-        {"method", OPTION_TEXT, &settings.method, 0, 0},
-        {"per-channel", OPTION_FLAG, &settings.per_channel, 0, 0},
-        {"per-tensor", OPTION_FLAG, &settings.per_tensor, 0, 0},
-        {"activations", OPTION_TEXT, &settings.activations, 0, 0},
-        {"max-loss", OPTION_REAL, &settings.max_loss, 0, 100},
-        {"labels", OPTION_TEXT, &settings.labels, 0, 0},
-        {"label-offset", OPTION_INT, &settings.offset, -1000000, 1000000},
-        {"output", OPTION_TEXT, &settings.output, 0, 0},
-        {"threads", OPTION_INT, &settings.threads, 0, 1024},
-        {"json", OPTION_FLAG, &settings.json, 0, 0},
+        {.name = "calibrate", .kind = OPTION_TEXT, .value = &settings.calibrate},
+        {.name = "photos",
+         .kind = OPTION_INT,
+         .value = &settings.photos,
+         .minimum = 1,
+         .maximum = PHOTOS_MOST},
+        {.name = "method", .kind = OPTION_TEXT, .value = &settings.method},
+        {.name = "per-channel", .kind = OPTION_FLAG, .value = &settings.per_channel},
+        {.name = "per-tensor", .kind = OPTION_FLAG, .value = &settings.per_tensor},
+        {.name = "activations", .kind = OPTION_TEXT, .value = &settings.activations},
+        {.name = "max-loss", .kind = OPTION_REAL, .value = &settings.max_loss, .minimum = 0, .maximum = 100},
+        {.name = "labels", .kind = OPTION_TEXT, .value = &settings.labels},
+        {.name = "label-offset",
+         .kind = OPTION_INT,
+         .value = &settings.offset,
+         .minimum = -1000000,
+         .maximum = 1000000},
+        {.name = "output", .kind = OPTION_TEXT, .value = &settings.output},
+        {.name = "threads", .kind = OPTION_INT, .value = &settings.threads, .minimum = 0, .maximum = 1024},
+        {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
         {0},
     };
     int words, status;
     struct quant_options options;
     struct error error = {0};
+
     if (!options_parse(&command, argc, argv, specs, 0, 1, &words, &status) ||
-        !options_understand(&settings, &options, &status))
+        !read_options(&settings, &options, &status))
         return status;
+
     settings.model = words ? argv[1] : NULL;
     const struct engine_options engine_options = {.precision = PRECISION_F32, .threads = settings.threads};
     struct model *model = cli_model_load(settings.model, &engine_options, &error);
     bool done = model && quant_network_check(model_path(model), &error) &&
                 quantize(&settings, &options, model, &error);
+
     model_free(model);
     return done ? EXIT_DONE : cli_fail(&error);
 }

@@ -14,7 +14,7 @@
 #include "cli/verbs.h"
 #include "model/directory.h"
 #include "model/find.h"
-#include "serve/supervisor.h"
+#include "server/supervisor/supervisor.h"
 
 static const struct command command = {
     "serve",
@@ -22,29 +22,33 @@ static const struct command command = {
     "\n"
     "Usage: guichet serve [OPTION…]\n"
     "\n"
-    "A gateway, a frontend, and for each model a process of its own, which starts when it is first\n"
-    "asked for.\n"
+    "One server, and for each model a process of its own, started by its first request.\n"
     "\n"
     "  --models DIR          folder of model folders, watched while it runs (repeatable; by default\n"
     "                        $GUICHET_MODELS or ~/.local/share/guichet/models, and the models that came\n"
     "                        with guichet)\n"
-    "  --default-model NAME  who answers those that chose none (animals, else the first)\n"
+    "  --default-model NAME  for requests that name no model (animals, else the first)\n"
     "  --address ADDRESS     listen on this address only (repeatable; 127.0.0.1; 0.0.0.0 or :: for all)\n"
-    "  --port N              0: any free one ($PORT, else $SERVING_PORT, else 8080)\n"
-    "  --idle TIME           end a model that nobody asked for so long: 90s, 15m, 2h; 0: never (15m)\n"
-    "  --preload             start every model at once, and keep it\n"
-    "  --memory SIZE         all models together take at most this: 500M, 2G (no cap)\n"
+    "  --port N              listen on this port; 0: any free one ($PORT, else $SERVING_PORT, else 8080)\n"
+    "  --host-name NAME      also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
+    "  --control ADDR:PORT   a second listener that accepts every call without a key, load and unload\n"
+    "                        included (none)\n"
+    "  --idle TIME           stop a model after TIME without requests: 90s, 15m, 2h; 0: never (15m)\n"
+    "  --preload             start all models now, and keep them running\n"
+    "  --memory SIZE         memory for all models together: 500M, 2G (no limit)\n"
     "  --precision P         auto, f32 or bf16, for every model (auto)\n"
-    "  --allow-private-urls  photos may be fetched from private addresses\n"
-    "  --backend-program P   run P backend … for each model in place of this program (a wrapper, say)\n"
-    "  --session-key FILE    keys that sign the sessions' cookies, one a line, the newest first; read\n"
-    "                        again on SIGHUP, as keys and certificates are ($GUICHET_SESSION_KEY, else\n"
-    "                        one made and kept in ~/.local/state/guichet)\n"
-    "  --api-keys FILE       only callers with a key of this file ('guichet gateway --make-key' makes\n"
-    "                        one); the page too\n"
-    "  --rate N[:BURST]      requests a second for each caller, after a burst (no limit)\n"
-    "  --cors ORIGIN,…       pages of these origins may call; \"*\": any\n"
-    "  --tls-cert FILE       serve https (PEM), with the next\n"
+    "  --allow-private-urls  fetch photos from private addresses, too\n"
+    "  --backend-program P   run P backend … for each model instead of this program\n"
+    "  --session-key FILE    keys that sign session cookies, one per line, newest first; reloaded on\n"
+    "                        SIGHUP, as API keys and certificates are ($GUICHET_SESSION_KEY, else a key\n"
+    "                        created in ~/.local/state/guichet)\n"
+    "  --api-keys FILE       require a key of this file, for the page's calls too ('guichet gateway\n"
+    "                        --make-key' creates one and shows the file's format)\n"
+    "  --rate N[:BURST]      requests per second and caller, after a burst (no limit)\n"
+    "  --cors ORIGIN,…       allow calls from pages of these origins; \"*\": any\n"
+    "  --trust-forwarded     take the caller's address from X-Forwarded-For (behind a trusted proxy)\n"
+    "  --body-limit SIZE     largest request body (20M)\n"
+    "  --tls-cert FILE       serve https with this certificate (PEM); needs --tls-key\n"
     "  --tls-key FILE        the certificate's key\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "  --threads N           event loops (half the processors, at most 4)\n"
@@ -54,10 +58,11 @@ static const struct command command = {
     "  guichet serve --preload --memory 4G\n",
 };
 
-struct arguments {
-    struct option_list directories, addresses;
+struct serve_arguments {
+    struct serving_arguments serving;
+    struct option_list directories;
     struct supervisor_options options;
-    const char *idle, *memory, *precision, *key_file, *rate, *log;
+    const char *idle, *memory, *precision, *key_file;
     bool private_urls;
     const char *backend_arguments[8];
     struct model_roots roots;
@@ -65,18 +70,21 @@ struct arguments {
     const char *directory_list[MODEL_ROOTS + 2];
 };
 
-static bool parse_values(struct arguments *arguments, struct error *error) {
+static bool parse_values(struct serve_arguments *arguments, struct error *error) {
     struct supervisor_options *options = &arguments->options;
+
     options->idle_seconds = 15 * 60;
+
     if (arguments->idle && !serving_seconds(arguments->idle, "--idle", &options->idle_seconds, error))
         return false;
     if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
         return false;
-    if (arguments->rate && !serving_rate(arguments->rate, &options->rate, &options->burst, error))
+    if (!serving_finish(&arguments->serving, error))
         return false;
-    if (!serving_access_log(arguments->log, &options->access_log, error) ||
-        !serving_tls_pair(options->tls_certificate, options->tls_key, error))
-        return false;
+
+    options->server = arguments->serving.server;
+    options->threads = arguments->serving.threads;
+
     int count = 0;
     if (arguments->precision) {
         arguments->backend_arguments[count++] = "--precision";
@@ -84,26 +92,33 @@ static bool parse_values(struct arguments *arguments, struct error *error) {
     }
     if (arguments->private_urls)
         arguments->backend_arguments[count++] = "--allow-private-urls";
+    if (arguments->serving.body_limit) { /* the models' processes must accept the same bodies */
+        arguments->backend_arguments[count++] = "--body-limit";
+        arguments->backend_arguments[count++] = arguments->serving.body_limit;
+    }
+
     options->backend_arguments = arguments->backend_arguments;
     return true;
 }
 
-/* NULL-terminated copies of what was listed; the words are argv's. */
-static bool lists_make(struct arguments *arguments, struct error *error) {
+/* NULL-terminated arrays of the listed options; the strings are argv's. */
+static bool lists_make(struct serve_arguments *arguments, struct error *error) {
     int count = 0;
+
     if (arguments->directories.count == 0) {
         model_roots_find(&arguments->roots);
         arguments->own_models = model_directory_default();
-        if (arguments->own_models) /* it may come to be later */
+        if (arguments->own_models) /* it may be created later */
             arguments->directory_list[count++] = arguments->own_models;
         for (int i = 0; i < arguments->roots.count; i++)
             if (!arguments->own_models || strcmp(arguments->roots.paths[i], arguments->own_models) != 0)
                 arguments->directory_list[count++] = arguments->roots.paths[i];
         arguments->options.directories = arguments->directory_list;
     }
-    if (!serving_list(&arguments->directories, &arguments->options.directories, error) ||
-        !serving_list(&arguments->addresses, &arguments->options.addresses, error))
+
+    if (!serving_list(&arguments->directories, &arguments->options.directories, error))
         return false;
+
     for (int i = 0; i < arguments->directories.count; i++)
         if (access(arguments->directories.words[i], R_OK | X_OK) < 0)
             return error_set_errno(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno, "--models %s",
@@ -111,12 +126,13 @@ static bool lists_make(struct arguments *arguments, struct error *error) {
     return true;
 }
 
-/* The key that this person's sessions are signed with, kept so that they outlive a restart. Whatever goes
- * wrong here only ends sessions: false, and the caller takes a random key. */
-static bool key_kept(struct session_keys *ret) {
+/* The user's session key, stored so that sessions survive a restart. False on any failure: the caller then
+ * uses a random key, which only ends sessions. */
+static bool key_load_or_create(struct session_keys *ret) {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     cleanup(freep) char *folder = NULL, *path = NULL;
     struct error ignored;
+
     if (asprintf(&folder, "%s%s/guichet",
                  state && *state ? state
                  : home          ? home
@@ -124,63 +140,73 @@ static bool key_kept(struct session_keys *ret) {
                  state && *state ? "" : "/.local/state") < 0 ||
         asprintf(&path, "%s/session.key", folder) < 0)
         return false;
+
     if (session_keys_read(path, ret, &ignored))
         return true;
+
     for (char *at = strchr(folder + 1, '/'); at; at = strchr(at + 1, '/')) {
         *at = 0;
         mkdir(folder, 0755);
         *at = '/';
     }
     mkdir(folder, 0700);
+
     uint8_t bytes[32];
     char text[66];
     randombytes_buf(bytes, sizeof bytes);
     sodium_bin2hex(text, sizeof text, bytes, sizeof bytes);
     text[64] = '\n';
+
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return false;
     bool written = write(fd, text, 65) == 65;
     close(fd);
+
     if (!written)
         unlink(path);
     return written && session_keys_read(path, ret, &ignored);
 }
 
-static bool keys_read(const struct arguments *arguments, struct session_keys *ret, struct error *error) {
+static bool keys_read(const struct serve_arguments *arguments, struct session_keys *ret,
+                      struct error *error) {
     bool given = false;
+
     if (!serving_session_keys(arguments->key_file, ret, &given, error))
         return false;
-    if (!given && !key_kept(ret))
+    if (!given && !key_load_or_create(ret))
         session_keys_random(ret);
     return true;
 }
 
-static int run(struct arguments *arguments) {
+static int run(struct serve_arguments *arguments) {
     struct error error;
     sigset_t signals;
+
     if (!parse_values(arguments, &error))
         return cli_usage(&command, "%s", error.message);
     if (sodium_init() < 0 || !lists_make(arguments, &error) ||
         !keys_read(arguments, &arguments->options.keys, &error))
         return cli_fail(&error);
+
     arguments->options.session_key_file = arguments->key_file;
     serving_signals_block(&signals);
     return supervisor_run(&arguments->options, &error) ? EXIT_DONE : cli_fail(&error);
 }
 
 int verb_serve(int argc, char **argv) {
-    struct arguments arguments = {0};
+    struct serve_arguments arguments = {0};
     struct supervisor_options *options = &arguments.options;
     struct error error;
-    options->threads = serving_threads();
-    if (!serving_port(&options->port, &error))
+
+    arguments.serving.threads = serving_threads();
+    if (!serving_port(&arguments.serving.server.port, &error))
         return cli_usage(&command, "%s", error.message);
+
     const struct option_spec specs[] = {
         {"models", OPTION_LIST, &arguments.directories},
         {"default-model", OPTION_TEXT, &options->default_model},
-        {"address", OPTION_LIST, &arguments.addresses},
-        {"port", OPTION_INT, &options->port, 0, 65535},
+        {"control", OPTION_TEXT, &options->control_address},
         {"idle", OPTION_TEXT, &arguments.idle},
         {"preload", OPTION_FLAG, &options->preload},
         {"memory", OPTION_TEXT, &arguments.memory},
@@ -188,20 +214,17 @@ int verb_serve(int argc, char **argv) {
         {"allow-private-urls", OPTION_FLAG, &arguments.private_urls},
         {"backend-program", OPTION_TEXT, &options->backend_program},
         {"session-key", OPTION_TEXT, &arguments.key_file},
-        {"api-keys", OPTION_TEXT, &options->api_keys_file},
-        {"rate", OPTION_TEXT, &arguments.rate},
-        {"cors", OPTION_TEXT, &options->cors},
-        {"tls-cert", OPTION_TEXT, &options->tls_certificate},
-        {"tls-key", OPTION_TEXT, &options->tls_key},
-        {"access-log", OPTION_TEXT, &arguments.log},
-        {"threads", OPTION_INT, &options->threads, 1, 256},
+        SERVING_CALLER_SPECS(&arguments.serving),
+        SERVING_SPECS(&arguments.serving),
         {0},
     };
+
     int words, status;
     if (options_parse(&command, argc, argv, specs, 0, 0, &words, &status))
         status = run(&arguments);
+
     free(arguments.directories.words);
-    free(arguments.addresses.words);
+    serving_release(&arguments.serving);
     free(arguments.own_models);
     model_roots_release(&arguments.roots);
     return status;

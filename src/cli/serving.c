@@ -12,7 +12,7 @@ bool serving_number(const char *text, const char *option, double least, double m
     char *end;
     double number = strtod(text, &end);
     if (end == text || *end || !(number >= least && number <= most))
-        return error_set(error, ERROR_INVALID, "%s %s: a number from %g to %g is wanted", option, text, least,
+        return error_set(error, ERROR_INVALID, "%s %s: expected a number from %g to %g", option, text, least,
                          most);
     *ret = number;
     return true;
@@ -24,7 +24,7 @@ bool serving_integer(const char *text, const char *option, int least, int most, 
     if (!serving_number(text, option, least, most, &number, error))
         return false;
     if (number != floor(number))
-        return error_set(error, ERROR_INVALID, "%s %s: a whole number is wanted", option, text);
+        return error_set(error, ERROR_INVALID, "%s %s: expected a whole number", option, text);
     *ret = (int)number;
     return true;
 }
@@ -34,12 +34,15 @@ bool serving_bytes(const char *text, const char *option, long long *ret, struct 
     char *end;
     double number = strtod(text, &end);
     const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+
     for (const char *at = units; unit && at <= unit; at++)
         number *= 1024;
+
     const char *rest = end + (unit != NULL);
     if (end == text || !(number >= 1 && number < 1e15) ||
         (*rest && strcasecmp(rest, "B") != 0 && strcasecmp(rest, "iB") != 0))
-        return error_set(error, ERROR_INVALID, "%s %s: a size such as 500M or 2G is wanted", option, text);
+        return error_set(error, ERROR_INVALID, "%s %s: expected a size such as 500M or 2G", option, text);
+
     *ret = (long long)number;
     return true;
 }
@@ -49,8 +52,7 @@ bool serving_seconds(const char *text, const char *option, double *ret, struct e
     double number = strtod(text, &end);
     double unit = *end == 'm' ? 60 : *end == 'h' ? 3600 : 1;
     if (end == text || !(number >= 0 && number * unit <= 1e9) || (*end && (!strchr("smh", *end) || end[1])))
-        return error_set(error, ERROR_INVALID, "%s %s: a time such as 90s, 15m or 2h is wanted", option,
-                         text);
+        return error_set(error, ERROR_INVALID, "%s %s: expected a time such as 90s, 15m or 2h", option, text);
     *ret = number * unit;
     return true;
 }
@@ -59,6 +61,7 @@ bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct 
     char rate[32];
     const char *colon = strchr(text, ':');
     snprintf(rate, sizeof rate, "%.*s", colon ? (int)(colon - text) : 31, text);
+
     if (!serving_number(rate, "--rate", 0.001, 1e6, ret_rate, error))
         return false;
     *ret_burst = *ret_rate < 1 ? 1 : *ret_rate;
@@ -67,7 +70,7 @@ bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct 
 
 bool serving_access_log(const char *text, enum access_log *ret, struct error *error) {
     return !text || access_log_parse(text, ret) ||
-           error_set(error, ERROR_INVALID, "--access-log %s: json, text or off is wanted", text);
+           error_set(error, ERROR_INVALID, "--access-log %s: expected json, text or off", text);
 }
 
 bool serving_body_limit(const char *text, size_t *ret, struct error *error) {
@@ -87,15 +90,18 @@ bool serving_google_identity(bool *ret, struct error *error) {
     const char *auth = getenv("GUICHET_UPSTREAM_AUTH");
     *ret = auth && *auth;
     return !*ret || strcmp(auth, "google") == 0 ||
-           error_set(error, ERROR_INVALID, "GUICHET_UPSTREAM_AUTH=%s: only \"google\" is known", auth);
+           error_set(error, ERROR_INVALID, "GUICHET_UPSTREAM_AUTH=%s: the only supported value is google",
+                     auth);
 }
 
 bool serving_list(struct option_list *list, const char *const **ret, struct error *error) {
     if (list->count == 0)
         return true;
+
     const char **words = realloc(list->words, ((size_t)list->count + 1) * sizeof *words);
     if (!words)
         return error_set(error, ERROR_MEMORY, "out of memory");
+
     words[list->count] = NULL;
     list->words = words;
     *ret = words;
@@ -105,6 +111,7 @@ bool serving_list(struct option_list *list, const char *const **ret, struct erro
 bool serving_session_keys(const char *file, struct session_keys *ret, bool *ret_given, struct error *error) {
     const char *text = getenv("GUICHET_SESSION_KEY");
     *ret_given = file || (text && *text);
+
     if (file)
         return session_keys_read(file, ret, error);
     return !*ret_given || session_keys_parse(text, "GUICHET_SESSION_KEY", ret, error);
@@ -117,6 +124,22 @@ bool serving_port(int *ret, struct error *error) {
         return true;
     }
     return serving_integer(text, name, 0, 65535, ret, error);
+}
+
+bool serving_finish(struct serving_arguments *arguments, struct error *error) {
+    struct server_options *server = &arguments->server;
+
+    return serving_list(&arguments->addresses, &server->addresses, error) &&
+           serving_list(&arguments->host_names, &server->host_names, error) &&
+           serving_access_log(arguments->log, &server->access_log, error) &&
+           serving_body_limit(arguments->body_limit, &server->body_limit, error) &&
+           serving_tls_pair(server->tls_certificate, server->tls_key, error) &&
+           (!arguments->rate || serving_rate(arguments->rate, &server->rate, &server->burst, error));
+}
+
+void serving_release(struct serving_arguments *arguments) {
+    free(arguments->addresses.words);
+    free(arguments->host_names.words);
 }
 
 void serving_signals_block(sigset_t *ret) {
@@ -139,6 +162,7 @@ void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *
             reload(context);
         if (number != SIGINT && number != SIGTERM)
             continue;
+
         sigset_t again;
         signal(SIGINT, end_at_once);
         sigemptyset(&again);
@@ -166,6 +190,7 @@ void serving_calm_threads(int argc, char **argv) {
         free(words);
         return;
     }
+
     static char program[] = "guichet";
     words[0] = program;
     memcpy(words + 1, argv, (size_t)argc * sizeof *words);

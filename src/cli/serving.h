@@ -5,8 +5,9 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
-#include "serve/access_log.h"
-#include "serve/session.h"
+#include "server/edge/access_log.h"
+#include "server/edge/server.h"
+#include "server/edge/session.h"
 
 /* A whole decimal number within [least, most]; `option` names it in the error. */
 bool serving_number(const char *text, const char *option, double least, double most, double *ret,
@@ -17,19 +18,38 @@ bool serving_integer(const char *text, const char *option, int least, int most, 
 bool serving_bytes(const char *text, const char *option, long long *ret, struct error *error);
 /* "90", "90s", "15m", "2h": seconds. */
 bool serving_seconds(const char *text, const char *option, double *ret, struct error *error);
-/* "N[:BURST]": requests a second; the burst is as many, and at least one, where it is not said. */
+/* "N[:BURST]": requests per second; BURST defaults to N, at least one. */
 bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct error *error);
-/* Rows of an option table: what gateway and frontend are told in the same words. `arguments` has addresses,
- * log, body_limit and threads; `options` port, tls_certificate, tls_key and ca_file. */
-#define SERVING_SPECS(arguments, options)                                                                    \
-    {"address", OPTION_LIST, &(arguments)->addresses, 0, 0},                                                 \
-        {"port", OPTION_INT, &(options)->port, 0, 65535},                                                    \
-        {"tls-cert", OPTION_TEXT, &(options)->tls_certificate, 0, 0},                                        \
-        {"tls-key", OPTION_TEXT, &(options)->tls_key, 0, 0}, {"ca", OPTION_TEXT, &(options)->ca_file, 0, 0}, \
-        {"access-log", OPTION_TEXT, &(arguments)->log, 0, 0},                                                \
-        {"body-limit", OPTION_TEXT, &(arguments)->body_limit, 0, 0}, {                                       \
-        "threads", OPTION_INT, &(arguments)->threads, 1, 256                                                 \
+/* What gateway, frontend and serve are told in the same words of their server, as they were typed. */
+struct serving_arguments {
+    struct server_options server;
+    struct option_list addresses, host_names;
+    const char *rate, *log, *body_limit;
+    int threads; /* event loops */
+};
+
+/* Their rows of an option table, and their lines of the help. */
+#define SERVING_SPECS(arguments)                                               \
+    {"address", OPTION_LIST, &(arguments)->addresses, 0, 0},                   \
+        {"port", OPTION_INT, &(arguments)->server.port, 0, 65535},             \
+        {"host-name", OPTION_LIST, &(arguments)->host_names, 0, 0},            \
+        {"tls-cert", OPTION_TEXT, &(arguments)->server.tls_certificate, 0, 0}, \
+        {"tls-key", OPTION_TEXT, &(arguments)->server.tls_key, 0, 0},          \
+        {"access-log", OPTION_TEXT, &(arguments)->log, 0, 0},                  \
+        {"body-limit", OPTION_TEXT, &(arguments)->body_limit, 0, 0}, {         \
+        "threads", OPTION_INT, &(arguments)->threads, 1, 256                   \
     }
+/* … of those that know callers. */
+#define SERVING_CALLER_SPECS(arguments)                                            \
+    {"api-keys", OPTION_TEXT, &(arguments)->server.api_keys_file, 0, 0},           \
+        {"rate", OPTION_TEXT, &(arguments)->rate, 0, 0},                           \
+        {"cors", OPTION_TEXT, &(arguments)->server.cors, 0, 0}, {                  \
+        "trust-forwarded", OPTION_FLAG, &(arguments)->server.trust_forwarded, 0, 0 \
+    }
+
+/* What the words mean, into arguments->server; whatever is wrong here was typed wrong. */
+bool serving_finish(struct serving_arguments *arguments, struct error *error);
+void serving_release(struct serving_arguments *arguments);
 
 /* The texts of options that several verbs have; NULL, the option was not given, leaves *ret as it is. */
 bool serving_access_log(const char *text, enum access_log *ret, struct error *error);
@@ -38,7 +58,7 @@ bool serving_body_limit(const char *text, size_t *ret, struct error *error);
 bool serving_tls_pair(const char *certificate, const char *key, struct error *error);
 /* GUICHET_UPSTREAM_AUTH */
 bool serving_google_identity(bool *ret, struct error *error);
-/* The list's words with a NULL behind them, still the list's; *ret stays as it is where there are none. */
+/* The list's words, NULL-terminated and owned by the list; *ret is unchanged if the list is empty. */
 bool serving_list(struct option_list *list, const char *const **ret, struct error *error);
 /* The keys of --session-key, else of $GUICHET_SESSION_KEY; *ret_given false, and *ret as it was, where
  * neither is given. */

@@ -1,5 +1,5 @@
-/* One function a verb: what `guichet VERB …` runs. argv[0] is the verb. Returns the exit code: 0, 1 for a
- * failure, 2 for what was typed wrong. */
+/* A function for each verb of `guichet VERB …`; argv[0] is the verb. Returns the exit code: 0 done, 1 failed,
+ * 2 usage error. */
 #pragma once
 
 int verb_backend(int argc, char **argv);

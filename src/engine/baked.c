@@ -25,7 +25,7 @@ struct header {
     uint64_t file_bytes;
     uint64_t graph_offset, graph_bytes;
     uint64_t table_offset, entry_count;
-    uint64_t checksum; /* of everything behind the header */
+    uint64_t checksum; /* of everything after the header */
 };
 
 struct entry {
@@ -41,8 +41,7 @@ const char *baked_path(const char *model_path, enum precision precision, char *t
     return text;
 }
 
-/* --- Checksums
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Checksums --- */
 
 static uint64_t mix(uint64_t sum, uint64_t word) {
     sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
@@ -89,6 +88,7 @@ static uint64_t digest_model(const char *path) {
     struct file_map map;
     if (!file_map_open(path, LIMIT_MODEL_BYTES, &map, &ignored))
         return 0;
+
     uint64_t sum = mix(1, map.size);
     size_t piece = 4096, step = map.size / 16;
     if (map.size <= 16 * piece)
@@ -102,8 +102,7 @@ static uint64_t digest_model(const char *path) {
     return sum ? sum : 1;
 }
 
-/* --- Writing
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Writing --- */
 
 /* Constants that are packed, by number. */
 struct numbered {
@@ -125,6 +124,7 @@ static bool collect(struct weights_store *weights, struct numbered *ret) {
     ret->data = malloc(((size_t)total + 1) * sizeof *ret->data);
     if (!ret->data)
         return false;
+
     for (int i = 0; i < total; i++)
         if (number_of(ret, weights_at(weights, i)->source) < 0)
             ret->data[ret->count++] = weights_at(weights, i)->source;
@@ -153,6 +153,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
         error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
         return NULL;
     }
+
     for (int i = 0; i < copy->value_count; i++) {
         struct value *value = copy->values[i];
         if (!value->constant)
@@ -173,6 +174,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
             return NULL;
         }
     }
+
     char temporary[4096];
     snprintf(temporary, sizeof temporary, "%s.graph.%d", path, (int)getpid());
     char *bytes = NULL;
@@ -194,75 +196,92 @@ static bool pad_to(FILE *file, uint64_t offset) {
     return at >= 0;
 }
 
-struct layouts { /* of all entries, behind each other */
+struct layouts { /* of all entries, one after the other */
     uint8_t *bytes;
     size_t size;
 };
 
 static bool layouts_add(struct layouts *layouts, const struct layout *layout, uint64_t *ret_offset,
                         uint64_t *ret_bytes) {
-    const void *bytes;
-    size_t size = layout_to_bytes(layout, &bytes);
+    size_t size = layout_to_bytes(layout, NULL, 0);
     uint8_t *larger = size ? realloc(layouts->bytes, layouts->size + size) : NULL;
     if (!larger)
         return false;
-    memcpy(larger + layouts->size, bytes, size);
+
+    layouts->bytes = larger;
+    if (!layout_to_bytes(layout, larger + layouts->size, size))
+        return false;
+
     *ret_offset = layouts->size;
     *ret_bytes = size;
-    layouts->bytes = larger;
     layouts->size += size;
     return true;
 }
 
+/* What is written, in the order of the file; last come the weights' bytes. */
+struct baking {
+    struct header header;
+    char *graph; /* [header.graph_bytes] ONNX */
+    struct numbered numbered;
+    struct entry *entries; /* [header.entry_count] */
+    struct layouts layouts;
+    struct weights_store *weights;
+};
+
 /* Offsets of everything, from the table on. */
-static bool plan_entries(struct weights_store *weights, const struct numbered *numbered,
-                         struct header *header, struct entry *entries, struct layouts *layouts) {
+static bool plan_entries(struct baking *baking) {
+    struct header *header = &baking->header;
+    struct layouts *layouts = &baking->layouts;
     for (uint64_t i = 0; i < header->entry_count; i++) {
-        const struct packed_weights *packed = weights_at(weights, (int)i);
-        struct entry *entry = &entries[i];
+        const struct packed_weights *packed = weights_at(baking->weights, (int)i);
+        struct entry *entry = &baking->entries[i];
         snprintf(entry->role, sizeof entry->role, "%s", packed->role);
-        entry->constant = (uint64_t)number_of(numbered, packed->source);
+        entry->constant = (uint64_t)number_of(&baking->numbered, packed->source);
         entry->data_bytes = packed->size;
         if (!layouts_add(layouts, packed->layout, &entry->layout_offset, &entry->layout_bytes) ||
             !layouts_add(layouts, packed->from, &entry->from_offset, &entry->from_bytes))
             return false;
     }
-    uint64_t layouts_start = header->table_offset + header->entry_count * sizeof *entries;
-    uint64_t at = layouts_start + layouts->size;
+
+    uint64_t layouts_start = header->table_offset + header->entry_count * sizeof *baking->entries;
+    uint64_t end = layouts_start + layouts->size;
     for (uint64_t i = 0; i < header->entry_count; i++) {
-        entries[i].layout_offset += layouts_start;
-        entries[i].from_offset += layouts_start;
-        at = size_align(at, PAGE);
-        entries[i].data_offset = at;
-        at += entries[i].data_bytes;
+        struct entry *entry = &baking->entries[i];
+        entry->layout_offset += layouts_start;
+        entry->from_offset += layouts_start;
+        entry->data_offset = size_align(end, PAGE);
+        end = entry->data_offset + entry->data_bytes;
     }
-    header->file_bytes = at;
+
+    header->file_bytes = end;
     return true;
 }
 
-static bool write_parts(FILE *file, const struct header *header, const char *graph,
-                        const struct entry *entries, const struct layouts *layouts,
-                        struct weights_store *weights) {
-    bool done = fwrite(header, sizeof *header, 1, file) == 1 &&
-                fwrite(graph, 1, header->graph_bytes, file) == header->graph_bytes &&
-                pad_to(file, header->table_offset) &&
-                fwrite(entries, sizeof *entries, header->entry_count, file) == header->entry_count &&
-                fwrite(layouts->bytes, 1, layouts->size, file) == layouts->size;
-    for (uint64_t i = 0; done && i < header->entry_count; i++) {
-        const struct packed_weights *packed = weights_at(weights, (int)i);
-        done = pad_to(file, entries[i].data_offset) &&
-               fwrite(packed->bytes, 1, packed->size, file) == packed->size;
+static bool write_parts(FILE *file, const struct baking *baking) {
+    const struct header *header = &baking->header;
+    if (fwrite(header, sizeof *header, 1, file) != 1 ||
+        fwrite(baking->graph, 1, header->graph_bytes, file) != header->graph_bytes ||
+        !pad_to(file, header->table_offset) ||
+        fwrite(baking->entries, sizeof *baking->entries, header->entry_count, file) != header->entry_count ||
+        fwrite(baking->layouts.bytes, 1, baking->layouts.size, file) != baking->layouts.size)
+        return false;
+
+    for (uint64_t i = 0; i < header->entry_count; i++) {
+        const struct packed_weights *packed = weights_at(baking->weights, (int)i);
+        if (!pad_to(file, baking->entries[i].data_offset) ||
+            fwrite(packed->bytes, 1, packed->size, file) != packed->size)
+            return false;
     }
-    return done && fflush(file) == 0;
+    return fflush(file) == 0;
 }
 
-/* The checksum needs the whole file: it is put into the header last, and the file under its name after that.
- */
+/* The checksum needs the whole file: it is put into the header last, and the file is renamed after that. */
 static bool seal(FILE *file, struct header *header, const char *temporary, const char *path,
                  struct error *error) {
     struct file_map map;
     if (!file_map_open(temporary, UINT64_MAX, &map, error))
         return false;
+
     header->checksum = checksum(map.bytes + sizeof *header, map.size - sizeof *header);
     file_map_close(&map);
     if (fseek(file, 0, SEEK_SET) != 0 || fwrite(header, sizeof *header, 1, file) != 1 || fflush(file) != 0 ||
@@ -271,17 +290,16 @@ static bool seal(FILE *file, struct header *header, const char *temporary, const
     return true;
 }
 
-static bool write_file(const char *path, struct header *header, const char *graph,
-                       const struct entry *entries, const struct layouts *layouts,
-                       struct weights_store *weights, struct error *error) {
+static bool write_file(const char *path, struct baking *baking, struct error *error) {
     char temporary[4096];
     snprintf(temporary, sizeof temporary, "%s.%d.part", path, (int)getpid());
     FILE *file = fopen(temporary, "w+be");
-    bool done = file && write_parts(file, header, graph, entries, layouts, weights);
+    bool done = file && write_parts(file, baking);
+
     if (!done)
         error_set(error, ERROR_IO, "%s: cannot be written (no permission, or disk full?)", path);
     else
-        done = seal(file, header, temporary, path, error);
+        done = seal(file, &baking->header, temporary, path, error);
     if (file)
         fclose(file);
     if (!done)
@@ -289,47 +307,51 @@ static bool write_file(const char *path, struct header *header, const char *grap
     return done;
 }
 
+static bool describe_parts(struct baking *baking, const char *path, const struct graph *graph,
+                           struct error *error) {
+    struct header *header = &baking->header;
+    size_t graph_bytes = 0;
+    if (!collect(baking->weights, &baking->numbered))
+        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+    baking->graph = write_graph(graph, baking->weights, &baking->numbered, path, &graph_bytes, error);
+    if (!baking->graph)
+        return false;
+
+    while (weights_at(baking->weights, (int)header->entry_count))
+        header->entry_count++;
+    header->graph_offset = sizeof *header;
+    header->graph_bytes = graph_bytes;
+    header->table_offset = size_align(sizeof *header + graph_bytes, 64);
+    baking->entries = calloc(header->entry_count + 1, sizeof *baking->entries);
+    if (!baking->entries || !plan_entries(baking))
+        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+    return true;
+}
+
 bool baked_write(const char *path, const char *model_path, enum precision precision,
                  const struct graph *graph, struct weights_store *weights, struct error *error) {
-    struct header header = {.version = VERSION,
-                            .precision = (uint32_t)precision,
-                            .processor = primitive_signature(),
-                            .model = digest_model(model_path)};
-    memcpy(header.magic, MAGIC, sizeof header.magic);
-    struct numbered numbered = {0};
-    struct layouts layouts = {0};
-    size_t graph_bytes = 0;
-    char *text = collect(weights, &numbered)
-                     ? write_graph(graph, weights, &numbered, path, &graph_bytes, error)
-                     : NULL;
-    struct entry *entries = NULL;
-    bool done = text != NULL;
-    if (done) {
-        while (weights_at(weights, (int)header.entry_count))
-            header.entry_count++;
-        header.graph_offset = sizeof header;
-        header.graph_bytes = graph_bytes;
-        header.table_offset = size_align(sizeof header + graph_bytes, 64);
-        entries = calloc(header.entry_count + 1, sizeof *entries);
-        done = entries && plan_entries(weights, &numbered, &header, entries, &layouts);
-        if (!done)
-            error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
-    }
-    done = done && write_file(path, &header, text, entries, &layouts, weights, error);
-    free(numbered.data);
-    free(layouts.bytes);
-    free(entries);
-    free(text);
+    struct baking baking = {.header = {.version = VERSION,
+                                       .precision = (uint32_t)precision,
+                                       .processor = primitive_signature(),
+                                       .model = digest_model(model_path)},
+                            .weights = weights};
+    memcpy(baking.header.magic, MAGIC, sizeof baking.header.magic);
+
+    bool done = describe_parts(&baking, path, graph, error) && write_file(path, &baking, error);
+    free(baking.numbered.data);
+    free(baking.layouts.bytes);
+    free(baking.entries);
+    free(baking.graph);
     return done;
 }
 
-/* --- Reading
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Reading --- */
 
 static bool check_header(const char *path, const char *model_path, enum precision precision,
                          const struct file_map *map, struct header *ret, struct error *error) {
     if (map->size < sizeof *ret)
         return error_set(error, ERROR_INVALID, "%s: too short for a baked model", path);
+
     memcpy(ret, map->bytes, sizeof *ret);
     if (memcmp(ret->magic, MAGIC, sizeof ret->magic) != 0)
         return error_set(error, ERROR_INVALID, "%s: not a baked model", path);
@@ -339,6 +361,7 @@ static bool check_header(const char *path, const char *model_path, enum precisio
         return error_set(error, ERROR_INVALID, "%s: baked for another processor or version of oneDNN", path);
     if (ret->precision != (uint32_t)precision)
         return error_set(error, ERROR_INVALID, "%s: baked for another precision", path);
+
     uint64_t digest = digest_model(model_path);
     if (digest && digest != ret->model)
         return error_set(error, ERROR_INVALID, "%s: baked from another %s", path, model_path);
@@ -386,6 +409,7 @@ static bool restore_constants(struct graph *graph, const struct entry *entries, 
         value->constant = tensor;
         value->is_input = false;
     }
+
     graph->input_count = kept;
     return true;
 }
@@ -403,10 +427,15 @@ static bool adopt(struct baked *baked, const struct entry *entries, uint64_t cou
     for (uint64_t i = 0; baked->weights && i < count; i++) {
         const uint8_t *bytes = baked->map.bytes;
         const void *data = data_of(baked->graph, entries[i].constant);
-        if (!data ||
-            !weights_adopt(baked->weights, data, entries[i].role, bytes + entries[i].layout_offset,
-                           entries[i].layout_bytes, bytes + entries[i].from_offset, entries[i].from_bytes,
-                           bytes + entries[i].data_offset, entries[i].data_bytes, error))
+        const struct weights_baked weights = {.data = data,
+                                              .role = entries[i].role,
+                                              .layout = bytes + entries[i].layout_offset,
+                                              .layout_size = entries[i].layout_bytes,
+                                              .from = bytes + entries[i].from_offset,
+                                              .from_size = entries[i].from_bytes,
+                                              .bytes = bytes + entries[i].data_offset,
+                                              .size = entries[i].data_bytes};
+        if (!data || !weights_adopt(baked->weights, &weights, error))
             return false;
     }
     return baked->weights != NULL;
@@ -440,6 +469,7 @@ bool baked_read(const char *path, const char *model_path, enum precision precisi
         *ret = baked;
         return true;
     }
+
     weights_store_free(baked.weights);
     graph_free(baked.graph);
     file_map_close(&baked.map);

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/denormals.h"
 #include "engine/baked.h"
-#include "engine/lanes.h"
+#include "engine/ending.h"
 #include "engine/plans.h"
+#include "engine/row_parallel.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
 #include "passes/passes.h"
@@ -18,7 +20,7 @@
 struct engine {
     struct engine_options options;
     enum precision precision;
-    bool quantised;
+    bool quantized;
     char *path;                /* of the ONNX file; NULL without one */
     char baked_state[256];     /* see engine_baked_state */
     struct file_map baked_map; /* the weights lie in it, where a baked file is used */
@@ -29,19 +31,20 @@ struct engine {
     struct plan_cache *plans;
 };
 
-struct held_run {
-    struct prepared *prepared;
-    struct plan_run *run; /* NULL where there are lanes */
-    struct lanes *lanes;
+/* A cached plan that the context runs, and the memory of its runs. */
+struct run_slot {
+    struct cached_plan *cached;
+    struct plan_run *run; /* NULL where the rows run in parallel */
+    struct row_parallel *rows;
     uint64_t used_at;
 };
 
 struct engine_context {
     struct engine *engine;
-    struct held_run runs[CONTEXT_RUNS];
+    struct run_slot runs[CONTEXT_RUNS];
     int run_count;
     uint64_t clock;
-    struct held_run *last;
+    struct run_slot *last;
     const void **input_pointers, **output_pointers;
     size_t *row_bytes; /* [input_count] */
 };
@@ -64,7 +67,7 @@ const char *precision_name(enum precision precision) {
 static int usable_processors(void) {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    int team = omp_get_max_threads(); /* OMP_NUM_THREADS, where somebody set it */
+    int team = omp_get_max_threads(); /* OMP_NUM_THREADS, where it is set */
     return count < 1 ? 1 : team < count ? team : count;
 }
 
@@ -76,39 +79,37 @@ static bool ports_create(struct graph *graph, struct value **values, int count, 
     return ports != NULL;
 }
 
-static bool graph_is_quantised(const struct graph *graph) {
-    for (const struct node *node = graph->first; node; node = node->next)
-        if (node_is(node, "QuantizeLinear") || strncmp(node->op_type, "QLinear", 7) == 0)
-            return true;
-    return false;
+static bool has_auto_bf16(const struct engine *engine) {
+    return primitive_has_native_bf16() && !engine->options.no_bf16;
 }
 
 /* Settle what PRECISION_AUTO means for this graph on this processor. */
 static bool choose_precision(struct engine *engine, struct error *error) {
-    if (engine->precision == PRECISION_INT8 && !engine->quantised)
+    if (engine->precision == PRECISION_INT8 && !engine->quantized)
         return error_set(error, ERROR_INVALID, "the model is not quantised: see `guichet quantize`");
     if (engine->precision == PRECISION_BF16 && !primitive_has_avx512())
-        return error_set(error, ERROR_INVALID, "this processor cannot do bfloat16: take f32, or auto");
-    /* Without VNNI, 8-bit products saturate on the way: such files are run in floats unless somebody insists.
+        return error_set(error, ERROR_INVALID, "this processor cannot compute in bfloat16: use f32 or auto");
+
+    /* Without VNNI, 8-bit products saturate on the way: such files run in floats unless int8 is asked for.
      */
     if (engine->precision == PRECISION_AUTO)
-        engine->precision = engine->quantised && primitive_has_native_int8() ? PRECISION_INT8
-                            : primitive_has_native_bf16()                    ? PRECISION_BF16
+        engine->precision = engine->quantized && primitive_has_native_int8() ? PRECISION_INT8
+                            : has_auto_bf16(engine)                          ? PRECISION_BF16
                                                                              : PRECISION_F32;
     return true;
 }
 
-/* From operators as they were read to those that the precision calls for. */
+/* From the operators of the file to those of the precision. */
 static bool engine_prepare_graph(struct engine *engine, struct error *error) {
     struct graph *graph = engine->graph;
-    engine->quantised = graph_is_quantised(graph);
-    if (engine->quantised && !passes_expand_qoperators(graph, error))
+    engine->quantized = passes_is_quantized(graph);
+    if (engine->quantized && !passes_expand_qoperators(graph, error))
         return false;
     if (!operators_bind(graph, error) || !choose_precision(engine, error))
         return false;
     if (engine->precision == PRECISION_INT8 && !passes_prepare_integers(graph, error))
         return false;
-    if (engine->quantised && engine->precision != PRECISION_INT8 && !passes_dequantize(graph, error))
+    if (engine->quantized && engine->precision != PRECISION_INT8 && !passes_dequantize(graph, error))
         return false;
     return passes_simplify(graph, error);
 }
@@ -117,19 +118,23 @@ static bool engine_prepare_graph(struct engine *engine, struct error *error) {
 static bool engine_take_graph(struct engine *engine, struct error *error) {
     if (!engine->weights && !engine_prepare_graph(engine, error))
         return false;
+
     struct graph *graph = engine->graph;
     engine->plan_inputs = arena_allocate_array(graph->arena, (size_t)graph->input_count + 1, sizeof(bool));
     if (!engine->plan_inputs || !ports_create(graph, graph->inputs, graph->input_count, &engine->inputs) ||
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
         return error_set(error, ERROR_MEMORY, "no memory for the model");
+
     passes_plan_inputs(graph, engine->plan_inputs);
     if (!engine->weights) {
         engine->weights = weights_store_create(graph, error);
-        if (engine->weights && engine->options.beside)
-            weights_store_share(engine->weights, engine->options.beside->weights);
+        if (engine->weights && engine->options.share_weights_with)
+            weights_store_share(engine->weights, engine->options.share_weights_with->weights);
     }
+
     if (!engine->weights)
         return false;
+
     const struct plan_cache_options options = {
         .graph = graph,
         .weights = engine->weights,
@@ -148,26 +153,28 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
     int count = 1;
     if (engine->precision == PRECISION_AUTO) { /* what auto means depends on a file that is not read yet */
         candidates[0] = PRECISION_INT8;
-        candidates[1] = primitive_has_native_bf16() ? PRECISION_BF16 : PRECISION_F32;
+        candidates[1] = has_auto_bf16(engine) ? PRECISION_BF16 : PRECISION_F32;
         count = 2;
     }
+
     for (int i = 0; i < count; i++) {
-        char place[4096];
+        char buffer[4096];
         struct baked baked;
         struct error error;
-        if (baked_read(baked_path(path, candidates[i], place, sizeof place), path, candidates[i], &baked,
+        if (baked_read(baked_path(path, candidates[i], buffer, sizeof buffer), path, candidates[i], &baked,
                        &error)) {
             engine->graph = baked.graph;
             engine->weights = baked.weights;
             engine->baked_map = baked.map;
             engine->precision = candidates[i];
-            engine->quantised = candidates[i] == PRECISION_INT8;
+            engine->quantized = candidates[i] == PRECISION_INT8;
             snprintf(engine->baked_state, sizeof engine->baked_state, "used");
             return true;
         }
         if (error.code != ERROR_NOT_FOUND)
             snprintf(engine->baked_state, sizeof engine->baked_state, "%.250s", error.message);
     }
+
     return false;
 }
 
@@ -183,18 +190,19 @@ static bool engine_read(struct engine *engine, const char *path, struct error *e
 }
 
 bool engine_bake(struct engine *engine, const char *path, struct error *error) {
-    char place[4096];
+    char buffer[4096];
     if (!engine->path)
         return error_set(error, ERROR_INVALID, "only a model from a file can be baked");
     if (strcmp(engine->baked_state, "used") == 0 && !path)
         return true;
-    return baked_write(path ? path : baked_path(engine->path, engine->precision, place, sizeof place),
+    return baked_write(path ? path : baked_path(engine->path, engine->precision, buffer, sizeof buffer),
                        engine->path, engine->precision, engine->graph, engine->weights, error);
 }
 
 const char *engine_baked_path(const struct engine *engine, char *text, size_t size) {
     if (engine->path)
         return baked_path(engine->path, engine->precision, text, size);
+
     text[0] = 0;
     return text;
 }
@@ -209,6 +217,7 @@ static struct engine *engine_create(const struct engine_options *options, struct
         error_set(error, ERROR_MEMORY, "no memory for the model");
         return NULL;
     }
+
     engine->options = *options;
     if (engine->options.threads <= 0)
         engine->options.threads = usable_processors();
@@ -220,6 +229,7 @@ struct engine *engine_load(const char *path, const struct engine_options *option
     struct engine *engine = engine_create(options, error);
     if (engine && engine_read(engine, path, error))
         return engine;
+
     engine_free(engine);
     return NULL;
 }
@@ -231,9 +241,11 @@ struct engine *engine_load_graph(struct graph *graph, const struct engine_option
         graph_free(graph);
         return NULL;
     }
+
     engine->graph = graph;
     if (engine_take_graph(engine, error))
         return engine;
+
     engine_free(engine);
     return NULL;
 }
@@ -241,6 +253,7 @@ struct engine *engine_load_graph(struct graph *graph, const struct engine_option
 void engine_free(struct engine *engine) {
     if (!engine)
         return;
+
     plan_cache_free(engine->plans);
     weights_store_free(engine->weights);
     graph_free(engine->graph);
@@ -263,6 +276,10 @@ int engine_output_count(const struct engine *engine) {
 
 const struct engine_port *engine_output(const struct engine *engine, int index) {
     return &engine->outputs[index];
+}
+
+enum engine_ending engine_output_ending(const struct engine *engine, int index) {
+    return ending_find(engine->graph->outputs[index]);
 }
 
 enum precision engine_precision(const struct engine *engine) {
@@ -298,9 +315,10 @@ static bool check_inputs(const struct engine *engine, const struct tensor *input
             return error_set(error, ERROR_INVALID, "input '%s' is %s, and the model takes %s", port->name,
                              dtype_name(inputs[i].dtype), dtype_name(port->dtype));
         if (engine->plan_inputs[i] && !inputs[i].data)
-            return error_set(error, ERROR_INVALID, "input '%s' decides shapes: its value is needed",
+            return error_set(error, ERROR_INVALID, "input '%s' determines shapes: its value must be given",
                              port->name);
     }
+
     return true;
 }
 
@@ -312,24 +330,27 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
         context->output_pointers = calloc((size_t)engine->graph->output_count + 1, sizeof(void *));
         context->row_bytes = calloc((size_t)engine->graph->input_count + 1, sizeof(size_t));
     }
+
     if (context && context->input_pointers && context->output_pointers && context->row_bytes)
         return context;
+
     engine_context_free(context);
     error_set(error, ERROR_MEMORY, "no memory for a context");
     return NULL;
 }
 
-static void held_run_release(struct engine_context *context, struct held_run *held) {
-    plan_run_free(held->run);
-    lanes_free(held->lanes);
-    plan_cache_give_back(context->engine->plans, held->prepared);
+static void run_slot_release(struct engine_context *context, struct run_slot *slot) {
+    plan_run_free(slot->run);
+    row_parallel_free(slot->rows);
+    plan_cache_give_back(context->engine->plans, slot->cached);
 }
 
 void engine_context_free(struct engine_context *context) {
     if (!context)
         return;
+
     for (int i = 0; i < context->run_count; i++)
-        held_run_release(context, &context->runs[i]);
+        run_slot_release(context, &context->runs[i]);
     free(context->input_pointers);
     free(context->output_pointers);
     free(context->row_bytes);
@@ -342,33 +363,48 @@ static void set_threads(const struct engine *engine) {
         omp_set_num_threads(engine->options.threads);
 }
 
-static struct held_run *held_run_add(struct engine_context *context, const struct tensor *inputs,
+/* In the calling thread and its team. Threads that join the team later inherit it. */
+static void flush_denormals(int threads) {
+    static _Thread_local int settled;
+    if (settled >= threads)
+        return;
+
+    denormals_flush();
+#pragma omp parallel num_threads(threads)
+    denormals_flush();
+    settled = threads;
+}
+
+static struct run_slot *run_slot_add(struct engine_context *context, const struct tensor *inputs,
                                      struct error *error) {
-    struct prepared *prepared = plan_cache_take(context->engine->plans, inputs, error);
-    if (!prepared)
+    struct cached_plan *cached = plan_cache_take(context->engine->plans, inputs, error);
+    if (!cached)
         return NULL;
-    struct held_run held = {.prepared = prepared};
-    if (prepared->lane_rows)
-        held.lanes =
-            lanes_create(prepared->plan, prepared->lane_rows, context->engine->options.threads, error);
+
+    struct run_slot slot = {.cached = cached};
+    if (cached->parallel_rows)
+        slot.rows =
+            row_parallel_create(cached->plan, cached->parallel_rows, context->engine->options.threads, error);
     else
-        held.run = plan_run_create(prepared->plan, context->engine->options.profile, error);
-    if (!held.run && !held.lanes) {
-        plan_cache_give_back(context->engine->plans, prepared);
+        slot.run = plan_run_create(cached->plan, context->engine->options.profile, error);
+    if (!slot.run && !slot.rows) {
+        plan_cache_give_back(context->engine->plans, cached);
         return NULL;
     }
-    struct held_run *place = &context->runs[context->run_count];
+
+    struct run_slot *chosen = &context->runs[context->run_count];
     if (context->run_count == CONTEXT_RUNS) {
-        place = context->runs;
+        chosen = context->runs;
         for (int i = 1; i < CONTEXT_RUNS; i++)
-            if (context->runs[i].used_at < place->used_at)
-                place = &context->runs[i];
-        held_run_release(context, place);
+            if (context->runs[i].used_at < chosen->used_at)
+                chosen = &context->runs[i];
+        run_slot_release(context, chosen);
     } else {
         context->run_count++;
     }
-    *place = held;
-    return place;
+
+    *chosen = slot;
+    return chosen;
 }
 
 bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count,
@@ -376,34 +412,40 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
     struct engine *engine = context->engine;
     if (!check_inputs(engine, inputs, input_count, error))
         return false;
+
     set_threads(engine);
-    struct held_run *held = NULL;
-    for (int i = 0; i < context->run_count && !held; i++)
-        if (prepared_fits(context->runs[i].prepared, inputs))
-            held = &context->runs[i];
-    if (!held && !(held = held_run_add(context, inputs, error)))
+    flush_denormals(engine->options.threads);
+
+    struct run_slot *slot = NULL;
+    for (int i = 0; i < context->run_count && !slot; i++)
+        if (cached_plan_fits(context->runs[i].cached, inputs))
+            slot = &context->runs[i];
+    if (!slot && !(slot = run_slot_add(context, inputs, error)))
         return false;
-    held->used_at = ++context->clock;
-    context->last = held;
+
+    slot->used_at = ++context->clock;
+    context->last = slot;
     return true;
 }
 
 static bool execute(struct engine_context *context, const struct tensor *inputs, int input_count,
                     struct error *error) {
-    const struct held_run *held = context->last;
-    if (!held->lanes)
-        return plan_run_execute(held->run, context->input_pointers, context->output_pointers, error);
+    const struct run_slot *slot = context->last;
+    if (!slot->rows)
+        return plan_run_execute(slot->run, context->input_pointers, context->output_pointers, error);
+
     for (int i = 0; i < input_count; i++)
-        context->row_bytes[i] = tensor_bytes(&inputs[i]) / (size_t)held->prepared->lane_rows;
-    return lanes_execute(held->lanes, context->input_pointers, context->row_bytes, context->output_pointers,
-                         error);
+        context->row_bytes[i] = tensor_bytes(&inputs[i]) / (size_t)slot->cached->parallel_rows;
+    return row_parallel_execute(slot->rows, context->input_pointers, context->row_bytes,
+                                context->output_pointers, error);
 }
 
 bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count,
                 struct tensor *outputs, int output_count, struct error *error) {
     if (!engine_prepare(context, inputs, input_count, error))
         return false;
-    const struct plan *plan = context->last->prepared->plan;
+
+    const struct plan *plan = context->last->cached->plan;
     if (output_count > plan->output_count)
         return error_set(error, ERROR_INVALID, "the model has %d outputs, and %d are asked for",
                          plan->output_count, output_count);
@@ -411,17 +453,24 @@ bool engine_run(struct engine_context *context, const struct tensor *inputs, int
         context->input_pointers[i] = inputs[i].data;
     if (!execute(context, inputs, input_count, error))
         return false;
+
     for (int i = 0; i < output_count; i++) {
         outputs[i] = (struct tensor){plan->outputs[i]->dtype, plan->outputs[i]->shape,
                                      (void *)context->output_pointers[i]};
-        if (context->last->lanes)
-            outputs[i].shape.dims[0] = context->last->prepared->lane_rows;
+        if (context->last->rows)
+            outputs[i].shape.dims[0] = context->last->cached->parallel_rows;
     }
+
     return true;
 }
 
+struct tensor engine_prepared_output(const struct engine_context *context, int index) {
+    const struct plan_tensor *output = context->last->cached->plan->outputs[index];
+    return (struct tensor){.dtype = output->dtype, .shape = output->shape};
+}
+
 const struct plan *engine_context_plan(const struct engine_context *context) {
-    return context->last ? context->last->prepared->plan : NULL;
+    return context->last ? context->last->cached->plan : NULL;
 }
 
 const int64_t *engine_context_times(const struct engine_context *context) {

@@ -1,4 +1,4 @@
-/* A model made ready and run.
+/* Loading and running a network.
  *
  * An engine is immutable once loaded: weights packed once and shared by every context and thread. A context
  * is one running thread's: it holds the activations. Shapes need not be known at load time: a plan for each
@@ -26,11 +26,12 @@ const char *precision_name(enum precision precision);
 
 struct engine_options {
     enum precision precision;
-    int threads;           /* of one run; 0: as many as the process may use, or OMP_NUM_THREADS */
-    bool no_baked;         /* read the ONNX file even where a baked one is current */
-    bool profile;          /* keep the time of every step; the rows of a batch then never run side by side */
-    struct engine *beside; /* weights that its graph holds, too, are packed once for both; it lives longer.
-                              NULL: none */
+    int threads;   /* of one run; 0: as many as the process may use, or OMP_NUM_THREADS */
+    bool no_baked; /* read the ONNX file even where a baked one is current */
+    bool no_bf16;  /* PRECISION_AUTO never means bfloat16: the outputs are numbers to be used as such */
+    bool profile;  /* keep the time of every step; the rows of a batch then never run in parallel */
+    struct engine *share_weights_with; /* packs the weights that both graphs hold, once for both; must live
+                                          longer. NULL: none */
 };
 
 /* One input or output of the model. */
@@ -38,6 +39,15 @@ struct engine_port {
     const char *name;
     enum dtype dtype;
     struct shape shape; /* -1: free */
+};
+
+/* What the network's last operators make of an output. */
+enum engine_ending {
+    ENGINE_ENDING_UNKNOWN, /* none of those below */
+    ENGINE_ENDING_LINEAR,  /* a product or sum: numbers of any size */
+    ENGINE_ENDING_SOFTMAX,
+    ENGINE_ENDING_LOG_SOFTMAX,
+    ENGINE_ENDING_SIGMOID,
 };
 
 struct engine;
@@ -55,16 +65,18 @@ int engine_input_count(const struct engine *engine);
 const struct engine_port *engine_input(const struct engine *engine, int index);
 int engine_output_count(const struct engine *engine);
 const struct engine_port *engine_output(const struct engine *engine, int index);
-/* What is really used: never PRECISION_AUTO. */
+/* Seen through operators that only move, copy, slice or round values. */
+enum engine_ending engine_output_ending(const struct engine *engine, int index);
+/* The precision in use: never PRECISION_AUTO. */
 enum precision engine_precision(const struct engine *engine);
 int engine_threads(const struct engine *engine);
 /* "f32", "bf16" or "int8": for replies and logs. */
 const char *engine_precision_used(const struct engine *engine);
 
 /* Write the baked form of a model that was loaded from a file: what is packed by now, so after engine_prepare
- * of the usual shapes. `path` NULL: its usual place, where engine_load finds it. */
+ * of the usual shapes. `path` NULL: the default path, where engine_load finds it. */
 bool engine_bake(struct engine *engine, const char *path, struct error *error);
-/* Its usual place; "" where the model came from no file. Returns `text`. */
+/* The default path; "" where the model came from no file. Returns `text`. */
 const char *engine_baked_path(const struct engine *engine, char *text, size_t size);
 /* "" where the model came from its ONNX file and there was no baked one; "used"; else why the baked file was
  * refused: it is worth baking again. */
@@ -74,16 +86,22 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
 void engine_context_free(struct engine_context *context);
 
 /* Make the plan for these inputs' shapes without running it, so that the first request does not pay for it.
- * inputs[i].data may be NULL, except for inputs whose values decide shapes. */
+ * inputs[i].data may be NULL, except for inputs whose values determine shapes. */
 bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count,
                     struct error *error);
 
 /* Run. inputs[i] are in the order of engine_input; outputs[i] are filled with views into the context's
- * memory, right until its next run. One thread at a time per context. */
+ * memory, right until its next run. One thread at a time per context. The calling thread and its OpenMP team
+ * take denormal numbers for zero from then on (engine_prepare does so, too): they cost a hundred times as
+ * much as others. */
 bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count,
                 struct tensor *outputs, int output_count, struct error *error);
 
-/* The plan and the times of the context's last run or preparation, for people who want to see inside; NULL
+/* Type and shape of output `index` as engine_prepare found them; of one row where the rows of a batch run
+ * in parallel. After engine_prepare only. */
+struct tensor engine_prepared_output(const struct engine_context *context, int index);
+
+/* The plan and the times of the context's last run or preparation, for tables and profiles; NULL
  * before. */
 struct plan;
 const struct plan *engine_context_plan(const struct engine_context *context);

@@ -31,11 +31,12 @@ size_t node_ints(const struct node *node, const char *name, const int64_t **ret)
         *ret = NULL;
         return 0;
     }
+
     *ret = attribute->ints;
     return attribute->count;
 }
 
-/* The node's attribute of that name, emptied; appended where it has none. */
+/* The node's attribute of that name, cleared; appended if it has none. */
 static struct attribute *attribute_make(struct graph *graph, struct node *node, const char *name,
                                         enum attribute_kind kind) {
     struct attribute *attribute = (struct attribute *)node_attribute(node, name);
@@ -45,6 +46,7 @@ static struct attribute *attribute_make(struct graph *graph, struct node *node, 
         char *copy = arena_copy_string(graph->arena, name, strlen(name));
         if (!list || !copy)
             return NULL;
+
         if (count)
             memcpy(list, node->attributes, count * sizeof *list);
         node->attributes = list;
@@ -52,6 +54,7 @@ static struct attribute *attribute_make(struct graph *graph, struct node *node, 
         attribute = &list[count];
         attribute->name = copy;
     }
+
     *attribute = (struct attribute){.name = attribute->name, .kind = kind};
     return attribute;
 }
@@ -60,6 +63,7 @@ bool node_set_int(struct graph *graph, struct node *node, const char *name, int6
     struct attribute *attribute = attribute_make(graph, node, name, ATTRIBUTE_INT);
     if (!attribute)
         return false;
+
     attribute->i = value;
     return true;
 }
@@ -69,13 +73,16 @@ bool node_set_ints(struct graph *graph, struct node *node, const char *name, con
     int64_t *copy = arena_allocate_array(graph->arena, count + 1, sizeof *copy);
     if (!copy)
         return false;
+
     if (count)
         memcpy(copy, ints, count * sizeof *copy);
     struct attribute *attribute = attribute_make(graph, node, name, ATTRIBUTE_INTS);
     if (!attribute)
         return false;
+
     attribute->ints = copy;
     attribute->count = count;
+
     return true;
 }
 
@@ -83,6 +90,7 @@ bool node_set_float(struct graph *graph, struct node *node, const char *name, fl
     struct attribute *attribute = attribute_make(graph, node, name, ATTRIBUTE_FLOAT);
     if (!attribute)
         return false;
+
     attribute->f = value;
     return true;
 }

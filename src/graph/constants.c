@@ -1,4 +1,4 @@
-/* Questions about constants that passes and lowering ask. */
+/* What passes and lowering ask about constants. */
 #include "graph/graph.h"
 
 bool value_scalar(const struct value *value, float *ret) {

@@ -4,51 +4,60 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "base/limits.h"
 
 struct graph *graph_create(void) {
     struct graph *graph = calloc(1, sizeof *graph);
     if (!graph)
         return NULL;
+
     graph->arena = arena_create();
     if (!graph->arena) {
         free(graph);
         return NULL;
     }
+
     graph->name = graph->producer = "";
+
     return graph;
 }
 
 void graph_free(struct graph *graph) {
     if (!graph)
         return;
+
     for (int i = 0; i < graph->map_count; i++)
         file_map_close(&graph->maps[i]);
     for (int i = 0; i < graph->owned_count; i++)
         free(graph->owned[i]);
+
     free(graph->owned);
     arena_free(graph->arena);
     free(graph);
 }
 
-/* An array in the arena with room for one element more: doubled by copying; the old one goes with the arena.
- */
+/* An array in the arena with room for one more element: doubled by copying; the old array stays until the
+ * arena is freed. */
 static void *array_grow(struct arena *arena, void *array, int count, int *capacity, size_t element) {
     if (count < *capacity)
         return array;
     if (*capacity > INT32_MAX / 2)
         return NULL;
+
     int larger = *capacity ? *capacity * 2 : 4;
     void *grown = arena_allocate_array(arena, (size_t)larger, element);
     if (!grown)
         return NULL;
+
     if (count)
         memcpy(grown, array, (size_t)count * element);
     *capacity = larger;
+
     return grown;
 }
 
-static const char *domain_normalise(const char *domain) {
+static const char *domain_normalize(const char *domain) {
     return !domain || strcmp(domain, "ai.onnx") == 0 ? "" : domain;
 }
 
@@ -57,26 +66,29 @@ static char *graph_copy_string(struct graph *graph, const char *text) {
 }
 
 bool graph_add_import(struct graph *graph, const char *domain, int version) {
-    domain = domain_normalise(domain);
+    domain = domain_normalize(domain);
     for (int i = 0; i < graph->import_count; i++)
         if (strcmp(graph->imports[i].domain, domain) == 0) {
             graph->imports[i].version = version;
             return true;
         }
+
     struct opset_import *imports =
         arena_allocate_array(graph->arena, (size_t)graph->import_count + 1, sizeof *imports);
     char *copy = graph_copy_string(graph, domain);
     if (!imports || !copy)
         return false;
+
     if (graph->import_count)
         memcpy(imports, graph->imports, (size_t)graph->import_count * sizeof *imports);
     imports[graph->import_count++] = (struct opset_import){copy, version};
     graph->imports = imports;
+
     return true;
 }
 
 int graph_opset(const struct graph *graph, const char *domain) {
-    domain = domain_normalise(domain);
+    domain = domain_normalize(domain);
     for (int i = 0; i < graph->import_count; i++)
         if (strcmp(graph->imports[i].domain, domain) == 0)
             return graph->imports[i].version;
@@ -84,15 +96,17 @@ int graph_opset(const struct graph *graph, const char *domain) {
 }
 
 static bool list_append(struct arena *arena, struct value ***list, int *count, struct value *value) {
-    /* The capacity is the power of two that holds the count: grown when the count reaches it. */
+    /* The capacity is the power of two that holds the count: the list grows when the count reaches it. */
     if (*count == 0 || (*count & (*count - 1)) == 0) {
         struct value **grown = arena_allocate_array(arena, *count ? (size_t)*count * 2 : 1, sizeof *grown);
         if (!grown)
             return false;
+
         if (*count)
             memcpy(grown, *list, (size_t)*count * sizeof *grown);
         *list = grown;
     }
+
     (*list)[(*count)++] = value;
     return true;
 }
@@ -119,13 +133,16 @@ struct value *graph_add_value(struct graph *graph, const char *name) {
     struct value *value = values ? arena_allocate(graph->arena, sizeof *value) : NULL;
     if (!value)
         return NULL;
+
     graph->values = values;
     value->name = name && *name ? graph_copy_string(graph, name) : "";
     if (!value->name)
         return NULL;
+
     value->shape = SHAPE_UNKNOWN;
     value->id = graph->value_count;
     values[graph->value_count++] = value;
+
     return value;
 }
 
@@ -135,10 +152,12 @@ struct value *graph_add_constant(struct graph *graph, const char *name, enum dty
     struct value *value = tensor ? graph_add_value(graph, name) : NULL;
     if (!value)
         return NULL;
+
     *tensor = (struct tensor){dtype, *shape, data};
     value->dtype = dtype;
     value->shape = *shape;
     value->constant = tensor;
+
     return value;
 }
 
@@ -160,11 +179,13 @@ void *graph_own_memory(struct graph *graph, size_t bytes) {
         graph->owned = owned;
         graph->owned_capacity = capacity;
     }
+
     if (bytes > SIZE_MAX - 128)
         return NULL;
     void *memory = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
     if (memory)
         graph->owned[graph->owned_count++] = memory;
+
     return memory;
 }
 
@@ -173,6 +194,7 @@ static bool value_add_use(struct graph *graph, struct value *value, struct node 
         array_grow(graph->arena, value->uses, value->use_count, &value->use_capacity, sizeof *uses);
     if (!uses)
         return false;
+
     value->uses = uses;
     uses[value->use_count++] = (struct use){node, input};
     return true;
@@ -195,10 +217,12 @@ static void node_link(struct graph *graph, struct node *node, struct node *befor
         node->previous->next = node;
     else
         graph->first = node;
+
     if (before)
         before->previous = node;
     else
         graph->last = node;
+
     graph->node_count++;
 }
 
@@ -207,22 +231,26 @@ static void node_unlink(struct graph *graph, struct node *node) {
         node->previous->next = node->next;
     else
         graph->first = node->next;
+
     if (node->next)
         node->next->previous = node->previous;
     else
         graph->last = node->previous;
+
     node->previous = node->next = NULL;
     graph->node_count--;
 }
 
-/* Space for a node and its lists; strings shared. */
+/* Memory for a node and its lists. */
 static struct node *node_allocate(struct graph *graph, int input_count, int output_count) {
     struct node *node = arena_allocate(graph->arena, sizeof *node);
     if (!node)
         return NULL;
+
     node->inputs = arena_allocate_array(graph->arena, (size_t)input_count + 1, sizeof *node->inputs);
     node->outputs = arena_allocate_array(graph->arena, (size_t)output_count + 1, sizeof *node->outputs);
     node->input_capacity = input_count + 1;
+
     return node->inputs && node->outputs ? node : NULL;
 }
 
@@ -237,12 +265,14 @@ static bool node_connect(struct graph *graph, struct node *node, struct value *c
         }
         node->inputs[i] = inputs[i];
     }
+
     node->input_count = input_count;
     for (int i = 0; i < output_count; i++) {
         node->outputs[i] = outputs[i];
         if (outputs[i])
             outputs[i]->producer = node;
     }
+
     node->output_count = output_count;
     return true;
 }
@@ -255,7 +285,8 @@ struct node *graph_add_node(struct graph *graph, struct node *before, const char
     struct node *node = node_allocate(graph, input_count, output_count);
     if (!node)
         return NULL;
-    domain = domain_normalise(domain);
+
+    domain = domain_normalize(domain);
     node->domain = *domain ? graph_copy_string(graph, domain) : "";
     node->op_type = graph_copy_string(graph, op_type);
     node->name = name && *name ? graph_copy_string(graph, name)
@@ -264,8 +295,10 @@ struct node *graph_add_node(struct graph *graph, struct node *before, const char
     if (!node->domain || !node->op_type || !node->name ||
         !node_connect(graph, node, inputs, input_count, outputs, output_count))
         return NULL;
+
     graph->nodes_made++;
     node_link(graph, node, before);
+
     return node;
 }
 
@@ -289,24 +322,30 @@ void graph_move_node(struct graph *graph, struct node *node, struct node *before
 bool graph_replace_value(struct graph *graph, struct value *from, struct value *to) {
     if (from == to)
         return true;
+
     for (; from->use_count; from->use_count--) {
         struct use use = from->uses[from->use_count - 1];
         if (!value_add_use(graph, to, use.node, use.input))
             return false;
         use.node->inputs[use.input] = to;
     }
+
     if (!from->is_output)
         return true;
+
     if (!to->is_output && !to->is_input) {
         const char *name = to->name;
         to->name = from->name;
         from->name = name;
     }
+
     for (int i = 0; i < graph->output_count; i++)
         if (graph->outputs[i] == from)
             graph->outputs[i] = to;
+
     from->is_output = false;
     to->is_output = true;
+
     return true;
 }
 
@@ -319,7 +358,7 @@ static bool node_is_dead(const struct node *node) {
 
 int graph_remove_dead_nodes(struct graph *graph) {
     int removed = 0;
-    /* From the end: a node's consumers are gone before it is asked. */
+    /* From the end, so that a node's consumers are gone before it is looked at. */
     for (struct node *node = graph->last, *previous; node; node = previous) {
         previous = node->previous;
         if (node_is_dead(node)) {
@@ -327,89 +366,99 @@ int graph_remove_dead_nodes(struct graph *graph) {
             removed++;
         }
     }
+
     return removed;
 }
 
-struct visit {
+struct sort_step {
     struct node *node;
     int input;
 };
 
 enum { MARK_NEW, MARK_OPEN, MARK_DONE };
 
-/* Depth first from `root` through producers, appending each node to `order` behind everything it needs.
- * Nodes of equal standing keep the order they had. */
-static bool sort_from(struct node *root, struct visit *stack, struct node **order, int *count,
+/* Depth first from `root` through producers: append each node to `order` after everything it needs. Nodes
+ * that do not depend on each other keep their order. */
+static bool sort_from(struct node *root, struct sort_step *stack, struct node **order, int *count,
                       struct error *error) {
     int depth = 0;
     root->mark = MARK_OPEN;
-    stack[depth++] = (struct visit){root, 0};
+    stack[depth++] = (struct sort_step){root, 0};
+
     while (depth) {
-        struct visit *top = &stack[depth - 1];
+        struct sort_step *top = &stack[depth - 1];
         if (top->input == top->node->input_count) {
             top->node->mark = MARK_DONE;
             order[(*count)++] = top->node;
             depth--;
             continue;
         }
+
         struct value *value = top->node->inputs[top->input++];
         struct node *producer = value ? value->producer : NULL;
         if (!producer || producer->mark == MARK_DONE)
             continue;
         if (producer->mark == MARK_OPEN)
-            return error_set(error, ERROR_MODEL, "node %s (%s) is part of a cycle: it needs its own result",
-                             producer->name, producer->op_type);
+            return error_set(error, ERROR_MODEL,
+                             "node %s (%s) is part of a cycle: it depends on its own result", producer->name,
+                             producer->op_type);
+
         producer->mark = MARK_OPEN;
-        stack[depth++] = (struct visit){producer, 0};
+        stack[depth++] = (struct sort_step){producer, 0};
     }
+
     return true;
 }
 
 bool graph_sort(struct graph *graph, struct error *error) {
     size_t room = (size_t)graph->node_count + 1;
-    struct visit *stack = calloc(room, sizeof *stack);
-    struct node **order = calloc(room, sizeof(struct node *));
-    bool done = stack && order;
-    if (!done)
-        error_set(error, ERROR_MEMORY, "no memory to sort %d nodes", graph->node_count);
+    cleanup(freep) struct sort_step *stack = calloc(room, sizeof *stack);
+    cleanup(freep) struct node **order = calloc(room, sizeof(struct node *));
+    if (!stack || !order)
+        return error_set(error, ERROR_MEMORY, "no memory to sort %d nodes", graph->node_count);
+
     for (struct node *node = graph->first; node; node = node->next)
         node->mark = MARK_NEW;
+
     int count = 0;
-    for (struct node *node = graph->first; node && done; node = node->next)
-        if (node->mark == MARK_NEW)
-            done = sort_from(node, stack, order, &count, error);
-    for (int i = 0; i < count && done; i++) {
+    for (struct node *node = graph->first; node; node = node->next)
+        if (node->mark == MARK_NEW && !sort_from(node, stack, order, &count, error))
+            return false;
+
+    for (int i = 0; i < count; i++) {
         order[i]->previous = i ? order[i - 1] : NULL;
         order[i]->next = i + 1 < count ? order[i + 1] : NULL;
     }
-    if (done && count) {
-        graph->first = order[0];
-        graph->last = order[count - 1];
-    }
-    free(stack);
-    free(order);
-    return done;
+    graph->first = count ? order[0] : NULL;
+    graph->last = count ? order[count - 1] : NULL;
+    return true;
 }
 
 bool node_set_input(struct graph *graph, struct node *node, int input, struct value *value) {
     if (input < 0 || input >= INT32_MAX / 2)
         return false;
+
     if (input >= node->input_capacity) {
         int capacity = input + 1 > node->input_capacity * 2 ? input + 1 : node->input_capacity * 2;
         struct value **inputs = arena_allocate_array(graph->arena, (size_t)capacity, sizeof *inputs);
         if (!inputs)
             return false;
+
         memcpy(inputs, node->inputs, (size_t)node->input_count * sizeof *inputs);
         node->inputs = inputs;
         node->input_capacity = capacity;
     }
+
     if (value && !value_add_use(graph, value, node, input))
         return false;
+
     for (; node->input_count <= input; node->input_count++)
         node->inputs[node->input_count] = NULL;
+
     if (node->inputs[input])
         value_drop_use(node->inputs[input], node, input);
     node->inputs[input] = value;
+
     return true;
 }
 
@@ -417,7 +466,7 @@ struct value *node_input(const struct node *node, int input) {
     return input >= 0 && input < node->input_count ? node->inputs[input] : NULL;
 }
 
-/* Values keep their ids: which one of the copy stands for one of the original's, or for none. */
+/* The copy's value for one of the original's, which has the same id; NULL for NULL. */
 static struct value *counterpart(const struct graph *copy, const struct value *original) {
     return original && copy->values ? copy->values[original->id] : NULL;
 }
@@ -428,17 +477,21 @@ static bool clone_values(struct graph *copy, const struct graph *graph) {
         const struct value *original = graph->values[i];
         if (!value)
             return false;
+
         value->name = original->name;
         value->dtype = original->dtype;
         value->shape = original->shape;
         value->constant = original->constant;
     }
+
     for (int i = 0; i < graph->input_count; i++)
         if (!graph_add_input(copy, counterpart(copy, graph->inputs[i])))
             return false;
+
     for (int i = 0; i < graph->output_count; i++)
         if (!graph_add_output(copy, counterpart(copy, graph->outputs[i])))
             return false;
+
     return true;
 }
 
@@ -446,18 +499,21 @@ static bool clone_node(struct graph *copy, const struct node *original) {
     struct node *node = node_allocate(copy, original->input_count, original->output_count);
     if (!node)
         return false;
+
     node->op_type = original->op_type;
     node->domain = original->domain;
     node->name = original->name;
     node->opset = original->opset;
-    node->operator= original->operator;
+    node->op = original->op;
     memcpy(node->post_ops, original->post_ops, sizeof node->post_ops);
     node->post_op_count = original->post_op_count;
-    /* The list is copied, for attributes may be set in the copy; what it points at never changes. */
+
+    /* Copied, because attributes may be set in the copy; what the list points at never changes. */
     node->attributes =
         arena_allocate_array(copy->arena, (size_t)original->attribute_count + 1, sizeof *node->attributes);
     if (!node->attributes)
         return false;
+
     if (original->attribute_count)
         memcpy(node->attributes, original->attributes,
                (size_t)original->attribute_count * sizeof *node->attributes);
@@ -468,14 +524,17 @@ static bool clone_node(struct graph *copy, const struct node *original) {
             return false;
         node->inputs[i] = value;
     }
+
     node->input_count = original->input_count;
     for (int i = 0; i < original->output_count; i++) {
         node->outputs[i] = counterpart(copy, original->outputs[i]);
         if (node->outputs[i])
             node->outputs[i]->producer = node;
     }
+
     node->output_count = original->output_count;
     node_link(copy, node, NULL);
+
     return true;
 }
 
@@ -483,17 +542,21 @@ struct graph *graph_clone(const struct graph *graph) {
     struct graph *copy = graph_create();
     if (!copy)
         return NULL;
+
     copy->name = graph->name;
     copy->producer = graph->producer;
     copy->nodes_made = graph->nodes_made;
-    bool done = clone_values(copy, graph);
-    for (int i = 0; i < graph->import_count && done; i++)
-        done = graph_add_import(copy, graph->imports[i].domain, graph->imports[i].version);
-    for (const struct node *node = graph->first; node && done; node = node->next)
-        done = clone_node(copy, node);
-    if (!done) {
-        graph_free(copy);
-        return NULL;
-    }
+    if (!clone_values(copy, graph))
+        goto fail;
+    for (int i = 0; i < graph->import_count; i++)
+        if (!graph_add_import(copy, graph->imports[i].domain, graph->imports[i].version))
+            goto fail;
+    for (const struct node *node = graph->first; node; node = node->next)
+        if (!clone_node(copy, node))
+            goto fail;
     return copy;
+
+fail:
+    graph_free(copy);
+    return NULL;
 }

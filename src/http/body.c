@@ -4,7 +4,7 @@
 
 #include "http/internal.h"
 
-/* The bytes are a block of their own, so that one made elsewhere (json_dumps) can be taken over. */
+/* The bytes are a block of their own, so that others' (json_dumps) can be taken over. */
 struct http_body *http_body_take(char *bytes, size_t size) {
     struct http_body *body = malloc(sizeof *body);
     if (!body || !bytes) {
@@ -12,6 +12,7 @@ struct http_body *http_body_take(char *bytes, size_t size) {
         free(body);
         return NULL;
     }
+
     *body = (struct http_body){.size = size, .bytes = bytes, .references = 1, .capacity = size};
     return body;
 }
@@ -19,6 +20,7 @@ struct http_body *http_body_take(char *bytes, size_t size) {
 struct http_body *http_body_create(const void *bytes, size_t size) {
     if (size == SIZE_MAX)
         return NULL;
+
     char *copy = malloc(size + 1);
     if (copy) {
         if (bytes && size)
@@ -31,6 +33,7 @@ struct http_body *http_body_create(const void *bytes, size_t size) {
 bool http_body_append(struct http_body *body, const void *bytes, size_t size) {
     if (size > SIZE_MAX / 4 - body->size)
         return false;
+
     size_t needed = body->size + size;
     if (needed > body->capacity) {
         size_t capacity = body->capacity < 4096 ? 4096 : body->capacity * 2;
@@ -42,6 +45,7 @@ bool http_body_append(struct http_body *body, const void *bytes, size_t size) {
         body->bytes = grown;
         body->capacity = capacity;
     }
+
     memcpy(body->bytes + body->size, bytes, size);
     body->size = needed;
     body->bytes[needed] = 0;

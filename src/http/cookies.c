@@ -5,6 +5,7 @@
 
 static bool find_in_line(const char *line, const char *name, const char **ret_value, size_t *ret_length) {
     size_t name_length = strlen(name);
+
     while (*line) {
         line += strspn(line, " \t;");
         size_t length = strcspn(line, ";");
@@ -16,6 +17,7 @@ static bool find_in_line(const char *line, const char *name, const char **ret_va
                 value++;
                 end--;
             }
+
             *ret_value = value;
             *ret_length = (size_t)(end - value);
             return true;
@@ -28,7 +30,7 @@ static bool find_in_line(const char *line, const char *name, const char **ret_va
 bool http_request_cookie(const struct http_request *request, const char *name, const char **ret_value,
                          size_t *ret_length) {
     for (int i = 0; i < request->header_count; i++)
-        if (!strcasecmp(request->headers[i].name, "cookie") &&
+        if (http_names_equal(request->headers[i].name, "Cookie") &&
             find_in_line(request->headers[i].value, name, ret_value, ret_length))
             return true;
     return false;

@@ -5,7 +5,7 @@
 
 #include "http/http.h"
 
-/* The value of the first cookie of that name among all Cookie headers: a run of bytes within the request,
- * without quotes around it. False where there is none. */
+/* The value of the first cookie of that name in all Cookie headers: a run of bytes within the request,
+ * without its quotes. False if there is none. */
 bool http_request_cookie(const struct http_request *request, const char *name, const char **ret_value,
                          size_t *ret_length);

@@ -10,10 +10,12 @@
 
 #include "base/limits.h"
 #include "http/address.h"
+#include "http/inflate.h"
 #include "http/internal.h"
-#include "http/url.h"
+#include "base/url.h"
 
-#define WANTED_INTERVAL_MS 200 /* how often the asker is asked whether it still wants it */
+#define WANTED_INTERVAL_MS 200 /* how often is_wanted is asked */
+#define CONCURRENCY 64
 
 /* One fetch under way. */
 struct fetch {
@@ -41,20 +43,19 @@ struct fetcher {
     int active_count;
 };
 
-static struct fetch_options with_defaults(const struct fetch_options *options) {
+static struct fetch_options fill_defaults(const struct fetch_options *options) {
     struct fetch_options result = *options;
-    if (!result.limit)
-        result.limit = LIMIT_IMAGE_BYTES;
     if (!result.timeout_ms)
         result.timeout_ms = LIMIT_FETCH_SECONDS * 1000;
     if (!result.concurrency)
-        result.concurrency = 64;
+        result.concurrency = CONCURRENCY;
     return result;
 }
 
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
     struct fetch *fetch = context;
     bool internet = address->family == AF_INET || address->family == AF_INET6;
+
     if (!internet || (!fetch->options.allow_private && !address_is_public(&address->addr))) {
         fetch->refused = true;
         errno = EACCES;
@@ -66,6 +67,7 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *context) {
     struct fetch *fetch = context;
     size_t total = size * count;
+
     if (total > fetch->options.limit - fetch->body->size)
         fetch->too_large = true;
     else if (!http_body_append(fetch->body, bytes, total))
@@ -80,35 +82,48 @@ static void configure(struct fetch *fetch) {
     curl_easy_setopt(handle, CURLOPT_URL, (char *)fetch->url);
     curl_easy_setopt(handle, CURLOPT_PRIVATE, fetch);
     curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, fetch->text);
+
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "guichet/" GUICHET_VERSION);
     curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(handle, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(handle, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     curl_easy_setopt(handle, CURLOPT_PROXY, "");
     curl_easy_setopt(handle, CURLOPT_NOPROXY, "*");
+
     curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(handle, CURLOPT_MAXREDIRS, (long)LIMIT_FETCH_REDIRECTS);
     curl_easy_setopt(handle, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)fetch->options.timeout_ms);
     curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)fetch->options.limit);
+
     curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(handle, CURLOPT_OPENSOCKETDATA, fetch);
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, fetch);
-    /* A connection that another fetch checked and opened is not used again: each is checked for itself. */
+
+    /* Each fetch opens connections of its own, so that each is checked by its own options. */
     curl_easy_setopt(handle, CURLOPT_FORBID_REUSE, 1L);
 }
 
-static struct fetch *fetch_create(const char *url, const struct fetch_options *options, struct error *error) {
+static void free_fetch(struct fetch *fetch) {
+    if (!fetch)
+        return;
+    curl_easy_cleanup(fetch->handle);
+    http_body_release(fetch->body);
+    free(fetch);
+}
+
+static struct fetch *create_fetch(const char *url, const struct fetch_options *options, struct error *error) {
     size_t length = strlen(url);
     struct url parts;
     if (length > LIMIT_URL_BYTES) {
-        error_set(error, ERROR_INVALID, "the photo's address is longer than %d bytes", LIMIT_URL_BYTES);
+        error_set(error, ERROR_INVALID, "the URL is longer than %d bytes", LIMIT_URL_BYTES);
         return NULL;
     }
     if (!url_parse(url, &parts, error))
         return NULL;
+
     struct fetch *fetch = calloc(1, sizeof *fetch + length + 1);
     if (fetch) {
         memcpy(fetch->url, url, length + 1);
@@ -117,67 +132,85 @@ static struct fetch *fetch_create(const char *url, const struct fetch_options *o
         fetch->body = http_body_create(NULL, 0);
     }
     if (!fetch || !fetch->handle || !fetch->body) {
-        if (fetch) {
-            curl_easy_cleanup(fetch->handle);
-            http_body_release(fetch->body);
-        }
-        free(fetch);
-        error_set(error, ERROR_MEMORY, "no memory to fetch a photo");
+        free_fetch(fetch);
+        error_set(error, ERROR_MEMORY, "no memory to fetch a URL");
         return NULL;
     }
+
     configure(fetch);
     return fetch;
 }
 
-static void fetch_free(struct fetch *fetch) {
-    curl_easy_cleanup(fetch->handle);
-    http_body_release(fetch->body);
-    free(fetch);
-}
-
-/* curl's outcome as an error of ours; true where the body is whole. */
-static bool judge(const struct fetch *fetch, CURLcode code, struct error *error) {
+static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error *error) {
     long status = 0;
     curl_easy_getinfo(fetch->handle, CURLINFO_RESPONSE_CODE, &status);
-    if (fetch->no_memory)
-        return error_set(error, ERROR_MEMORY, "no memory for the photo at this address");
-    if (fetch->too_large || code == CURLE_FILESIZE_EXCEEDED)
-        return error_set(error, ERROR_TOO_LARGE, "the photo at this address is larger than %zu bytes",
-                         fetch->options.limit);
+
     switch (code) {
-    case CURLE_OK:
-        return fetch->body->size || error_set(error, ERROR_UPSTREAM,
-                                              "there is nothing at the photo's address: the answer is empty");
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_LOGIN_DENIED:
-        return error_set(error, ERROR_INVALID, "the photo's address is not one that is fetched: %s",
-                         fetch->text);
+        return error_set(error, ERROR_INVALID, "the URL cannot be fetched: %s", fetch->text);
     case CURLE_OPERATION_TIMEDOUT:
-        return error_set(error, ERROR_TIMEOUT, "the photo's address did not answer within %g s",
+        return error_set(error, ERROR_TIMEOUT, "the URL's server did not reply within %g s",
                          fetch->options.timeout_ms / 1000.0);
     case CURLE_HTTP_RETURNED_ERROR:
-        return error_set(error, ERROR_UPSTREAM, "the photo's address answers with status %ld", status);
+        return error_set(error, ERROR_UPSTREAM, "the URL's server replied with status %ld", status);
     case CURLE_TOO_MANY_REDIRECTS:
-        return error_set(error, ERROR_UPSTREAM, "the photo's address redirects more than %d times",
+        return error_set(error, ERROR_UPSTREAM, "the URL redirects more than %d times",
                          LIMIT_FETCH_REDIRECTS);
     default:
         if (fetch->refused)
             return error_set(error, ERROR_INVALID,
-                             "the photo's address leads into a private network, which is not allowed");
-        return error_set(error, ERROR_UPSTREAM, "the photo cannot be fetched: %s",
+                             "the URL leads into a private network, which is not allowed");
+        return error_set(error, ERROR_UPSTREAM, "the URL cannot be fetched: %s",
                          *fetch->text ? fetch->text : curl_easy_strerror(code));
     }
 }
 
+/* curl's outcome as an error of ours; true: the body is complete. */
+static bool check_outcome(const struct fetch *fetch, CURLcode code, struct error *error) {
+    if (fetch->no_memory)
+        return error_set(error, ERROR_MEMORY, "no memory for the file at the URL");
+    if (fetch->too_large || code == CURLE_FILESIZE_EXCEEDED)
+        return error_set(error, ERROR_TOO_LARGE, "the file at the URL is larger than %zu bytes",
+                         fetch->options.limit);
+    if (code == CURLE_OK)
+        return fetch->body->size || error_set(error, ERROR_UPSTREAM, "the file at the URL is empty");
+    return fail_by_code(fetch, code, error);
+}
+
+/* Some servers compress the response without an Accept-Encoding in the request. */
+static bool decode_body(struct fetch *fetch, struct error *error) {
+    struct curl_header *header = NULL;
+    CURLHcode found = curl_easy_header(fetch->handle, "Content-Encoding", 0, CURLH_HEADER, -1, &header);
+    if (found != CURLHE_OK)
+        return true;
+    if (header->amount > 1)
+        return error_set(error, ERROR_UPSTREAM, "the file at the URL is compressed more than once");
+
+    struct http_body *plain =
+        http_body_decode_content(fetch->body, header->value, fetch->options.limit, error);
+    if (!plain) {
+        if (error->code == ERROR_MEDIA || error->code == ERROR_INVALID)
+            error->code = ERROR_UPSTREAM;
+        return error_prefix(error, "the file at the URL");
+    }
+    http_body_release(fetch->body);
+    fetch->body = plain;
+    return plain->size || error_set(error, ERROR_UPSTREAM, "the file at the URL is empty");
+}
+
 struct http_body *fetch_url(const char *url, const struct fetch_options *options, struct error *error) {
-    struct fetch_options all = with_defaults(options);
-    struct fetch *fetch = fetch_create(url, &all, error);
+    struct fetch_options all = fill_defaults(options);
+    struct fetch *fetch = create_fetch(url, &all, error);
     if (!fetch)
         return NULL;
+
     CURLcode code = curl_easy_perform(fetch->handle);
-    struct http_body *body = judge(fetch, code, error) ? http_body_reference(fetch->body) : NULL;
-    fetch_free(fetch);
+    struct http_body *body = NULL;
+    if (check_outcome(fetch, code, error) && decode_body(fetch, error))
+        body = http_body_reference(fetch->body);
+    free_fetch(fetch);
     return body;
 }
 
@@ -192,32 +225,36 @@ static void finish(struct fetcher *fetcher, struct fetch *fetch, bool fetched, c
             break;
         }
     }
+
     fetch->done(fetch->context, fetched ? fetch->body : NULL, error);
-    fetch_free(fetch);
+    free_fetch(fetch);
 }
 
 /* Take what waits, as far as there is room. True when the fetcher ends. */
 static bool take_waiting(struct fetcher *fetcher) {
     pthread_mutex_lock(&fetcher->mutex);
     bool ending = fetcher->ending;
+
     while (fetcher->first && (ending || fetcher->active_count < fetcher->options.concurrency)) {
         struct fetch *fetch = fetcher->first;
         fetcher->first = fetch->next;
         if (!fetcher->first)
             fetcher->last = &fetcher->first;
         fetcher->waiting--;
+
         fetch->next = fetcher->active;
         fetcher->active = fetch;
         fetcher->active_count++;
         curl_multi_add_handle(fetcher->multi, fetch->handle);
     }
+
     pthread_mutex_unlock(&fetcher->mutex);
     return ending;
 }
 
 static void drop_unwanted(struct fetcher *fetcher) {
     struct error error;
-    error_set(&error, ERROR_TIMEOUT, "fetching the photo took too long");
+    error_set(&error, ERROR_TIMEOUT, "fetching the URL took too long");
     for (struct fetch *fetch = fetcher->active, *next; fetch; fetch = next) {
         next = fetch->next;
         if (fetch->is_wanted && !fetch->is_wanted(fetch->context))
@@ -230,12 +267,14 @@ static void collect(struct fetcher *fetcher) {
     for (CURLMsg *message; (message = curl_multi_info_read(fetcher->multi, &left));) {
         if (message->msg != CURLMSG_DONE)
             continue;
-        char *private = NULL;
+
+        char *pointer = NULL;
         CURLcode code = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
-        struct fetch *fetch = (struct fetch *)(void *)private;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &pointer);
+
+        struct fetch *fetch = (struct fetch *)(void *)pointer;
         struct error error = {0};
-        bool fetched = judge(fetch, code, &error);
+        bool fetched = check_outcome(fetch, code, &error) && decode_body(fetch, &error);
         finish(fetcher, fetch, fetched, &error);
     }
 }
@@ -250,6 +289,7 @@ static void *fetcher_main(void *context) {
         drop_unwanted(fetcher);
         curl_multi_poll(fetcher->multi, NULL, 0, fetcher->active ? WANTED_INTERVAL_MS : 60000, NULL);
     }
+
     struct error error;
     error_set(&error, ERROR_UNAVAILABLE, "the server is shutting down");
     while (fetcher->active)
@@ -260,16 +300,17 @@ static void *fetcher_main(void *context) {
 struct fetcher *fetcher_create(const struct fetch_options *options, struct error *error) {
     struct fetcher *fetcher = calloc(1, sizeof *fetcher);
     if (fetcher) {
-        fetcher->options = with_defaults(options);
+        fetcher->options = fill_defaults(options);
         fetcher->last = &fetcher->first;
         fetcher->multi = curl_multi_init();
         pthread_mutex_init(&fetcher->mutex, NULL);
     }
+
     if (!fetcher || !fetcher->multi || pthread_create(&fetcher->thread, NULL, fetcher_main, fetcher)) {
         if (fetcher)
             curl_multi_cleanup(fetcher->multi);
         free(fetcher);
-        error_set(error, ERROR_MEMORY, "no memory or threads left to fetch photos");
+        error_set(error, ERROR_MEMORY, "no memory or threads left to fetch URLs");
         return NULL;
     }
     return fetcher;
@@ -279,7 +320,7 @@ void fetcher_start(struct fetcher *fetcher, const char *url, bool (*is_wanted)(v
                    void (*done)(void *context, struct http_body *body, const struct error *error),
                    void *context) {
     struct error error = {0};
-    struct fetch *fetch = fetch_create(url, &fetcher->options, &error);
+    struct fetch *fetch = create_fetch(url, &fetcher->options, &error);
     if (!fetch) {
         done(context, NULL, &error);
         return;
@@ -287,6 +328,7 @@ void fetcher_start(struct fetcher *fetcher, const char *url, bool (*is_wanted)(v
     fetch->is_wanted = is_wanted;
     fetch->done = done;
     fetch->context = context;
+
     pthread_mutex_lock(&fetcher->mutex);
     bool full = fetcher->waiting >= fetcher->options.concurrency;
     if (!full) {
@@ -295,10 +337,11 @@ void fetcher_start(struct fetcher *fetcher, const char *url, bool (*is_wanted)(v
         fetcher->waiting++;
     }
     pthread_mutex_unlock(&fetcher->mutex);
+
     if (full) {
-        error_set(&error, ERROR_UNAVAILABLE, "too many photos are being fetched: try again soon");
+        error_set(&error, ERROR_UNAVAILABLE, "too many URLs are being fetched: try again soon");
         done(context, NULL, &error);
-        fetch_free(fetch);
+        free_fetch(fetch);
         return;
     }
     curl_multi_wakeup(fetcher->multi);
@@ -307,11 +350,13 @@ void fetcher_start(struct fetcher *fetcher, const char *url, bool (*is_wanted)(v
 void fetcher_free(struct fetcher *fetcher) {
     if (!fetcher)
         return;
+
     pthread_mutex_lock(&fetcher->mutex);
     fetcher->ending = true;
     pthread_mutex_unlock(&fetcher->mutex);
     curl_multi_wakeup(fetcher->multi);
     pthread_join(fetcher->thread, NULL);
+
     curl_multi_cleanup(fetcher->multi);
     pthread_mutex_destroy(&fetcher->mutex);
     free(fetcher);

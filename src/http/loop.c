@@ -8,6 +8,21 @@
 
 #include "http/internal.h"
 
+struct http_loop {
+    struct event_base *base;
+    pthread_t thread;
+    int index;
+    bool started;
+    pthread_mutex_t mutex; /* guards first_task and last_task */
+    struct http_task *first_task, *last_task;
+    int wake_fd;
+    struct event wake;
+    int64_t date_second; /* the Date header, made again once a second */
+    char date[40];
+    struct buffer buffer;
+    char scratch[HTTP_SCRATCH_BYTES];
+};
+
 struct http_loops {
     int count;
     struct http_loop **items;
@@ -20,6 +35,7 @@ static void run_tasks(struct http_loop *loop) {
     struct http_task *task = loop->first_task;
     loop->first_task = loop->last_task = NULL;
     pthread_mutex_unlock(&loop->mutex);
+
     while (task) {
         struct http_task *next = task->next; /* the task may be gone once it ran */
         task->run(task);
@@ -39,13 +55,16 @@ static void *loop_main(void *context) {
     snprintf(name, sizeof name, "http-%d", loop->index);
     pthread_setname_np(pthread_self(), name);
     current_loop = loop;
+
     event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
     run_tasks(loop);
     return NULL;
 }
 
-void http_loop_submit(struct http_loop *loop, struct http_task *task) {
+void http_loop_submit(struct http_loop *loop, struct http_task *task, void (*run)(struct http_task *task)) {
+    task->run = run;
     task->next = NULL;
+
     pthread_mutex_lock(&loop->mutex);
     bool was_empty = !loop->first_task;
     if (was_empty)
@@ -54,11 +73,11 @@ void http_loop_submit(struct http_loop *loop, struct http_task *task) {
         loop->last_task->next = task;
     loop->last_task = task;
     pthread_mutex_unlock(&loop->mutex);
+
     if (was_empty) {
         uint64_t one = 1;
         ssize_t written = write(loop->wake_fd, &one, sizeof one);
-        (void)written; /* an eventfd's write fails only when its count is full, and then the loop is awake
-                          anyway */
+        (void)written; /* fails only when the eventfd's count is full, and then the loop wakes anyway */
     }
 }
 
@@ -78,8 +97,10 @@ bool http_loop_post(struct http_loop *loop, void (*function)(void *context), voi
     struct posted *posted = malloc(sizeof *posted);
     if (!posted)
         return false;
-    *posted = (struct posted){{.run = run_posted}, function, context};
-    http_loop_submit(loop, &posted->task);
+
+    posted->function = function;
+    posted->context = context;
+    http_loop_submit(loop, &posted->task, run_posted);
     return true;
 }
 
@@ -87,17 +108,19 @@ static struct http_loop *loop_create(int index) {
     struct http_loop *loop = calloc(1, sizeof *loop);
     if (!loop)
         return NULL;
+
     pthread_mutex_init(&loop->mutex, NULL);
     loop->index = index;
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
     struct event_config *config = event_config_new();
     if (config) {
-        /* Every event of a base belongs to the base's own thread: what crosses threads goes by
-         * http_loop_submit. */
+        /* A base's events belong to its own thread; other threads use http_loop_submit. */
         event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
         loop->base = event_base_new_with_config(config);
         event_config_free(config);
     }
+
     if (loop->base && loop->wake_fd >= 0) {
         event_assign(&loop->wake, loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
         event_add(&loop->wake, NULL);
@@ -114,11 +137,13 @@ static void break_loop(void *context) {
 static void loop_free(struct http_loop *loop) {
     if (!loop)
         return;
+
     if (loop->started) {
         while (!http_loop_post(loop, break_loop, loop))
             usleep(10000);
         pthread_join(loop->thread, NULL);
     }
+
     if (loop->base) {
         if (loop->wake_fd >= 0)
             event_del(&loop->wake);
@@ -126,13 +151,14 @@ static void loop_free(struct http_loop *loop) {
     }
     if (loop->wake_fd >= 0)
         close(loop->wake_fd);
-    buffer_release(&loop->head);
+    buffer_release(&loop->buffer);
     pthread_mutex_destroy(&loop->mutex);
     free(loop);
 }
 
 struct http_loops *http_loops_create(int threads, struct error *error) {
     signal(SIGPIPE, SIG_IGN);
+
     struct http_loops *loops = calloc(1, sizeof *loops);
     if (loops)
         loops->items = calloc((size_t)threads, sizeof *loops->items);
@@ -141,14 +167,16 @@ struct http_loops *http_loops_create(int threads, struct error *error) {
         error_set(error, ERROR_MEMORY, "no memory for %d event loops", threads);
         return NULL;
     }
+
     for (; loops->count < threads; loops->count++) {
         struct http_loop *loop = loop_create(loops->count);
         if (!loop || !loop->started) {
             loop_free(loop);
             http_loops_free(loops);
-            error_set(error, ERROR_IO, "an event loop cannot be started: no memory, threads or files left");
+            error_set(error, ERROR_IO, "cannot start an event loop: no memory, threads or files left");
             return NULL;
         }
+
         loops->items[loops->count] = loop;
     }
     return loops;
@@ -157,6 +185,7 @@ struct http_loops *http_loops_create(int threads, struct error *error) {
 void http_loops_free(struct http_loops *loops) {
     if (!loops)
         return;
+
     for (int i = 0; i < loops->count; i++)
         loop_free(loops->items[i]);
     free(loops->items);
@@ -169,6 +198,20 @@ int http_loops_count(const struct http_loops *loops) {
 
 struct http_loop *http_loops_get(struct http_loops *loops, int index) {
     return loops->items[index];
+}
+
+struct event_base *http_loop_base(struct http_loop *loop) {
+    return loop->base;
+}
+
+char *http_loop_scratch(struct http_loop *loop) {
+    return loop->scratch;
+}
+
+struct buffer *http_loop_buffer(struct http_loop *loop) {
+    loop->buffer.size = 0;
+    loop->buffer.failed = false;
+    return &loop->buffer;
 }
 
 int http_loop_index(const struct http_loop *loop) {
@@ -196,6 +239,7 @@ struct http_timer *http_timer_start(struct http_loop *loop, int milliseconds, vo
     struct http_timer *timer = malloc(sizeof *timer);
     if (!timer)
         return NULL;
+
     timer->function = function;
     timer->context = context;
     evtimer_assign(&timer->event, loop->base, on_timer, timer);
@@ -207,6 +251,7 @@ struct http_timer *http_timer_start(struct http_loop *loop, int milliseconds, vo
 void http_timer_cancel(struct http_timer *timer) {
     if (!timer)
         return;
+
     evtimer_del(&timer->event);
     free(timer);
 }
@@ -217,6 +262,7 @@ const char *http_loop_date(struct http_loop *loop) {
         static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
         static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
         struct tm t;
         gmtime_r(&now, &t);
         snprintf(loop->date, sizeof loop->date, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[t.tm_wday],

@@ -11,11 +11,11 @@
 struct multipart_part {
     const char *bytes;
     size_t size;
-    char type[128]; /* its Content-Type, "" where it has none */
+    char type[128]; /* its Content-Type; "" if it has none */
 };
 
 bool multipart_is_form(const char *content_type); /* NULL is welcome */
-/* The first part of the form named `field`. Returns false with *error set where the body is malformed
- * (ERROR_INVALID), and with ERROR_NOT_FOUND where it has no such field. */
+/* The first part of the form named `field`. ERROR_INVALID: the body is malformed; ERROR_NOT_FOUND: it has no
+ * such field. */
 bool multipart_find(const char *content_type, const char *body, size_t size, const char *field,
                     struct multipart_part *ret, struct error *error);

@@ -20,13 +20,14 @@ static bool look(const char *host, int flags,
     int failure = getaddrinfo(host, NULL, &hints, &found);
     if (failure && flags)
         return false;
+
     done(context, failure ? NULL : found, failure ? gai_strerror(failure) : "");
     if (!failure)
         freeaddrinfo(found);
     return true;
 }
 
-static void *look_up_run(void *context) {
+static void *run_look_up(void *context) {
     struct look_up *look_up = context;
     look(look_up->host, 0, look_up->done, look_up->context);
     free(look_up);
@@ -38,19 +39,23 @@ bool name_look_up(const char *host,
                   void *context) {
     if (look(host, AI_NUMERICHOST, done, context))
         return true;
-    struct look_up *look_up = malloc(sizeof *look_up + strlen(host) + 1);
+
+    size_t size = strlen(host) + 1;
+    struct look_up *look_up = malloc(sizeof *look_up + size);
     if (!look_up)
         return false;
     look_up->done = done;
     look_up->context = context;
-    strcpy(look_up->host, host);
+    memcpy(look_up->host, host, size);
+
     pthread_attr_t attributes;
     pthread_t thread;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    bool started = pthread_create(&thread, &attributes, look_up_run, look_up) == 0;
+    bool started = pthread_create(&thread, &attributes, run_look_up, look_up) == 0;
     pthread_attr_destroy(&attributes);
+
     if (!started)
         free(look_up);
     return started;

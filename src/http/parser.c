@@ -3,23 +3,33 @@
 #include <string.h>
 #include <strings.h>
 
-#define CHUNK_LINE_LIMIT 256     /* a chunk's size and extensions */
-#define CHUNK_TRAILER_LIMIT 4096 /* all trailers */
-#define CHUNK_DIGITS 15          /* hexadecimal; fits 64 bits with room */
+#include "base/limits.h"
 
-static bool is_token_character(unsigned char c) {
-    static const char others[] = "!#$%&'*+-.^_`|~";
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c && strchr(others, c));
-}
+#define CHUNK_DIGITS 15  /* of a chunk's size, hexadecimal: fits 63 bits */
+#define LENGTH_DIGITS 18 /* of a Content-Length: fits 63 bits */
 
-/* Visible ASCII, and what lies beyond it: UTF-8 is passed through. */
-static bool is_target_character(unsigned char c) {
-    return c > ' ' && c != 0x7f;
-}
+/* What a byte may be part of (RFC 9110, 5.6.2 and 5.5). Bytes above ASCII are passed through, as UTF-8. */
+enum {
+    TOKEN = 1,
+    TARGET = 2,
+    VALUE = 4,
+    VISIBLE = TARGET | VALUE,
+    WORD = TOKEN | VISIBLE,
+};
 
-static bool is_value_character(unsigned char c) {
-    return (c >= ' ' && c != 0x7f) || c == '\t';
+static const uint8_t classes[256] = {
+    ['\t'] = VALUE,        [' '] = VALUE,           ['!'] = WORD,         ['"'] = VISIBLE,
+    ['#' ... '\''] = WORD, ['(' ... ')'] = VISIBLE, ['*' ... '+'] = WORD, [','] = VISIBLE,
+    ['-' ... '.'] = WORD,  ['/'] = VISIBLE,         ['0' ... '9'] = WORD, [':' ... '@'] = VISIBLE,
+    ['A' ... 'Z'] = WORD,  ['[' ... ']'] = VISIBLE, ['^' ... 'z'] = WORD, ['{'] = VISIBLE,
+    ['|'] = WORD,          ['}'] = VISIBLE,         ['~'] = WORD,         [0x80 ... 0xff] = VISIBLE,
+};
+
+/* The first byte that is not of the class; a NUL is of none. */
+static char *skip_class(const char *text, int allowed) {
+    while (classes[(unsigned char)*text] & allowed)
+        text++;
+    return (char *)(uintptr_t)text;
 }
 
 ptrdiff_t http_head_scan(struct http_head_scanner *scanner, const char *bytes, size_t size) {
@@ -34,6 +44,7 @@ ptrdiff_t http_head_scan(struct http_head_scanner *scanner, const char *bytes, s
             return 0;
         if (end == scanner->line_start || bytes[end - 1] != '\r')
             return -1;
+
         bool empty = end - 1 == scanner->line_start;
         scanner->scanned = scanner->line_start = end + 1;
         scanner->lines++;
@@ -47,8 +58,7 @@ bool http_list_contains(const char *list, const char *token) {
     size_t length = strlen(token);
     while (*list) {
         list += strspn(list, " \t,");
-        size_t item = strcspn(list, ",");
-        size_t trimmed = item;
+        size_t item = strcspn(list, ","), trimmed = item;
         while (trimmed && (list[trimmed - 1] == ' ' || list[trimmed - 1] == '\t'))
             trimmed--;
         if (trimmed == length && !strncasecmp(list, token, length))
@@ -61,13 +71,31 @@ bool http_list_contains(const char *list, const char *token) {
 bool http_header_is_valid(const struct http_header *header) {
     if (!header->name || !header->value || !*header->name)
         return false;
-    for (const char *c = header->name; *c; c++)
-        if (!is_token_character((unsigned char)*c))
-            return false;
-    for (const char *c = header->value; *c; c++)
-        if (!is_value_character((unsigned char)*c))
-            return false;
-    return true;
+
+    return !*skip_class(header->name, TOKEN) && !*skip_class(header->value, VALUE);
+}
+
+static char *put_bytes(char *to, const char *bytes, size_t length) {
+    memcpy(to, bytes, length);
+    return to + length;
+}
+
+void http_append_header(struct buffer *text, const char *name, const char *value) {
+    size_t name_length = strlen(name), value_length = strlen(value);
+    char *line = buffer_extend(text, name_length + value_length + 4);
+    if (!line)
+        return;
+
+    line = put_bytes(line, name, name_length);
+    line = put_bytes(line, ": ", 2);
+    line = put_bytes(line, value, value_length);
+    put_bytes(line, "\r\n", 2);
+}
+
+void http_append_length(struct buffer *text, uint64_t length) {
+    buffer_append_string(text, "Content-Length: ");
+    buffer_append_number(text, length);
+    buffer_append(text, "\r\n", 2);
 }
 
 /* Cut the next line out of [*at, end): its CR becomes a NUL. The scanner made sure that every line ends in
@@ -77,27 +105,26 @@ static char *take_line(char **at, char *end) {
     char *newline = memchr(line, '\n', (size_t)(end - line));
     if (!newline || newline == line)
         return NULL;
+
     newline[-1] = 0;
     *at = newline + 1;
     return line;
 }
 
 static bool parse_header_line(char *line, struct http_header *ret) {
-    char *c = line;
-    while (is_token_character((unsigned char)*c))
-        c++;
+    char *c = skip_class(line, TOKEN);
     if (c == line || *c != ':')
         return false;
+
     *c++ = 0;
     while (*c == ' ' || *c == '\t')
         c++;
-    char *value = c, *end = c;
-    for (; *c; c++) {
-        if (!is_value_character((unsigned char)*c))
-            return false;
-        if (*c != ' ' && *c != '\t')
-            end = c + 1;
-    }
+
+    char *value = c, *end = skip_class(value, VALUE);
+    if (*end)
+        return false;
+    while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
     *end = 0;
     *ret = (struct http_header){line, value};
     return true;
@@ -105,8 +132,9 @@ static bool parse_header_line(char *line, struct http_header *ret) {
 
 static bool parse_length(const char *text, uint64_t *ret) {
     size_t digits = strspn(text, "0123456789");
-    if (!digits || digits > 18 || text[digits])
+    if (!digits || digits > LENGTH_DIGITS || text[digits])
         return false;
+
     uint64_t value = 0;
     for (size_t i = 0; i < digits; i++)
         value = value * 10 + (uint64_t)(text[i] - '0');
@@ -114,37 +142,58 @@ static bool parse_length(const char *text, uint64_t *ret) {
     return true;
 }
 
-/* What the headers say of framing and of the connection, counted so that repetitions are noticed. */
+/* What the headers say about framing and the connection, counted so that repetitions are noticed. */
 struct framing_headers {
     int hosts, lengths, encodings;
     bool chunked, close, keep_alive;
     const char *expect;
 };
 
+/* Returns 0, or the status to refuse with. */
 static int note_header(const struct http_header *header, struct framing_headers *seen, struct http_head *head,
                        const char **ret_reason) {
     const char *name = header->name, *value = header->value;
-    if (!strcasecmp(name, "content-length")) {
+    if (http_names_equal(name, "content-length")) {
         if (seen->lengths++ || !parse_length(value, &head->content_length)) {
             *ret_reason = "Content-Length is repeated or not a number";
             return 400;
         }
-    } else if (!strcasecmp(name, "transfer-encoding")) {
+    } else if (http_names_equal(name, "transfer-encoding")) {
         seen->chunked = !strcasecmp(value, "chunked");
         if (seen->encodings++) {
             *ret_reason = "Transfer-Encoding is repeated";
             return 400;
         }
-    } else if (!strcasecmp(name, "host")) {
+    } else if (http_names_equal(name, "host")) {
         if (seen->hosts++) {
             *ret_reason = "Host is repeated";
             return 400;
         }
-    } else if (!strcasecmp(name, "connection")) {
+    } else if (http_names_equal(name, "connection")) {
         seen->close |= http_list_contains(value, "close");
         seen->keep_alive |= http_list_contains(value, "keep-alive");
-    } else if (!strcasecmp(name, "expect")) {
+    } else if (http_names_equal(name, "expect")) {
         seen->expect = value;
+    }
+    return 0;
+}
+
+/* The headers' framing is sound. */
+static int check_framing(const struct framing_headers *seen, const struct http_head *head,
+                         const char **ret_reason) {
+    if (!seen->encodings)
+        return 0;
+    if (seen->lengths) {
+        *ret_reason = "Transfer-Encoding and Content-Length exclude each other";
+        return 400;
+    }
+    if (!head->minor_version) {
+        *ret_reason = "HTTP/1.0 has no Transfer-Encoding";
+        return 400;
+    }
+    if (!seen->chunked) {
+        *ret_reason = "the only Transfer-Encoding supported is chunked";
+        return 501;
     }
     return 0;
 }
@@ -152,39 +201,31 @@ static int note_header(const struct http_header *header, struct framing_headers 
 static int parse_headers(char **at, char *end, int capacity, struct http_head *head,
                          struct framing_headers *seen, const char **ret_reason) {
     for (char *line; (line = take_line(at, end)) && *line;) {
-        if (head->header_count >= capacity || head->header_count >= HTTP_HEADER_COUNT_LIMIT) {
+        if (head->header_count >= capacity || head->header_count >= LIMIT_HEADER_LINES) {
             *ret_reason = "too many header lines";
             return 431;
         }
+
         struct http_header *header = &head->headers[head->header_count];
         if (!parse_header_line(line, header)) {
             *ret_reason = "a header line is malformed";
             return 400;
         }
         head->header_count++;
+
         int status = note_header(header, seen, head, ret_reason);
         if (status)
             return status;
     }
-    if (seen->encodings && seen->lengths) {
-        *ret_reason = "Transfer-Encoding and Content-Length exclude each other";
-        return 400;
-    }
-    if (seen->encodings && !head->minor_version) {
-        *ret_reason = "HTTP/1.0 has no Transfer-Encoding";
-        return 400;
-    }
-    if (seen->encodings && !seen->chunked) {
-        *ret_reason = "the only Transfer-Encoding understood is chunked";
-        return 501;
-    }
+
+    head->has_length = seen->lengths > 0;
     head->keep_alive = !seen->close && (head->minor_version || seen->keep_alive);
-    return 0;
+    return check_framing(seen, head, ret_reason);
 }
 
 /* "HTTP/1.x" -> x; -1: another version; -2: no version at all. */
 static int parse_version(const char *text) {
-    if (strncmp(text, "HTTP/", 5) || text[5] < '0' || text[5] > '9' || text[6] != '.' || text[7] < '0' ||
+    if (strncmp(text, "HTTP/", 5) != 0 || text[5] < '0' || text[5] > '9' || text[6] != '.' || text[7] < '0' ||
         text[7] > '9' || text[8])
         return -2;
     return text[5] == '1' && text[7] <= '1' ? text[7] - '0' : -1;
@@ -192,22 +233,25 @@ static int parse_version(const char *text) {
 
 /* Origin form ("/…"), absolute form ("http://host/…", cut down to its path) or the asterisk of OPTIONS. */
 static char *normalize_target(const char *method, char *target) {
-    for (const char *c = target; *c; c++)
-        if (!is_target_character((unsigned char)*c) || *c == '#')
-            return NULL;
+    if (*skip_class(target, TARGET) || strchr(target, '#'))
+        return NULL;
     if (*target == '/' || (!strcmp(target, "*") && !strcmp(method, "OPTIONS")))
         return target;
-    size_t scheme = !strncasecmp(target, "http://", 7) ? 7 : !strncasecmp(target, "https://", 8) ? 8 : 0;
+
+    size_t scheme = 0;
+    if (!strncasecmp(target, "http://", 7))
+        scheme = 7;
+    else if (!strncasecmp(target, "https://", 8))
+        scheme = 8;
     if (!scheme || !target[scheme] || target[scheme] == '/')
         return NULL;
+
     char *path = target + scheme + strcspn(target + scheme, "/?");
     if (*path == '/')
         return path;
-    /* An empty path means "/"; the byte before the query belongs to the authority, which nobody reads any
-     * more. */
+
+    /* An empty path means "/". The byte before the query belongs to the authority, which is not used. */
     path -= 1;
-    if (!path[1])
-        return strcpy(path, "/");
     *path = '/';
     return path;
 }
@@ -218,23 +262,44 @@ static int parse_request_line(char *line, struct http_head *head, const char **r
     char *version = target ? strchr(target + 1, ' ') : NULL;
     if (!version)
         return 400;
+
     *target++ = 0;
     *version++ = 0;
     if (target == line + 1)
         return 400;
-    for (const char *c = line; *c; c++)
-        if (!is_token_character((unsigned char)*c))
-            return 400;
+    if (*skip_class(line, TOKEN))
+        return 400;
     head->method = line;
+
     head->minor_version = parse_version(version);
     if (head->minor_version == -2)
         return 400;
     if (head->minor_version < 0) {
-        *ret_reason = "the only version understood is HTTP/1.1";
+        *ret_reason = "the only version supported is HTTP/1.1";
         return 505;
     }
+
     head->target = normalize_target(line, target);
     return head->target ? 0 : 400;
+}
+
+/* What only requests must have, or may. */
+static int check_request(const struct framing_headers *seen, struct http_head *head,
+                         const char **ret_reason) {
+    if (!head->minor_version)
+        return 0;
+    if (!seen->hosts) {
+        *ret_reason = "Host is missing";
+        return 400;
+    }
+    if (!seen->expect)
+        return 0;
+
+    head->expect_continue = !strcasecmp(seen->expect, "100-continue");
+    if (head->expect_continue)
+        return 0;
+    *ret_reason = "the only Expect supported is 100-continue";
+    return 417;
 }
 
 int http_head_parse_request(char *text, size_t size, struct http_header *headers, int capacity,
@@ -245,20 +310,13 @@ int http_head_parse_request(char *text, size_t size, struct http_header *headers
     int status = parse_request_line(take_line(&at, end), &head, ret_reason);
     if (!status)
         status = parse_headers(&at, end, capacity, &head, &seen, ret_reason);
-    if (!status && head.minor_version && !seen.hosts) {
-        *ret_reason = "Host is missing";
-        status = 400;
-    }
-    if (!status && seen.expect && head.minor_version) {
-        head.expect_continue = !strcasecmp(seen.expect, "100-continue");
-        if (!head.expect_continue) {
-            *ret_reason = "the only Expect understood is 100-continue";
-            status = 417;
-        }
-    }
-    head.framing = seen.encodings        ? HTTP_BODY_CHUNKED
-                   : head.content_length ? HTTP_BODY_LENGTH
-                                         : HTTP_BODY_NONE;
+    if (!status)
+        status = check_request(&seen, &head, ret_reason);
+
+    if (seen.encodings)
+        head.framing = HTTP_BODY_CHUNKED;
+    else if (head.content_length)
+        head.framing = HTTP_BODY_LENGTH;
     *ret = head;
     return status;
 }
@@ -267,6 +325,7 @@ int http_head_parse_request(char *text, size_t size, struct http_header *headers
 static bool parse_status_line(char *line, struct http_head *head) {
     if (!line || strlen(line) < 12 || line[8] != ' ' || (line[12] && line[12] != ' '))
         return false;
+
     line[8] = 0;
     head->minor_version = parse_version(line);
     for (int i = 9; i < 12; i++) {
@@ -277,8 +336,8 @@ static bool parse_status_line(char *line, struct http_head *head) {
     return head->minor_version >= 0 && head->status >= 100;
 }
 
-int http_head_parse_answer(char *text, size_t size, bool to_head, struct http_header *headers, int capacity,
-                           struct http_head *ret, const char **ret_reason) {
+int http_head_parse_response(char *text, size_t size, bool to_head, struct http_header *headers, int capacity,
+                             struct http_head *ret, const char **ret_reason) {
     struct http_head head = {.headers = headers};
     struct framing_headers seen = {0};
     char *at = text, *end = text + size;
@@ -289,6 +348,7 @@ int http_head_parse_answer(char *text, size_t size, bool to_head, struct http_he
     int status = parse_headers(&at, end, capacity, &head, &seen, ret_reason);
     if (status)
         return status;
+
     if (to_head || head.status < 200 || head.status == 204 || head.status == 304)
         head.framing = HTTP_BODY_NONE;
     else if (seen.encodings)
@@ -315,19 +375,20 @@ enum {
 };
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* One byte outside of a chunk's data. False where it must not be there. */
-static bool chunk_decode_byte(struct http_chunk_decoder *decoder, char c) {
+/* One byte outside of a chunk's data. False: it is malformed. */
+static bool decode_chunk_byte(struct http_body_decoder *decoder, char c) {
     int digit;
     switch (decoder->state) {
     case CHUNK_SIZE:
         if ((digit = hex_digit(c)) >= 0) {
-            decoder->remaining = decoder->remaining * 16 + (uint64_t)digit;
+            decoder->left = decoder->left * 16 + (uint64_t)digit;
             return ++decoder->digits <= CHUNK_DIGITS;
         }
         decoder->state = c == '\r' ? CHUNK_SIZE_LF : CHUNK_EXTENSION;
@@ -335,9 +396,10 @@ static bool chunk_decode_byte(struct http_chunk_decoder *decoder, char c) {
     case CHUNK_EXTENSION:
         if (c == '\r')
             decoder->state = CHUNK_SIZE_LF;
-        return (c == '\r' || is_value_character((unsigned char)c)) && ++decoder->line <= CHUNK_LINE_LIMIT;
+        return (c == '\r' || (classes[(unsigned char)c] & VALUE)) &&
+               ++decoder->line <= LIMIT_CHUNK_LINE_BYTES;
     case CHUNK_SIZE_LF:
-        decoder->state = decoder->remaining ? CHUNK_DATA : CHUNK_TRAILER;
+        decoder->state = decoder->left ? CHUNK_DATA : CHUNK_TRAILER;
         decoder->line = 0;
         return c == '\n';
     case CHUNK_DATA_CR:
@@ -353,8 +415,8 @@ static bool chunk_decode_byte(struct http_chunk_decoder *decoder, char c) {
             decoder->state = CHUNK_TRAILER_LF;
         else
             decoder->line++;
-        return (c == '\r' || is_value_character((unsigned char)c)) &&
-               ++decoder->trailers <= CHUNK_TRAILER_LIMIT;
+        return (c == '\r' || (classes[(unsigned char)c] & VALUE)) &&
+               ++decoder->trailers <= LIMIT_TRAILER_BYTES;
     case CHUNK_TRAILER_LF:
         decoder->state = decoder->line ? CHUNK_TRAILER : CHUNK_DONE;
         decoder->line = 0;
@@ -364,28 +426,72 @@ static bool chunk_decode_byte(struct http_chunk_decoder *decoder, char c) {
     }
 }
 
-enum http_chunk_result http_chunk_decode(struct http_chunk_decoder *decoder, const char *bytes, size_t size,
-                                         size_t *ret_used, const char **ret_data, size_t *ret_data_size) {
+static enum http_decode_result decode_chunks(struct http_body_decoder *decoder, const char *bytes,
+                                             size_t size, size_t *ret_used, const char **ret_data,
+                                             size_t *ret_data_size) {
     for (size_t at = 0; at < size;) {
         if (decoder->state == CHUNK_DATA) {
-            size_t run = size - at < decoder->remaining ? size - at : (size_t)decoder->remaining;
-            decoder->remaining -= run;
-            if (!decoder->remaining)
+            size_t run = size - at < decoder->left ? size - at : (size_t)decoder->left;
+            decoder->left -= run;
+            if (!decoder->left)
                 decoder->state = CHUNK_DATA_CR;
+
             *ret_data = bytes + at;
             *ret_data_size = run;
             *ret_used = at + run;
-            return HTTP_CHUNK_DATA;
+            return HTTP_DECODE_DATA;
         }
-        if (!chunk_decode_byte(decoder, bytes[at++])) {
+
+        if (!decode_chunk_byte(decoder, bytes[at++])) {
             *ret_used = at;
-            return HTTP_CHUNK_BAD;
+            return HTTP_DECODE_BAD;
         }
         if (decoder->state == CHUNK_DONE) {
             *ret_used = at;
-            return HTTP_CHUNK_END;
+            return HTTP_DECODE_END;
         }
     }
+
     *ret_used = size;
-    return HTTP_CHUNK_MORE;
+    return HTTP_DECODE_MORE;
+}
+
+void http_body_decoder_init(struct http_body_decoder *decoder, const struct http_head *head) {
+    *decoder = (struct http_body_decoder){
+        .framing = head->framing,
+        .left = head->framing == HTTP_BODY_LENGTH ? head->content_length : 0,
+    };
+}
+
+enum http_decode_result http_body_decode(struct http_body_decoder *decoder, const char *bytes, size_t size,
+                                         size_t *ret_used, const char **ret_data, size_t *ret_data_size) {
+    if (decoder->framing == HTTP_BODY_CHUNKED)
+        return decode_chunks(decoder, bytes, size, ret_used, ret_data, ret_data_size);
+
+    bool bounded = decoder->framing != HTTP_BODY_UNTIL_CLOSE;
+    size_t run = bounded && decoder->left < size ? (size_t)decoder->left : size;
+    *ret_used = run;
+    if (bounded && !decoder->left)
+        return HTTP_DECODE_END;
+    if (!run)
+        return HTTP_DECODE_MORE;
+
+    *ret_data = bytes;
+    *ret_data_size = run;
+    if (bounded)
+        decoder->left -= run;
+    return HTTP_DECODE_DATA;
+}
+
+int64_t http_body_left(const struct http_body_decoder *decoder) {
+    bool known = decoder->framing == HTTP_BODY_NONE || decoder->framing == HTTP_BODY_LENGTH;
+    return known ? (int64_t)decoder->left : -1;
+}
+
+void http_body_skip(struct http_body_decoder *decoder, size_t size) {
+    decoder->left -= size;
+}
+
+bool http_body_is_until_close(const struct http_body_decoder *decoder) {
+    return decoder->framing == HTTP_BODY_UNTIL_CLOSE;
 }

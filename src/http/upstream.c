@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "http/client_internal.h"
+#include "base/text.h"
 #include "http/names.h"
 
 void upstream_reference(struct http_upstream *upstream) {
@@ -16,11 +16,11 @@ void upstream_reference(struct http_upstream *upstream) {
 void upstream_release(struct http_upstream *upstream) {
     if (atomic_fetch_sub(&upstream->references, 1) != 1)
         return;
+
     SSL_CTX_free(upstream->tls);
     pthread_mutex_destroy(&upstream->mutex);
-    free(upstream->url_text);
     free(upstream->ca_file);
-    free(upstream->place);
+    free(upstream->address);
     free(upstream);
 }
 
@@ -34,29 +34,34 @@ bool upstream_address(struct http_upstream *upstream, unsigned start, int attemp
     return found;
 }
 
-/* An upstream's name was looked up; the reference of the look-up ends here. */
-static void name_found(void *context, const struct addrinfo *found, const char *failure) {
+static bool copy_address(struct upstream_address *address, const struct addrinfo *info, int port) {
+    if (info->ai_addrlen > sizeof address->address)
+        return false;
+
+    memcpy(&address->address, info->ai_addr, info->ai_addrlen);
+    address->size = info->ai_addrlen;
+    address->family = info->ai_family;
+    if (address->family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)&address->address)->sin6_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in *)(void *)&address->address)->sin_port = htons((uint16_t)port);
+    return true;
+}
+
+/* The name was looked up; the look-up's reference ends here. */
+static void note_addresses(void *context, const struct addrinfo *found, const char *failure) {
     struct http_upstream *upstream = context;
-    in_port_t port = htons((uint16_t)upstream->url.port);
     pthread_mutex_lock(&upstream->mutex);
     upstream->looking = false;
-    snprintf(upstream->failure, sizeof upstream->failure, "%s", failure);
+    text_copy(upstream->failure, sizeof upstream->failure, failure);
+
     if (found)
         upstream->address_count = 0;
-    for (; found && upstream->address_count < UPSTREAM_ADDRESSES; found = found->ai_next) {
-        struct upstream_address *address = &upstream->addresses[upstream->address_count];
-        if (found->ai_addrlen > sizeof address->address)
-            continue;
-        memcpy(&address->address, found->ai_addr, found->ai_addrlen);
-        address->size = found->ai_addrlen;
-        address->family = found->ai_family;
-        if (address->family == AF_INET6)
-            ((struct sockaddr_in6 *)(void *)&address->address)->sin6_port = port;
-        else
-            ((struct sockaddr_in *)(void *)&address->address)->sin_port = port;
-        upstream->address_count++;
-    }
+    for (; found && upstream->address_count < UPSTREAM_ADDRESSES; found = found->ai_next)
+        if (copy_address(&upstream->addresses[upstream->address_count], found, upstream->url.port))
+            upstream->address_count++;
     pthread_mutex_unlock(&upstream->mutex);
+
     upstream_release(upstream);
 }
 
@@ -67,17 +72,26 @@ void http_upstream_resolve(struct http_upstream *upstream) {
     pthread_mutex_unlock(&upstream->mutex);
     if (!begins)
         return;
+
     upstream_reference(upstream);
-    if (!name_look_up(upstream->place ? upstream->place : upstream->url.host, name_found, upstream))
-        name_found(upstream, NULL, "no thread to look it up");
+    const char *name = upstream->address ? upstream->address : upstream->url.host;
+    if (!name_look_up(name, note_addresses, upstream))
+        note_addresses(upstream, NULL, "no thread is left for the look-up");
 }
 
 bool http_upstream_known(struct http_upstream *upstream, struct error *error) {
+    char origin[URL_ORIGIN_BYTES];
+    url_write_origin(&upstream->url, origin);
+    const char *path = upstream->url.path, *host = upstream->url.host;
+
     pthread_mutex_lock(&upstream->mutex);
     bool known = upstream->address_count > 0;
-    if (!known)
-        error_set(error, ERROR_UPSTREAM, "%s: the name \"%s\" is not known%s%s", upstream->url_text,
-                  upstream->url.host, *upstream->failure ? ": " : " yet", upstream->failure);
+    if (!known && upstream->looking)
+        error_set(error, ERROR_UNAVAILABLE, "%s%s: the name \"%s\" is still being looked up", origin, path,
+                  host);
+    else if (!known)
+        error_set(error, ERROR_UPSTREAM, "%s%s: no address of \"%s\" is known: %s", origin, path, host,
+                  upstream->failure);
     pthread_mutex_unlock(&upstream->mutex);
     return known;
 }
@@ -86,22 +100,26 @@ static bool load_client_tls(struct http_upstream *upstream, struct error *error)
     upstream->tls = SSL_CTX_new(TLS_client_method());
     if (!upstream->tls)
         return error_set(error, ERROR_MEMORY, "no memory for TLS");
+
     SSL_CTX_set_min_proto_version(upstream->tls, TLS1_2_VERSION);
     SSL_CTX_set_mode(upstream->tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_verify(upstream->tls, SSL_VERIFY_PEER, NULL);
-    int loaded = upstream->ca_file ? SSL_CTX_load_verify_locations(upstream->tls, upstream->ca_file, NULL)
-                                   : SSL_CTX_set_default_verify_paths(upstream->tls);
-    return loaded == 1 || error_set(error, ERROR_IO, "%s: no certificates to trust can be read from it",
-                                    upstream->ca_file ? upstream->ca_file : "the system's store");
+
+    const char *file = upstream->ca_file;
+    int loaded = file ? SSL_CTX_load_verify_locations(upstream->tls, file, NULL)
+                      : SSL_CTX_set_default_verify_paths(upstream->tls);
+    return loaded == 1 || error_set(error, ERROR_IO, "%s: cannot read certificates to trust",
+                                    file ? file : "the system's store");
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *context) {
     struct upstream_pool *pool = context;
     int64_t now = clock_ns();
+
     /* Checking one connection may end others, and the upstream with the last of them. */
     upstream_reference(pool->upstream);
     for (struct client_connection *connection = pool->first; connection; connection = pool->cursor) {
-        pool->cursor = client_connection_next(connection);
+        pool->cursor = connection->next;
         client_connection_check(connection, now);
     }
     upstream_release(pool->upstream);
@@ -114,49 +132,50 @@ static void set_defaults(struct http_upstream_options *options) {
         options->idle_timeout_ms = 30000;
     if (!options->idle_limit)
         options->idle_limit = 64;
-    if (!options->answer_limit)
-        options->answer_limit = (size_t)64 << 20;
+    if (!options->response_limit)
+        options->response_limit = (size_t)64 << 20;
+}
+
+static bool copy_options(struct http_upstream *upstream, const struct http_upstream_options *options,
+                         struct error *error) {
+    upstream->options = *options;
+    upstream->options.url = &upstream->url;
+    set_defaults(&upstream->options);
+
+    upstream->url = *options->url;
+    url_write_host(&upstream->url, upstream->host_header);
+    upstream->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
+    upstream->address = options->address ? strdup(options->address) : NULL;
+
+    bool copied = !upstream->ca_file == !options->ca_file && !upstream->address == !options->address;
+    return copied || error_set(error, ERROR_MEMORY, "no memory for an upstream");
 }
 
 struct http_upstream *http_upstream_create(struct http_loops *loops,
                                            const struct http_upstream_options *options, struct error *error) {
     size_t count = (size_t)http_loops_count(loops);
-    struct url url;
-    if (!url_parse(options->url, &url, error))
-        return NULL;
     struct http_upstream *upstream = calloc(1, sizeof *upstream + count * sizeof *upstream->pools);
     if (!upstream) {
         error_set(error, ERROR_MEMORY, "no memory for an upstream");
         return NULL;
     }
+
     pthread_mutex_init(&upstream->mutex, NULL);
     upstream->references = 1;
-    upstream->options = *options;
-    set_defaults(&upstream->options);
-    upstream->url = url;
     upstream->loops = loops;
-    upstream->url_text = strdup(options->url);
-    upstream->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
-    upstream->place = options->address ? strdup(options->address) : NULL;
-    size_t path = strlen(upstream->url.path);
-    if (path && upstream->url.path[path - 1] == '/')
-        upstream->url.path[path - 1] = 0;
-    bool bracketed = strchr(url.host, ':');
-    int length =
-        snprintf(upstream->host_header, sizeof upstream->host_header, bracketed ? "[%s]" : "%s", url.host);
-    if (url.port != (url.secure ? 443 : 80))
-        snprintf(upstream->host_header + length, sizeof upstream->host_header - (size_t)length, ":%d",
-                 url.port);
     for (size_t i = 0; i < count; i++) {
         struct upstream_pool *pool = &upstream->pools[i];
         pool->upstream = upstream;
         pool->loop = http_loops_get(loops, (int)i);
-        event_assign(&pool->sweep, pool->loop->base, -1, EV_PERSIST, on_sweep, pool);
+        event_assign(&pool->sweep, http_loop_base(pool->loop), -1, EV_PERSIST, on_sweep, pool);
     }
-    if (url.secure && !load_client_tls(upstream, error)) {
+
+    if (!copy_options(upstream, options, error) ||
+        (upstream->url.secure && !load_client_tls(upstream, error))) {
         upstream_release(upstream);
         return NULL;
     }
+
     http_upstream_resolve(upstream);
     return upstream;
 }
@@ -170,6 +189,7 @@ static void close_idle(void *context) {
 void http_upstream_free(struct http_upstream *upstream) {
     if (!upstream)
         return;
+
     atomic_store(&upstream->closed, true);
     for (int i = 0; i < http_loops_count(upstream->loops); i++) {
         upstream_reference(upstream);

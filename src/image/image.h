@@ -1,8 +1,5 @@
-/* From the bytes of a photo to the tensor a model was trained on, equal to Pillow's and Hugging Face's
- * pipeline.
- *
- * Decoding, resizing and normalising are pure functions of their arguments: any number of threads may call
- * them. */
+/* From the bytes of a photo to float32 values as a model was trained on them: the same as Pillow and Hugging
+ * Face's image processors give. Pure functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,7 +7,7 @@
 
 #include "base/error.h"
 
-/* 8-bit RGB, row-major, no padding. Owned: image_release gives the pixels back. */
+/* 8-bit RGB, row-major, no padding. Release it. */
 struct image {
     int width, height;
     uint8_t *pixels; /* [height, width, 3] */
@@ -20,17 +17,24 @@ void image_release(struct image *image);
 
 enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
 
-/* Which format the first bytes announce. */
+/* The format, by the first bytes. */
 enum image_format image_sniff(const uint8_t *bytes, size_t size);
 
-/* Decode JPEG (grey, YCbCr, CMYK/YCCK, EXIF orientation applied), PNG (palette, alpha, 16-bit, grey) or WebP
- * into RGB as PIL.Image.open(…).convert("RGB") after ImageOps.exif_transpose does. Refused from the header,
- * before anything is allocated: sides of 0 or over LIMIT_IMAGE_SIDE, more than LIMIT_IMAGE_PIXELS. A
- * truncated file is an error, not a grey half. ERROR_INVALID ("not an image that can be read: …"),
- * ERROR_TOO_LARGE only for size limits of encoded bytes. */
+/* Decode JPEG (grey, YCbCr, CMYK, YCCK), PNG (palette, alpha, 16-bit, grey) or WebP into RGB, turned as EXIF
+ * says: what PIL.ImageOps.exif_transpose and convert("RGB") give. Sizes are checked in the header, before
+ * pixels are allocated: no side of 0 or over LIMIT_IMAGE_SIDE, at most LIMIT_IMAGE_PIXELS, and
+ * LIMIT_DECODE_BYTES of memory. ERROR_INVALID: no image, a damaged or truncated one, or one of such a size;
+ * ERROR_TOO_LARGE: more than LIMIT_IMAGE_BYTES. */
 bool image_decode(const uint8_t *bytes, size_t size, struct image *ret, struct error *error);
 
-/* Pillow's filter numbers, as preprocessor_config.json's "resample" has them. */
+/* The most bytes that decoding a photo takes at once, its pixels and their turning included, from its header
+ * alone: 0 where it is no photo that can be read. */
+int64_t image_decode_cost(const uint8_t *bytes, size_t size);
+/* image_decode, refused with ERROR_INVALID where the cost is more than `limit` bytes. */
+bool image_decode_within(const uint8_t *bytes, size_t size, int64_t limit, struct image *ret,
+                         struct error *error);
+
+/* Pillow's numbers of its filters, as in preprocessor_config.json's "resample". */
 enum image_filter {
     IMAGE_NEAREST = 0,
     IMAGE_LANCZOS = 1,
@@ -41,7 +45,7 @@ enum image_filter {
 };
 
 /* What preprocessor_config.json asks for. */
-struct image_recipe {
+struct preprocessing {
     bool do_resize;
     int resize_short;                /* > 0: the shorter side becomes this, the aspect kept */
     int resize_width, resize_height; /* > 0: exactly this (resize_short 0) */
@@ -50,24 +54,30 @@ struct image_recipe {
     int crop_width, crop_height;
     bool do_rescale;
     double rescale_factor; /* usually 1/255 */
-    double rescale_offset; /* taken away after that: 1 in some EfficientNets, else 0 */
+    double rescale_offset; /* subtracted after that: 1 in some EfficientNets, else 0 */
     bool do_normalize;
     double mean[3], standard_deviation[3];
     bool divide_again;  /* by the standard deviation: EfficientNet's include_top */
     bool flip_channels; /* BGR */
 };
 
-/* They prepare every photo alike. */
-bool image_recipe_equal(const struct image_recipe *a, const struct image_recipe *b);
+/* Do both make the same tensor of every photo? */
+bool preprocessing_equal(const struct preprocessing *a, const struct preprocessing *b);
 
-/* Sizes the recipe's output will have for an input of this size. False, and 0x0, where that is beyond the
- * limits of an image (a very long strip whose shorter side is enlarged): image_preprocess then says so
- * without touching the tensor. */
-bool image_recipe_size(const struct image_recipe *recipe, int width, int height, int *ret_width,
-                       int *ret_height);
+/* How a photo of one size becomes a tensor. */
+struct image_geometry {
+    int resized_width, resized_height; /* of the whole photo */
+    int width, height;                 /* of the tensor: what the crop keeps */
+};
 
-/* Resize, crop (padding with black where the image is smaller, as Hugging Face does), rescale, normalise.
- * tensor: [3, height, width] float32, sized by image_recipe_size. Resizes only the rows and columns that the
- * crop keeps. */
-bool image_preprocess(const struct image *image, const struct image_recipe *recipe, float *tensor,
+/* ERROR_INVALID where the tensor would exceed the limits of an image: a long strip whose shorter side is
+ * enlarged. */
+bool image_geometry_find(const struct preprocessing *config, int width, int height,
+                         struct image_geometry *ret, struct error *error);
+
+/* Resize, crop (padded with black where the image is smaller, as Hugging Face does), rescale and normalise.
+ * `geometry`: for the image's size. tensor: float32 [3, height, width], or [height, width, 3] with
+ * `channels_last`. Only the rows and columns that the crop keeps are resized. ERROR_MEMORY. */
+bool image_preprocess(const struct image *image, const struct preprocessing *config,
+                      const struct image_geometry *geometry, bool channels_last, float *tensor,
                       struct error *error);

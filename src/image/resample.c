@@ -1,6 +1,6 @@
-/* Weights and inner loops of the resampling. Formulae: Pillow's documentation of its filters; Keys 1981 for
- * the cubic with a = -1/2. The fixed point must be Pillow's to the bit, so the order of floating point
- * operations matters. */
+/* Weights and inner loops of the resampling. Formulas: Pillow's documentation of its filters; Keys 1981 for
+ * the cubic with a = -1/2. The result is Pillow's to the bit, so the order of floating-point operations
+ * matters. */
 #include "image/resample.h"
 
 #include <math.h>
@@ -32,6 +32,7 @@ static double filter_cubic(double x) {
         return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
     if (x < 2.0)
         return (((x - 5) * x + 8) * x - 4) * a;
+
     return 0.0;
 }
 
@@ -45,6 +46,7 @@ static double filter_hamming(double x) {
         return 1.0;
     if (x >= 1.0)
         return 0.0;
+
     x = x * M_PI;
     return sin(x) / x * (0.54f + 0.46f * cos(x));
 }
@@ -65,7 +67,7 @@ struct filter {
     double support; /* half its width */
 };
 
-static struct filter filter_find(enum image_filter filter) {
+static struct filter find_filter(enum image_filter filter) {
     switch (filter) {
     case IMAGE_LANCZOS:
         return (struct filter){filter_lanczos, 3.0};
@@ -80,30 +82,34 @@ static struct filter filter_find(enum image_filter filter) {
     }
 }
 
-/* One output's weights, normalised in double and then rounded; returns how many, *ret_start where they begin.
+/* The weights of one output, normalised in double and then rounded; *ret_start: the first input. Returns how
+ * many.
  */
-static int weights_compute(const struct filter *filter, int from, double scale, int output, double *scratch,
+static int compute_weights(const struct filter *filter, int from, double scale, int output, double *scratch,
                            int32_t *weights, int *ret_start) {
     double filter_scale = scale < 1.0 ? 1.0 : scale, support = filter->support * filter_scale;
     double center = (output + 0.5) * scale, inverse = 1.0 / filter_scale, total = 0.0;
     int start = (int)(center - support + 0.5), end = (int)(center + support + 0.5);
     start = start < 0 ? 0 : start;
     end = end > from ? from : end;
+
     for (int i = 0; i < end - start; i++) {
         scratch[i] = filter->value((i + start - center + 0.5) * inverse);
         total += scratch[i];
     }
+
     for (int i = 0; i < end - start; i++) {
         double weight = total != 0.0 ? scratch[i] / total : scratch[i];
         weights[i] = (int32_t)((weight < 0 ? -0.5 : 0.5) + weight * (1 << PRECISION_BITS));
     }
+
     *ret_start = start;
     return end - start;
 }
 
 /* Four weights become eight 16-bit halves, paired as the multiply-add instruction takes them: low 0 1, low 2
  * 3, high 0 1, high 2 3. */
-static void weights_halve(const int32_t *weights, int count, uint32_t *halves) {
+static void split_weights(const int32_t *weights, int count, uint32_t *halves) {
     for (int i = 0; i < count; i += 4, weights += 4, halves += 4)
         for (int pair = 0; pair < 2; pair++) {
             uint32_t a = (uint32_t)weights[2 * pair], b = (uint32_t)weights[2 * pair + 1];
@@ -124,28 +130,32 @@ void taps_release(struct taps *taps) {
 
 bool taps_create(int from, int to, enum image_filter filter_number, int first, int outputs, struct taps *ret,
                  struct error *error) {
-    struct filter filter = filter_find(filter_number);
+    struct filter filter = find_filter(filter_number);
     double scale = (double)from / to, support = filter.support * (scale < 1.0 ? 1.0 : scale);
     int stride = (int)size_align((size_t)ceil(support) * 2 + 1, 4);
     size_t cells = 0;
     struct taps taps = {outputs, stride, NULL, NULL, NULL, NULL};
     bool fits = size_multiply((size_t)outputs, (size_t)stride, &cells);
     double *scratch = malloc((size_t)stride * sizeof *scratch);
+
     taps.starts = calloc((size_t)outputs, sizeof *taps.starts);
     taps.counts = calloc((size_t)outputs, sizeof *taps.counts);
     taps.weights = fits ? calloc(cells, sizeof *taps.weights) : NULL;
     taps.halves = fits ? malloc(cells * sizeof *taps.halves) : NULL;
     bool done = scratch && taps.starts && taps.counts && taps.weights && taps.halves;
+
     for (int i = 0; done && i < outputs; i++) {
         int32_t *weights = taps.weights + (size_t)i * (size_t)stride;
-        taps.counts[i] = weights_compute(&filter, from, scale, first + i, scratch, weights, &taps.starts[i]);
-        weights_halve(weights, stride, taps.halves + (size_t)i * (size_t)stride);
+        taps.counts[i] = compute_weights(&filter, from, scale, first + i, scratch, weights, &taps.starts[i]);
+        split_weights(weights, stride, taps.halves + (size_t)i * (size_t)stride);
     }
+
     free(scratch);
     if (!done) {
         taps_release(&taps);
         return error_set(error, ERROR_MEMORY, "no memory to resize an image of %d pixels to %d", from, to);
     }
+
     *ret = taps;
     return true;
 }
@@ -155,7 +165,7 @@ static inline uint8_t clip(int32_t sum) {
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-static inline __attribute__((always_inline)) void pixel_resample(const uint8_t *source,
+static inline __attribute__((always_inline)) void resample_pixel(const uint8_t *source,
                                                                  const struct taps *taps, int i,
                                                                  uint8_t *target) {
     const uint8_t *pixel = source + 3 * (size_t)taps->starts[i];
@@ -166,14 +176,15 @@ static inline __attribute__((always_inline)) void pixel_resample(const uint8_t *
         green += pixel[1] * weights[t];
         blue += pixel[2] * weights[t];
     }
+
     target[0] = clip(red);
     target[1] = clip(green);
     target[2] = clip(blue);
 }
 
-void row_resample_portable(const uint8_t *source, const struct taps *taps, uint8_t *target) {
+void resample_row_portable(const uint8_t *source, const struct taps *taps, uint8_t *target) {
     for (int i = 0; i < taps->outputs; i++)
-        pixel_resample(source, taps, i, target + 3 * i);
+        resample_pixel(source, taps, i, target + 3 * i);
 }
 
 enum { COLUMN_BLOCK = 64 };
@@ -184,9 +195,11 @@ static inline __attribute__((always_inline)) void column_block(const uint8_t *so
     int32_t sums[COLUMN_BLOCK];
     for (size_t i = 0; i < bytes; i++)
         sums[i] = HALF;
+
     for (int t = 0; t < count; t++, source += stride)
         for (size_t i = 0; i < bytes; i++)
             sums[i] += source[i] * weights[t];
+
     for (size_t i = 0; i < bytes; i++)
         target[i] = clip(sums[i]);
 }
@@ -200,23 +213,23 @@ static inline __attribute__((always_inline)) void column_loop(const uint8_t *sou
     column_block(source + done, stride, weights, count, target + done, bytes - done);
 }
 
-void column_resample_portable(const uint8_t *source, size_t stride, const int32_t *weights, int count,
+void resample_column_portable(const uint8_t *source, size_t stride, const int32_t *weights, int count,
                               uint8_t *target, size_t bytes) {
     column_loop(source, stride, weights, count, target, bytes);
 }
 
 #if HAVE_AVX2_KERNELS
 /* Four taps a step: the 12 bytes of four pixels are spread over two lanes as 16-bit pairs (r0 r1, g0 g1, b0
- * b1 | r2 r3, …), multiplied by both halves of their weights and added pairwise. Sums wrap modulo 2^32, and
- * so does the final shift and addition: where the true sum fits 32 bits, which normalised weights ensure, the
- * result is exact. */
-__attribute__((target("avx2"))) static void row_resample_avx2(const uint8_t *source, const struct taps *taps,
+ * b1 | r2 r3, …), multiplied by both halves of their weights and added pairwise. Sums wrap modulo 2^32, which
+ * is exact where the true sum fits 32 bits, as it does with normalised weights. */
+__attribute__((target("avx2"))) static void resample_row_avx2(const uint8_t *source, const struct taps *taps,
                                                               uint8_t *target) {
     const __m256i spread =
         _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, /* taps 0 1 */
                          6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
     const __m256i lanes_low = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     const __m256i lanes_high = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+
     for (int i = 0; i < taps->outputs; i++) {
         const uint8_t *pixel = source + 3 * (size_t)taps->starts[i];
         const uint32_t *halves = taps->halves + (size_t)i * (size_t)taps->stride;
@@ -241,30 +254,30 @@ __attribute__((target("avx2"))) static void row_resample_avx2(const uint8_t *sou
     }
 }
 
-__attribute__((target("avx2"))) static void column_resample_avx2(const uint8_t *source, size_t stride,
+__attribute__((target("avx2"))) static void resample_column_avx2(const uint8_t *source, size_t stride,
                                                                  const int32_t *weights, int count,
                                                                  uint8_t *target, size_t bytes) {
     column_loop(source, stride, weights, count, target, bytes);
 }
 #endif
 
-void row_resample(const uint8_t *source, size_t slack, const struct taps *taps, uint8_t *target) {
+void resample_row(const uint8_t *source, size_t slack, const struct taps *taps, uint8_t *target) {
 #if HAVE_AVX2_KERNELS
     if (slack >= RESAMPLE_SLACK && __builtin_cpu_supports("avx2")) {
-        row_resample_avx2(source, taps, target);
+        resample_row_avx2(source, taps, target);
         return;
     }
 #endif
-    row_resample_portable(source, taps, target);
+    resample_row_portable(source, taps, target);
 }
 
-void column_resample(const uint8_t *source, size_t stride, const int32_t *weights, int count, uint8_t *target,
+void resample_column(const uint8_t *source, size_t stride, const int32_t *weights, int count, uint8_t *target,
                      size_t bytes) {
 #if HAVE_AVX2_KERNELS
     if (__builtin_cpu_supports("avx2")) {
-        column_resample_avx2(source, stride, weights, count, target, bytes);
+        resample_column_avx2(source, stride, weights, count, target, bytes);
         return;
     }
 #endif
-    column_resample_portable(source, stride, weights, count, target, bytes);
+    resample_column_portable(source, stride, weights, count, target, bytes);
 }

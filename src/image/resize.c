@@ -1,4 +1,4 @@
-/* Resizing a picture: Pillow's two passes, horizontal first, 8 bits between them. */
+/* Resizing an image in Pillow's two passes: horizontal first, 8 bits between them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,28 +8,29 @@
 #include "image/decode.h"
 #include "image/resample.h"
 
-/* Rows of 3-byte pixels somewhere in memory. `slack`: bytes that may be read behind the last row. */
+/* Rows of 3-byte pixels. `slack`: bytes that may be read past the last row. */
 struct rows {
     const uint8_t *pixels;
     size_t stride, slack;
 };
 
-static int nearest_source(double place, int limit) {
-    return place >= 0.0 && place < limit ? (int)place : -1;
+static int nearest_source(double position, int limit) {
+    return position >= 0.0 && position < limit ? (int)position : -1;
 }
 
-/* Pillow adds the step again and again rather than multiplying, and so does this: the rounding is part of the
- * result. */
-static bool resize_nearest(const struct image *image, int width, int height, const struct window *window,
+/* Pillow adds the step repeatedly instead of multiplying: its rounding is part of the result. */
+static bool resize_nearest(const struct image *image, int width, int height, const struct crop_window *window,
                            uint8_t *pixels, struct error *error) {
     double step_x = (double)image->width / width, step_y = (double)image->height / height;
     cleanup(freep) int *columns = calloc((size_t)window->width, sizeof *columns);
     if (!columns)
         return error_set(error, ERROR_MEMORY, "no memory to resize an image to %dx%d pixels", width, height);
+
     double x = step_x * 0.5, y = step_y * 0.5;
     for (int i = 0; i < window->left + window->width; i++, x += step_x)
         if (i >= window->left)
             columns[i - window->left] = nearest_source(x, image->width);
+
     for (int i = 0; i < window->top + window->height; i++, y += step_y) {
         if (i < window->top)
             continue;
@@ -41,6 +42,7 @@ static bool resize_nearest(const struct image *image, int width, int height, con
             else
                 memcpy(pixels, source + (size_t)columns[c] * 3, 3);
     }
+
     return true;
 }
 
@@ -48,7 +50,7 @@ static void resample_rows(const struct rows *source, int height, const struct ta
     size_t stride = (size_t)taps->outputs * 3;
     for (int y = 0; y < height; y++) {
         size_t slack = (size_t)(height - 1 - y) * source->stride + source->slack;
-        row_resample(source->pixels + (size_t)y * source->stride, slack, taps, target + (size_t)y * stride);
+        resample_row(source->pixels + (size_t)y * source->stride, slack, taps, target + (size_t)y * stride);
     }
 }
 
@@ -56,7 +58,7 @@ static void resample_rows(const struct rows *source, int height, const struct ta
 static void resample_columns(const struct rows *source, int first, const struct taps *taps, uint8_t *target,
                              size_t bytes) {
     for (int y = 0; y < taps->outputs; y++)
-        column_resample(source->pixels + (size_t)(taps->starts[y] - first) * source->stride, source->stride,
+        resample_column(source->pixels + (size_t)(taps->starts[y] - first) * source->stride, source->stride,
                         taps->weights + (size_t)y * (size_t)taps->stride, taps->counts[y],
                         target + (size_t)y * bytes, bytes);
 }
@@ -66,9 +68,9 @@ static void copy_rows(const struct rows *source, int height, uint8_t *target, si
         memcpy(target + (size_t)y * bytes, source->pixels + (size_t)y * source->stride, bytes);
 }
 
-/* Both passes, each only where its side changes. horizontal or vertical is NULL where it does not. */
+/* `horizontal` or `vertical` is NULL where that side keeps its size. */
 static bool resample_window(const struct image *image, const struct taps *horizontal,
-                            const struct taps *vertical, const struct window *window, uint8_t *pixels,
+                            const struct taps *vertical, const struct crop_window *window, uint8_t *pixels,
                             struct error *error) {
     size_t bytes = (size_t)window->width * 3, stride = (size_t)image->width * 3, size;
     int first = vertical ? vertical->starts[0] : window->top, end = first + window->height;
@@ -76,6 +78,7 @@ static bool resample_window(const struct image *image, const struct taps *horizo
         int last = vertical->outputs - 1;
         end = vertical->starts[last] + vertical->counts[last];
     }
+
     struct rows rows = {image->pixels + (size_t)first * stride, stride,
                         (size_t)(image->height - end) * stride};
     cleanup(freep) uint8_t *between = NULL;
@@ -86,12 +89,14 @@ static bool resample_window(const struct image *image, const struct taps *horizo
             return error_set(error, ERROR_MEMORY, "no memory to resize an image of %dx%d pixels",
                              image->width, image->height);
     }
+
     if (horizontal) {
         resample_rows(&rows, end - first, horizontal, between ? between : pixels);
         rows = (struct rows){between, bytes, 0};
     } else {
         rows.pixels += (size_t)window->left * 3;
     }
+
     if (vertical)
         resample_columns(&rows, first, vertical, pixels, bytes);
     else if (!horizontal)
@@ -100,17 +105,21 @@ static bool resample_window(const struct image *image, const struct taps *horizo
 }
 
 bool image_resize_window(const struct image *image, int width, int height, enum image_filter filter,
-                         const struct window *window, uint8_t *pixels, struct error *error) {
+                         const struct crop_window *window, uint8_t *pixels, struct error *error) {
     struct taps horizontal = {0}, vertical = {0};
     bool wider = width != image->width, higher = height != image->height;
     if (filter == IMAGE_NEAREST && (wider || higher))
         return resize_nearest(image, width, height, window, pixels, error);
-    bool done =
-        (!wider ||
-         taps_create(image->width, width, filter, window->left, window->width, &horizontal, error)) &&
-        (!higher ||
-         taps_create(image->height, height, filter, window->top, window->height, &vertical, error)) &&
+
+    bool done = false;
+    if (wider && !taps_create(image->width, width, filter, window->left, window->width, &horizontal, error))
+        goto out;
+    if (higher && !taps_create(image->height, height, filter, window->top, window->height, &vertical, error))
+        goto out;
+    done =
         resample_window(image, wider ? &horizontal : NULL, higher ? &vertical : NULL, window, pixels, error);
+
+out:
     taps_release(&horizontal);
     taps_release(&vertical);
     return done;

@@ -33,9 +33,7 @@ void lower_window(const struct node *node, struct convolution_spec *spec) {
 }
 
 struct fusion {
-    struct primitive_post posts[LOWER_POSTS];
-    struct plan_tensor *operands[LOWER_POSTS];
-    int count;
+    struct post_list list;
     int residual; /* which post is the sum with the destination's former content; -1: none */
     struct value *residual_value;
 };
@@ -44,10 +42,10 @@ struct fusion {
  * residual lies. */
 static void choose_residual(struct lowering *lowering, struct node *node, struct fusion *fusion) {
     fusion->residual = -1;
-    for (int i = 0, place = 0; i < node->post_op_count; i++, place++) {
+    for (int i = 0, position = -1; i < node->post_op_count; i++) {
         const struct post_op *post = &node->post_ops[i];
-        if (post->kind == POST_HARDSIGMOID)
-            place++;
+        struct primitive_post activation[2];
+        position += lower_activation(post, activation);
         if (post->kind != POST_ADD ||
             !shape_equal(&node->inputs[post->input]->shape, &node->outputs[0]->shape))
             continue;
@@ -56,10 +54,10 @@ static void choose_residual(struct lowering *lowering, struct node *node, struct
         if (!tensor || !lower_may_overwrite(lowering, node, value, tensor) ||
             tensor->dtype != lowering->compute)
             continue;
-        fusion->residual = place;
+        fusion->residual = position;
         fusion->residual_value = value;
-        fusion->posts[place] = (struct primitive_post){.kind = PRIMITIVE_POST_SUM, .alpha = 1};
-        fusion->operands[place] = NULL;
+        fusion->list.posts[position] = (struct primitive_post){.kind = POST_SUM, .alpha = 1};
+        fusion->list.operands[position] = NULL;
         return;
     }
 }
@@ -72,6 +70,7 @@ bool lower_suits_winograd(const struct node *node) {
         node_int(node, "group", 1) != 1 || node->inputs[0]->dtype != DTYPE_F32 ||
         output->shape.dims[2] * output->shape.dims[3] < 14 * 14)
         return false;
+
     for (int i = 0; i < 2; i++)
         if (weights->shape.dims[i] < 32 || weights->shape.dims[2 + i] != 3 ||
             (node_ints(node, "strides", &ints) && ints[i] != 1) ||
@@ -95,6 +94,7 @@ static const struct primitive *choose_winograd(struct lowering *lowering, const 
                                                const struct convolution_spec *spec) {
     if (!lowering->blocked || !lower_suits_winograd(node))
         return NULL;
+
     struct error ignored;
     struct convolution_spec fast = *spec;
     fast.winograd = true;
@@ -112,9 +112,11 @@ static const struct primitive *choose_blocked(struct lowering *lowering, const s
     struct primitive_pool *pool = lowering->plan->pool;
     if (!lowering->blocked || spec->source.rank != 4 || spec->source_dtype != DTYPE_F32 || !source->layout)
         return NULL;
+
     int64_t pixels = spec->destination.dims[2] * spec->destination.dims[3];
     if (spec->weights.dims[2] > 1 && pixels <= 14 * 14)
         return NULL; /* so few that the channels-last kernel is faster even with the changes */
+
     struct error ignored;
     struct convolution_spec same = *spec;
     if (layout_is_blocked(source->layout))
@@ -135,6 +137,7 @@ static const struct primitive *choose_primitive(struct lowering *lowering, const
     const struct primitive *preferred = choose_winograd(lowering, node, spec);
     if (preferred)
         return preferred;
+
     const struct packed_weights *packed =
         weights->constant ? weights_find(lowering->plan->weights, weights->constant->data, "", NULL) : NULL;
     const struct primitive *primitive = NULL;
@@ -146,12 +149,15 @@ static const struct primitive *choose_primitive(struct lowering *lowering, const
             return primitive;
         spec->weights_layout = NULL;
     }
+
     preferred = choose_blocked(lowering, spec, source);
     if (preferred)
         return preferred;
+
     primitive = primitive_convolution(pool, spec, error);
     if (!primitive || spec->source_layout || !source->layout)
         return primitive;
+
     const struct layout *chosen = primitive_layout(primitive, ARGUMENT_SOURCE);
     if (layout_is_channels_last(source->layout) && layout_dtype(source->layout) == spec->source_dtype &&
         !layout_equal(chosen, source->layout)) { /* stay as we are, if a fast kernel takes that */
@@ -167,11 +173,11 @@ static const struct primitive *choose_primitive(struct lowering *lowering, const
 }
 
 static bool has_layout_operands(const struct fusion *fusion) {
-    for (int i = 0; i < fusion->count; i++)
-        if ((fusion->posts[i].kind == PRIMITIVE_POST_ADD ||
-             fusion->posts[i].kind == PRIMITIVE_POST_MULTIPLY) &&
-            !fusion->posts[i].operand)
+    for (int i = 0; i < fusion->list.count; i++) {
+        const struct primitive_post *post = &fusion->list.posts[i];
+        if ((post->kind == POST_ADD || post->kind == POST_MULTIPLY) && !post->operand)
             return false;
+    }
     return true;
 }
 
@@ -192,6 +198,7 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
         spec->has_bias ? lower_plain(lowering, node_input(node, 2), DTYPE_F32, error) : NULL;
     if (!weights || (spec->has_bias && !bias))
         return false;
+
     const struct layout *layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
     struct plan_tensor *destination;
     if (fusion->residual >= 0) {
@@ -202,17 +209,23 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
     } else {
         destination = plan_add_tensor(plan, spec->destination_dtype, &output->shape, layout);
     }
+
     if (!destination)
         return lower_no_memory(error);
-    struct plan_tensor *tensors[4] = {source, weights, destination, bias};
-    const enum primitive_argument roles[4] = {ARGUMENT_SOURCE, ARGUMENT_WEIGHTS, ARGUMENT_DESTINATION,
-                                              ARGUMENT_BIAS};
-    struct step *step = lower_primitive(lowering, node, lower_action(lowering, node), primitive, tensors,
-                                        roles, bias ? 4 : 3, fusion->operands, fusion->count, error);
-    if (!step)
-        return false;
+
     double kernel = (double)shape_elements(&spec->weights) / (double)spec->weights.dims[0];
-    step->flops = 2 * kernel * (double)shape_elements(spec->transposed ? &spec->source : &spec->destination);
+    const struct primitive_step step = {
+        .action = lower_action(lowering, node),
+        .primitive = primitive,
+        .source = source,
+        .weights = weights,
+        .bias = bias,
+        .destination = destination,
+        .posts = &fusion->list,
+        .flops = 2 * kernel * (double)shape_elements(spec->transposed ? &spec->source : &spec->destination)};
+    if (!lower_primitive(lowering, node, &step, error))
+        return false;
+
     lower_define(lowering, output, destination);
     return true;
 }
@@ -222,8 +235,9 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
 static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusion,
                          const struct primitive *primitive) {
     const struct layout *result = primitive_layout(primitive, ARGUMENT_DESTINATION);
-    for (int i = 0; i < fusion->count; i++) {
-        const struct layout *operand = fusion->posts[i].operand;
+
+    for (int i = 0; i < fusion->list.count; i++) {
+        const struct layout *operand = fusion->list.posts[i].operand;
         if (operand && shape_equal(layout_shape(operand), layout_shape(result)) &&
             !layout_equal(operand, layout_retype(pool, result, layout_dtype(operand))))
             return false;
@@ -232,10 +246,11 @@ static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusio
 }
 
 static bool has_large_operand(const struct fusion *fusion, const struct convolution_spec *spec) {
-    for (int i = 0; i < fusion->count; i++)
-        if (fusion->posts[i].operand &&
-            shape_equal(layout_shape(fusion->posts[i].operand), &spec->destination))
+    for (int i = 0; i < fusion->list.count; i++) {
+        const struct layout *operand = fusion->list.posts[i].operand;
+        if (operand && shape_equal(layout_shape(operand), &spec->destination))
             return true;
+    }
     return false;
 }
 
@@ -249,12 +264,13 @@ static const struct primitive *choose_before_operands(struct lowering *lowering,
     const struct primitive *primitive = choose_primitive(lowering, node, &alone, source, error);
     if (!primitive)
         return NULL;
+
     spec->source_layout = primitive_layout(primitive, ARGUMENT_SOURCE);
     spec->destination_layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
     spec->weights_layout = NULL;
-    if (!lower_posts(lowering, node, spec->destination_layout, fusion->posts, fusion->operands,
-                     &fusion->count, error))
+    if (!lower_posts(lowering, node, spec->destination_layout, &fusion->list, error))
         return NULL;
+
     choose_residual(lowering, node, fusion);
     return choose_primitive(lowering, node, spec, source, error);
 }
@@ -265,6 +281,7 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     if (rank < 3 || rank > 5 || !weights->constant || source->dtype != DTYPE_F32 ||
         shape_elements(&output->shape) == 0)
         return true;
+
     struct convolution_spec spec = {
         .source = source->shape,
         .weights = weights->shape,
@@ -279,27 +296,32 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     };
     if (spec.has_bias && !node->inputs[2]->constant)
         return true;
+
     lower_window(node, &spec);
     struct plan_tensor *current = lower_current(lowering, source, error);
     if (!current)
         return false;
+
     struct fusion fusion = {0};
-    if (!lower_posts(lowering, node, NULL, fusion.posts, fusion.operands, &fusion.count, error))
+    if (!lower_posts(lowering, node, NULL, &fusion.list, error))
         return false;
+
     choose_residual(lowering, node, &fusion);
     if (!has_layout_operands(&fusion))
         return error_set(error, ERROR_INTERNAL, "node %s: an operand has no layout", node->name);
-    spec.posts = fusion.posts;
-    spec.post_count = fusion.count;
+
+    spec.posts = fusion.list.posts;
+    spec.post_count = fusion.list.count;
     struct error refused;
     const struct primitive *primitive = choose_primitive(lowering, node, &spec, current, &refused);
     if (has_large_operand(&fusion, &spec) && (!primitive || primitive_is_slow(primitive) ||
                                               !operands_fit(lowering->plan->pool, &fusion, primitive)))
         primitive = choose_before_operands(lowering, node, &spec, &fusion, current, &refused);
     if (!primitive && node->post_op_count == 0)
-        return true; /* oneDNN has none for this: the plain computation */
+        return true; /* oneDNN has none for this: the reference kernel computes it */
     if (!primitive)
         return error_set(error, refused.code, "node %s: %s", node->name, refused.message);
+
     *ret_done = true;
     return emit(lowering, node, &spec, &fusion, primitive, error);
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "lowering/lowering.h"
+#include "plan/kernels.h"
 
 bool lower_reshape(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
     struct plan *plan = lowering->plan;
@@ -9,6 +10,7 @@ bool lower_reshape(struct lowering *lowering, struct node *node, bool *ret_done,
     struct plan_tensor *source = lower_current(lowering, input, error);
     if (!source)
         return false;
+
     *ret_done = true;
     const struct layout *layout = NULL;
     if (source->layout && source->shape.rank > 0 && output->shape.rank > 0)
@@ -18,11 +20,13 @@ bool lower_reshape(struct lowering *lowering, struct node *node, bool *ret_done,
         if (!source)
             return false;
     }
+
     if (!layout)
         layout = layout_plain(plan->pool, source->dtype, &output->shape);
     struct plan_tensor *view = plan_add_view(plan, source, &output->shape, layout);
     if (!view)
         return lower_no_memory(error);
+
     lower_define(lowering, output, view);
     return true;
 }
@@ -36,6 +40,7 @@ bool lower_transpose(struct lowering *lowering, struct node *node, bool *ret_don
         return false;
     if (!source->layout || rank < 1)
         return true;
+
     int permutation[LIMIT_TENSOR_RANK];
     const int64_t *given;
     size_t count = node_ints(node, "perm", &given);
@@ -44,36 +49,28 @@ bool lower_transpose(struct lowering *lowering, struct node *node, bool *ret_don
     const struct layout *layout = layout_permute(plan->pool, source->layout, permutation);
     if (!layout)
         return true;
+
     struct plan_tensor *view = plan_add_view(plan, source, &output->shape, layout);
     if (!view)
         return lower_no_memory(error);
+
     *ret_done = true;
     lower_define(lowering, output, view);
     return true;
 }
 
 struct concat_parameters {
-    int64_t outer;
+    int64_t rows;
     int count;
-    size_t chunks[]; /* [count] bytes of each input for one step of the outer axes */
+    size_t bytes[]; /* [count] of each input's row */
 };
 
-/* Inputs whose inner axes are contiguous in the result too: copied chunk by chunk. */
+/* Inputs whose inner axes are contiguous in the result too. */
 static bool concat_run(const struct step *step, void *const *pointers, struct error *error) {
     (void)error;
     const struct concat_parameters *parameters = step->parameters;
-    size_t total = 0;
-    for (int i = 0; i < parameters->count; i++)
-        total += parameters->chunks[i];
-#pragma omp parallel for if (total * (size_t)parameters->outer > 65536)
-    for (int64_t outer = 0; outer < parameters->outer; outer++) {
-        char *to = (char *)pointers[parameters->count] + (size_t)outer * total;
-        for (int i = 0; i < parameters->count; i++) {
-            size_t chunk = parameters->chunks[i];
-            memcpy(to, (const char *)pointers[i] + (size_t)outer * chunk, chunk);
-            to += chunk;
-        }
-    }
+    kernel_concat_rows((const void *const *)pointers, parameters->bytes, parameters->count, parameters->rows,
+                       pointers[parameters->count]);
     return true;
 }
 
@@ -84,7 +81,7 @@ static bool has_channels_innermost(const struct layout *layout) {
            (layout_is_channels_last(layout) || (layout_strides(layout, strides) && strides[1] == 1));
 }
 
-/* The layout in which all inputs can be laid behind each other. */
+/* The layout in which all inputs lie one after the other. */
 static const struct layout *concat_layout(struct lowering *lowering, struct node *node, int axis,
                                           struct plan_tensor *const *sources) {
     struct plan *plan = lowering->plan;
@@ -95,7 +92,8 @@ static const struct layout *concat_layout(struct lowering *lowering, struct node
     return layout_plain(plan->pool, dtype, result);
 }
 
-/* nChw16c and its like: [n, c / b, spatial…, b] lies behind each other along c as long as no block is padded.
+/* nChw16c and its like: [n, c / b, spatial…, b] lies one after the other along c as long as no block is
+ * padded.
  */
 static bool concat_blocked(struct lowering *lowering, struct node *node, struct plan_tensor **sources,
                            const struct layout **ret, struct error *error) {
@@ -103,6 +101,7 @@ static bool concat_blocked(struct lowering *lowering, struct node *node, struct 
         layout_for_shape(lowering->plan->pool, sources[0]->layout, &node->outputs[0]->shape);
     if (!wanted || layout_is_padded(wanted) || layout_is_padded(sources[0]->layout))
         return false;
+
     for (int i = 1; i < node->input_count; i++) {
         const struct layout *same =
             layout_for_shape(lowering->plan->pool, sources[0]->layout, &sources[i]->shape);
@@ -112,6 +111,7 @@ static bool concat_blocked(struct lowering *lowering, struct node *node, struct 
         if (!sources[i])
             return false;
     }
+
     *ret = wanted;
     return true;
 }
@@ -133,21 +133,20 @@ static bool emit_concat(struct lowering *lowering, struct node *node, int axis, 
     sources[count] = plan_add_tensor(plan, sources[0]->dtype, &output->shape, layout);
     if (!parameters || !sources[count])
         return lower_no_memory(error);
+
     bool last = axis == 1 && layout_is_channels_last(layout) && !layout_is_plain(layout);
-    parameters->outer =
+    parameters->rows =
         last ? shape_elements(&output->shape) / output->shape.dims[1] : product_of(&output->shape, 0, axis);
     parameters->count = count;
     for (int i = 0; i < count; i++)
-        parameters->chunks[i] = plan_tensor_bytes(sources[i]) / (size_t)parameters->outer;
-    struct step *step = plan_add_step(plan, STEP_KERNEL, node->name, "Concat", sources, NULL, count + 1);
-    if (!step)
-        return lower_no_memory(error);
-    step->kernel = concat_run;
-    step->kernel_name = "copy";
-    step->parameters = parameters;
-    step->input_count = count;
-    lower_define(lowering, output, sources[count]);
-    return true;
+        parameters->bytes[i] = plan_tensor_bytes(sources[i]) / (size_t)parameters->rows;
+    return lower_kernel(lowering, node,
+                        &(struct step){.kernel = concat_run,
+                                       .kernel_name = "guichet:concat",
+                                       .parameters = parameters,
+                                       .arguments = sources,
+                                       .input_count = count},
+                        error);
 }
 
 bool lower_concat(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
@@ -160,9 +159,11 @@ bool lower_concat(struct lowering *lowering, struct node *node, bool *ret_done, 
     struct plan_tensor **sources = arena_allocate_array(plan->arena, (size_t)count + 1, sizeof *sources);
     if (!sources)
         return lower_no_memory(error);
+
     bool bytes = output->dtype == DTYPE_U8 || output->dtype == DTYPE_I8;
     if ((output->dtype != DTYPE_F32 && !bytes) || shape_elements(&output->shape) == 0)
         return true;
+
     for (int i = 0; i < count; i++) {
         sources[i] = lower_current(lowering, node->inputs[i], error);
         if (!sources[i])
@@ -170,12 +171,14 @@ bool lower_concat(struct lowering *lowering, struct node *node, bool *ret_done, 
         if (!sources[i]->layout || shape_elements(&sources[i]->shape) == 0)
             return true;
     }
+
     *ret_done = true;
     const struct layout *layout;
     int64_t strides[LIMIT_TENSOR_RANK];
     bool blocked = !layout_strides(sources[0]->layout, strides);
     if (axis == 1 && rank >= 3 && blocked && concat_blocked(lowering, node, sources, &layout, error))
         return emit_concat(lowering, node, axis, sources, layout, error);
+
     layout = concat_layout(lowering, node, axis, sources);
     for (int i = 0; layout && i < count; i++) {
         const struct shape *shape = &node->inputs[i]->shape;

@@ -10,6 +10,7 @@ static bool lower_with_spec(struct lowering *lowering, struct node *node, struct
         return false;
     if (!source->layout)
         return true;
+
     spec->source = node->inputs[0]->shape;
     spec->destination = node->outputs[0]->shape;
     spec->dtype = source->dtype;
@@ -18,6 +19,7 @@ static bool lower_with_spec(struct lowering *lowering, struct node *node, struct
     const struct primitive *primitive = primitive_pooling(lowering->plan->pool, spec, &refused);
     if (!primitive)
         return true;
+
     *ret_done = true;
     return lower_one_to_one(lowering, node, primitive, source, error);
 }
@@ -29,13 +31,15 @@ bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done,
     if (spatial < 1 || spatial > 3 || node->output_count > 1 ||
         (dtype != DTYPE_F32 && dtype != DTYPE_U8 && dtype != DTYPE_I8))
         return true;
-    bool average = node_is(node, "AveragePool"), include = node_int(node, "count_include_pad", 0) != 0;
+
+    bool average = !node_has(node, OP_KEEPS_VALUES), include = node_int(node, "count_include_pad", 0) != 0;
     struct pooling_spec spec = {.kind = !average  ? POOLING_MAX
                                         : include ? POOLING_AVERAGE_INCLUDE_PAD
                                                   : POOLING_AVERAGE_EXCLUDE_PAD};
     const char *automatic = node_string(node, "auto_pad", "NOTSET");
     if (strcmp(automatic, "NOTSET") != 0 && strcmp(automatic, "VALID") != 0)
         return true;
+
     for (int i = 0; i < spatial; i++) {
         const int64_t *ints;
         node_ints(node, "kernel_shape", &ints);
@@ -61,10 +65,12 @@ bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done,
 bool lower_global_pooling(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
     const struct shape *in = &node->inputs[0]->shape;
     int spatial = in->rank - 2;
-    if (spatial < 1 || spatial > 3 || node->inputs[0]->dtype != DTYPE_F32)
+    enum dtype dtype = node->inputs[0]->dtype;
+    bool maximum = node_has(node, OP_KEEPS_VALUES), bytes = dtype == DTYPE_U8 || dtype == DTYPE_I8;
+    if (spatial < 1 || spatial > 3 || (dtype != DTYPE_F32 && !(maximum && bytes)))
         return true;
-    struct pooling_spec spec = {.kind = node_is(node, "GlobalMaxPool") ? POOLING_MAX
-                                                                       : POOLING_AVERAGE_EXCLUDE_PAD};
+
+    struct pooling_spec spec = {.kind = maximum ? POOLING_MAX : POOLING_AVERAGE_EXCLUDE_PAD};
     for (int i = 0; i < spatial; i++) {
         spec.kernel[i] = in->dims[2 + i];
         spec.strides[i] = spec.dilations[i] = 1;
@@ -78,12 +84,17 @@ bool lower_lrn(struct lowering *lowering, struct node *node, bool *ret_done, str
         return false;
     if (!source->layout || source->dtype != DTYPE_F32 || source->shape.rank != 4)
         return true;
+
+    const struct lrn_spec spec = {.layout = source->layout,
+                                  .size = node_int(node, "size", 1),
+                                  .alpha = node_float(node, "alpha", 0.0001f),
+                                  .beta = node_float(node, "beta", 0.75f),
+                                  .k = node_float(node, "bias", 1)};
     struct error refused;
-    const struct primitive *primitive = primitive_lrn(
-        lowering->plan->pool, source->layout, node_int(node, "size", 1), node_float(node, "alpha", 0.0001f),
-        node_float(node, "beta", 0.75f), node_float(node, "bias", 1), &refused);
+    const struct primitive *primitive = primitive_lrn(lowering->plan->pool, &spec, &refused);
     if (!primitive)
         return true;
+
     *ret_done = true;
     return lower_one_to_one(lowering, node, primitive, source, error);
 }

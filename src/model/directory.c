@@ -1,6 +1,5 @@
 #include "model/directory.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "model/name.h"
 
 #define NETWORK "model.onnx"
 #define VARIANT_PREFIX "model_"
@@ -21,25 +21,17 @@ char *model_directory_default(void) {
     char *path = NULL;
     if (own && *own)
         return strdup(own);
+
     int written = -1;
     if (data && data[0] == '/')
         written = asprintf(&path, "%s/guichet/models", data);
     else if (home && *home)
         written = asprintf(&path, "%s/.local/share/guichet/models", home);
+
     return written < 0 ? NULL : path;
 }
 
-bool model_name_valid(const char *name) {
-    size_t length = strlen(name);
-    if (length == 0 || length >= MODEL_NAME_BYTES || !isalnum((unsigned char)name[0]))
-        return false;
-    for (size_t i = 0; i < length; i++)
-        if (!isalnum((unsigned char)name[i]) && !strchr("-_.", name[i]))
-            return false;
-    return true;
-}
-
-static void folder_release(struct model_folder *folder) {
+static void release_folder(struct model_folder *folder) {
     for (size_t i = 0; i < folder->variant_count; i++)
         free(folder->variants[i].name);
     free(folder->variants);
@@ -49,7 +41,7 @@ static void folder_release(struct model_folder *folder) {
 
 void model_folder_list_release(struct model_folder_list *list) {
     for (size_t i = 0; i < list->count; i++)
-        folder_release(&list->folders[i]);
+        release_folder(&list->folders[i]);
     free(list->folders);
     *list = (struct model_folder_list){0};
 }
@@ -59,20 +51,22 @@ static bool ends_with(const char *text, const char *end) {
     return length >= end_length && strcmp(text + length - end_length, end) == 0;
 }
 
-static bool file_is_variant(const char *file) {
+static bool is_variant(const char *file) {
     return strlen(file) > strlen(VARIANT_PREFIX VARIANT_SUFFIX) &&
            strncmp(file, VARIANT_PREFIX, strlen(VARIANT_PREFIX)) == 0 && ends_with(file, VARIANT_SUFFIX);
 }
 
-static bool folder_add_variant(struct model_folder *folder, const char *file, uint64_t bytes) {
+static bool add_variant(struct model_folder *folder, const char *file, uint64_t bytes) {
     struct model_variant *variants =
         realloc(folder->variants, (folder->variant_count + 1) * sizeof *variants);
     if (!variants)
         return false;
+
     folder->variants = variants;
     char *name = strndup(file + strlen(VARIANT_PREFIX), strlen(file) - strlen(VARIANT_PREFIX VARIANT_SUFFIX));
     if (!name)
         return false;
+
     variants[folder->variant_count++] = (struct model_variant){name, bytes};
     return true;
 }
@@ -85,13 +79,14 @@ static int compare_folders(const void *a, const void *b) {
     return strcmp(((const struct model_folder *)a)->name, ((const struct model_folder *)b)->name);
 }
 
-/* What lies right in the open folder. *ret_network: it holds a network. False when memory is out. */
-static bool folder_read(struct model_folder *folder, DIR *open, bool *ret_network) {
+/* The files of the open folder. *ret_network: one is a network. False when memory is out. */
+static bool read_folder(struct model_folder *folder, DIR *open, bool *ret_network) {
     struct stat status;
     uint64_t plain = 0, shared = 0;
     *ret_network = fstatat(dirfd(open), "onnx/" NETWORK, &status, 0) == 0 && S_ISREG(status.st_mode);
     if (*ret_network)
         plain = (uint64_t)status.st_size;
+
     for (struct dirent *entry; (entry = readdir(open));) {
         if (fstatat(dirfd(open), entry->d_name, &status, 0) < 0 || !S_ISREG(status.st_mode))
             continue;
@@ -99,43 +94,49 @@ static bool folder_read(struct model_folder *folder, DIR *open, bool *ret_networ
         if (changed > folder->changed)
             folder->changed = changed;
         uint64_t bytes = (uint64_t)status.st_size;
-        bool is_plain = strcmp(entry->d_name, NETWORK) == 0, is_variant = file_is_variant(entry->d_name);
-        if (is_variant && !folder_add_variant(folder, entry->d_name, bytes))
+        bool is_plain = strcmp(entry->d_name, NETWORK) == 0, of_variant = is_variant(entry->d_name);
+        if (of_variant && !add_variant(folder, entry->d_name, bytes))
             return false;
         *ret_network = *ret_network || is_plain;
         plain += is_plain ? bytes : 0;
-        shared += is_plain || is_variant || ends_with(entry->d_name, BAKED_SUFFIX) ? 0 : bytes;
+        shared += is_plain || of_variant || ends_with(entry->d_name, BAKED_SUFFIX) ? 0 : bytes;
     }
+
     folder->bytes = plain + shared;
     for (size_t i = 0; i < folder->variant_count; i++)
         folder->variants[i].bytes += shared;
+
     if (folder->variant_count)
         qsort(folder->variants, folder->variant_count, sizeof *folder->variants, compare_variants);
     return true;
 }
 
 /* Append the folder `name` where it is a model. False when memory is out. */
-static bool list_add(struct model_folder_list *list, const char *directory, const char *name) {
+static bool add_folder(struct model_folder_list *list, const char *directory, const char *name) {
     struct model_folder folder = {.name = strdup(name)};
-    bool network = false;
+    bool network = false, done = false;
     if (asprintf(&folder.path, "%s/%s", directory, name) < 0)
         folder.path = NULL;
-    bool done = folder.name && folder.path;
-    DIR *open = done ? opendir(folder.path) : NULL;
-    if (open) {
-        done = folder_read(&folder, open, &network);
+    if (!folder.name || !folder.path)
+        goto out;
+
+    DIR *open = opendir(folder.path);
+    done = !open || read_folder(&folder, open, &network);
+    if (open)
         closedir(open);
+    if (!done || !network)
+        goto out;
+
+    struct model_folder *folders = realloc(list->folders, (list->count + 1) * sizeof *folders);
+    done = folders != NULL;
+    if (folders) {
+        list->folders = folders;
+        folders[list->count++] = folder;
+        return true;
     }
-    if (done && network) {
-        struct model_folder *folders = realloc(list->folders, (list->count + 1) * sizeof *folders);
-        if (folders) {
-            list->folders = folders;
-            folders[list->count++] = folder;
-            return true;
-        }
-        done = false;
-    }
-    folder_release(&folder);
+
+out:
+    release_folder(&folder);
     return done;
 }
 
@@ -144,22 +145,25 @@ bool model_directory_list(const char *directory, struct model_folder_list *ret, 
     DIR *open = opendir(directory);
     if (!open && errno != ENOENT)
         return error_set_errno(error, ERROR_IO, errno, "%s: cannot be listed", directory);
+
     bool done = true;
     for (struct dirent *entry; done && open && (entry = readdir(open));) {
-        if (!model_name_valid(entry->d_name))
+        if (!model_folder_name_valid(entry->d_name))
             continue;
         if (list.count == LIMIT_MODEL_FOLDERS)
             done =
                 error_set(error, ERROR_TOO_LARGE, "%s: more than %d models", directory, LIMIT_MODEL_FOLDERS);
-        else if (!list_add(&list, directory, entry->d_name))
+        else if (!add_folder(&list, directory, entry->d_name))
             done = error_set(error, ERROR_MEMORY, "%s: no memory to list it", directory);
     }
+
     if (open)
         closedir(open);
     if (!done) {
         model_folder_list_release(&list);
         return false;
     }
+
     if (list.count)
         qsort(list.folders, list.count, sizeof *list.folders, compare_folders);
     *ret = list;

@@ -1,4 +1,4 @@
-/* Where a person's models live, and what a model may be called. */
+/* The directory of a user's models, and what is in it. Any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -7,24 +7,19 @@
 #include "base/error.h"
 
 /* $GUICHET_MODELS, else $XDG_DATA_HOME/guichet/models, else ~/.local/share/guichet/models. malloc'ed; NULL
- * when there is neither a variable nor a home (or no memory). */
+ * where none of the variables is set, or memory is out. */
 char *model_directory_default(void);
-
-/* A name that is safe as a folder, in an address and in a label of a metric: letters, digits, '-', '_' and
- * '.', beginning with a letter or digit, at most MODEL_NAME_BYTES - 1 of them. */
-#define MODEL_NAME_BYTES 65
-bool model_name_valid(const char *name);
 
 /* model_int8.onnx is the variant "int8". */
 struct model_variant {
     char *name;
-    uint64_t bytes; /* of its network, and of what lies beside all of them */
+    uint64_t bytes; /* of its network, and of the files that all variants share */
 };
 
-/* A model folder as it lies on the disk; nothing of it is loaded. Bytes leave out what bake wrote. */
+/* A model folder on the disk; nothing of it is loaded. Sizes leave out what bake wrote. */
 struct model_folder {
     char *name, *path;
-    uint64_t bytes;                 /* as a variant's, of the plain network */
+    uint64_t bytes;                 /* of the plain network, as a variant's */
     struct model_variant *variants; /* [variant_count], sorted by name */
     size_t variant_count;
     int64_t changed; /* newest modification time of its files, nanoseconds since 1970 */
@@ -35,8 +30,8 @@ struct model_folder_list {
     size_t count;
 };
 
-/* The folders below `directory` that hold model.onnx or onnx/model.onnx and have a valid name; folders with
- * other names (a pull under way begins with a dot) are not looked at. No such directory: an empty list. At
- * most LIMIT_MODEL_FOLDERS. Any thread. */
+/* The folders in `directory` that have model.onnx or onnx/model.onnx and a valid name; other names (that of
+ * an unfinished pull begins with a dot) are ignored. No such directory: an empty list. ERROR_TOO_LARGE: more
+ * than LIMIT_MODEL_FOLDERS. */
 bool model_directory_list(const char *directory, struct model_folder_list *ret, struct error *error);
 void model_folder_list_release(struct model_folder_list *list);

@@ -11,14 +11,16 @@
 #include "model/directory.h"
 #include "model/folder.h"
 
-static void roots_add(struct model_roots *roots, const char *path) {
+static void add_root(struct model_roots *roots, const char *path) {
     char *real = roots->count < MODEL_ROOTS ? realpath(path, NULL) : NULL;
     struct stat status;
     if (!real)
         return;
+
     bool good = stat(real, &status) == 0 && S_ISDIR(status.st_mode);
     for (int i = 0; i < roots->count; i++)
         good = good && strcmp(roots->paths[i], real) != 0;
+
     if (good)
         roots->paths[roots->count++] = real;
     else
@@ -29,19 +31,21 @@ void model_roots_find(struct model_roots *ret) {
     *ret = (struct model_roots){0};
     cleanup(freep) char *own = model_directory_default();
     if (own)
-        roots_add(ret, own);
+        add_root(ret, own);
+
     char program[PATH_MAX], path[PATH_MAX + 32];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     if (length <= 0)
         return;
+
     program[length] = 0;
     char *slash = strrchr(program, '/');
     if (slash)
         *slash = 0;
     snprintf(path, sizeof path, "%s/../share/guichet/models", program);
-    roots_add(ret, path);
+    add_root(ret, path);
     snprintf(path, sizeof path, "%s/../models", program);
-    roots_add(ret, path);
+    add_root(ret, path);
 }
 
 void model_roots_release(struct model_roots *roots) {
@@ -50,7 +54,7 @@ void model_roots_release(struct model_roots *roots) {
     *roots = (struct model_roots){0};
 }
 
-static bool model_is_there(const char *path, const char *variant, struct error *error) {
+static bool exists(const char *path, const char *variant, struct error *error) {
     struct model_files files;
     if (!model_files_find(path, variant, &files, error))
         return false;
@@ -58,38 +62,42 @@ static bool model_is_there(const char *path, const char *variant, struct error *
     return true;
 }
 
-static bool found(const char *path, const char *variant, char **ret_path, char **ret_variant,
-                  struct error *error) {
+static bool return_copies(const char *path, const char *variant, char **ret_path, char **ret_variant,
+                          struct error *error) {
     char *own_path = strdup(path), *own_variant = variant ? strdup(variant) : NULL;
     if (!own_path || (variant && !own_variant)) {
         free(own_path);
         free(own_variant);
         return error_set(error, ERROR_MEMORY, "no memory for a model's name");
     }
+
     *ret_path = own_path;
     *ret_variant = own_variant;
     return true;
 }
 
-/* The path itself, then every root; the error tells of what was there and could not be used, if anything was.
+/* The path itself, then every root. The error is that of a model that exists and cannot be used, if there is
+ * one.
  */
-static bool model_look_up(const char *name, const char *variant, char **ret_path, char **ret_variant,
-                          struct error *error) {
-    if (model_is_there(name, variant, error))
-        return found(name, variant, ret_path, ret_variant, error);
+static bool look_up(const char *name, const char *variant, char **ret_path, char **ret_variant,
+                    struct error *error) {
+    if (exists(name, variant, error))
+        return return_copies(name, variant, ret_path, ret_variant, error);
     if (strchr(name, '/') || error->code != ERROR_NOT_FOUND)
         return false;
+
     if (access(name, F_OK) < 0)
         error_set(error, ERROR_NOT_FOUND,
                   "there is no model '%s'; 'guichet models' lists those that are here", name);
+
     struct model_roots roots;
-    model_roots_find(&roots);
     bool done = false;
+    model_roots_find(&roots);
     for (int i = 0; !done && i < roots.count; i++) {
         char path[PATH_MAX];
         int length = snprintf(path, sizeof path, "%s/%s", roots.paths[i], name);
         if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0)
-            done = model_is_there(path, variant, error) && found(path, variant, ret_path, ret_variant, error);
+            done = exists(path, variant, error) && return_copies(path, variant, ret_path, ret_variant, error);
     }
     model_roots_release(&roots);
     return done;
@@ -97,13 +105,15 @@ static bool model_look_up(const char *name, const char *variant, char **ret_path
 
 bool model_find(const char *name, char **ret_path, char **ret_variant, struct error *error) {
     name = name && *name ? name : MODEL_DEFAULT_NAME;
-    if (model_look_up(name, NULL, ret_path, ret_variant, error))
+    if (look_up(name, NULL, ret_path, ret_variant, error))
         return true;
+
     const char *colon = strrchr(name, ':');
     if (!colon || colon == name || !colon[1] || strchr(colon, '/'))
         return false;
+
     cleanup(freep) char *stem = strndup(name, (size_t)(colon - name));
     if (!stem)
         return error_set(error, ERROR_MEMORY, "no memory for a model's name");
-    return model_look_up(stem, colon + 1, ret_path, ret_variant, error);
+    return look_up(stem, colon + 1, ret_path, ret_variant, error);
 }

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "model/directory.h"
+#include "model/name.h"
 
 void model_files_release(struct model_files *files) {
     free(files->network);
@@ -31,32 +31,33 @@ static bool ends_with(const char *text, const char *end) {
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
-/* What comes behind the last '/'; the path has no trailing ones. */
+/* What follows the last '/'; the path has no trailing ones. */
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash && slash[1] ? slash + 1 : path;
 }
 
-/* `folder/` + one of the names that a network of this variant goes by; NULL where there is none. */
-static char *network_find(const char *folder, const char *variant) {
-    static const char *const plain[] = {"model.onnx", "onnx/model.onnx"};
-    static const char *const formats[] = {"model_%s.onnx", "onnx/model_%s.onnx"};
-    static const char *const quantized[] = {"model_quantized.onnx", "onnx/model_quantized.onnx"};
+/* The path of a file of the folder, malloc'ed; NULL where there is none. `format` has a %s for the variant.
+ */
+static char *find_file(const char *folder, const char *format, const char *variant) {
     char name[PATH_MAX], path[PATH_MAX];
-    for (int i = 0; i < 4; i++) {
-        if (!variant && i >= 2)
-            break;
-        if (i >= 2 && strcmp(variant, "int8") != 0)
-            break;
-        if (variant && i < 2)
-            snprintf(name, sizeof name, i ? formats[1] : formats[0], variant);
-        else
-            snprintf(name, sizeof name, "%s", i < 2 ? plain[i] : quantized[i - 2]);
-        int length = snprintf(path, sizeof path, "%s/%s", folder, name);
-        if (length > 0 && (size_t)length < sizeof path && is_file(path))
-            return strdup(path);
-    }
-    return NULL;
+    snprintf(name, sizeof name, format, variant);
+    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return length > 0 && (size_t)length < sizeof path && is_file(path) ? strdup(path) : NULL;
+}
+
+/* The network of a variant (NULL: the plain one), by the names that it may have; NULL where there is none. */
+static char *find_network(const char *folder, const char *variant) {
+    static const char *const plain[] = {"model%s.onnx", "onnx/model%s.onnx", NULL};
+    static const char *const other[] = {"model_%s.onnx", "onnx/model_%s.onnx", NULL};
+    static const char *const int8[] = {"model_%s.onnx", "onnx/model_%s.onnx", "model_quantized.onnx",
+                                       "onnx/model_quantized.onnx", NULL};
+    const char *const *formats = !variant ? plain : strcmp(variant, "int8") == 0 ? int8 : other;
+    char *path = NULL;
+
+    for (; !path && *formats; formats++)
+        path = find_file(folder, *formats, variant ? variant : "");
+    return path;
 }
 
 /* The name of a file that was given itself: the folder's for model.onnx, with the variant for
@@ -66,61 +67,70 @@ static char *file_name(const char *network, const char *folder) {
     char *name = NULL;
     int stem = (int)(strlen(base) - strlen(".onnx"));
     int done;
+
     if (strcmp(base, "model.onnx") == 0)
         done = asprintf(&name, "%s", base_name(folder));
     else if (strncmp(base, "model_", 6) == 0 && stem > 6)
         done = asprintf(&name, "%s:%.*s", base_name(folder), stem - 6, base + 6);
     else
         done = asprintf(&name, "%.*s", stem, base);
+
     return done < 0 ? NULL : name;
 }
 
-static bool file_locate(const char *path, struct model_files *files) {
-    files->network = strdup(path);
+static bool locate_file(const char *path, struct model_files *files) {
     const char *slash = strrchr(path, '/');
     cleanup(freep) char *parent =
         slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    files->network = strdup(path);
     files->folder = parent ? realpath(parent, NULL) : NULL;
-    if (files->folder && strcmp(base_name(files->folder), "onnx") == 0) /* FOLDER/onnx/model.onnx */
+    if (!files->network || !files->folder)
+        return false;
+
+    if (strcmp(base_name(files->folder), "onnx") == 0) /* FOLDER/onnx/model.onnx */
         *strrchr(files->folder, '/') = 0;
-    files->name = files->folder ? file_name(path, files->folder) : NULL;
-    return files->network && files->folder && files->name;
+    files->name = file_name(path, files->folder);
+    return files->name != NULL;
 }
 
-static bool folder_locate(const char *path, const char *variant, struct model_files *files) {
+static bool locate_folder(const char *path, const char *variant, struct model_files *files) {
     files->folder = realpath(path, NULL);
     if (!files->folder ||
         asprintf(&files->name, variant ? "%s:%s" : "%s", base_name(files->folder), variant) < 0) {
         files->name = NULL;
         return false;
     }
+
     return true;
 }
 
 bool model_files_find(const char *path, const char *variant, struct model_files *ret, struct error *error) {
     struct model_files files = {0};
     bool located;
-    if (variant && !model_name_valid(variant))
+    if (variant && !model_folder_name_valid(variant))
         return error_set(error, ERROR_INVALID, "'%s' cannot be the name of a model's variant", variant);
+
     if (is_file(path) && ends_with(path, ".onnx")) {
-        located = file_locate(path, &files);
+        located = locate_file(path, &files);
     } else if (is_folder(path)) {
-        files.network = network_find(path, variant);
+        files.network = find_network(path, variant);
         if (!files.network)
             return error_set(error, ERROR_NOT_FOUND,
                              variant ? "%s: there is no model_%s.onnx in it"
                                      : "%s: there is no model.onnx in it",
                              path, variant);
-        located = folder_locate(path, variant, &files);
+        located = locate_folder(path, variant, &files);
     } else {
         return error_set(error, ERROR_NOT_FOUND,
                          is_file(path) ? "%s: neither a folder nor an .onnx file" : "%s: no such model",
                          path);
     }
+
     if (!located) {
         model_files_release(&files);
-        return error_set(error, ERROR_IO, "%s: its folder cannot be found out", path);
+        return error_set(error, ERROR_IO, "%s: its folder cannot be found", path);
     }
+
     *ret = files;
     return true;
 }

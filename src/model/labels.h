@@ -1,4 +1,4 @@
-/* Inside model/: what a model's classes are called. */
+/* Inside model/: the names of a model's classes. Any thread. */
 #pragma once
 #include "base/arena.h"
 #include "base/error.h"
@@ -11,22 +11,24 @@ struct label_language {
     const char **names; /* [labels.count], NULL where it has none */
 };
 
-/* Lives in the arena it was loaded with. */
+/* Belongs to the arena that it was loaded into. */
 struct labels {
     int count;
-    const char **names;               /* [count] short, English; never NULL */
-    const char **full;                /* [count] as id2label has them, NULL where there is none */
-    const char **wnids;               /* [count] WordNet ids, NULL where there is none */
+    const char *source; /* the file and field that they are from, or what is assumed */
+    const char **names; /* [count] English; never NULL. Short where the full one is certain to be a
+                           list of synonyms, and no other class has the same short one */
+    const char **full;  /* [count] as id2label has them, NULL where there is none */
+    const char **wnids; /* [count] WordNet ids, NULL where there is none */
     struct label_language *languages; /* [language_count] */
     int language_count;
 };
 
-/* config.json's id2label and id2wnid, and labels_<language>.json, of a folder. id2label may
- * be a list. Without labels, 1000 (or 1001, with a background first)
- * classes are ImageNet's, and others "class 17". ERROR_MODEL names file and field. */
+/* From id2label (an object or a list), else timm's label_names, and id2wnid of the folder's config.json, and
+ * its labels_<language>.json. Without labels, 1000 classes (or 1001, the first being "background") are
+ * ImageNet's, and others "class 17". ERROR_MODEL names the file and a field that is wrong. */
 bool labels_load(const char *folder, int classes, struct arena *arena, struct labels *ret,
                  struct error *error);
 
-/* The class of a short or full name, one of its comma-separated synonyms, or a WordNet id; '_' stands for a
- * space and case does not matter. -1 where there is none. */
+/* The class with this WordNet id, short or full name, or synonym (where the label is a list of them); '_' is
+ * a space, and case does not matter. -1 where there is none. */
 int labels_find(const struct labels *labels, const char *name);

@@ -5,19 +5,21 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "model/config.h"
 #include "model/folder.h"
 #include "model/internal.h"
-#include "model/recipe.h"
-#include "plan/plan.h"
+#include "model/outputs.h"
+#include "model/preprocessing.h"
 
-enum { USUAL_SIDE = 224 }; /* of a photo, where the network takes any */
+enum { USUAL_SIDE = 224 }; /* pixels, where the network takes any size */
 
 /* The one input: [n, 3, h, w] or [n, h, w, 3]. */
-static bool input_understand(struct model *model, struct error *error) {
+static bool understand_input(struct model *model, struct error *error) {
     char text[SHAPE_TEXT];
     if (engine_input_count(model->engine) != 1)
         return error_set(error, ERROR_MODEL, "%s: an image classifier has one input, this network has %d",
                          model->path, engine_input_count(model->engine));
+
     const struct engine_port *input = engine_input(model->engine, 0);
     const int64_t *dims = input->shape.dims;
     bool first = input->shape.rank == 4 && (dims[1] == 3 || (dims[1] < 0 && dims[3] != 3));
@@ -28,133 +30,206 @@ static bool input_understand(struct model *model, struct error *error) {
     if (!dtype_is_float(input->dtype) && input->dtype != DTYPE_U8)
         return error_set(error, ERROR_MODEL, "%s: input '%s' takes %s; a photo needs a float type or uint8",
                          model->path, input->name, dtype_name(input->dtype));
-    model->input_dtype = input->dtype;
-    model->channels_last = last;
-    model->batch = dims[0];
-    model->height = dims[last ? 1 : 2];
-    model->width = dims[last ? 2 : 3];
+
+    model->input.dtype = input->dtype;
+    model->input.channels_last = last;
+    model->input.batch = dims[0];
+    model->input.height = dims[last ? 1 : 2];
+    model->input.width = dims[last ? 2 : 3];
     return true;
 }
 
-/* Classes of an output of shape [n, classes], with ones behind them perhaps; -1 where it may be one but a
- * part of it is free, 0 where it cannot be. */
-static int output_classes(const struct shape *shape, enum dtype dtype) {
-    bool known = shape->rank >= 0;
-    if ((dtype != DTYPE_UNKNOWN && !dtype_is_float(dtype)) || shape->rank == 0 || shape->rank == 1)
-        return 0;
-    for (int i = 1; i < shape->rank; i++) {
-        if (i > 1 && shape->dims[i] >= 0 && shape->dims[i] != 1)
-            return 0;
-        known = known && shape->dims[i] >= 0;
-    }
-    if (!known)
-        return -1;
-    return shape->dims[1] <= LIMIT_CLASSES ? (int)shape->dims[1] : 0;
-}
-
-/* The output called "logits", else the first that has classes, else the first that may have. */
-static bool output_understand(struct model *model, int *ret_classes, struct error *error) {
-    int best = 0;
-    for (int i = 0; i < engine_output_count(model->engine); i++) {
-        const struct engine_port *output = engine_output(model->engine, i);
-        int classes = output_classes(&output->shape, output->dtype);
-        int rank = classes == 0 ? 0 : strcmp(output->name, "logits") == 0 ? 3 : classes > 0 ? 2 : 1;
-        if (rank <= best)
-            continue;
-        best = rank;
-        model->output = i;
-        *ret_classes = classes;
-    }
-    return best || error_set(error, ERROR_MODEL, "%s: no output has the shape [n, classes] of a classifier",
-                             model->path);
-}
-
-/* The recipe's output must be what the input takes; where the recipe keeps the photo's aspect, a crop makes
- * it so. */
-static bool recipe_fit(struct model *model, const char *path, struct error *error) {
-    struct image_recipe *recipe = &model->recipe;
-    if (model->input_dtype == DTYPE_U8 && (recipe->do_rescale || recipe->do_normalize))
+/* Preprocessing must give the size that the input takes; where it keeps the photo's aspect, a crop is added.
+ */
+static bool fit_preprocessing(struct model *model, const char *path, struct error *error) {
+    struct photo_input *input = &model->input;
+    struct preprocessing *config = &input->preprocessing;
+    if (input->dtype == DTYPE_U8 && (config->do_rescale || config->do_normalize))
         return error_set(error, ERROR_MODEL, "%s: '%s' makes fractions, and the network takes uint8", path,
-                         recipe->do_rescale ? "do_rescale" : "do_normalize");
-    if (model->height < 1 || model->width < 1)
+                         config->do_rescale ? "do_rescale" : "do_normalize");
+    if (input->height < 1 || input->width < 1)
         return true;
-    if (!recipe->do_center_crop && (!recipe->do_resize || recipe->resize_short > 0)) {
-        recipe->do_center_crop = true;
-        recipe->crop_width = (int)model->width;
-        recipe->crop_height = (int)model->height;
+
+    if (!config->do_center_crop && (!config->do_resize || config->resize_short > 0)) {
+        config->do_center_crop = true;
+        config->crop_width = (int)input->width;
+        config->crop_height = (int)input->height;
     }
+
     int width, height;
-    image_recipe_size(recipe, 1, 1, &width, &height);
-    if (width == model->width && height == model->height)
+    photo_input_size(input, &width, &height);
+    if (width == input->width && height == input->height)
         return true;
     return error_set(error, ERROR_MODEL, "%s: '%s' gives %dx%d pixels, and the network takes %lldx%lld", path,
-                     recipe->do_center_crop ? "crop_size" : "size", width, height, (long long)model->width,
-                     (long long)model->height);
+                     config->do_center_crop ? "crop_size" : "size", width, height, (long long)input->width,
+                     (long long)input->height);
 }
 
-static bool recipe_load(struct model *model, const char *folder, struct error *error) {
+/* Preprocessing of another file than preprocessor_config.json, where there is one. */
+static bool read_stated(struct model *model, const char *folder, struct error *error) {
+    struct photo_input *input = &model->input;
+    const char *path = arena_printf(model->arena, "%s/config.json", folder);
+    bool found = false;
+    int width = input->width > 0 ? (int)input->width : USUAL_SIDE;
+    int height = input->height > 0 ? (int)input->height : USUAL_SIDE;
+    if (!path)
+        return error_set(error, ERROR_MEMORY, "no memory for a model");
+
+    if (!preprocessing_read_timm(path, input->width, input->height, &input->preprocessing, &found, error))
+        return false;
+    if (found) {
+        model->preprocessing_source = "config.json: pretrained_cfg";
+        return true;
+    }
+
+    if (!preprocessing_read_metadata(&model->metadata, width, height, &input->preprocessing, &found, error))
+        return error_prefix(error, "%s", model->path);
+    if (found)
+        model->preprocessing_source = "the network's metadata: Image.*";
+    return true;
+}
+
+static bool load_preprocessing(struct model *model, const char *folder, struct error *error) {
+    struct photo_input *input = &model->input;
     const char *path = arena_printf(model->arena, "%s/preprocessor_config.json", folder);
     if (!path)
         return error_set(error, ERROR_MEMORY, "no memory for a model");
-    if (recipe_read(path, &model->recipe, error))
-        return recipe_fit(model, path, error);
+
+    if (preprocessing_read(path, &input->preprocessing, error)) {
+        model->preprocessing_source = "preprocessor_config.json";
+        return fit_preprocessing(model, path, error);
+    }
     if (error->code != ERROR_NOT_FOUND)
         return false;
-    if (model->height > LIMIT_IMAGE_SIDE || model->width > LIMIT_IMAGE_SIDE)
+    if (!read_stated(model, folder, error))
+        return false;
+    if (model->preprocessing_source)
+        return fit_preprocessing(model, model->preprocessing_source, error);
+
+    if (input->height > LIMIT_IMAGE_SIDE || input->width > LIMIT_IMAGE_SIDE)
         return error_set(error, ERROR_MODEL, "%s: the input is larger than any photo", model->path);
-    recipe_default(model->width > 0 ? (int)model->width : USUAL_SIDE,
-                   model->height > 0 ? (int)model->height : USUAL_SIDE, &model->recipe);
-    /* A network that takes bytes makes numbers of them itself. */
-    model->recipe.do_rescale = model->recipe.do_normalize = model->input_dtype != DTYPE_U8;
+    preprocessing_default(input->width > 0 ? (int)input->width : USUAL_SIDE,
+                          input->height > 0 ? (int)input->height : USUAL_SIDE, &input->preprocessing);
+    model->preprocessing_source = "assumed: ImageNet's";
+    /* A network that takes bytes scales them itself. */
+    input->preprocessing.do_rescale = input->preprocessing.do_normalize = input->dtype != DTYPE_U8;
     return true;
 }
 
-/* A network whose shapes are computed says how many classes it has once it is planned for a photo. The engine
- * keeps the plan: the first photo would have needed it. */
-static bool classes_plan(struct model *model, int *ret_classes, struct error *error) {
+/* Where shapes are computed, the plan for a photo has the number of classes. The engine keeps the plan for
+ * the first photo. */
+static bool plan_classes(struct model *model, int *ret_classes, struct error *error) {
     int width, height;
-    image_recipe_size(&model->recipe, USUAL_SIDE, USUAL_SIDE, &width, &height);
-    struct tensor input = model_input_tensor(model, model->batch > 0 ? model->batch : 1, height, width, NULL);
+    photo_input_size(&model->input, &width, &height);
+    struct tensor input = photo_input_tensor(&model->input, model->input.batch > 0 ? model->input.batch : 1,
+                                             width, height, NULL);
     struct engine_context *context = engine_context_create(model->engine, error);
-    bool done = context && engine_prepare(context, &input, 1, error);
-    if (done) {
-        const struct plan_tensor *output = engine_context_plan(context)->outputs[model->output];
-        char text[SHAPE_TEXT];
-        *ret_classes = output_classes(&output->shape, output->dtype);
-        done = *ret_classes > 0 ||
-               error_set(error, ERROR_MODEL, "%s: its output is %s; a classifier's is [n, classes]",
-                         model->path, shape_format(&output->shape, text, sizeof text));
-    } else {
+    char text[SHAPE_TEXT];
+    bool done = false;
+    if (!context || !engine_prepare(context, &input, 1, error)) {
         error_prefix(error, "%s", model->path);
+        goto out;
     }
+
+    struct tensor output = engine_prepared_output(context, model->output);
+    *ret_classes = output_class_count(&output.shape, output.dtype);
+    done = *ret_classes > 0 ||
+           error_set(error, ERROR_MODEL, "%s: its output is %s; a classifier's is [n, classes]", model->path,
+                     shape_format(&output.shape, text, sizeof text));
+out:
     engine_context_free(context);
     return done;
 }
 
-static bool model_understand(struct model *model, const char *folder, struct error *error) {
+static bool understand(struct model *model, const char *folder, struct error *error) {
     int classes = 0;
-    return input_understand(model, error) && output_understand(model, &classes, error) &&
-           recipe_load(model, folder, error) && (classes >= 0 || classes_plan(model, &classes, error)) &&
-           labels_load(folder, classes, model->arena, &model->labels, error);
+    if (!understand_input(model, error))
+        return false;
+    if (!outputs_find_scores(model->engine, &model->output, &classes, error))
+        return error_prefix(error, "%s", model->path);
+    if (!load_preprocessing(model, folder, error))
+        return false;
+    if (classes < 0 && !plan_classes(model, &classes, error))
+        return false;
+    if (!head_find(folder, &model->metadata, model->engine, model->output, classes, model->arena,
+                   &model->head, error))
+        return false;
+
+    return labels_load(folder, classes, model->arena, &model->labels, error);
+}
+
+/* The precision that the folder's guichet.json asks for, where the caller leaves it open. */
+static bool read_settings(struct model *model, const char *folder, struct engine_options *options,
+                          struct error *error) {
+    const char *path = arena_printf(model->arena, "%s/guichet.json", folder), *key;
+    json_t *settings = path ? config_read(path, JSON_OBJECT, error) : NULL, *value;
+    if (!path)
+        return error_set(error, ERROR_MEMORY, "no memory for a model");
+    if (!settings)
+        return error->code == ERROR_NOT_FOUND;
+
+    bool done = true;
+    enum precision precision = PRECISION_AUTO;
+    json_object_foreach(settings, key, value) {
+        if (strcmp(key, "precision") != 0)
+            done = error_set(error, ERROR_MODEL, "%s: '%.60s' is not known; there is: precision", path, key);
+        else if (!json_is_string(value) || !precision_parse(json_string_value(value), &precision))
+            done = error_set(error, ERROR_MODEL, "%s: 'precision' is not auto, f32, bf16 or int8", path);
+        if (!done)
+            break;
+    }
+
+    json_decref(settings);
+    if (options->precision == PRECISION_AUTO)
+        options->precision = precision;
+    return done;
+}
+
+static bool load_network(struct model *model, const char *folder, const struct engine_options *options,
+                         struct error *error) {
+    model->engine = engine_load(model->path, options, error);
+    return model->engine && understand(model, folder, error);
+}
+
+/* bfloat16 is enough to tell classes apart; numbers that are used as such stay in float32, unless somebody
+ * asks for less. */
+static bool load_parts(struct model *model, const char *folder, const struct engine_options *given,
+                       struct error *error) {
+    struct engine_options options = *given;
+    if (!read_settings(model, folder, &options, error) ||
+        !onnx_metadata_read(model->path, model->arena, &model->metadata, error) ||
+        !load_network(model, folder, &options, error))
+        return false;
+    if (model->head.kind != HEAD_NONE || options.precision != PRECISION_AUTO ||
+        engine_precision(model->engine) != PRECISION_BF16)
+        return true;
+
+    engine_free(model->engine);
+    options.no_bf16 = true;
+    return load_network(model, folder, &options, error);
 }
 
 struct model *model_load(const char *path, const struct model_options *options, struct error *error) {
     struct model_files files;
     if (!model_files_find(path, options->variant, &files, error))
         return NULL;
+
     struct model *model = calloc(1, sizeof *model);
-    bool done = model && (model->arena = arena_create());
-    if (done) {
-        model->name = steal_pointer(&files.name);
-        model->path = steal_pointer(&files.network);
-        model->engine = engine_load(model->path, &options->engine, error);
-        done = model->engine && model_understand(model, files.folder, error);
-    } else {
+    if (!model || !(model->arena = arena_create())) {
         error_set(error, ERROR_MEMORY, "%s: no memory for a model", path);
+        goto fail;
     }
+
+    model->name = steal_pointer(&files.name);
+    model->path = steal_pointer(&files.network);
+    if (!load_parts(model, files.folder, &options->engine, error))
+        goto fail;
+
     model_files_release(&files);
-    if (done)
-        return model;
+    return model;
+
+fail:
+    model_files_release(&files);
     model_free(model);
     return NULL;
 }
@@ -162,6 +237,7 @@ struct model *model_load(const char *path, const struct model_options *options, 
 void model_free(struct model *model) {
     if (!model)
         return;
+
     engine_free(model->engine);
     arena_free(model->arena);
     free(model->name);
@@ -181,8 +257,8 @@ struct engine *model_engine(const struct model *model) {
     return model->engine;
 }
 
-const struct image_recipe *model_recipe(const struct model *model) {
-    return &model->recipe;
+const struct photo_input *model_input(const struct model *model) {
+    return &model->input;
 }
 
 int model_output(const struct model *model) {
@@ -202,4 +278,26 @@ const char *model_label(const struct model *model, int index, const char *langua
 
 int model_class_find(const struct model *model, const char *name) {
     return labels_find(&model->labels, name);
+}
+
+bool model_check_classifier(const struct model *model, struct error *error) {
+    if (model->head.kind != HEAD_NONE)
+        return true;
+    return error_set(
+        error, ERROR_INVALID,
+        "the model \"%s\" is no classifier (%s): ask for its tensors, at POST /v2/models/%s/infer",
+        model->name, model->head.reason, model->name);
+}
+
+enum head_kind model_head(const struct model *model) {
+    return model->head.kind;
+}
+
+void model_describe(const struct model *model, struct model_description *ret) {
+    *ret = (struct model_description){
+        .preprocessing = model->preprocessing_source,
+        .labels = model->labels.source,
+        .head = model->head.kind == HEAD_NONE ? model->head.reason : head_kind_name(model->head.kind),
+        .head_source = model->head.source,
+    };
 }

@@ -1,8 +1,9 @@
-/* A model as a person knows it: a folder with a network, labels, and the recipe for its photos.
+/* A model as its users know it: a network with the names of its classes and the preprocessing of its photos.
  *
- * Folder layout is Hugging Face's: model.onnx (or onnx/model.onnx), config.json (id2label),
- * preprocessor_config.json; beside it, ours: labels_<language>.json (["…", …]) and other precisions
- * (model_int8.onnx). A loaded model is immutable and shared by all threads; a classifier is one thread's. */
+ * The folder is laid out as Hugging Face does: model.onnx (or onnx/model.onnx), config.json (id2label) and
+ * preprocessor_config.json. Our own additions: labels_<language>.json (["…", …]) and variants
+ * (model_int8.onnx). A loaded model is immutable, and any thread may use it; a classifier belongs to one
+ * thread at a time. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,7 +11,8 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
-#include "image/image.h"
+#include "model/outputs.h"
+#include "model/prepare.h"
 
 struct model;
 struct model_classifier;
@@ -20,46 +22,69 @@ struct model_options {
     const char *variant; /* NULL: model.onnx; "int8": model_int8.onnx */
 };
 
-/* `path`: a folder, or an .onnx file (its folder then gives labels and recipe, where there are any).
- * Without preprocessor_config.json: ImageNet's usual recipe for the input size. Without labels: "class 17".
- */
+/* `path`: a folder, or an .onnx file whose folder has the configuration. Without preprocessor_config.json,
+ * photos are preprocessed as is usual for ImageNet; without labels, classes are called "class 17".
+ * ERROR_MODEL names what is wrong: file, node or field. */
 struct model *model_load(const char *path, const struct model_options *options, struct error *error);
 void model_free(struct model *model);
 
-const char *model_name(
-    const struct model *model); /* the folder's name, ":variant" behind it where there is one */
-struct engine *model_engine(const struct model *model);
-const struct image_recipe *model_recipe(const struct model *model);
-int model_class_count(const struct model *model);
-/* The network's output that classifies: [n, class_count]. */
-int model_output(const struct model *model);
-/* Short, human: the text before the first comma of id2label. `language`: "en", "fr", …; English where there
- * is none. Never NULL for 0 <= index < class_count. */
-const char *model_label(const struct model *model, int index, const char *language);
-
-/* The class that a folder of photos is named after: a short or full label, one of its synonyms, or a WordNet
- * id (config.json's id2wnid). -1 where there is none. */
-int model_class_find(const struct model *model, const char *name);
+/* NAME or NAME:VARIANT, NAME being the folder's. */
+const char *model_name(const struct model *model);
 /* The ONNX file that was loaded. */
 const char *model_path(const struct model *model);
+struct engine *model_engine(const struct model *model);
+/* What the network takes for photos. */
+const struct photo_input *model_input(const struct model *model);
+int model_class_count(const struct model *model);
+/* The network's output that scores the classes: [n, class_count]. */
+int model_output(const struct model *model);
+/* The name of a class: id2label's; of ImageNet's lists of synonyms the first. `language`: "en", "fr", …;
+ * English where the model has no such names. Never NULL for 0 <= index < class_count. */
+const char *model_label(const struct model *model, int index, const char *language);
+
+/* The class with this short or full name, synonym, or WordNet id (config.json's id2wnid). -1: there is none.
+ */
+int model_class_find(const struct model *model, const char *name);
 
 struct prediction {
     int index;
     const char *label; /* English; belongs to the model */
-    float probability; /* softmax of the logits (or as is, where the model ends in a softmax) */
+    float probability; /* of this class; all classes share 1 unless head_is_independent */
 };
 
-struct timing { /* milliseconds; 0 where a stage did not happen */
-    double fetch, decode, preprocess, infer;
+/* ERROR_INVALID, with the reason, where the network is no classifier: its outputs are tensors, not classes.
+ */
+bool model_check_classifier(const struct model *model, struct error *error);
+/* Where a model's meaning comes from: the file and field, or what is assumed ("assumed: ImageNet's"). */
+struct model_description {
+    const char *preprocessing, *labels;
+    const char *head, *head_source; /* how scores become probabilities, or why there are none */
 };
+void model_describe(const struct model *model, struct model_description *ret);
+/* How the scores of this model become probabilities. */
+enum head_kind model_head(const struct model *model);
 
 struct model_classifier *model_classifier_create(struct model *model, struct error *error);
 void model_classifier_free(struct model_classifier *classifier);
 
-/* Bytes of a photo -> the top `top` predictions, best first, ties by index. *ret_count <= top. Adds to
- * timing. */
+/* The bytes of a photo -> the best `top` predictions, best first, equal ones by index. *ret_count <= top.
+ * Adds to timing. */
 bool model_classify(struct model_classifier *classifier, const uint8_t *bytes, size_t size, int top,
                     struct prediction *ret, int *ret_count, struct timing *timing, struct error *error);
-/* Tensors ready made: [count, 3, h, w] -> predictions [count, min(top, class_count)]. */
-bool model_classify_tensors(struct model_classifier *classifier, const float *tensors, int count, int height,
-                            int width, int top, struct prediction *ret, struct error *error);
+/* The same for `count` photos that photo_prepare made, one after another in `tensors`: [count, 3, height,
+ * width] or [count, height, width, 3] of the network's type -> predictions [count, min(top, class_count)]. */
+bool model_classify_prepared(struct model_classifier *classifier, const void *tensors, int count, int width,
+                             int height, int top, struct prediction *ret, struct error *error);
+/* The same, where a photo whose scores are no numbers (NaN, +infinity) does not stop the others:
+ * ret_unusable[i], [count]. */
+bool model_classify_each(struct model_classifier *classifier, const void *tensors, int count, int width,
+                         int height, int top, struct prediction *ret, bool *ret_unusable,
+                         struct error *error);
+/* What a request for such a photo is told. */
+void model_unusable_error(const struct model *model, struct error *error);
+/* Run `count` photos of zeros; what comes out is not looked at. */
+bool model_classifier_warm_up(struct model_classifier *classifier, int count, struct error *error);
+/* The same, and the probabilities of all classes: ret_probabilities [count, class_count]. */
+bool model_classify_fully(struct model_classifier *classifier, const void *tensors, int count, int width,
+                          int height, int top, struct prediction *ret, float *ret_probabilities,
+                          struct error *error);

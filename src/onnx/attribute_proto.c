@@ -16,12 +16,12 @@ enum {
     ATTRIBUTE_FIELD_REFERENCE = 21,
 };
 
-/* What the scalar fields say; the repeated ones are read when the kind is known. */
+/* The scalar fields; the repeated ones are read once the kind is known. */
 struct scan {
     struct protobuf name, s, t;
     uint64_t type, i;
     uint32_t f;
-    uint32_t seen; /* bit n: field n is there */
+    uint32_t seen; /* bit n: field n is present */
 };
 
 static bool scan_fields(struct protobuf message, struct scan *ret, struct error *error) {
@@ -44,10 +44,11 @@ static bool scan_fields(struct protobuf message, struct scan *ret, struct error 
         else if (field.number == ATTRIBUTE_FIELD_TYPE && field.wire == WIRE_VARINT)
             ret->type = field.scalar;
     }
+
     return step == 0;
 }
 
-/* The kind, by AttributeType, or for files that leave it out by the field that is there. */
+/* The kind, from AttributeType; for files without it, from the field that is present. */
 static enum attribute_kind find_kind(const struct scan *scan) {
     static const enum attribute_kind kinds[] = {
         [1] = ATTRIBUTE_FLOAT,  [2] = ATTRIBUTE_INT,  [3] = ATTRIBUTE_STRING,  [4] = ATTRIBUTE_TENSOR,
@@ -63,17 +64,19 @@ static enum attribute_kind find_kind(const struct scan *scan) {
         return ATTRIBUTE_OTHER;
     if (scan->type)
         return scan->type < count && kinds[scan->type] ? kinds[scan->type] : ATTRIBUTE_OTHER;
+
     for (size_t i = 1; i < count; i++)
         if (fields[i] && scan->seen & 1u << fields[i])
             return kinds[i];
+
     return ATTRIBUTE_OTHER;
 }
 
-static bool no_memory(struct reader *reader) {
+static bool no_memory(struct onnx_reader *reader) {
     return error_set(reader->error, ERROR_MEMORY, "no memory for an attribute");
 }
 
-static bool read_numbers(struct reader *reader, struct protobuf message, struct attribute *ret) {
+static bool read_numbers(struct onnx_reader *reader, struct protobuf message, struct attribute *ret) {
     bool floats = ret->kind == ATTRIBUTE_FLOATS;
     uint32_t number = floats ? ATTRIBUTE_FIELD_FLOATS : ATTRIBUTE_FIELD_INTS;
     enum wire wire = floats ? WIRE_FIXED32 : WIRE_VARINT;
@@ -81,56 +84,68 @@ static bool read_numbers(struct reader *reader, struct protobuf message, struct 
     int64_t count = protobuf_count(message, number, wire, reader->error);
     if (count < 0)
         return false;
+
     void *numbers = arena_allocate_array(reader->graph->arena, (size_t)count + 1, size);
     if (!numbers)
         return no_memory(reader);
     if (!protobuf_narrow_numbers(message, number, wire, numbers, size, count, reader->error))
         return false;
+
     ret->count = (size_t)count;
     if (floats)
         ret->floats = numbers;
     else
         ret->ints = numbers;
+
     return true;
 }
 
-static char *copy_text(struct reader *reader, const struct protobuf *bytes) {
+static char *copy_text(struct onnx_reader *reader, const struct protobuf *bytes) {
     return arena_copy_string(reader->graph->arena, (const char *)bytes->at, (size_t)(bytes->end - bytes->at));
 }
 
-static bool read_strings(struct reader *reader, struct protobuf message, struct attribute *ret) {
+static bool read_strings(struct onnx_reader *reader, struct protobuf message, struct attribute *ret) {
     struct protobuf walk = message;
     struct protobuf_field field;
     size_t count = 0;
     int step;
+
     while ((step = protobuf_next(&walk, &field, reader->error)) > 0)
         count += field.number == ATTRIBUTE_FIELD_STRINGS && field.wire == WIRE_BYTES;
+
     const char **strings = arena_allocate_array(reader->graph->arena, count + 1, sizeof *strings);
     if (step < 0 || !strings)
         return step < 0 ? false : no_memory(reader);
+
     for (walk = message, count = 0; (step = protobuf_next(&walk, &field, reader->error)) > 0;)
         if (field.number == ATTRIBUTE_FIELD_STRINGS && field.wire == WIRE_BYTES &&
             !(strings[count++] = copy_text(reader, &field.bytes)))
             return no_memory(reader);
+
     ret->strings = strings;
     ret->count = count;
+
     return step == 0;
 }
 
-static bool read_tensor(struct reader *reader, struct protobuf message, struct attribute *ret) {
+static bool read_tensor(struct onnx_reader *reader, struct protobuf message, struct attribute *ret) {
     struct tensor *tensor = arena_allocate(reader->graph->arena, sizeof *tensor);
     if (!tensor)
         return no_memory(reader);
+
     struct tensor_proto proto;
     if (!tensor_proto_read(message, &proto, reader->error) || !reader_place_tensor(reader, &proto, tensor))
         return false;
+
     ret->tensor = tensor;
+
     return true;
 }
 
-static bool read_content(struct reader *reader, struct protobuf message, const struct scan *scan,
+static bool read_content(struct onnx_reader *reader, struct protobuf message, const struct scan *scan,
                          struct attribute *ret) {
     switch (ret->kind) {
+
     case ATTRIBUTE_INT:
         ret->i = (int64_t)scan->i;
         return true;
@@ -150,18 +165,22 @@ static bool read_content(struct reader *reader, struct protobuf message, const s
     case ATTRIBUTE_OTHER:
         return true;
     }
+
     return true;
 }
 
-bool reader_read_attribute(struct reader *reader, struct protobuf message, struct attribute *ret) {
+bool reader_read_attribute(struct onnx_reader *reader, struct protobuf message, struct attribute *ret) {
     struct scan scan = {0};
     struct attribute attribute = {0};
     if (!scan_fields(message, &scan, reader->error) ||
         !reader_copy_name(reader, &scan.name, "an attribute", &attribute.name))
         return false;
+
     attribute.kind = find_kind(&scan);
     if (!read_content(reader, message, &scan, &attribute))
         return error_prefix(reader->error, "attribute '%.64s'", attribute.name);
+
     *ret = attribute;
+
     return true;
 }

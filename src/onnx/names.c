@@ -30,6 +30,7 @@ static void names_put(struct names *names, struct value *value) {
     size_t slot = names_slot(names, value->name);
     while (names->slots[slot])
         slot = (slot + 1) & (names->capacity - 1);
+
     names->slots[slot] = value;
     names->count++;
 }
@@ -38,16 +39,20 @@ bool names_add(struct names *names, struct value *value) {
     if (names->count * 2 >= names->capacity) {
         struct names larger = {.capacity = names->capacity ? names->capacity * 2 : 256, .seed = names->seed};
         if (!larger.seed && getrandom(&larger.seed, sizeof larger.seed, GRND_NONBLOCK) < 0)
-            larger.seed = (uintptr_t)names; /* a young system; an address is better than nothing */
+            larger.seed = (uintptr_t)
+                names; /* no random bytes this early after boot: an address is better than nothing */
         larger.slots = calloc(larger.capacity, sizeof(struct value *));
         if (!larger.slots)
             return false;
+
         for (size_t i = 0; i < names->capacity; i++)
             if (names->slots[i])
                 names_put(&larger, names->slots[i]);
+
         free(names->slots);
         *names = larger;
     }
+
     names_put(names, value);
     return true;
 }

@@ -8,7 +8,7 @@ struct names {
     uint64_t seed;
 };
 
-/* NULL where the name is unknown. */
+/* NULL if the name is unknown. */
 struct value *names_find(const struct names *names, const char *name);
 /* The value's name must not be in the table. False when memory is out. */
 bool names_add(struct names *names, struct value *value);

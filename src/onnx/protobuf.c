@@ -16,6 +16,7 @@ static bool read_varint(struct protobuf *message, uint64_t *ret) {
         uint8_t byte = *at++;
         if (shift == 63 && byte > 1)
             return false;
+
         value |= (uint64_t)(byte & 0x7f) << shift;
         if (byte < 0x80) {
             message->at = at;
@@ -23,15 +24,18 @@ static bool read_varint(struct protobuf *message, uint64_t *ret) {
             return true;
         }
     }
+
     return false;
 }
 
 static bool read_fixed(struct protobuf *message, size_t size, uint64_t *ret) {
     if ((size_t)(message->end - message->at) < size)
         return false;
+
     *ret = 0;
     memcpy(ret, message->at, size); /* little-endian, as every machine that we run on */
     message->at += size;
+
     return true;
 }
 
@@ -48,11 +52,14 @@ int protobuf_next(struct protobuf *message, struct protobuf_field *ret, struct e
         return 0;
     if (message->depth > LIMIT_PROTOBUF_DEPTH)
         return damaged(message, "messages nested too deep", error);
+
     uint64_t tag, length;
     if (!read_varint(message, &tag) || tag >> 3 == 0 || tag >> 3 > (1u << 29) - 1)
         return damaged(message, "no field starts here", error);
+
     struct protobuf_field field = {.number = (uint32_t)(tag >> 3), .wire = (enum wire)(tag & 7)};
     switch (tag & 7) {
+
     case WIRE_VARINT:
     case WIRE_FIXED32:
     case WIRE_FIXED64:
@@ -71,19 +78,22 @@ int protobuf_next(struct protobuf *message, struct protobuf_field *ret, struct e
         return damaged(message, "a field of an unknown kind", error);
     }
     *ret = field;
+
     return 1;
 }
 
-/* Walks the numbers of a repeated field; puts the first `room` where `size` bytes each go. Returns how many
+/* Read the numbers of a repeated field; store the first `room` of them, `size` bytes each. Returns how many
  * there are. */
 static int64_t walk_numbers(struct protobuf message, uint32_t number, enum wire wire, void *destination,
                             size_t size, int64_t room, struct error *error) {
     struct protobuf_field field;
     int64_t count = 0;
     int step;
+
     while ((step = protobuf_next(&message, &field, error)) > 0) {
         if (field.number != number)
             continue;
+
         if (field.wire == wire) {
             if (count < room)
                 memcpy((char *)destination + (size_t)count * size, &field.scalar, size);
@@ -101,6 +111,7 @@ static int64_t walk_numbers(struct protobuf message, uint32_t number, enum wire 
             return damaged(&message, "a number of the wrong kind", error);
         }
     }
+
     return step < 0 ? -1 : count;
 }
 
@@ -123,6 +134,7 @@ void protobuf_put_varint(struct buffer *buffer, uint64_t value) {
     size_t size = 0;
     for (; value >= 0x80; value >>= 7)
         bytes[size++] = (uint8_t)(value | 0x80);
+
     bytes[size++] = (uint8_t)value;
     buffer_append(buffer, bytes, size);
 }

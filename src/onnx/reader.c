@@ -8,8 +8,9 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "onnx/onnx.h"
+#include "onnx/value_info.h"
 
-#define IR_VERSION_OLDEST 3 /* the first whose files name their opsets */
+#define IR_VERSION_OLDEST 3 /* the first version whose files name their opsets */
 #define IR_VERSION_NEWEST 13
 
 enum { MODEL_IR_VERSION = 1, MODEL_PRODUCER = 2, MODEL_GRAPH = 7, MODEL_OPSET_IMPORT = 8 };
@@ -31,30 +32,30 @@ enum {
     NODE_DOMAIN = 7
 };
 
-/* While a graph is read, a value's `plan` says that something defines it. */
-static char defined_mark;
-
-static bool no_memory(struct reader *reader) {
+static bool no_memory(struct onnx_reader *reader) {
     return error_set(reader->error, ERROR_MEMORY, "no memory for its graph");
 }
 
-bool reader_copy_name(struct reader *reader, const struct protobuf *bytes, const char *what,
+bool reader_copy_name(struct onnx_reader *reader, const struct protobuf *bytes, const char *what,
                       const char **ret) {
     if (!protobuf_is_name(bytes))
-        return error_set(reader->error, ERROR_MODEL, "the name of %s is longer than %d bytes, or not text",
-                         what, LIMIT_NAME_BYTES);
+        return error_set(reader->error, ERROR_MODEL,
+                         "the name of %s is longer than %d bytes, or not UTF-8 text", what, LIMIT_NAME_BYTES);
     size_t size = (size_t)(bytes->end - bytes->at);
     const char *name = size ? arena_copy_string(reader->graph->arena, (const char *)bytes->at, size) : "";
     if (!name)
         return no_memory(reader);
+
     *ret = name;
+
     return true;
 }
 
-bool reader_place_tensor(struct reader *reader, struct tensor_proto *tensor, struct tensor *ret) {
+bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor, struct tensor *ret) {
     void *data = NULL;
     if (tensor->is_external && !reader_find_external(reader, tensor, &tensor->raw))
         return false;
+
     size_t size = dtype_size(tensor->dtype);
     bool stays =
         tensor->raw && tensor->bytes && (uintptr_t)tensor->raw % size == 0 && tensor->dtype != DTYPE_BOOL;
@@ -66,15 +67,18 @@ bool reader_place_tensor(struct reader *reader, struct tensor_proto *tensor, str
             return error_set(reader->error, ERROR_MEMORY, "no memory for %zu bytes", tensor->bytes);
         if (!tensor_proto_fill(tensor, data, reader->error))
             return false;
+
         if (tensor->raw && reader->path)
             file_map_discard(tensor->raw, tensor->bytes);
     }
+
     *ret = (struct tensor){tensor->dtype, tensor->shape, data};
+
     return true;
 }
 
-/* The value of that name, made where there is none yet. NULL and an error. */
-static struct value *reader_value(struct reader *reader, const struct protobuf *bytes) {
+/* The value of that name, added if there is none yet. NULL with an error. */
+static struct value *reader_value(struct onnx_reader *reader, const struct protobuf *bytes) {
     char name[LIMIT_NAME_BYTES + 1];
     size_t size = (size_t)(bytes->end - bytes->at);
     if (!protobuf_is_name(bytes)) {
@@ -82,9 +86,11 @@ static struct value *reader_value(struct reader *reader, const struct protobuf *
                   LIMIT_NAME_BYTES);
         return NULL;
     }
+
     if (size)
         memcpy(name, bytes->at, size);
     name[size] = 0;
+
     struct value *value = names_find(&reader->names, name);
     if (value)
         return value;
@@ -92,197 +98,148 @@ static struct value *reader_value(struct reader *reader, const struct protobuf *
         error_set(reader->error, ERROR_MODEL, "more than %d values", LIMIT_MODEL_VALUES);
         return NULL;
     }
+
     value = graph_add_value(reader->graph, name);
     if (!value || !names_add(&reader->names, value)) {
         no_memory(reader);
         return NULL;
     }
+
     return value;
 }
 
-/* The same for a value that is defined here; it must not be already. */
-static struct value *reader_define(struct reader *reader, const struct protobuf *bytes) {
+/* The same for a value that is defined here, for the first time. */
+static struct value *reader_define(struct onnx_reader *reader, const struct protobuf *bytes) {
     struct value *value = reader_value(reader, bytes);
-    if (value && value->plan) {
+    if (value && value->is_defined) {
         error_set(reader->error, ERROR_MODEL, "value '%.128s' is defined twice", value->name);
         return NULL;
     }
+
     if (value)
-        value->plan = &defined_mark;
+        value->is_defined = true;
     return value;
 }
 
-/* The first string field of that number, empty where there is none. For messages: damage is no matter. */
+/* The first string field of that number, empty if there is none. For error messages, so damage is ignored. */
 static struct protobuf find_string(struct protobuf message, uint32_t number) {
     struct protobuf_field field;
     struct error ignored;
     while (protobuf_next(&message, &field, &ignored) > 0)
         if (field.number == number && field.wire == WIRE_BYTES)
             return field.bytes;
+
     return (struct protobuf){message.base, message.base, message.base, 0};
 }
 
-/* "initializer 'w': " before the error that is there. */
-static bool prefix_name(struct reader *reader, const char *what, struct protobuf message, uint32_t number) {
+/* Prefix the error with "initializer 'w': ". */
+static bool prefix_name(struct onnx_reader *reader, const char *what, struct protobuf message,
+                        uint32_t number) {
     struct protobuf name = find_string(message, number);
     size_t size = (size_t)(name.end - name.at);
     if (!size || size > 128 || !protobuf_is_name(&name))
         return error_prefix(reader->error, "%s", what);
+
     return error_prefix(reader->error, "%s '%.*s'", what, (int)size, (const char *)name.at);
 }
 
-static bool read_initializer(struct reader *reader, struct protobuf message) {
+static bool read_initializer(struct onnx_reader *reader, struct protobuf message) {
     struct tensor_proto proto;
     struct tensor *tensor = arena_allocate(reader->graph->arena, sizeof *tensor);
     if (!tensor)
         return no_memory(reader);
+
     struct value *value = NULL;
     if (!tensor_proto_read(message, &proto, reader->error))
         goto failed;
     if (proto.name.at == proto.name.end)
         return error_set(reader->error, ERROR_MODEL, "an initializer has no name");
+
     value = reader_define(reader, &proto.name);
     if (!value || !reader_place_tensor(reader, &proto, tensor))
         goto failed;
+
     value->dtype = tensor->dtype;
     value->shape = tensor->shape;
     value->constant = tensor;
     return true;
 failed:
+
     return prefix_name(reader, "initializer", message, 8);
-}
-
-/* TensorShapeProto. What is symbolic, missing or negative is free. */
-static bool read_shape(struct protobuf message, struct shape *ret, struct error *error) {
-    struct shape shape = {0};
-    struct protobuf_field field, inner;
-    int step, inner_step = 0;
-    while ((step = protobuf_next(&message, &field, error)) > 0) {
-        if (field.number != 1 || field.wire != WIRE_BYTES)
-            continue;
-        if (shape.rank == LIMIT_TENSOR_RANK)
-            return error_set(error, ERROR_MODEL, "more than %d dimensions", LIMIT_TENSOR_RANK);
-        int64_t dim = -1;
-        while ((inner_step = protobuf_next(&field.bytes, &inner, error)) > 0)
-            if (inner.number == 1 && inner.wire == WIRE_VARINT)
-                dim = (int64_t)inner.scalar;
-        if (inner_step < 0)
-            return false;
-        if (dim > LIMIT_TENSOR_ELEMENTS)
-            return error_set(error, ERROR_MODEL, "a dimension of %" PRId64 ", and the limit is %lld", dim,
-                             LIMIT_TENSOR_ELEMENTS);
-        shape.dims[shape.rank++] = dim < 0 ? -1 : dim;
-    }
-    if (step == 0)
-        *ret = shape;
-    return step == 0;
-}
-
-/* TypeProto: of a tensor; anything else stays unknown. */
-static bool read_type(struct protobuf message, enum dtype *ret_dtype, struct shape *ret_shape,
-                      struct error *error) {
-    struct protobuf_field field, inner;
-    int step, inner_step = 0;
-    while ((step = protobuf_next(&message, &field, error)) > 0) {
-        if (field.number != 1 || field.wire != WIRE_BYTES)
-            continue;
-        while ((inner_step = protobuf_next(&field.bytes, &inner, error)) > 0) {
-            if (inner.number == 1 && inner.wire == WIRE_VARINT)
-                *ret_dtype = tensor_proto_dtype((int64_t)inner.scalar);
-            else if (inner.number == 2 && inner.wire == WIRE_BYTES &&
-                     !read_shape(inner.bytes, ret_shape, error))
-                return false;
-        }
-        if (inner_step < 0)
-            return false;
-    }
-    return step == 0;
-}
-
-struct value_info {
-    struct protobuf name;
-    enum dtype dtype;
-    struct shape shape;
-};
-
-static bool read_value_info(struct protobuf message, struct value_info *ret, struct error *error) {
-    struct value_info info = {.name = {message.base, message.base, message.base, 0}, .shape = SHAPE_UNKNOWN};
-    struct protobuf_field field;
-    int step;
-    while ((step = protobuf_next(&message, &field, error)) > 0) {
-        if (field.number == 1 && field.wire == WIRE_BYTES)
-            info.name = field.bytes;
-        else if (field.number == 2 && field.wire == WIRE_BYTES &&
-                 !read_type(field.bytes, &info.dtype, &info.shape, error))
-            return false;
-    }
-    if (step == 0)
-        *ret = info;
-    return step == 0;
 }
 
 static void value_describe(struct value *value, const struct value_info *info) {
     if (value->constant)
-        return; /* its own data knows better */
+        return; /* its own data says it better */
     value->dtype = info->dtype;
     value->shape = info->shape;
 }
 
-static bool read_input(struct reader *reader, struct protobuf message) {
+static bool read_input(struct onnx_reader *reader, struct protobuf message) {
     struct value_info info;
-    if (!read_value_info(message, &info, reader->error))
+    if (!value_info_read(message, &info, reader->error))
         return prefix_name(reader, "input", message, 1);
     if (info.name.at == info.name.end)
         return error_set(reader->error, ERROR_MODEL, "an input has no name");
+
     struct value *value = reader_value(reader, &info.name);
     if (!value)
         return false;
     if (value->constant)
-        return true; /* IR version 3 lists initializers among the inputs: a default, which is what we use */
+        return true; /* IR version 3 lists initializers as inputs, too: defaults, and constants here */
     if (!reader_define(reader, &info.name))
         return error_prefix(reader->error, "input");
+
     value_describe(value, &info);
+
     return graph_add_input(reader->graph, value) || no_memory(reader);
 }
 
-static bool read_output(struct reader *reader, struct protobuf message) {
+static bool read_output(struct onnx_reader *reader, struct protobuf message) {
     struct value_info info;
-    if (!read_value_info(message, &info, reader->error))
+    if (!value_info_read(message, &info, reader->error))
         return prefix_name(reader, "output", message, 1);
+
     struct value *value = reader_value(reader, &info.name);
     if (!value)
         return false;
-    if (!value->plan)
-        return error_set(reader->error, ERROR_MODEL, "output '%.128s' is computed by no node", value->name);
+    if (!value->is_defined)
+        return error_set(reader->error, ERROR_MODEL, "no node computes output '%.128s'", value->name);
+
     if (!value->is_input)
         value_describe(value, &info);
+
     return graph_add_output(reader->graph, value) || no_memory(reader);
 }
 
-/* Shapes of values in between; those of values that no longer exist are left over from some tool. */
-static bool read_between(struct reader *reader, struct protobuf message) {
+/* Shapes of intermediate values; names without a value are left over from some tool. */
+static bool read_between(struct onnx_reader *reader, struct protobuf message) {
     struct value_info info;
-    if (!read_value_info(message, &info, reader->error))
+    if (!value_info_read(message, &info, reader->error))
         return prefix_name(reader, "value", message, 1);
     if (!protobuf_is_name(&info.name))
         return true;
+
     char name[LIMIT_NAME_BYTES + 1];
     size_t size = (size_t)(info.name.end - info.name.at);
     if (size)
         memcpy(name, info.name.at, size);
     name[size] = 0;
+
     struct value *value = names_find(&reader->names, name);
     if (value && !value->is_input)
         value_describe(value, &info);
+
     return true;
 }
 
 /* The values of a node's inputs or outputs, into the scratch list from `start`; "" is NULL. Returns how many,
- * without those left out at the end; -1 and an error. */
-static int read_values(struct reader *reader, struct protobuf message, uint32_t number, size_t start) {
+ * without those left out at the end; -1 with an error. */
+static int read_values(struct onnx_reader *reader, struct protobuf message, uint32_t number, size_t start) {
     struct protobuf_field field;
     size_t count = start, kept = start;
     int step;
+
     while ((step = protobuf_next(&message, &field, reader->error)) > 0) {
         if (field.number != number || field.wire != WIRE_BYTES)
             continue;
@@ -290,6 +247,7 @@ static int read_values(struct reader *reader, struct protobuf message, uint32_t 
             error_set(reader->error, ERROR_MODEL, "more than %d inputs or outputs", LIMIT_MODEL_VALUES);
             return -1;
         }
+
         if (count == reader->list_capacity) {
             size_t capacity = count ? count * 2 : 64;
             struct value **list = reallocarray(reader->list, capacity, sizeof *list);
@@ -297,9 +255,11 @@ static int read_values(struct reader *reader, struct protobuf message, uint32_t 
                 no_memory(reader);
                 return -1;
             }
+
             reader->list = list;
             reader->list_capacity = capacity;
         }
+
         struct value *value = NULL;
         if (field.bytes.at < field.bytes.end) {
             value = number == NODE_OUTPUT ? reader_define(reader, &field.bytes)
@@ -308,37 +268,45 @@ static int read_values(struct reader *reader, struct protobuf message, uint32_t 
                 return -1;
             kept = count + 1;
         }
+
         reader->list[count++] = value;
     }
+
     return step < 0 ? -1 : (int)(kept - start);
 }
 
-static bool read_attributes(struct reader *reader, struct protobuf message, struct node *node) {
+static bool read_attributes(struct onnx_reader *reader, struct protobuf message, struct node *node) {
     struct protobuf walk = message;
     struct protobuf_field field;
     int count = 0, step;
+
     while ((step = protobuf_next(&walk, &field, reader->error)) > 0)
         count += field.number == NODE_ATTRIBUTE && field.wire == WIRE_BYTES;
+
     if (step < 0)
         return false;
+
     node->attributes =
         arena_allocate_array(reader->graph->arena, (size_t)count + 1, sizeof *node->attributes);
     if (!node->attributes)
         return no_memory(reader);
+
     while ((step = protobuf_next(&message, &field, reader->error)) > 0)
         if (field.number == NODE_ATTRIBUTE && field.wire == WIRE_BYTES &&
             !reader_read_attribute(reader, field.bytes, &node->attributes[node->attribute_count++]))
             return false;
+
     return step == 0;
 }
 
-static bool read_node(struct reader *reader, struct protobuf message) {
+static bool read_node(struct onnx_reader *reader, struct protobuf message) {
     if (reader->graph->node_count >= LIMIT_MODEL_NODES)
         return error_set(reader->error, ERROR_MODEL, "more than %d nodes", LIMIT_MODEL_NODES);
     const char *name = "", *op_type = "", *domain = "";
     struct protobuf walk = message;
     struct protobuf_field field;
     int step;
+
     while ((step = protobuf_next(&walk, &field, reader->error)) > 0) {
         const char **text = field.number == NODE_NAME      ? &name
                             : field.number == NODE_OP_TYPE ? &op_type
@@ -347,62 +315,67 @@ static bool read_node(struct reader *reader, struct protobuf message) {
         if (text && field.wire == WIRE_BYTES && !reader_copy_name(reader, &field.bytes, "a node", text))
             return false;
     }
+
     if (step < 0)
         return false;
     if (!*op_type)
-        return error_set(reader->error, ERROR_MODEL, "it names no operator");
+        return error_set(reader->error, ERROR_MODEL, "has no op_type");
+
     int inputs = read_values(reader, message, NODE_INPUT, 0);
     int outputs = inputs < 0 ? -1 : read_values(reader, message, NODE_OUTPUT, (size_t)inputs);
     if (outputs < 0)
         return false;
+
     struct value **list = reader->list;
     struct node *node = graph_add_node(reader->graph, NULL, domain, op_type, name, list, inputs,
                                        list ? list + inputs : NULL, outputs);
     if (!node)
         return no_memory(reader);
+
     return read_attributes(reader, message, node);
 }
 
-/* "node 'conv1' (Conv): " before the error that is there, or its place where it has no name. */
-static bool prefix_node(struct reader *reader, struct protobuf message, int place) {
+/* Prefix the error with "node 'conv1' (Conv): ", or with its number if it has no name. */
+static bool prefix_node(struct onnx_reader *reader, struct protobuf message, int position) {
     struct protobuf name = find_string(message, NODE_NAME);
     if (name.at == name.end)
-        error_prefix(reader->error, "node %d", place);
+        error_prefix(reader->error, "node %d", position);
     else
         prefix_name(reader, "node", message, NODE_NAME);
     return false;
 }
 
-/* Every field of one number in the graph goes to `read`; numbers the messages for errors. */
-static bool each_field(struct reader *reader, struct protobuf graph, uint32_t number,
-                       bool (*read)(struct reader *, struct protobuf)) {
+/* Pass every field of one number in the graph to `read`. */
+static bool each_field(struct onnx_reader *reader, struct protobuf graph, uint32_t number,
+                       bool (*read)(struct onnx_reader *, struct protobuf)) {
     struct protobuf_field field;
-    int step, place = 0;
+    int step, position = 0;
     while ((step = protobuf_next(&graph, &field, reader->error)) > 0) {
         if (field.number != number || field.wire != WIRE_BYTES)
             continue;
         if (!read(reader, field.bytes))
-            return number == GRAPH_NODE ? prefix_node(reader, field.bytes, place) : false;
-        place++;
+            return number == GRAPH_NODE ? prefix_node(reader, field.bytes, position) : false;
+        position++;
     }
+
     return step == 0;
 }
 
-static bool check_defined(struct reader *reader) {
+static bool check_defined(struct onnx_reader *reader) {
     for (const struct node *node = reader->graph->first; node; node = node->next)
         for (int i = 0; i < node->input_count; i++)
-            if (node->inputs[i] && !node->inputs[i]->plan)
+            if (node->inputs[i] && !node->inputs[i]->is_defined)
                 return error_set(reader->error, ERROR_MODEL,
                                  "node '%.128s' (%.64s): input '%.128s' is not defined", node->name,
                                  node->op_type, node->inputs[i]->name);
     return true;
 }
 
-static bool refuse_sparse(struct reader *reader, struct protobuf message) {
+static bool refuse_sparse(struct onnx_reader *reader, struct protobuf message) {
     return error_set(reader->error, ERROR_MODEL, "sparse initializers are not supported");
 }
 
-static bool read_graph(struct reader *reader, struct protobuf message) {
+static bool read_graph(struct onnx_reader *reader, struct protobuf message) {
     struct graph *graph = reader->graph;
     struct protobuf name = find_string(message, GRAPH_NAME);
     if (protobuf_is_name(&name) && !reader_copy_name(reader, &name, "the graph", &graph->name))
@@ -414,45 +387,50 @@ static bool read_graph(struct reader *reader, struct protobuf message) {
         !each_field(reader, message, GRAPH_VALUE_INFO, read_between) ||
         !each_field(reader, message, GRAPH_OUTPUT, read_output) || !check_defined(reader))
         return false;
-    for (int i = 0; i < graph->value_count; i++)
-        graph->values[i]->plan = NULL;
+
     if (!graph->output_count)
         return error_set(reader->error, ERROR_MODEL, "the graph has no outputs");
     return graph_sort(graph, reader->error);
 }
 
-static bool read_import(struct reader *reader, struct protobuf message) {
+static bool read_import(struct onnx_reader *reader, struct protobuf message) {
     struct protobuf domain = find_string(message, 1);
     struct protobuf_field field;
     const char *name = "";
     uint64_t version = 0;
     int step;
+
     while ((step = protobuf_next(&message, &field, reader->error)) > 0)
         if (field.number == 2 && field.wire == WIRE_VARINT)
             version = field.scalar;
+
     if (step < 0 || !reader_copy_name(reader, &domain, "an opset", &name))
         return false;
     if (version < 1 || version > 10000)
-        return error_set(reader->error, ERROR_MODEL, "opset '%.64s' has the version %" PRIu64, name, version);
+        return error_set(reader->error, ERROR_MODEL, "opset '%.64s' has the invalid version %" PRIu64, name,
+                         version);
+
     return graph_add_import(reader->graph, name, (int)version) || no_memory(reader);
 }
 
-static bool read_model(struct reader *reader, struct protobuf message) {
+static bool read_model(struct onnx_reader *reader, struct protobuf message) {
     struct protobuf walk = message, graph = {0};
     struct protobuf_field field;
     int64_t ir_version = 0;
     int step;
+
     while ((step = protobuf_next(&walk, &field, reader->error)) > 0) {
         if (field.number == MODEL_IR_VERSION && field.wire == WIRE_VARINT)
             ir_version = (int64_t)field.scalar;
         else if (field.number == MODEL_GRAPH && field.wire == WIRE_BYTES && graph.at)
-            return error_set(reader->error, ERROR_MODEL, "holds two graphs");
+            return error_set(reader->error, ERROR_MODEL, "has two graphs");
         else if (field.number == MODEL_GRAPH && field.wire == WIRE_BYTES)
             graph = field.bytes;
         else if (field.number == MODEL_OPSET_IMPORT && field.wire == WIRE_BYTES &&
                  !read_import(reader, field.bytes))
             return false;
     }
+
     if (step < 0)
         return false;
     if (ir_version < 1 || !graph.at)
@@ -462,31 +440,37 @@ static bool read_model(struct reader *reader, struct protobuf message) {
         return error_set(reader->error, ERROR_MODEL, "IR version %" PRId64 ", and %d to %d are supported",
                          ir_version, IR_VERSION_OLDEST, IR_VERSION_NEWEST);
     if (!reader->graph->import_count)
-        return error_set(reader->error, ERROR_MODEL, "it names no opset");
+        return error_set(reader->error, ERROR_MODEL, "it has no opset_import");
+
     struct protobuf producer = find_string(message, MODEL_PRODUCER);
     if (protobuf_is_name(&producer) &&
         !reader_copy_name(reader, &producer, "the producer", &reader->graph->producer))
         return false;
+
     return read_graph(reader, graph);
 }
 
-static void reader_release(struct reader *reader) {
+static void reader_release(struct onnx_reader *reader) {
     names_release(&reader->names);
     free(reader->folder);
     for (int i = 0; i < reader->file_count; i++)
         free(reader->files[i].location);
+
     free(reader->files);
     free(reader->list);
 }
 
-static struct graph *read_bytes(struct reader *reader, const char *name, const uint8_t *bytes, size_t size) {
+static struct graph *read_bytes(struct onnx_reader *reader, const char *name, const uint8_t *bytes,
+                                size_t size) {
     bool done =
         reader->graph && read_model(reader, (struct protobuf){bytes, bytes, size ? bytes + size : bytes, 0});
     reader_release(reader);
     if (done)
         return reader->graph;
+
     graph_free(reader->graph);
     error_prefix(reader->error, "%s", name);
+
     return NULL;
 }
 
@@ -494,7 +478,8 @@ struct graph *onnx_graph_read(const char *path, struct error *error) {
     struct file_map map;
     if (!file_map_open(path, LIMIT_MODEL_BYTES, &map, error))
         return NULL;
-    struct reader reader = {.graph = graph_create(), .path = path, .error = error};
+
+    struct onnx_reader reader = {.graph = graph_create(), .path = path, .error = error};
     if (!reader.graph) {
         file_map_close(&map);
         error_set(error, ERROR_MEMORY, "%s: no memory for its graph", path);
@@ -504,12 +489,13 @@ struct graph *onnx_graph_read(const char *path, struct error *error) {
         graph_free(reader.graph);
         return NULL;
     }
+
     return read_bytes(&reader, path, map.bytes, map.size);
 }
 
 struct graph *onnx_graph_read_memory(const char *name, const uint8_t *bytes, size_t size,
                                      struct error *error) {
-    struct reader reader = {.graph = graph_create(), .error = error};
+    struct onnx_reader reader = {.graph = graph_create(), .error = error};
     if (!reader.graph) {
         error_set(error, ERROR_MEMORY, "%s: no memory for its graph", name);
         return NULL;
@@ -521,21 +507,26 @@ bool onnx_tensor_read(const char *path, struct tensor *ret, struct error *error)
     struct file_map map;
     if (!file_map_open(path, LIMIT_MODEL_BYTES, &map, error))
         return false;
+
     struct tensor_proto proto;
     struct protobuf message = {map.bytes, map.bytes, map.bytes ? map.bytes + map.size : NULL, 0};
     void *data = NULL;
     bool done = tensor_proto_read(message, &proto, error);
+
     if (done && proto.is_external)
         done = error_set(error, ERROR_MODEL, "its data lies in another file");
     if (done && proto.dtype != DTYPE_STRING) {
         data = aligned_alloc(64, size_align(proto.bytes ? proto.bytes : 1, 64));
         done = data ? tensor_proto_fill(&proto, data, error) : error_set(error, ERROR_MEMORY, "no memory");
     }
+
     file_map_close(&map);
     if (!done) {
         free(data);
         return error_prefix(error, "%s", path);
     }
+
     *ret = (struct tensor){proto.dtype, proto.shape, data};
+
     return true;
 }

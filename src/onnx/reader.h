@@ -1,4 +1,4 @@
-/* What the parts of the ONNX reader share. Used inside onnx/ only. */
+/* What the parts of the ONNX reader share. Used inside onnx/ only. A reader belongs to one thread. */
 #pragma once
 #include "graph/graph.h"
 #include "onnx/names.h"
@@ -9,7 +9,7 @@ struct external_file {
     struct file_map map; /* the graph's */
 };
 
-struct reader {
+struct onnx_reader {
     struct graph *graph;
     struct names names;
     const char *path; /* of the model's file; NULL when it comes from memory */
@@ -22,14 +22,14 @@ struct reader {
     struct error *error;
 };
 
-/* Let the graph hold a mapping; it is closed on failure. */
-bool reader_hold_map(struct reader *reader, struct file_map *map);
-/* Find (map, if need be) the bytes of an external tensor. */
-bool reader_find_external(struct reader *reader, const struct tensor_proto *tensor, const uint8_t **ret);
-/* The elements of a tensor, in the map where they may stay there; NULL data for strings. False on failure. */
-bool reader_place_tensor(struct reader *reader, struct tensor_proto *tensor, struct tensor *ret);
-/* A name, copied; refused where it is no name. `what` is for the message. */
-bool reader_copy_name(struct reader *reader, const struct protobuf *bytes, const char *what,
+/* Give a mapping to the graph; it is closed on failure. */
+bool reader_hold_map(struct onnx_reader *reader, struct file_map *map);
+/* Find the bytes of an external tensor; map its file if that is not mapped yet. */
+bool reader_find_external(struct onnx_reader *reader, const struct tensor_proto *tensor, const uint8_t **ret);
+/* The elements of a tensor, in the map if they may stay there; NULL data for strings. False on failure. */
+bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor, struct tensor *ret);
+/* A copy of a name; refused if it is too long or not text. `what` is for the message. */
+bool reader_copy_name(struct onnx_reader *reader, const struct protobuf *bytes, const char *what,
                       const char **ret);
-/* AttributeProto -> attribute; errors don't name the node. */
-bool reader_read_attribute(struct reader *reader, struct protobuf message, struct attribute *ret);
+/* AttributeProto to attribute. Errors do not name the node. */
+bool reader_read_attribute(struct onnx_reader *reader, struct protobuf message, struct attribute *ret);

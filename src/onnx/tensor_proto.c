@@ -42,7 +42,7 @@ int tensor_proto_data_type(enum dtype dtype) {
     return 0;
 }
 
-/* The length of the UTF-8 sequence at `at`, 0 where there is none (RFC 3629). */
+/* The length of the UTF-8 sequence at `at`, 0 if there is none (RFC 3629). */
 static size_t utf8_length(const uint8_t *at, size_t left) {
     if (at[0] < 0x80)
         return 1;
@@ -52,9 +52,11 @@ static size_t utf8_length(const uint8_t *at, size_t left) {
                                                     : 0;
     if (!length || length > left)
         return 0;
+
     for (size_t i = 1; i < length; i++)
         if ((at[i] & 0xc0) != 0x80)
             return 0;
+
     if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
         (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))
         return 0;
@@ -65,12 +67,14 @@ bool protobuf_is_name(const struct protobuf *bytes) {
     size_t size = (size_t)(bytes->end - bytes->at);
     if (size > LIMIT_NAME_BYTES)
         return false;
+
     for (size_t i = 0; i < size;) {
         size_t length = utf8_length(bytes->at + i, size - i);
         if (!length || bytes->at[i] < 0x20 || bytes->at[i] == 0x7f)
             return false;
         i += length;
     }
+
     return true;
 }
 
@@ -81,13 +85,17 @@ static bool read_dims(struct protobuf message, struct shape *ret, struct error *
     if (rank > LIMIT_TENSOR_RANK)
         return error_set(error, ERROR_MODEL, "has %" PRId64 " dimensions, and the limit is %d", rank,
                          LIMIT_TENSOR_RANK);
+
     struct shape shape = {.rank = (int)rank};
     if (!protobuf_numbers(message, TENSOR_DIMS, WIRE_VARINT, (uint64_t *)shape.dims, rank, error))
         return false;
+
     for (int i = 0; i < shape.rank; i++)
         if (shape.dims[i] < 0)
             return error_set(error, ERROR_MODEL, "has a negative dimension (%" PRId64 ")", shape.dims[i]);
+
     *ret = shape;
+
     return true;
 }
 
@@ -96,10 +104,12 @@ static bool read_decimal(const struct protobuf *text, uint64_t *ret) {
     uint64_t value = 0;
     if (text->at == text->end)
         return false;
+
     for (const uint8_t *at = text->at; at < text->end; at++)
         if (*at < '0' || *at > '9' || __builtin_mul_overflow(value, 10, &value) ||
             __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value))
             return false;
+
     *ret = value;
     return true;
 }
@@ -114,27 +124,32 @@ static bool read_external_entry(struct protobuf entry, struct tensor_proto *tens
     struct protobuf key = {0}, value = {0};
     struct protobuf_field field;
     int step;
+
     while ((step = protobuf_next(&entry, &field, error)) > 0) {
         if (field.number == 1 && field.wire == WIRE_BYTES)
             key = field.bytes;
         else if (field.number == 2 && field.wire == WIRE_BYTES)
             value = field.bytes;
     }
+
     if (step < 0)
         return false;
+
     if (bytes_equal(&key, "location"))
         tensor->location = value;
     else if (bytes_equal(&key, "offset") && !read_decimal(&value, &tensor->external_offset))
         return error_set(error, ERROR_MODEL, "the offset of its external data is not a number");
     else if (bytes_equal(&key, "length") && !read_decimal(&value, &tensor->external_length))
         return error_set(error, ERROR_MODEL, "the length of its external data is not a number");
+
     return true;
 }
 
-/* The typed field that holds elements of a dtype, and what one looks like there. 0 where there is none. */
+/* The typed field that holds elements of a dtype, and the form of one number there. 0 if there is none. */
 static uint32_t typed_field(enum dtype dtype, enum wire *ret_wire) {
     *ret_wire = dtype == DTYPE_F32 ? WIRE_FIXED32 : dtype == DTYPE_F64 ? WIRE_FIXED64 : WIRE_VARINT;
     switch (dtype) {
+
     case DTYPE_F32:
         return TENSOR_FLOAT_DATA;
     case DTYPE_F64:
@@ -153,7 +168,7 @@ static uint32_t typed_field(enum dtype dtype, enum wire *ret_wire) {
     }
 }
 
-/* The data that is there is the data that the shape needs. */
+/* Check that the data has the size that the shape needs. */
 static bool check_size(const struct tensor_proto *tensor, const struct protobuf *raw, struct error *error) {
     char text[SHAPE_TEXT];
     shape_format(&tensor->shape, text, sizeof text);
@@ -165,11 +180,13 @@ static bool check_size(const struct tensor_proto *tensor, const struct protobuf 
                error_set(error, ERROR_MODEL, "raw data has %zu bytes, shape %s of %s needs %zu", size, text,
                          dtype_name(tensor->dtype), tensor->bytes);
     }
+
     enum wire wire;
     uint32_t number = typed_field(tensor->dtype, &wire);
     int64_t count = protobuf_count(tensor->message, number, wire, error);
     if (count < 0)
         return false;
+
     return count == shape_elements(&tensor->shape) ||
            error_set(error, ERROR_MODEL, "has %" PRId64 " elements, shape %s needs %" PRId64, count, text,
                      shape_elements(&tensor->shape));
@@ -179,6 +196,7 @@ static bool read_field(const struct protobuf_field *field, struct tensor_proto *
                        struct protobuf *raw, struct error *error) {
     bool is_bytes = field->wire == WIRE_BYTES;
     switch (field->number) {
+
     case TENSOR_DATA_TYPE:
         if (!is_bytes)
             *data_type = (int64_t)field->scalar;
@@ -192,7 +210,7 @@ static bool read_field(const struct protobuf_field *field, struct tensor_proto *
             *raw = field->bytes;
         return true;
     case TENSOR_SEGMENT:
-        return error_set(error, ERROR_MODEL, "is stored in segments, which nothing writes today");
+        return error_set(error, ERROR_MODEL, "is stored in segments, which are not supported");
     case TENSOR_DATA_LOCATION:
         tensor->is_external = !is_bytes && field->scalar == 1;
         return true;
@@ -209,23 +227,30 @@ bool tensor_proto_read(struct protobuf message, struct tensor_proto *ret, struct
     struct protobuf_field field;
     int64_t data_type = 0;
     int step;
+
     while ((step = protobuf_next(&walk, &field, error)) > 0)
         if (!read_field(&field, &tensor, &data_type, &raw, error))
             return false;
+
     if (step < 0 || !read_dims(message, &tensor.shape, error))
         return false;
+
     tensor.dtype = tensor_proto_dtype(data_type);
     if (tensor.dtype == DTYPE_UNKNOWN)
         return error_set(error, ERROR_MODEL, "element type %" PRId64 " is not supported", data_type);
+
     int64_t elements = shape_elements(&tensor.shape);
     if (elements < 0 || !size_multiply((size_t)elements, dtype_size(tensor.dtype), &tensor.bytes))
         return error_set(error, ERROR_MODEL, "has more elements than the limit, %lld", LIMIT_TENSOR_ELEMENTS);
+
     if (raw.at == raw.end && tensor.bytes)
         raw = (struct protobuf){0}; /* present but empty: the elements are in a typed field */
     if (!check_size(&tensor, &raw, error))
         return false;
+
     tensor.raw = raw.at;
     *ret = tensor;
+
     return true;
 }
 
@@ -241,6 +266,7 @@ bool tensor_proto_fill(const struct tensor_proto *tensor, void *destination, str
                                      shape_elements(&tensor->shape), error))
             return number ? false : error_set(error, ERROR_MODEL, "has no elements that can be read");
     }
+
     if (tensor->dtype == DTYPE_BOOL) /* whatever the file holds, a bool is 0 or 1 */
         for (size_t i = 0; i < tensor->bytes; i++)
             ((uint8_t *)destination)[i] = ((uint8_t *)destination)[i] != 0;

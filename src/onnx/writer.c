@@ -1,5 +1,5 @@
-/* struct graph -> ONNX file. Everything but the initializers' elements is put together in memory; those go
- * from where they lie straight into the file. Protobuf writes a message's length before it, so that the
+/* struct graph to ONNX file. Everything but the initializers' elements is put together in memory; the
+ * elements are written to the file from where they lie. Protobuf writes a message's length before it, so the
  * lengths are added up first. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,15 +14,15 @@
 #include "onnx/tensor_proto.h"
 
 #define IR_VERSION 8
-#define FILE_LIMIT INT32_MAX /* what protobuf's other readers take */
+#define FILE_LIMIT INT32_MAX /* the most that other protobuf readers accept */
 
-/* Elements that belong behind `offset` bytes of the text. */
+/* Elements to insert after `offset` bytes of the text. */
 struct splice {
     size_t offset, size;
     const void *data;
 };
 
-struct writer {
+struct onnx_writer {
     const struct graph *graph;
     struct buffer head;       /* of the file, before the graph */
     struct buffer text, part; /* of the GraphProto; of the message being made */
@@ -33,7 +33,7 @@ struct writer {
     struct error *error;
 };
 
-static bool no_memory(struct writer *writer) {
+static bool no_memory(struct onnx_writer *writer) {
     return error_set(writer->error, ERROR_MEMORY, "no memory to write the graph");
 }
 
@@ -41,15 +41,17 @@ static bool value_is_written(const struct value *value) {
     return value->is_input || value->is_output || value->producer || value->use_count;
 }
 
-/* Names are unique in a file, and folded constants have none: what has no name of its own gets one made up.
+/* Names are unique in a file, and folded constants have none: a value without a unique name gets a new one.
  */
-static bool choose_names(struct writer *writer, struct names *taken, struct arena *arena) {
+static bool choose_names(struct onnx_writer *writer, struct names *taken, struct arena *arena) {
     const struct graph *graph = writer->graph;
     writer->names = arena_allocate_array(arena, (size_t)graph->value_count + 1, sizeof *writer->names);
+
     struct value *stand_ins = arena_allocate_array(arena, (size_t)graph->value_count + 1, sizeof *stand_ins);
     if (!writer->names || !stand_ins)
         return no_memory(writer);
-    /* Inputs and outputs choose first: their names are what callers know. */
+
+    /* Inputs and outputs first: callers know their names. */
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < graph->value_count; i++) {
             const struct value *value = graph->values[i];
@@ -64,10 +66,11 @@ static bool choose_names(struct writer *writer, struct names *taken, struct aren
                 return no_memory(writer);
             writer->names[i] = name;
         }
+
     return true;
 }
 
-static bool add_splice(struct writer *writer, const void *data, size_t size) {
+static bool add_splice(struct onnx_writer *writer, const void *data, size_t size) {
     if (writer->splice_count == writer->splice_capacity) {
         size_t capacity = writer->splice_capacity ? writer->splice_capacity * 2 : 256;
         struct splice *splices = reallocarray(writer->splices, capacity, sizeof *splices);
@@ -76,12 +79,13 @@ static bool add_splice(struct writer *writer, const void *data, size_t size) {
         writer->splices = splices;
         writer->splice_capacity = capacity;
     }
+
     writer->splices[writer->splice_count++] = (struct splice){writer->text.size, size, data};
     writer->total += size;
     return true;
 }
 
-static bool check_tensor(struct writer *writer, const struct tensor *tensor) {
+static bool check_tensor(struct onnx_writer *writer, const struct tensor *tensor) {
     return tensor_proto_data_type(tensor->dtype) && tensor->dtype != DTYPE_STRING &&
                    shape_elements(&tensor->shape) >= 0
                ? true
@@ -98,11 +102,12 @@ static void put_tensor_head(struct buffer *buffer, const struct tensor *tensor, 
         protobuf_put_string(buffer, 8, name);
 }
 
-static bool put_initializer(struct writer *writer, const struct value *value) {
+static bool put_initializer(struct onnx_writer *writer, const struct value *value) {
     const struct tensor *tensor = value->constant;
     const char *name = writer->names[value->id];
     if (!check_tensor(writer, tensor))
         return error_prefix(writer->error, "initializer '%.128s'", name);
+
     size_t bytes = tensor_bytes(tensor);
     struct buffer *part = &writer->part;
     part->size = 0;
@@ -110,28 +115,35 @@ static bool put_initializer(struct writer *writer, const struct value *value) {
     protobuf_put_length(part, 9, bytes);
     protobuf_put_length(&writer->text, 5, part->size + bytes);
     buffer_append(&writer->text, part->bytes, part->size);
+
     return !bytes || add_splice(writer, tensor->data, bytes);
 }
 
-/* A TensorProto inside an attribute, its elements copied: these are small. */
-static bool put_attribute_tensor(struct writer *writer, struct buffer *buffer, const struct tensor *tensor) {
+/* A TensorProto inside an attribute. Its elements are few, and copied. */
+static bool put_attribute_tensor(struct onnx_writer *writer, struct buffer *buffer,
+                                 const struct tensor *tensor) {
     cleanup(buffer_release) struct buffer inner = {0};
     if (!check_tensor(writer, tensor))
         return false;
+
     put_tensor_head(&inner, tensor, NULL);
     protobuf_put_bytes(&inner, 9, tensor->data, tensor_bytes(tensor));
     protobuf_put_bytes(buffer, 5, inner.bytes, inner.size);
+
     return !inner.failed || no_memory(writer);
 }
 
-static bool put_attribute(struct writer *writer, struct buffer *node, const struct attribute *attribute) {
+static bool put_attribute(struct onnx_writer *writer, struct buffer *node,
+                          const struct attribute *attribute) {
     static const int types[] = {
         [ATTRIBUTE_FLOAT] = 1,  [ATTRIBUTE_INT] = 2,  [ATTRIBUTE_STRING] = 3,  [ATTRIBUTE_TENSOR] = 4,
         [ATTRIBUTE_FLOATS] = 6, [ATTRIBUTE_INTS] = 7, [ATTRIBUTE_STRINGS] = 8,
     };
     cleanup(buffer_release) struct buffer inner = {0};
     protobuf_put_string(&inner, 1, attribute->name);
+
     switch (attribute->kind) {
+
     case ATTRIBUTE_INT:
         protobuf_put_int(&inner, 3, attribute->i);
         break;
@@ -163,33 +175,38 @@ static bool put_attribute(struct writer *writer, struct buffer *node, const stru
     }
     protobuf_put_int(&inner, 20, types[attribute->kind]);
     protobuf_put_bytes(node, 5, inner.bytes, inner.size);
+
     return !inner.failed || no_memory(writer);
 }
 
-static bool put_node(struct writer *writer, const struct node *node) {
+static bool put_node(struct onnx_writer *writer, const struct node *node) {
     struct buffer *part = &writer->part;
     part->size = 0;
     if (node->post_op_count)
         return error_set(writer->error, ERROR_MODEL,
-                         "node '%.128s' (%.64s) is fused, which ONNX has no words for", node->name,
+                         "node '%.128s' (%.64s) is fused: fused nodes cannot be written as ONNX", node->name,
                          node->op_type);
+
     for (int i = 0; i < node->input_count; i++)
         protobuf_put_string(part, 1, node->inputs[i] ? writer->names[node->inputs[i]->id] : "");
     for (int i = 0; i < node->output_count; i++)
         protobuf_put_string(part, 2, node->outputs[i] ? writer->names[node->outputs[i]->id] : "");
+
     protobuf_put_string(part, 3, node->name);
     protobuf_put_string(part, 4, node->op_type);
     for (int i = 0; i < node->attribute_count; i++)
         if (!put_attribute(writer, part, &node->attributes[i]))
             return error_prefix(writer->error, "node '%.128s' (%.64s)", node->name, node->op_type);
+
     if (*node->domain)
         protobuf_put_string(part, 7, node->domain);
     protobuf_put_bytes(&writer->text, 1, part->bytes, part->size);
+
     return true;
 }
 
-/* ValueInfoProto; a free dimension is one that says nothing. */
-static void put_value_info(struct writer *writer, uint32_t number, const struct value *value) {
+/* ValueInfoProto; a free dimension is an empty one. */
+static void put_value_info(struct onnx_writer *writer, uint32_t number, const struct value *value) {
     cleanup(buffer_release) struct buffer shape = {0}, tensor = {0}, type = {0};
     for (int i = 0; i < value->shape.rank; i++) {
         cleanup(buffer_release) struct buffer dim = {0};
@@ -198,10 +215,12 @@ static void put_value_info(struct writer *writer, uint32_t number, const struct 
         protobuf_put_bytes(&shape, 1, dim.bytes, dim.size);
         shape.failed |= dim.failed;
     }
+
     protobuf_put_int(&tensor, 1, tensor_proto_data_type(value->dtype));
     if (value->shape.rank >= 0)
         protobuf_put_bytes(&tensor, 2, shape.bytes, shape.size);
     protobuf_put_bytes(&type, 1, tensor.bytes, tensor.size);
+
     struct buffer *part = &writer->part;
     part->size = 0;
     protobuf_put_string(part, 1, writer->names[value->id]);
@@ -210,11 +229,12 @@ static void put_value_info(struct writer *writer, uint32_t number, const struct 
     writer->text.failed |= shape.failed || tensor.failed || type.failed;
 }
 
-static bool put_graph(struct writer *writer) {
+static bool put_graph(struct onnx_writer *writer) {
     const struct graph *graph = writer->graph;
     for (const struct node *node = graph->first; node; node = node->next)
         if (!put_node(writer, node))
             return false;
+
     protobuf_put_string(&writer->text, 2, *graph->name ? graph->name : "graph");
     for (int i = 0; i < graph->value_count; i++) {
         const struct value *value = graph->values[i];
@@ -222,39 +242,46 @@ static bool put_graph(struct writer *writer) {
             !put_initializer(writer, value))
             return false;
     }
+
     for (int i = 0; i < graph->input_count; i++)
         put_value_info(writer, 11, graph->inputs[i]);
     for (int i = 0; i < graph->output_count; i++)
         put_value_info(writer, 12, graph->outputs[i]);
+
     return !(writer->text.failed || writer->part.failed) || no_memory(writer);
 }
 
 /* ModelProto up to the graph's length. */
-static bool put_model_head(struct writer *writer, struct buffer *head) {
+static bool put_model_head(struct onnx_writer *writer, struct buffer *head) {
     const struct graph *graph = writer->graph;
     size_t size;
     if (!size_add(writer->text.size, writer->total, &size) || size > FILE_LIMIT - 65536)
         return error_set(writer->error, ERROR_TOO_LARGE,
                          "the model has %zu bytes, and an ONNX file without external data holds 2 GB",
                          writer->text.size + writer->total);
+
     protobuf_put_int(head, 1, IR_VERSION);
     protobuf_put_string(head, 2, "guichet");
     protobuf_put_string(head, 3, GUICHET_VERSION);
+
     for (int i = 0; i < graph->import_count; i++) {
         writer->part.size = 0;
         protobuf_put_string(&writer->part, 1, graph->imports[i].domain);
         protobuf_put_int(&writer->part, 2, graph->imports[i].version);
         protobuf_put_bytes(head, 8, writer->part.bytes, writer->part.size);
     }
+
     protobuf_put_length(head, 7, size);
+
     return !(head->failed || writer->part.failed) || no_memory(writer);
 }
 
 static bool send_graph(const void *context, FILE *file) {
-    const struct writer *writer = context;
+    const struct onnx_writer *writer = context;
     const struct buffer *head = &writer->head;
     bool done = fwrite(head->bytes, 1, head->size, file) == head->size;
     size_t sent = 0;
+
     for (size_t i = 0; i < writer->splice_count && done; i++) {
         const struct splice *splice = &writer->splices[i];
         size_t text = splice->offset - sent;
@@ -262,23 +289,26 @@ static bool send_graph(const void *context, FILE *file) {
                fwrite(splice->data, 1, splice->size, file) == splice->size;
         sent = splice->offset;
     }
+
     size_t rest = writer->text.size - sent;
     return done && (!rest || fwrite(writer->text.bytes + sent, 1, rest, file) == rest);
 }
 
 bool onnx_graph_write(const struct graph *graph, const char *path, struct error *error) {
-    struct writer writer = {.graph = graph, .error = error};
+    struct onnx_writer writer = {.graph = graph, .error = error};
     struct names taken = {0};
     struct arena *arena = arena_create();
     bool made = arena ? choose_names(&writer, &taken, arena) && put_graph(&writer) &&
                             put_model_head(&writer, &writer.head)
                       : no_memory(&writer);
     bool done = made ? file_write_with(path, send_graph, &writer, error) : error_prefix(error, "%s", path);
+
     buffer_release(&writer.head);
     buffer_release(&writer.text);
     buffer_release(&writer.part);
     free(writer.splices);
     names_release(&taken);
     arena_free(arena);
+
     return done;
 }

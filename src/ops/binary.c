@@ -45,7 +45,7 @@
 #define RESULT_SAME(type) type
 #define RESULT_BOOL(type) uint8_t
 
-/* Integer arithmetic wraps; what has no value is zero. */
+/* Integer arithmetic wraps; division by zero gives zero. */
 static int64_t divide_i64(int64_t x, int64_t y) {
     return y == 0 ? 0 : y == -1 ? (int64_t)(0 - (uint64_t)x) : x / y;
 }
@@ -88,9 +88,9 @@ UNSIGNED(Add, SAME, (uint64_t)x + (uint64_t)y)
 FLOATS(Sub, SAME, x - y)
 SIGNED(Sub, SAME, (uint64_t)x - (uint64_t)y)
 UNSIGNED(Sub, SAME, (uint64_t)x - (uint64_t)y)
-FLOATS(Mul, SAME, x *y)
-SIGNED(Mul, SAME, (uint64_t)x *(uint64_t)y)
-UNSIGNED(Mul, SAME, (uint64_t)x *(uint64_t)y)
+FLOATS(Mul, SAME, (x) * (y))
+SIGNED(Mul, SAME, (uint64_t)(x) * (uint64_t)(y))
+UNSIGNED(Mul, SAME, (uint64_t)(x) * (uint64_t)(y))
 FLOATS(Div, SAME, x / y)
 SIGNED(Div, SAME, divide_i64(x, y))
 UNSIGNED(Div, SAME, divide_u64(x, y))
@@ -126,11 +126,11 @@ UNSIGNED(Less, BOOL, x < y)
 FLOATS(LessOrEqual, BOOL, x <= y)
 SIGNED(LessOrEqual, BOOL, x <= y)
 UNSIGNED(LessOrEqual, BOOL, x <= y)
-KERNEL(And, bool, uint8_t, uint8_t, x &&y)
+KERNEL(And, bool, uint8_t, uint8_t, (x) && (y))
 KERNEL(Or, bool, uint8_t, uint8_t, x || y)
 KERNEL(Xor, bool, uint8_t, uint8_t, !x != !y)
-SIGNED(BitwiseAnd, SAME, x &y)
-UNSIGNED(BitwiseAnd, SAME, x &y)
+SIGNED(BitwiseAnd, SAME, (x) & (y))
+UNSIGNED(BitwiseAnd, SAME, (x) & (y))
 SIGNED(BitwiseOr, SAME, x | y)
 UNSIGNED(BitwiseOr, SAME, x | y)
 SIGNED(BitwiseXor, SAME, x ^ y)
@@ -144,56 +144,46 @@ UNSIGNED(ShiftRight, SAME, y < 64 ? (uint64_t)x >> y : 0)
 #define KERNELS_UNSIGNED(name) \
     [DTYPE_U8] = name##_u8, [DTYPE_U16] = name##_u16, [DTYPE_U32] = name##_u32, [DTYPE_U64] = name##_u64
 #define KERNELS_INTEGER(name) KERNELS_SIGNED(name), KERNELS_UNSIGNED(name)
-#define NUMERIC_ROW(name)                              \
-    {                                                  \
-#name, {                                       \
-            KERNELS_FLOAT(name), KERNELS_INTEGER(name) \
-        }                                              \
-    }
+#define KERNELS_NUMERIC(name) KERNELS_FLOAT(name), KERNELS_INTEGER(name)
 
-static const struct {
-    const char *name;
-    binary_kernel *kernels[DTYPE_COUNT];
-} binaries[] = {
-    NUMERIC_ROW(Add),
-    NUMERIC_ROW(Sub),
-    NUMERIC_ROW(Mul),
-    NUMERIC_ROW(Div),
-    NUMERIC_ROW(Pow),
-    NUMERIC_ROW(Max),
-    NUMERIC_ROW(Min),
-    NUMERIC_ROW(Fmod),
-    NUMERIC_ROW(PRelu),
-    {"Mod", {KERNELS_INTEGER(Mod)}},
-    {"Equal", {KERNELS_FLOAT(Equal), KERNELS_INTEGER(Equal), [DTYPE_BOOL] = Equal_u8}},
-    NUMERIC_ROW(Greater),
-    NUMERIC_ROW(GreaterOrEqual),
-    NUMERIC_ROW(Less),
-    NUMERIC_ROW(LessOrEqual),
-    {"And", {[DTYPE_BOOL] = And_bool}},
-    {"Or", {[DTYPE_BOOL] = Or_bool}},
-    {"Xor", {[DTYPE_BOOL] = Xor_bool}},
-    {"BitwiseAnd", {KERNELS_INTEGER(BitwiseAnd)}},
-    {"BitwiseOr", {KERNELS_INTEGER(BitwiseOr)}},
-    {"BitwiseXor", {KERNELS_INTEGER(BitwiseXor)}},
-    {"ShiftLeft", {KERNELS_UNSIGNED(ShiftLeft)}},
-    {"ShiftRight", {KERNELS_UNSIGNED(ShiftRight)}},
+static binary_kernel *const binary_kernels[BINARY_COUNT][DTYPE_COUNT] = {
+    [BINARY_ADD] = {KERNELS_NUMERIC(Add)},
+    [BINARY_SUB] = {KERNELS_NUMERIC(Sub)},
+    [BINARY_MUL] = {KERNELS_NUMERIC(Mul)},
+    [BINARY_DIV] = {KERNELS_NUMERIC(Div)},
+    [BINARY_POW] = {KERNELS_NUMERIC(Pow)},
+    [BINARY_MAX] = {KERNELS_NUMERIC(Max)},
+    [BINARY_MIN] = {KERNELS_NUMERIC(Min)},
+    [BINARY_MOD] = {KERNELS_INTEGER(Mod)},
+    [BINARY_FMOD] = {KERNELS_NUMERIC(Fmod)},
+    [BINARY_PRELU] = {KERNELS_NUMERIC(PRelu)},
+    [BINARY_EQUAL] = {KERNELS_NUMERIC(Equal), [DTYPE_BOOL] = Equal_u8},
+    [BINARY_GREATER] = {KERNELS_NUMERIC(Greater)},
+    [BINARY_GREATER_OR_EQUAL] = {KERNELS_NUMERIC(GreaterOrEqual)},
+    [BINARY_LESS] = {KERNELS_NUMERIC(Less)},
+    [BINARY_LESS_OR_EQUAL] = {KERNELS_NUMERIC(LessOrEqual)},
+    [BINARY_AND] = {[DTYPE_BOOL] = And_bool},
+    [BINARY_OR] = {[DTYPE_BOOL] = Or_bool},
+    [BINARY_XOR] = {[DTYPE_BOOL] = Xor_bool},
+    [BINARY_BITWISE_AND] = {KERNELS_INTEGER(BitwiseAnd)},
+    [BINARY_BITWISE_OR] = {KERNELS_INTEGER(BitwiseOr)},
+    [BINARY_BITWISE_XOR] = {KERNELS_INTEGER(BitwiseXor)},
+    [BINARY_SHIFT_LEFT] = {KERNELS_UNSIGNED(ShiftLeft)},
+    [BINARY_SHIFT_RIGHT] = {KERNELS_UNSIGNED(ShiftRight)},
 };
 
-binary_kernel *binary_kernel_find(const char *name, enum dtype dtype) {
+binary_kernel *binary_kernel_find(enum binary_function function, enum dtype dtype) {
     if (dtype == DTYPE_F16 || dtype == DTYPE_BF16)
         dtype = DTYPE_F32;
-    for (size_t i = 0; i < sizeof binaries / sizeof binaries[0]; i++)
-        if (strcmp(binaries[i].name, name) == 0)
-            return binaries[i].kernels[dtype];
-    return NULL;
+    return binary_kernels[function][dtype];
 }
 
 void binary_run(binary_kernel *kernel, enum dtype dtype, const void *left, const struct shape *left_shape,
                 const void *right, const struct shape *right_shape, void *result,
                 const struct shape *result_shape, size_t result_size) {
-    struct walk walk;
+    struct broadcast_walk walk;
     walk_init(&walk, result_shape, (const struct shape *const[]){left_shape, right_shape}, 2);
+
     int64_t size = (int64_t)dtype_size(dtype), total = walk.rows * walk.pieces;
 #pragma omp parallel for schedule(static) if (total * walk.inner > PARALLEL_ELEMENTS)
     for (int64_t piece = 0; piece < total; piece++) {
@@ -204,13 +194,15 @@ void binary_run(binary_kernel *kernel, enum dtype dtype, const void *left, const
     }
 }
 
-/* The name of the kernel for a node: its operator's, but for those that an attribute decides. */
-static const char *binary_name(const struct node *node) {
-    if (strcmp(node->op_type, "Mod") == 0)
-        return node_int(node, "fmod", 0) ? "Fmod" : "Mod";
-    if (strcmp(node->op_type, "BitShift") == 0)
-        return strcmp(node_string(node, "direction", ""), "LEFT") == 0 ? "ShiftLeft" : "ShiftRight";
-    return node->op_type;
+/* Which function a node computes: its operator's, or the one that an attribute chooses. */
+static enum binary_function function_of(const struct node *node) {
+    enum binary_function function = *(const enum binary_function *)node->op->family;
+    if (function == BINARY_MOD && node_int(node, "fmod", 0))
+        return BINARY_FMOD;
+    if (function == BINARY_SHIFT_LEFT && strcmp(node_string(node, "direction", ""), "LEFT") != 0)
+        return BINARY_SHIFT_RIGHT;
+
+    return function;
 }
 
 static bool bitshift_check(const struct node *node, struct error *error) {
@@ -220,37 +212,44 @@ static bool bitshift_check(const struct node *node, struct error *error) {
     return true;
 }
 
-/* Before opset 7 the right operand was broadcast only where `broadcast` said so, and from `axis` on, PRelu's
- * slope from the channels on: give it ones behind. */
+/* Before opset 7 the right operand was broadcast only if `broadcast` said so, from `axis` on, and PRelu's
+ * slope from the channels on: append ones to its shape. */
 static bool right_shape_of(const struct node *node, const struct shape *left, const struct shape *right,
                            struct shape *ret) {
     *ret = *right;
     if (node->opset >= 7 || *node->domain)
         return true;
-    bool prelu = strcmp(node->op_type, "PRelu") == 0 && shape_elements(right) != 1;
+
+    bool prelu = function_of(node) == BINARY_PRELU && shape_elements(right) != 1;
     if (!prelu && (!node_int(node, "broadcast", 0) || !node_attribute(node, "axis")))
         return true;
+
     int64_t axis = prelu ? left->rank > 1 : node_int(node, "axis", 0);
     if (axis < -left->rank || axis > left->rank)
         return false;
+
     axis += axis < 0 ? left->rank : 0;
     if (axis + right->rank > left->rank)
         return false;
+
     while (ret->rank < left->rank - axis)
         ret->dims[ret->rank++] = 1;
+
     return true;
 }
 
 static bool binary_infer_as(struct node *node, enum dtype result, struct error *error) {
     const struct shape *left = node_shape(node, 0), *right = node_shape(node, 1);
     enum dtype dtype = node_dtype(node, 0);
-    if (!binary_kernel_find(binary_name(node), dtype))
+    if (!binary_kernel_find(function_of(node), dtype))
         return node_error(node, error, "type %s is not supported", dtype_name(dtype));
+
     struct shape aligned, shape;
     char text[2][SHAPE_TEXT];
     if (!right_shape_of(node, left, right, &aligned) || !shape_broadcast(left, &aligned, &shape))
         return node_error(node, error, "shapes %s and %s do not fit together",
                           shape_format(left, text[0], SHAPE_TEXT), shape_format(right, text[1], SHAPE_TEXT));
+
     return infer_output(node, 0, result, &shape, error);
 }
 
@@ -280,10 +279,11 @@ static bool prelu_infer(struct node *node, struct error *error) {
 
 static bool binary_wide(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                         struct error *error) {
-    binary_kernel *kernel = binary_kernel_find(binary_name(node), inputs[0].dtype);
+    binary_kernel *kernel = binary_kernel_find(function_of(node), inputs[0].dtype);
     struct shape right;
     if (!kernel || !right_shape_of(node, &inputs[0].shape, &inputs[1].shape, &right))
         return node_error(node, error, "type %s is not supported", dtype_name(inputs[0].dtype));
+
     binary_run(kernel, inputs[0].dtype, inputs[0].data, &inputs[0].shape, inputs[1].data, &right,
                outputs[0].data, &outputs[0].shape, dtype_size(outputs[0].dtype));
     return true;
@@ -294,24 +294,27 @@ static bool binary_compute(const struct node *node, const struct tensor *inputs,
     return compute_widened(node, inputs, outputs, error, binary_wide);
 }
 
-/* Convert what has another type than wanted; *ret_owned is to be freed. */
+/* The tensor converted to `dtype`; *ret_owned is to be freed. */
 static bool tensor_convert(const struct tensor *tensor, enum dtype dtype, struct tensor *ret,
                            void **ret_owned) {
     *ret = *tensor;
     *ret_owned = NULL;
     if (tensor->dtype == dtype)
         return true;
+
     int64_t count = shape_elements(&tensor->shape);
     *ret_owned = malloc((size_t)count * dtype_size(dtype) + 1);
     if (!*ret_owned)
         return false;
+
     elements_convert(tensor->dtype, tensor->data, dtype, *ret_owned, count);
     ret->dtype = dtype;
     ret->data = *ret_owned;
+
     return true;
 }
 
-/* Mixed types meet in float64 where one is a float, else in int64. */
+/* Mixed types are computed in float64 if one is a float, else in int64. */
 static bool power_mixed(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                         struct error *error) {
     bool floats = dtype_is_float(inputs[0].dtype) || dtype_is_float(inputs[1].dtype);
@@ -324,11 +327,14 @@ static bool power_mixed(const struct node *node, const struct tensor *inputs, co
     if (!wide || !tensor_convert(&inputs[0], dtype, &operands[0], &left) ||
         !tensor_convert(&inputs[1], dtype, &operands[1], &right))
         return node_memory_error(node, error);
+
     result.dtype = dtype;
     result.data = wide;
     if (!binary_wide(node, operands, &result, error))
         return false;
+
     elements_convert(dtype, wide, outputs[0].dtype, outputs[0].data, count);
+
     return true;
 }
 
@@ -338,28 +344,109 @@ static bool power_compute(const struct node *node, const struct tensor *inputs, 
                                               : power_mixed(node, inputs, outputs, error);
 }
 
-#define BINARY_ENTRY(name, since, check, infer, compute, types) \
-    { "", name, since, OPSET_LATEST, 0, check, 2, 2, 1, 1, infer, compute, types }
+#define BINARY(function)                                                          \
+    .inputs = {2, 2}, .data_inputs = 2, .family = &(const enum binary_function) { \
+        BINARY_##function                                                         \
+    }
+#define ARITHMETIC .infer = arithmetic_infer, .compute = binary_compute
+#define COMPARISON .infer = compare_infer, .compute = binary_compute
 
-const struct operator binary_operators[] = {
-    BINARY_ENTRY("Add", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("Sub", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("Mul", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("Div", 1, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("Pow", 1, NULL, power_infer, power_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("Mod", 10, NULL, arithmetic_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("PRelu", 1, NULL, prelu_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("BitShift", 11, bitshift_check, arithmetic_infer, binary_compute, "unsigned integers"),
-    BINARY_ENTRY("BitwiseAnd", 18, NULL, arithmetic_infer, binary_compute, "integers"),
-    BINARY_ENTRY("BitwiseOr", 18, NULL, arithmetic_infer, binary_compute, "integers"),
-    BINARY_ENTRY("BitwiseXor", 18, NULL, arithmetic_infer, binary_compute, "integers"),
-    BINARY_ENTRY("Equal", 1, NULL, compare_infer, binary_compute, NAMES_ALL),
-    BINARY_ENTRY("Greater", 1, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("GreaterOrEqual", 12, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("Less", 1, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("LessOrEqual", 12, NULL, compare_infer, binary_compute, NAMES_NUMERIC),
-    BINARY_ENTRY("And", 1, NULL, compare_infer, binary_compute, "bool"),
-    BINARY_ENTRY("Or", 1, NULL, compare_infer, binary_compute, "bool"),
-    BINARY_ENTRY("Xor", 1, NULL, compare_infer, binary_compute, "bool"),
+const struct op_def binary_operators[] = {
+    {.op_type = "Add",
+     .since = 1,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     .post = POST_ADD,
+     .integer_form = "QuantizedAdd",
+     BINARY(ADD),
+     ARITHMETIC},
+    {.op_type = "Sub", .since = 1, .types = NAMES_NUMERIC, .traits = OP_ELEMENTWISE, BINARY(SUB), ARITHMETIC},
+    {.op_type = "Mul",
+     .since = 1,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     .post = POST_MULTIPLY,
+     BINARY(MUL),
+     ARITHMETIC},
+    {.op_type = "Div", .since = 1, .types = NAMES_NUMERIC, .traits = OP_ELEMENTWISE, BINARY(DIV), ARITHMETIC},
+    {.op_type = "Pow",
+     .since = 1,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(POW),
+     FUNCTIONS(power)},
+    {.op_type = "Mod",
+     .since = 10,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(MOD),
+     ARITHMETIC},
+    {.op_type = "PRelu",
+     .since = 1,
+     .until = 6,
+     .types = NAMES_NUMERIC,
+     BINARY(PRELU),
+     .infer = prelu_infer,
+     .compute = binary_compute},
+    {.op_type = "PRelu",
+     .since = 7,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(PRELU),
+     .infer = prelu_infer,
+     .compute = binary_compute},
+    {.op_type = "BitShift",
+     .since = 11,
+     .types = "unsigned integers",
+     .traits = OP_ELEMENTWISE,
+     .check = bitshift_check,
+     BINARY(SHIFT_LEFT),
+     ARITHMETIC},
+    {.op_type = "BitwiseAnd",
+     .since = 18,
+     .types = "integers",
+     .traits = OP_ELEMENTWISE,
+     BINARY(BITWISE_AND),
+     ARITHMETIC},
+    {.op_type = "BitwiseOr",
+     .since = 18,
+     .types = "integers",
+     .traits = OP_ELEMENTWISE,
+     BINARY(BITWISE_OR),
+     ARITHMETIC},
+    {.op_type = "BitwiseXor",
+     .since = 18,
+     .types = "integers",
+     .traits = OP_ELEMENTWISE,
+     BINARY(BITWISE_XOR),
+     ARITHMETIC},
+    {.op_type = "Equal", .since = 1, .types = NAMES_ALL, .traits = OP_ELEMENTWISE, BINARY(EQUAL), COMPARISON},
+    {.op_type = "Greater",
+     .since = 1,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(GREATER),
+     COMPARISON},
+    {.op_type = "GreaterOrEqual",
+     .since = 12,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(GREATER_OR_EQUAL),
+     COMPARISON},
+    {.op_type = "Less",
+     .since = 1,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(LESS),
+     COMPARISON},
+    {.op_type = "LessOrEqual",
+     .since = 12,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(LESS_OR_EQUAL),
+     COMPARISON},
+    {.op_type = "And", .since = 1, .types = "bool", .traits = OP_ELEMENTWISE, BINARY(AND), COMPARISON},
+    {.op_type = "Or", .since = 1, .types = "bool", .traits = OP_ELEMENTWISE, BINARY(OR), COMPARISON},
+    {.op_type = "Xor", .since = 1, .types = "bool", .traits = OP_ELEMENTWISE, BINARY(XOR), COMPARISON},
     {0},
 };

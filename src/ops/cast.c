@@ -23,10 +23,12 @@ static enum dtype cast_target(const struct node *node) {
     };
     if (node->opset >= 6)
         return dtype_from_onnx(node_int(node, "to", 0));
+
     const char *name = node_string(node, "to", "");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i] && strcmp(names[i], name) == 0)
             return onnx_dtypes[i];
+
     return DTYPE_UNKNOWN;
 }
 
@@ -37,9 +39,13 @@ static bool cast_check(const struct node *node, struct error *error) {
 }
 
 static bool cast_infer(struct node *node, struct error *error) {
-    enum dtype target = strcmp(node->op_type, "CastLike") == 0 ? node_dtype(node, 1) : cast_target(node);
     return node_want_types(node, 0, TYPES_ALL, error) &&
-           infer_output(node, 0, target, node_shape(node, 0), error);
+           infer_output(node, 0, cast_target(node), node_shape(node, 0), error);
+}
+
+static bool cast_like_infer(struct node *node, struct error *error) {
+    return node_want_types(node, 0, TYPES_ALL, error) &&
+           infer_output(node, 0, node_dtype(node, 1), node_shape(node, 0), error);
 }
 
 static bool cast_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
@@ -51,11 +57,24 @@ static bool cast_compute(const struct node *node, const struct tensor *inputs, c
         elements_convert(inputs[0].dtype, (const char *)inputs[0].data + (size_t)start * from,
                          outputs[0].dtype, (char *)outputs[0].data + (size_t)start * to,
                          count - start < piece ? count - start : piece);
+
     return true;
 }
 
-const struct operator cast_operators[] = {
-    {"", "Cast", 1, OPSET_LATEST, 0, cast_check, 1, 1, 1, 1, cast_infer, cast_compute, NAMES_ALL},
-    {"", "CastLike", 15, OPSET_LATEST, 0, NULL, 2, 2, 1, 1, cast_infer, cast_compute, NAMES_ALL},
+const struct op_def cast_operators[] = {
+    {.op_type = "Cast",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_ELEMENTWISE,
+     .types = NAMES_ALL,
+     .check = cast_check,
+     FUNCTIONS(cast)},
+    {.op_type = "CastLike",
+     .since = 15,
+     .inputs = {2, 2},
+     .traits = OP_ELEMENTWISE,
+     .types = NAMES_ALL,
+     .infer = cast_like_infer,
+     .compute = cast_compute},
     {0},
 };

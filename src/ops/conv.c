@@ -21,10 +21,12 @@ bool conv_geometry_make(const struct node *node, const struct shape *x, const st
         return node_error(node, error, "input %s, weights %s and group %lld do not fit together",
                           shape_format(x, text[0], SHAPE_TEXT), shape_format(w, text[1], SHAPE_TEXT),
                           (long long)groups);
+
     ret->batch = x->dims[0];
     ret->groups = groups;
     ret->channels = w->dims[1];
     ret->filters = w->dims[0] / groups;
+
     return window_read(node, x, w->dims + 2, &ret->window, error);
 }
 
@@ -40,7 +42,8 @@ bool node_want_vector(const struct node *node, int input, int64_t length, struct
     char text[SHAPE_TEXT];
     if (!shape || (shape->rank == 1 && shape->dims[0] == length))
         return true;
-    return node_error(node, error, "input %d has shape %s, %lld values are wanted", input,
+
+    return node_error(node, error, "input %d has shape %s, but must have %lld values", input,
                       shape_format(shape, text, sizeof text), (long long)length);
 }
 
@@ -53,15 +56,16 @@ static bool conv_infer(struct node *node, struct error *error) {
 }
 
 static void add_bias(const struct conv_geometry *g, const struct tensor *bias, const struct tensor *output) {
-    int64_t channels = g->groups * g->filters, places = window_output_size(&g->window);
-#pragma omp parallel for schedule(static) if (g->batch * channels * places > PARALLEL_ELEMENTS)
+    int64_t channels = g->groups * g->filters, positions = window_output_size(&g->window);
+#pragma omp parallel for schedule(static) if (g->batch * channels * positions > PARALLEL_ELEMENTS)
     for (int64_t plane = 0; plane < g->batch * channels; plane++) {
         if (output->dtype == DTYPE_F32)
-            for (int64_t i = 0; i < places; i++)
-                ((float *)output->data)[plane * places + i] += ((const float *)bias->data)[plane % channels];
+            for (int64_t i = 0; i < positions; i++)
+                ((float *)output->data)[plane * positions + i] +=
+                    ((const float *)bias->data)[plane % channels];
         else
-            for (int64_t i = 0; i < places; i++)
-                ((double *)output->data)[plane * places + i] +=
+            for (int64_t i = 0; i < positions; i++)
+                ((double *)output->data)[plane * positions + i] +=
                     ((const double *)bias->data)[plane % channels];
     }
 }
@@ -71,6 +75,7 @@ static bool conv_wide(const struct node *node, const struct tensor *inputs, cons
     struct conv_geometry g;
     if (!conv_geometry_make(node, &inputs[0].shape, &inputs[1].shape, &g, error))
         return false;
+
     bool done = outputs[0].dtype == DTYPE_F32
                     ? convolve_f32(&g.window, g.batch, g.groups, g.channels, g.filters, inputs[0].data,
                                    inputs[1].data, outputs[0].data)
@@ -78,8 +83,10 @@ static bool conv_wide(const struct node *node, const struct tensor *inputs, cons
                                    inputs[1].data, outputs[0].data);
     if (!done)
         return node_memory_error(node, error);
+
     if (node->input_count > 2 && inputs[2].data)
         add_bias(&g, &inputs[2], &outputs[0]);
+
     return true;
 }
 
@@ -88,7 +95,14 @@ static bool conv_compute(const struct node *node, const struct tensor *inputs, c
     return compute_widened(node, inputs, outputs, error, conv_wide);
 }
 
-const struct operator conv_operators[] = {
-    {"", "Conv", 1, OPSET_LATEST, 0, NULL, 2, 3, 1, 1, conv_infer, conv_compute, NAMES_FLOAT},
+const struct op_def conv_operators[] = {
+    {.op_type = "Conv",
+     .since = 1,
+     .inputs = {2, 3},
+     .bias_input = 2,
+     .traits = OP_SAMPLEWISE | OP_HEAVY,
+     .integer_form = "QuantizedConv",
+     .types = NAMES_FLOAT,
+     FUNCTIONS(conv)},
     {0},
 };

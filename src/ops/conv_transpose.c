@@ -4,8 +4,8 @@
 
 #include "ops/conv.h"
 
-/* Where output_shape asks for a length, the padding is what is over; SAME_UPPER puts the odd one behind,
- * others in front. */
+/* Where output_shape gives a length, the padding follows from it; an odd element goes to the end for
+ * SAME_UPPER, else to the front. */
 static bool pad_to_length(const struct node *node, struct window *w, int i, int64_t full, int64_t wanted,
                           bool upper, struct error *error) {
     if (wanted < 0 || wanted > LIMIT_TENSOR_ELEMENTS)
@@ -14,6 +14,7 @@ static bool pad_to_length(const struct node *node, struct window *w, int i, int6
     w->pad[i] = upper ? total / 2 : total - total / 2;
     w->pad_end[i] = total - w->pad[i];
     w->output[i] = wanted;
+
     return true;
 }
 
@@ -22,14 +23,17 @@ static bool lengths_read(const struct node *node, struct window *w, const int64_
     const char *mode = node_string(node, "auto_pad", "NOTSET");
     bool upper = strcmp(mode, "SAME_UPPER") == 0, same = upper || strcmp(mode, "SAME_LOWER") == 0;
     int first = WINDOW_DIMS - w->spatial;
+
     for (int i = 0; i < WINDOW_DIMS; i++) {
         int64_t steps = w->input[i] ? w->input[i] - 1 : 0, full = steps;
         if (!extent_multiply(&full, w->stride[i]))
             return node_error(node, error, "the result is too large");
+
         full += (w->kernel[i] - 1) * w->dilation[i] + 1 + (i < first ? 0 : more[i - first]);
         int64_t whole = w->input[i];
         if (!extent_multiply(&whole, w->stride[i]))
             return node_error(node, error, "the result is too large");
+
         bool given = shape_count > 0 && i >= first;
         if (given || (same && i >= first)) {
             int64_t wanted = given ? shape[shape_count - w->spatial + i - first] : whole;
@@ -37,10 +41,12 @@ static bool lengths_read(const struct node *node, struct window *w, const int64_
                 return false;
             continue;
         }
+
         w->output[i] = full - w->pad[i] - w->pad_end[i];
         if (w->output[i] < 0)
-            return node_error(node, error, "the padding takes more than there is");
+            return node_error(node, error, "the padding is larger than the result");
     }
+
     return true;
 }
 
@@ -56,12 +62,16 @@ static bool transpose_window(const struct node *node, const struct shape *x, con
     if ((shape_count > 0 && shape_count != w.spatial && shape_count != w.spatial + 2) ||
         (more_count > 0 && more_count != w.spatial))
         return node_error(node, error, "output_shape or output_padding have the wrong number of values");
+
     for (int i = 0; i < more_count; i++)
         if (more[i] < 0 || more[i] > LIMIT_TENSOR_ELEMENTS)
             return node_error(node, error, "attribute output_padding has the value %lld", (long long)more[i]);
+
     if (!lengths_read(node, &w, shape, shape_count, more, error))
         return false;
+
     *ret = w;
+
     return true;
 }
 
@@ -74,6 +84,7 @@ static bool transpose_groups(const struct node *node, const struct shape *x, con
         return node_error(node, error, "input %s, weights %s and group %lld do not fit together",
                           shape_format(x, text[0], SHAPE_TEXT), shape_format(weights, text[1], SHAPE_TEXT),
                           (long long)groups);
+
     *ret_groups = groups;
     return true;
 }
@@ -87,6 +98,7 @@ static bool transpose_infer(struct node *node, struct error *error) {
         !transpose_window(node, x, weights, &window, error) ||
         !node_want_vector(node, 2, weights->dims[1] * groups, error))
         return false;
+
     struct shape shape = window_output_shape(&window, x->dims[0], weights->dims[1] * groups);
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
@@ -119,19 +131,23 @@ static bool transpose_wide(const struct node *node, const struct tensor *inputs,
     int64_t groups;
     if (!transpose_groups(node, x, weights, &groups, error) || !transpose_window(node, x, weights, &w, error))
         return false;
+
     int64_t filters = weights->dims[1], channels = x->dims[1] / groups, read = window_input_size(&w);
     int64_t written = window_output_size(&w), taps = window_kernel_size(&w);
     const float *bias = node->input_count > 2 ? inputs[2].data : NULL;
+
 #pragma omp parallel for schedule(static) if (x->dims[0] * groups * filters * written > PARALLEL_ELEMENTS / 8)
     for (int64_t plane = 0; plane < x->dims[0] * groups * filters; plane++) {
         int64_t m = plane % (groups * filters), image = plane / (groups * filters), group = m / filters;
         float *y = (float *)outputs[0].data + plane * written;
         for (int64_t i = 0; i < written; i++)
             y[i] = bias ? bias[m] : 0;
+
         for (int64_t c = group * channels; c < (group + 1) * channels; c++)
             scatter_plane(&w, (const float *)inputs[0].data + (image * x->dims[1] + c) * read,
                           (const float *)inputs[1].data + (c * filters + m % filters) * taps, y);
     }
+
     return true;
 }
 
@@ -140,8 +156,13 @@ static bool transpose_compute(const struct node *node, const struct tensor *inpu
     return compute_widened(node, inputs, outputs, error, transpose_wide);
 }
 
-const struct operator conv_transpose_operators[] = {
-    {"", "ConvTranspose", 1, OPSET_LATEST, 0, NULL, 2, 3, 1, 1, transpose_infer, transpose_compute,
-     NAMES_F32},
+const struct op_def conv_transpose_operators[] = {
+    {.op_type = "ConvTranspose",
+     .since = 1,
+     .inputs = {2, 3},
+     .bias_input = 2,
+     .traits = OP_SAMPLEWISE | OP_HEAVY,
+     .types = NAMES_F32,
+     FUNCTIONS(transpose)},
     {0},
 };

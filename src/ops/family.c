@@ -40,8 +40,9 @@ bool node_want_rank(const struct node *node, int input, int least, int most, str
     const struct shape *shape = node_shape(node, input);
     if (!shape || (shape->rank >= least && shape->rank <= most))
         return true;
+
     char text[SHAPE_TEXT];
-    return node_error(node, error, "input %d has shape %s, but a rank from %d to %d is wanted", input,
+    return node_error(node, error, "input %d has shape %s, but must have a rank of %d to %d", input,
                       shape_format(shape, text, sizeof text), least, most);
 }
 
@@ -55,7 +56,7 @@ bool node_axis(const struct node *node, int64_t axis, int rank, int *ret, struct
 const struct tensor *node_constant(const struct node *node, int input, struct error *error) {
     const struct value *value = node_input(node, input);
     if (!value || !value->constant)
-        node_error(node, error, "input %d (%s) has to be constant", input, value ? value->name : "missing");
+        node_error(node, error, "input %d (%s) must be constant", input, value ? value->name : "missing");
     return value ? value->constant : NULL;
 }
 
@@ -66,15 +67,19 @@ bool node_read_ints(const struct node *node, int input, int most, int64_t *ret, 
         *ret_count = -1;
         return true;
     }
+
     const struct tensor *tensor = node_constant(node, input, error);
     if (!tensor)
         return false;
+
     int64_t count = shape_elements(&tensor->shape);
     if (!dtype_is_integer(tensor->dtype) || tensor->shape.rank > 1 || count < 0 || count > most)
         return node_error(node, error, "input %d (%s) is not a list of at most %d integers", input,
                           value->name, most);
+
     elements_convert(tensor->dtype, tensor->data, DTYPE_I64, ret, count);
     *ret_count = (int)count;
+
     return true;
 }
 
@@ -87,9 +92,11 @@ bool node_attribute_ints(const struct node *node, const char *name, int most, in
     }
     if (attribute->kind != ATTRIBUTE_INTS || attribute->count > (size_t)most)
         return node_error(node, error, "attribute %s is not a list of at most %d integers", name, most);
+
     if (attribute->count)
         memcpy(ret, attribute->ints, attribute->count * sizeof *ret);
     *ret_count = (int)attribute->count;
+
     return true;
 }
 
@@ -101,16 +108,19 @@ bool node_read_axes(const struct node *node, int input, int rank, bool *ret_flag
                           : node_read_ints(node, input, LIMIT_TENSOR_RANK, axes, &count, error);
     if (!read)
         return false;
+
     memset(ret_flags, 0, LIMIT_TENSOR_RANK * sizeof *ret_flags);
     for (int i = 0; i < count; i++) {
         int axis = 0;
         if (!node_axis(node, axes[i], rank, &axis, error))
             return false;
         if (ret_flags[axis])
-            return node_error(node, error, "axis %d is named twice", axis);
+            return node_error(node, error, "axis %d is given twice", axis);
         ret_flags[axis] = true;
     }
+
     *ret_given = count > 0;
+
     return true;
 }
 
@@ -125,8 +135,10 @@ bool infer_output(struct node *node, int output, enum dtype dtype, const struct 
     if (shape_elements(shape) < 0)
         return node_error(node, error, "output %d would have shape %s, which is too large", output,
                           shape_format(shape, text, sizeof text));
+
     node->outputs[output]->dtype = dtype;
     node->outputs[output]->shape = *shape;
+
     return true;
 }
 
@@ -138,16 +150,12 @@ bool extent_multiply(int64_t *total, int64_t value) {
     int64_t product;
     if (__builtin_mul_overflow(*total, value, &product) || product < 0 || product > LIMIT_TENSOR_ELEMENTS)
         return false;
+
     *total = product;
     return true;
 }
 
-bool node_memory_error(const struct node *node, struct error *error) {
-    return error_set(error, ERROR_MEMORY, "node %s (%s): out of memory", node->name, node->op_type);
-}
-
-/* --- Walking tensors
- * ---------------------------------------------------------------------------------------------- */
+/* --- Walking tensors --- */
 
 int64_t shape_product(const struct shape *shape, int from, int to) {
     int64_t product = 1;
@@ -166,14 +174,17 @@ void shape_strides(const struct shape *shape, int64_t *ret) {
 
 /* Strides of an operand along the result's dimensions: 0 where it is repeated. */
 static void broadcast_strides(const struct shape *result, const struct shape *operand, int64_t *ret) {
-    int64_t strides[LIMIT_TENSOR_RANK];
-    shape_strides(operand, strides);
-    int missing = result->rank - operand->rank;
-    for (int i = 0; i < result->rank; i++)
-        ret[i] = i < missing || operand->dims[i - missing] == 1 ? 0 : strides[i - missing];
+    int64_t stride = 1;
+
+    for (int i = result->rank - 1; i >= 0; i--) {
+        int own = i - (result->rank - operand->rank);
+        int64_t dim = own < 0 ? 1 : operand->dims[own];
+        ret[i] = dim == 1 ? 0 : stride;
+        stride *= dim;
+    }
 }
 
-static bool walk_merges(const struct walk *walk, int operands, const int64_t *strides, int64_t dim,
+static bool walk_merges(const struct broadcast_walk *walk, int operands, const int64_t *strides, int64_t dim,
                         int last) {
     for (int k = 0; k < operands; k++)
         if (walk->outer_strides[k][last] != strides[k] * dim)
@@ -181,49 +192,59 @@ static bool walk_merges(const struct walk *walk, int operands, const int64_t *st
     return true;
 }
 
-void walk_init(struct walk *walk, const struct shape *result, const struct shape *const *shapes,
+void walk_init(struct broadcast_walk *walk, const struct shape *result, const struct shape *const *shapes,
                int operands) {
-    *walk = (struct walk){.operands = operands, .inner = 1, .rows = 1};
+    *walk = (struct broadcast_walk){.operands = operands, .inner = 1, .rows = 1};
     int64_t strides[WALK_OPERANDS][LIMIT_TENSOR_RANK];
     for (int k = 0; k < operands; k++)
         broadcast_strides(result, shapes[k], strides[k]);
+
     int rank = 0;
     for (int i = 0; i < result->rank; i++) {
         int64_t dim = result->dims[i], here[WALK_OPERANDS];
         if (dim == 1)
             continue;
+
         for (int k = 0; k < operands; k++)
             here[k] = strides[k][i];
+
         bool merge = rank && walk_merges(walk, operands, here, dim, rank - 1);
         walk->outer_dims[merge ? rank - 1 : rank] = merge ? walk->outer_dims[rank - 1] * dim : dim;
         rank += !merge;
+
         for (int k = 0; k < operands; k++)
             walk->outer_strides[k][rank - 1] = here[k];
     }
-    if (rank) { /* the innermost is the row */
+
+    if (rank) { /* the innermost dimension is the row */
         rank--;
         walk->inner = walk->outer_dims[rank];
         for (int k = 0; k < operands; k++)
             walk->inner_strides[k] = walk->outer_strides[k][rank];
     }
+
     walk->outer_rank = rank;
     for (int i = 0; i < rank; i++)
         walk->rows *= walk->outer_dims[i];
+
     walk->piece = PARALLEL_ELEMENTS / 2;
     walk->pieces = (walk->inner + walk->piece - 1) / walk->piece;
 }
 
-int64_t walk_piece(const struct walk *walk, int64_t index, int64_t *ret_offset, int64_t *ret_offsets) {
+int64_t walk_piece(const struct broadcast_walk *walk, int64_t index, int64_t *ret_offset,
+                   int64_t *ret_offsets) {
     int64_t row = index / walk->pieces, start = index % walk->pieces * walk->piece;
     *ret_offset = row * walk->inner + start;
     for (int k = 0; k < walk->operands; k++)
         ret_offsets[k] = start * walk->inner_strides[k];
+
     for (int i = walk->outer_rank - 1; i >= 0 && row; i--) {
-        int64_t place = row % walk->outer_dims[i];
+        int64_t position = row % walk->outer_dims[i];
         row /= walk->outer_dims[i];
         for (int k = 0; k < walk->operands; k++)
-            ret_offsets[k] += place * walk->outer_strides[k][i];
+            ret_offsets[k] += position * walk->outer_strides[k][i];
     }
+
     int64_t left = walk->inner - start;
     return left < walk->piece ? left : walk->piece;
 }
@@ -239,7 +260,9 @@ static void copy_row(size_t element, int64_t count, const void *source, int64_t 
         memcpy(destination, source, (size_t)count * element);
         return;
     }
+
     switch (element) {
+
     case 1:
         COPY_ROW(uint8_t);
     case 2:
@@ -251,27 +274,31 @@ static void copy_row(size_t element, int64_t count, const void *source, int64_t 
     }
 }
 
-/* Drop dimensions of one and merge neighbours that walk alike; returns the rank left, at least 1. */
+/* Drop dimensions of 1 and merge neighbours that can be walked as one; returns the new rank, at least 1. */
 static int strided_merge(int rank, const int64_t *dims, const int64_t *source, const int64_t *destination,
                          int64_t *ret_dims, int64_t *ret_source, int64_t *ret_destination) {
     int merged = 0;
     for (int i = 0; i < rank; i++) {
         if (dims[i] == 1)
             continue;
+
         if (merged && ret_source[merged - 1] == source[i] * dims[i] &&
             ret_destination[merged - 1] == destination[i] * dims[i]) {
             ret_dims[merged - 1] *= dims[i];
         } else {
             ret_dims[merged++] = dims[i];
         }
+
         ret_source[merged - 1] = source[i];
         ret_destination[merged - 1] = destination[i];
     }
+
     if (!merged) {
         ret_dims[0] = 1;
         ret_source[0] = ret_destination[0] = 1;
         merged = 1;
     }
+
     return merged;
 }
 
@@ -280,10 +307,13 @@ void strided_copy(size_t element, int rank, const int64_t *dims, const void *sou
     int64_t size[LIMIT_TENSOR_RANK], from[LIMIT_TENSOR_RANK], to[LIMIT_TENSOR_RANK];
     int last = strided_merge(rank, dims, source_strides, destination_strides, size, from, to) - 1;
     int64_t rows = 1;
+
     for (int i = 0; i < last; i++)
         rows *= size[i];
+
     if (rows == 0 || size[last] == 0)
         return;
+
 #pragma omp parallel for schedule(static) if (rows > 1 && rows * size[last] > PARALLEL_ELEMENTS)
     for (int64_t row = 0; row < rows; row++) {
         int64_t left = row, read = 0, write = 0;
@@ -297,27 +327,29 @@ void strided_copy(size_t element, int rank, const int64_t *dims, const void *sou
     }
 }
 
-/* --- Running in wider types
- * --------------------------------------------------------------------------------------- */
+/* --- Running in wider types --- */
 
 static bool is_half(const struct tensor *tensor) {
     return tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16;
 }
 
-/* wide[i] is `narrow[i]` as float32 in memory of its own, or itself. */
+/* wide[i] is narrow[i] as float32 in memory of its own, or narrow[i] itself. */
 static bool tensors_widen(const struct tensor *narrow, int count, struct tensor *wide, bool copy) {
     for (int i = 0; i < count; i++) {
         wide[i] = narrow[i];
         if (!is_half(&narrow[i]) || !narrow[i].data)
             continue;
+
         int64_t elements = shape_elements(&narrow[i].shape);
         wide[i].dtype = DTYPE_F32;
         wide[i].data = aligned_alloc(64, ((size_t)elements * 4 + 64) & ~(size_t)63);
         if (!wide[i].data)
             return false;
+
         if (copy)
             elements_convert(narrow[i].dtype, narrow[i].data, DTYPE_F32, wide[i].data, elements);
     }
+
     return true;
 }
 
@@ -328,27 +360,41 @@ static void tensors_release(const struct tensor *narrow, int count, struct tenso
     free(wide);
 }
 
+static bool any_half(const struct tensor *tensors, int count) {
+    for (int i = 0; i < count; i++)
+        if (tensors[i].data && is_half(&tensors[i]))
+            return true;
+
+    return false;
+}
+
 bool compute_widened(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                      struct error *error, compute_function *compute) {
-    bool any = false;
-    for (int i = 0; i < node->input_count; i++)
-        any |= inputs[i].data && is_half(&inputs[i]);
-    for (int i = 0; i < node->output_count; i++)
-        any |= outputs[i].data && is_half(&outputs[i]);
-    if (!any)
+    int input_count = node->input_count, output_count = node->output_count;
+    if (!any_half(inputs, input_count) && !any_half(outputs, output_count))
         return compute(node, inputs, outputs, error);
-    struct tensor *wide_inputs = calloc((size_t)node->input_count + 1, sizeof *wide_inputs);
-    struct tensor *wide_outputs = calloc((size_t)node->output_count + 1, sizeof *wide_outputs);
-    bool done = wide_inputs && wide_outputs && tensors_widen(inputs, node->input_count, wide_inputs, true) &&
-                tensors_widen(outputs, node->output_count, wide_outputs, false);
-    done = done ? compute(node, wide_inputs, wide_outputs, error) : node_memory_error(node, error);
-    for (int i = 0; done && i < node->output_count; i++)
+
+    struct tensor *wide_inputs = calloc((size_t)input_count + 1, sizeof *wide_inputs);
+    struct tensor *wide_outputs = calloc((size_t)output_count + 1, sizeof *wide_outputs);
+    bool done = false;
+    if (!wide_inputs || !wide_outputs || !tensors_widen(inputs, input_count, wide_inputs, true) ||
+        !tensors_widen(outputs, output_count, wide_outputs, false)) {
+        node_memory_error(node, error);
+        goto out;
+    }
+    if (!compute(node, wide_inputs, wide_outputs, error))
+        goto out;
+
+    for (int i = 0; i < output_count; i++)
         if (is_half(&outputs[i]) && outputs[i].data)
             elements_convert(DTYPE_F32, wide_outputs[i].data, outputs[i].dtype, outputs[i].data,
                              shape_elements(&outputs[i].shape));
+    done = true;
+
+out:
     if (wide_inputs)
-        tensors_release(inputs, node->input_count, wide_inputs);
+        tensors_release(inputs, input_count, wide_inputs);
     if (wide_outputs)
-        tensors_release(outputs, node->output_count, wide_outputs);
+        tensors_release(outputs, output_count, wide_outputs);
     return done;
 }

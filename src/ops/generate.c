@@ -5,8 +5,7 @@
 
 #include "ops/family.h"
 
-/* --- Constant
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Constant --- */
 
 static const char *const constant_names[] = {"value", "value_float", "value_floats", "value_int",
                                              "value_ints"};
@@ -20,14 +19,16 @@ static const struct attribute *constant_attribute(const struct node *node) {
     return NULL;
 }
 
-/* A view of what the attribute holds; type unknown where it is nothing we compute with. */
+/* A view of the attribute's value; DTYPE_UNKNOWN if we do not compute with its kind. */
 static struct tensor constant_view(const struct node *node) {
     const struct attribute *attribute = constant_attribute(node);
     struct tensor view = {0};
     if (!attribute)
         return view;
+
     struct shape list = {1, {(int64_t)attribute->count}}, scalar = {0};
     switch (attribute->kind) {
+
     case ATTRIBUTE_TENSOR:
         return *attribute->tensor;
     case ATTRIBUTE_FLOAT:
@@ -57,19 +58,19 @@ static bool constant_infer(struct node *node, struct error *error) {
 static bool constant_compute(const struct node *node, const struct tensor *inputs,
                              const struct tensor *outputs, struct error *error) {
     struct tensor view = constant_view(node);
-    if (tensor_bytes(&view))
+    if (view.data && tensor_bytes(&view))
         memcpy(outputs[0].data, view.data, tensor_bytes(&view));
     return true;
 }
 
-/* --- ConstantOfShape
- * ---------------------------------------------------------------------------------------------- */
+/* --- ConstantOfShape --- */
 
 static struct tensor fill_value(const struct node *node) {
     static const float zero;
     const struct attribute *attribute = node_attribute(node, "value");
     if (attribute && attribute->kind == ATTRIBUTE_TENSOR)
         return *attribute->tensor;
+
     return (struct tensor){DTYPE_F32, {1, {1}}, (void *)&zero};
 }
 
@@ -85,6 +86,7 @@ static bool fill_infer(struct node *node, struct error *error) {
         return false;
     if (!shape_is_known(&shape))
         return node_error(node, error, "the shape has a negative dimension");
+
     return infer_output(node, 0, fill_value(node).dtype, &shape, error);
 }
 
@@ -93,15 +95,16 @@ static bool fill_compute(const struct node *node, const struct tensor *inputs, c
     struct tensor value = fill_value(node);
     size_t size = dtype_size(value.dtype);
     int64_t count = shape_elements(&outputs[0].shape);
+
     for (int64_t i = 0; i < count; i++)
         memcpy((char *)outputs[0].data + (size_t)i * size, value.data, size);
+
     return true;
 }
 
-/* --- Shape and Size
- * ----------------------------------------------------------------------------------------------- */
+/* --- Shape and Size --- */
 
-/* Opset 15 lets a part of the shape be asked for. */
+/* From opset 15 on, attributes choose a part of the shape. */
 static void shape_part(const struct node *node, int rank, int *ret_start, int *ret_end) {
     int64_t start = node->opset >= 15 ? node_int(node, "start", 0) : 0;
     int64_t end = node->opset >= 15 ? node_int(node, "end", rank) : rank;
@@ -122,6 +125,7 @@ static bool shape_compute(const struct node *node, const struct tensor *inputs, 
     int start, end;
     shape_part(node, inputs[0].shape.rank, &start, &end);
     memcpy(outputs[0].data, inputs[0].shape.dims + start, (size_t)(end - start) * sizeof(int64_t));
+
     return true;
 }
 
@@ -135,8 +139,7 @@ static bool size_compute(const struct node *node, const struct tensor *inputs, c
     return true;
 }
 
-/* --- Range
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Range --- */
 
 static bool range_infer(struct node *node, struct error *error) {
     double limits[3];
@@ -146,14 +149,19 @@ static bool range_infer(struct node *node, struct error *error) {
             return false;
         if (shape_elements(node_shape(node, i)) != 1)
             return node_error(node, error, "input %d is not a scalar", i);
+
         const struct tensor *constant = node_constant(node, i, error);
         if (!constant)
             return false;
+
         limits[i] = tensor_get_f64(constant, 0);
     }
+
     double count = limits[2] == 0 ? NAN : ceil((limits[1] - limits[0]) / limits[2]);
     if (!(count <= (double)LIMIT_TENSOR_ELEMENTS))
-        return node_error(node, error, "from %g to %g in steps of %g", limits[0], limits[1], limits[2]);
+        return node_error(node, error, "the range from %g to %g in steps of %g is endless or too long",
+                          limits[0], limits[1], limits[2]);
+
     return infer_output(node, 0, node_dtype(node, 0), &(struct shape){1, {count > 0 ? (int64_t)count : 0}},
                         error);
 }
@@ -163,6 +171,7 @@ static bool range_compute(const struct node *node, const struct tensor *inputs, 
     int64_t count = shape_elements(&outputs[0].shape);
     enum dtype dtype = outputs[0].dtype;
     size_t size = dtype_size(dtype);
+
     for (int64_t i = 0; i < count; i++) {
         void *to = (char *)outputs[0].data + (size_t)i * size;
         if (dtype == DTYPE_F32)
@@ -175,11 +184,11 @@ static bool range_compute(const struct node *node, const struct tensor *inputs, 
             elements_convert(DTYPE_I64, &value, dtype, to, 1);
         }
     }
+
     return true;
 }
 
-/* --- EyeLike
- * ------------------------------------------------------------------------------------------------------ */
+/* --- EyeLike --- */
 
 static bool eye_infer(struct node *node, struct error *error) {
     enum dtype dtype = dtype_from_onnx(node_int(node, "dtype", 0));
@@ -188,6 +197,7 @@ static bool eye_infer(struct node *node, struct error *error) {
     if (!dtype_size(dtype))
         return node_error(node, error, "attribute dtype has the value %lld",
                           (long long)node_int(node, "dtype", 0));
+
     return node_want_rank(node, 0, 2, 2, error) && infer_output(node, 0, dtype, node_shape(node, 0), error);
 }
 
@@ -196,21 +206,52 @@ static bool eye_compute(const struct node *node, const struct tensor *inputs, co
     int64_t rows = outputs[0].shape.dims[0], columns = outputs[0].shape.dims[1], k = node_int(node, "k", 0);
     size_t size = dtype_size(outputs[0].dtype);
     memset(outputs[0].data, 0, tensor_bytes(&outputs[0]));
+
     for (int64_t i = 0; i < rows && k > -LIMIT_TENSOR_ELEMENTS && k < LIMIT_TENSOR_ELEMENTS; i++)
         if (i + k >= 0 && i + k < columns)
             elements_convert(DTYPE_BOOL, &(uint8_t){1}, outputs[0].dtype,
                              (char *)outputs[0].data + (size_t)(i * columns + i + k) * size, 1);
+
     return true;
 }
 
-const struct operator generate_operators[] = {
-    {"", "Constant", 1, OPSET_LATEST, 0, constant_check, 0, 0, 1, 1, constant_infer, constant_compute,
-     NAMES_ALL},
-    {"", "ConstantOfShape", 9, OPSET_LATEST, 1, fill_check, 1, 1, 1, 1, fill_infer, fill_compute, NAMES_ALL},
-    {"", "Shape", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, shape_infer, shape_compute, NAMES_ALL},
-    {"", "Size", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, size_infer, size_compute, NAMES_ALL},
-    {"", "Range", 11, OPSET_LATEST, 7, NULL, 3, 3, 1, 1, range_infer, range_compute,
-     "float32, float64, int8, int16, int32, int64"},
-    {"", "EyeLike", 9, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, eye_infer, eye_compute, NAMES_ALL},
+const struct op_def generate_operators[] = {
+    {.op_type = "Constant",
+     .since = 1,
+     .inputs = {0, 0},
+     .types = NAMES_ALL,
+     .check = constant_check,
+     FUNCTIONS(constant)},
+    {.op_type = "ConstantOfShape",
+     .since = 9,
+     .inputs = {1, 1},
+     .plan_inputs = 1u << 0,
+     .types = NAMES_ALL,
+     .check = fill_check,
+     FUNCTIONS(fill)},
+    {.op_type = "Shape",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_READS_SHAPE,
+     .types = NAMES_ALL,
+     FUNCTIONS(shape)},
+    {.op_type = "Size",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_READS_SHAPE,
+     .types = NAMES_ALL,
+     FUNCTIONS(size)},
+    {.op_type = "Range",
+     .since = 11,
+     .inputs = {3, 3},
+     .plan_inputs = 1u << 0 | 1u << 1 | 1u << 2,
+     .types = "float32, float64, int8, int16, int32, int64",
+     FUNCTIONS(range)},
+    {.op_type = "EyeLike",
+     .since = 9,
+     .inputs = {1, 1},
+     .traits = OP_READS_SHAPE,
+     .types = NAMES_ALL,
+     FUNCTIONS(eye)},
     {0},
 };

@@ -1,4 +1,4 @@
-/* 8-bit integers with scale and zero point: what integer.c and quantised.c share. */
+/* 8-bit integers with scale and zero point: what integer.c and qlinear.c share. */
 #pragma once
 #include "ops/family.h"
 
@@ -8,4 +8,4 @@ int32_t *tensor_centred(const struct tensor *x, const struct tensor *zero, const
 
 /* Round half to even, add the zero point, saturate to int8 or uint8; NaN becomes the zero point. The bits of
  * the result. */
-uint8_t requantise(double value, double zero, bool is_signed);
+uint8_t requantize(double value, double zero, bool is_signed);

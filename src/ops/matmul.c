@@ -12,6 +12,7 @@ bool matmul_shape_make(const struct node *node, const struct shape *a, const str
     char text[2][SHAPE_TEXT];
     if (left.rank < 1 || right.rank < 1)
         return node_error(node, error, "a scalar has no matrix product");
+
     if (left.rank == 1)
         left = (struct shape){.rank = 2, .dims = {1, a->dims[0]}};
     if (right.rank == 1)
@@ -19,6 +20,7 @@ bool matmul_shape_make(const struct node *node, const struct shape *a, const str
     ret->rows = left.dims[left.rank - 2];
     ret->depth = left.dims[left.rank - 1];
     ret->columns = right.dims[right.rank - 1];
+
     bool fits = right.dims[right.rank - 2] == ret->depth;
     ret->left_batch = left;
     ret->left_batch.rank -= 2;
@@ -27,38 +29,44 @@ bool matmul_shape_make(const struct node *node, const struct shape *a, const str
     if (!fits || !shape_broadcast(&ret->left_batch, &ret->right_batch, &batch))
         return node_error(node, error, "shapes %s and %s do not fit together",
                           shape_format(a, text[0], SHAPE_TEXT), shape_format(b, text[1], SHAPE_TEXT));
+
     ret->batch = batch;
     ret->result = batch;
     if (a->rank > 1)
         ret->result.dims[ret->result.rank++] = ret->rows;
     if (b->rank > 1)
         ret->result.dims[ret->result.rank++] = ret->columns;
+
     return true;
 }
 
-/* Where each pair of matrices starts; both arrays in one piece of malloc'ed memory. */
+/* Where each pair of matrices starts: [2][batch], malloc'ed. */
 static int64_t *batch_offsets(const struct matmul_shape *shape, int64_t batch) {
     int64_t *offsets = malloc(((size_t)batch * 2 + 1) * sizeof *offsets);
     if (!offsets)
         return NULL;
+
     int64_t strides[2][LIMIT_TENSOR_RANK];
     const struct shape *operands[2] = {&shape->left_batch, &shape->right_batch};
     for (int k = 0; k < 2; k++)
         shape_strides(operands[k], strides[k]);
+
     for (int64_t i = 0; i < batch; i++) {
-        int64_t places[2] = {0, 0}, left = i;
+        int64_t starts[2] = {0, 0}, left = i;
         for (int d = shape->batch.rank - 1; d >= 0; d--) {
-            int64_t place = left % shape->batch.dims[d];
+            int64_t position = left % shape->batch.dims[d];
             left /= shape->batch.dims[d];
             for (int k = 0; k < 2; k++) {
                 int own = d - (shape->batch.rank - operands[k]->rank);
                 if (own >= 0 && operands[k]->dims[own] != 1)
-                    places[k] += place * strides[k][own];
+                    starts[k] += position * strides[k][own];
             }
         }
-        offsets[i] = places[0] * shape->rows * shape->depth;
-        offsets[batch + i] = places[1] * shape->depth * shape->columns;
+
+        offsets[i] = starts[0] * shape->rows * shape->depth;
+        offsets[batch + i] = starts[1] * shape->depth * shape->columns;
     }
+
     return offsets;
 }
 
@@ -67,9 +75,11 @@ bool matmul_run(const struct node *node, const struct matmul_shape *s, enum dtyp
     int64_t batch = shape_elements(&s->batch);
     if (batch == 0 || s->rows == 0 || s->columns == 0)
         return true;
+
     cleanup(freep) int64_t *offsets = batch_offsets(s, batch);
     if (!offsets)
         return node_memory_error(node, error);
+
     const int64_t *right = offsets + batch;
     bool done = false;
     if (dtype == DTYPE_F32)
@@ -82,6 +92,7 @@ bool matmul_run(const struct node *node, const struct matmul_shape *s, enum dtyp
         done = product_i64(s->rows, s->depth, s->columns, batch, a, offsets, b, right, b_transposed, c);
     else
         return node_error(node, error, "type %s is not supported", dtype_name(dtype));
+
     return done || node_memory_error(node, error);
 }
 
@@ -107,8 +118,7 @@ static bool matmul_compute(const struct node *node, const struct tensor *inputs,
     return compute_widened(node, inputs, outputs, error, matmul_wide);
 }
 
-/* --- Gemm: alpha a' b' + beta c
- * ----------------------------------------------------------------------------------- */
+/* --- Gemm: alpha a' b' + beta c --- */
 
 static bool gemm_shape(const struct node *node, const struct shape *a, const struct shape *b,
                        struct matmul_shape *ret, struct error *error) {
@@ -117,6 +127,7 @@ static bool gemm_shape(const struct node *node, const struct shape *a, const str
         left = (struct shape){.rank = 2, .dims = {a->dims[1], a->dims[0]}};
     if (node_int(node, "transB", 0))
         right = (struct shape){.rank = 2, .dims = {b->dims[1], b->dims[0]}};
+
     return matmul_shape_make(node, &left, &right, ret, error);
 }
 
@@ -128,19 +139,22 @@ static bool gemm_infer(struct node *node, struct error *error) {
         !node_want_rank(node, 1, 2, 2, error) ||
         !gemm_shape(node, node_shape(node, 0), node_shape(node, 1), &shape, error))
         return false;
+
     const struct shape *c = node_shape(node, 2);
     char text[SHAPE_TEXT];
     if (c && (!shape_broadcast(c, &shape.result, &broadcast) || !shape_equal(&broadcast, &shape.result)))
         return node_error(node, error, "input 2 of shape %s does not broadcast to the result",
                           shape_format(c, text, sizeof text));
+
     return infer_output(node, 0, node_dtype(node, 0), &shape.result, error);
 }
 
 static void scale_all(enum dtype dtype, void *data, int64_t count, float by) {
     if (by == 1)
         return;
-    binary_kernel *kernel = binary_kernel_find("Mul", dtype);
+    binary_kernel *kernel = binary_kernel_find(BINARY_MUL, dtype);
     double factor[1];
+
     elements_convert(DTYPE_F32, &by, dtype, factor, 1);
     kernel(data, 1, factor, 0, data, count);
 }
@@ -152,10 +166,12 @@ static bool gemm_add(const struct node *node, const struct tensor *c, const stru
     cleanup(freep) void *scaled = malloc(bytes + 1);
     if (!scaled)
         return node_memory_error(node, error);
+
     memcpy(scaled, c->data, bytes);
     scale_all(c->dtype, scaled, shape_elements(&c->shape), node_float(node, "beta", 1));
-    binary_run(binary_kernel_find("Add", c->dtype), c->dtype, result->data, &result->shape, scaled, &c->shape,
-               result->data, &result->shape, dtype_size(c->dtype));
+    binary_run(binary_kernel_find(BINARY_ADD, c->dtype), c->dtype, result->data, &result->shape, scaled,
+               &c->shape, result->data, &result->shape, dtype_size(c->dtype));
+
     return true;
 }
 
@@ -165,6 +181,7 @@ static bool gemm_wide(const struct node *node, const struct tensor *inputs, cons
     struct matmul_shape shape;
     if (!gemm_shape(node, &a->shape, &inputs[1].shape, &shape, error))
         return false;
+
     const void *left = a->data;
     cleanup(freep) void *transposed = NULL;
     if (node_int(node, "transA", 0)) {
@@ -174,10 +191,13 @@ static bool gemm_wide(const struct node *node, const struct tensor *inputs, cons
         strided_copy(dtype_size(a->dtype), 2, dims, a->data, from, transposed, to);
         left = transposed;
     }
+
     if (!matmul_run(node, &shape, result->dtype, left, inputs[1].data, node_int(node, "transB", 0) != 0,
                     result->data, error))
         return false;
+
     scale_all(result->dtype, result->data, shape_elements(&result->shape), node_float(node, "alpha", 1));
+
     return node->input_count < 3 || !inputs[2].data || gemm_add(node, &inputs[2], result, error);
 }
 
@@ -186,10 +206,35 @@ static bool gemm_compute(const struct node *node, const struct tensor *inputs, c
     return compute_widened(node, inputs, outputs, error, gemm_wide);
 }
 
+static bool matmul_rows_apart(const struct node *node) {
+    return node_shape(node, 0)->rank >= 2 && node_shape(node, 1)->rank == 2;
+}
+
+static bool gemm_rows_apart(const struct node *node) {
+    const struct shape *c = node_shape(node, 2);
+
+    return node_int(node, "transA", 0) == 0 && (!c || c->rank < 2 || c->dims[0] == 1);
+}
+
 #define MATMUL_NAMES "floats, int32, uint32, int64, uint64"
 
-const struct operator matmul_operators[] = {
-    {"", "MatMul", 1, OPSET_LATEST, 0, NULL, 2, 2, 1, 1, matmul_infer, matmul_compute, MATMUL_NAMES},
-    {"", "Gemm", 1, OPSET_LATEST, 0, NULL, 2, 3, 1, 1, gemm_infer, gemm_compute, MATMUL_NAMES},
+const struct op_def matmul_operators[] = {
+    {.op_type = "MatMul",
+     .since = 1,
+     .inputs = {2, 2},
+     .traits = OP_HEAVY,
+     .integer_form = "QuantizedMatMul",
+     .rows_apart = matmul_rows_apart,
+     .types = MATMUL_NAMES,
+     FUNCTIONS(matmul)},
+    {.op_type = "Gemm",
+     .since = 1,
+     .inputs = {2, 3},
+     .bias_input = 2,
+     .traits = OP_HEAVY,
+     .integer_form = "QuantizedMatMul",
+     .rows_apart = gemm_rows_apart,
+     .types = MATMUL_NAMES,
+     FUNCTIONS(gemm)},
     {0},
 };

@@ -4,8 +4,7 @@
 
 #include "ops/family.h"
 
-/* --- Transpose
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Transpose --- */
 
 static bool transpose_order(const struct node *node, int rank, int *ret, struct error *error) {
     int64_t order[LIMIT_TENSOR_RANK];
@@ -15,6 +14,7 @@ static bool transpose_order(const struct node *node, int rank, int *ret, struct 
         return false;
     if (count >= 0 && count != rank)
         return node_error(node, error, "perm has %d axes for rank %d", count, rank);
+
     for (int i = 0; i < rank; i++) {
         int64_t axis = count < 0 ? rank - 1 - i : order[i];
         if (axis < 0 || axis >= rank || seen[axis])
@@ -22,6 +22,7 @@ static bool transpose_order(const struct node *node, int rank, int *ret, struct 
         seen[axis] = true;
         ret[i] = (int)axis;
     }
+
     return true;
 }
 
@@ -30,9 +31,11 @@ static bool transpose_infer(struct node *node, struct error *error) {
     int order[LIMIT_TENSOR_RANK];
     if (!transpose_order(node, input->rank, order, error))
         return false;
+
     struct shape shape = {.rank = input->rank};
     for (int i = 0; i < shape.rank; i++)
         shape.dims[i] = input->dims[order[i]];
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -41,18 +44,21 @@ static bool transpose_compute(const struct node *node, const struct tensor *inpu
     int order[LIMIT_TENSOR_RANK], rank = inputs[0].shape.rank;
     if (!transpose_order(node, rank, order, error))
         return false;
+
     int64_t own[LIMIT_TENSOR_RANK], from[LIMIT_TENSOR_RANK], to[LIMIT_TENSOR_RANK];
     shape_strides(&inputs[0].shape, own);
     shape_strides(&outputs[0].shape, to);
+
     for (int i = 0; i < rank; i++)
         from[i] = own[order[i]];
+
     strided_copy(dtype_size(inputs[0].dtype), rank, outputs[0].shape.dims, inputs[0].data, from,
                  outputs[0].data, to);
+
     return true;
 }
 
-/* --- Concat and Split: pieces of one axis
- * -------------------------------------------------------------------------- */
+/* --- Concat and Split: pieces of one axis --- */
 
 static bool concat_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
@@ -61,12 +67,14 @@ static bool concat_infer(struct node *node, struct error *error) {
         return node_error(node, error, "attribute axis is missing");
     if (!node_axis(node, node_int(node, "axis", 1), shape.rank, &axis, error))
         return false;
+
     for (int i = 1; i < node->input_count; i++) {
         if (!node_has_input(node, i))
             return node_error(node, error, "input %d is missing", i);
         struct shape next = *node_shape(node, i);
         char text[2][SHAPE_TEXT];
         int64_t length = next.dims[axis < next.rank ? axis : 0];
+
         if (next.rank == shape.rank)
             next.dims[axis] = shape.dims[axis];
         if (!node_want_same_type(node, i, 0, error))
@@ -75,25 +83,28 @@ static bool concat_infer(struct node *node, struct error *error) {
             return node_error(node, error, "shapes %s and %s do not fit together along axis %d",
                               shape_format(node_shape(node, 0), text[0], SHAPE_TEXT),
                               shape_format(node_shape(node, i), text[1], SHAPE_TEXT), axis);
+
         shape.dims[axis] += length;
         if (shape_elements(&shape) < 0)
             return node_error(node, error, "the result is too large");
     }
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
-/* Copy between a piece of `axis`, contiguous, and its place in the whole; `into` the whole or out of it. */
+/* Copy a piece along `axis` `into` the whole, or out of it. The piece is contiguous. */
 static void copy_piece(const struct tensor *piece, const struct tensor *whole, int axis, int64_t start,
                        bool into) {
     int64_t part[LIMIT_TENSOR_RANK], all[LIMIT_TENSOR_RANK];
     shape_strides(&piece->shape, part);
     shape_strides(&whole->shape, all);
+
     size_t size = dtype_size(whole->dtype);
-    char *place = (char *)whole->data + (size_t)(start * all[axis]) * size;
+    char *part_data = (char *)whole->data + (size_t)(start * all[axis]) * size;
     if (into)
-        strided_copy(size, piece->shape.rank, piece->shape.dims, piece->data, part, place, all);
+        strided_copy(size, piece->shape.rank, piece->shape.dims, piece->data, part, part_data, all);
     else
-        strided_copy(size, piece->shape.rank, piece->shape.dims, place, all, piece->data, part);
+        strided_copy(size, piece->shape.rank, piece->shape.dims, part_data, all, piece->data, part);
 }
 
 static bool concat_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
@@ -101,16 +112,18 @@ static bool concat_compute(const struct node *node, const struct tensor *inputs,
     int axis;
     if (!node_axis(node, node_int(node, "axis", 1), outputs[0].shape.rank, &axis, error))
         return false;
+
     int64_t start = 0;
     for (int i = 0; i < node->input_count; i++) {
         copy_piece(&inputs[i], &outputs[0], axis, start, true);
         start += inputs[i].shape.dims[axis];
     }
+
     return true;
 }
 
-/* Lengths from the attribute (before opset 13) or the input; or equal parts, the last one smaller where
- * num_outputs (18) says. */
+/* Lengths from the attribute (before opset 13) or the input; else equal parts, of which the last may be
+ * smaller with num_outputs (opset 18). */
 static bool split_lengths(const struct node *node, int64_t total, int64_t *ret, struct error *error) {
     int parts = node->output_count, count;
     bool read = node->opset < 13 ? node_attribute_ints(node, "split", parts, ret, &count, error)
@@ -123,10 +136,13 @@ static bool split_lengths(const struct node *node, int64_t total, int64_t *ret, 
         if (wanted != parts || (!uneven && total % parts) || length * (parts - 1) > total)
             return node_error(node, error, "%lld elements do not split into %d parts", (long long)total,
                               parts);
+
         for (int i = 0; i < parts; i++)
             ret[i] = i < parts - 1 ? length : total - length * (parts - 1);
+
         return true;
     }
+
     int64_t sum = 0;
     for (int i = 0; i < count; i++) {
         if (ret[i] < 0 || ret[i] > total - sum)
@@ -134,6 +150,7 @@ static bool split_lengths(const struct node *node, int64_t total, int64_t *ret, 
                               (long long)total);
         sum += ret[i];
     }
+
     if (count != parts || sum != total)
         return node_error(node, error, "%d lengths that add up to %lld for %d parts of %lld", count,
                           (long long)sum, parts, (long long)total);
@@ -149,45 +166,62 @@ static bool split_infer(struct node *node, struct error *error) {
     if (!node_axis(node, node_int(node, "axis", 0), shape.rank, &axis, error) ||
         !split_lengths(node, shape.dims[axis], lengths, error))
         return false;
+
     for (int i = 0; i < node->output_count; i++) {
         shape.dims[axis] = lengths[i];
         if (!infer_output(node, i, node_dtype(node, 0), &shape, error))
             return false;
     }
+
     return true;
+}
+
+/* The lengths of the parts, also of those that are left out. */
+struct split_parts {
+    int axis;
+    int64_t lengths[]; /* [output_count] */
+};
+
+static bool split_prepare(struct node *node, struct arena *arena, struct error *error) {
+    const struct shape *input = node_shape(node, 0);
+    struct split_parts *split =
+        arena_allocate(arena, sizeof *split + (size_t)node->output_count * sizeof *split->lengths);
+    if (!split)
+        return node_memory_error(node, error);
+
+    node->parameters = split;
+    return node_axis(node, node_int(node, "axis", 0), input->rank, &split->axis, error) &&
+           split_lengths(node, input->dims[split->axis], split->lengths, error);
 }
 
 static bool split_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                           struct error *error) {
-    int axis;
-    cleanup(freep) int64_t *lengths = calloc((size_t)node->output_count + 1, sizeof *lengths);
-    if (!lengths)
-        return node_memory_error(node, error);
-    if (!node_axis(node, node_int(node, "axis", 0), inputs[0].shape.rank, &axis, error) ||
-        !split_lengths(node, inputs[0].shape.dims[axis], lengths, error))
-        return false;
+    const struct split_parts *split = node->parameters;
     int64_t start = 0;
+
     for (int i = 0; i < node->output_count; i++) {
         if (outputs[i].data)
-            copy_piece(&outputs[i], &inputs[0], axis, start, false);
-        start += lengths[i];
+            copy_piece(&outputs[i], &inputs[0], split->axis, start, false);
+        start += split->lengths[i];
     }
+
     return true;
 }
 
-/* --- Expand and Tile: repetition
- * ---------------------------------------------------------------------------------- */
+/* --- Expand and Tile: repetition --- */
 
 static bool expand_infer(struct node *node, struct error *error) {
     const struct shape *input = node_shape(node, 0);
     struct shape wanted, shape;
     if (!node_read_ints(node, 1, LIMIT_TENSOR_RANK, wanted.dims, &wanted.rank, error))
         return false;
+
     char text[2][SHAPE_TEXT];
     if (!shape_is_known(&wanted) || !shape_broadcast(input, &wanted, &shape))
         return node_error(node, error, "shape %s does not expand to %s",
                           shape_format(input, text[0], SHAPE_TEXT),
                           shape_format(&wanted, text[1], SHAPE_TEXT));
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -197,11 +231,14 @@ static bool expand_compute(const struct node *node, const struct tensor *inputs,
     int64_t own[LIMIT_TENSOR_RANK], from[LIMIT_TENSOR_RANK] = {0}, to[LIMIT_TENSOR_RANK];
     shape_strides(input, own);
     shape_strides(output, to);
+
     int missing = output->rank - input->rank;
     for (int i = missing; i < output->rank; i++)
         from[i] = input->dims[i - missing] == 1 ? 0 : own[i - missing];
+
     strided_copy(dtype_size(inputs[0].dtype), output->rank, output->dims, inputs[0].data, from,
                  outputs[0].data, to);
+
     return true;
 }
 
@@ -209,9 +246,11 @@ static bool tile_repeats(const struct node *node, int64_t *ret, struct error *er
     int count, rank = node_shape(node, 0)->rank;
     if (!node_read_ints(node, 1, LIMIT_TENSOR_RANK, ret, &count, error))
         return false;
+
     for (int i = 0; i < count; i++)
         if (ret[i] < 0)
             return node_error(node, error, "a repeat is negative");
+
     return count == rank || node_error(node, error, "%d repeats for rank %d", count, rank);
 }
 
@@ -220,13 +259,15 @@ static bool tile_infer(struct node *node, struct error *error) {
     int64_t repeats[LIMIT_TENSOR_RANK];
     if (!tile_repeats(node, repeats, error))
         return false;
+
     for (int i = 0; i < shape.rank; i++)
         if (!extent_multiply(&shape.dims[i], repeats[i]))
             return node_error(node, error, "the result is too large");
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
-/* One axis after the other, from the last: what is done so far is repeated behind itself. */
+/* One axis after the other, from the last: repeat what is there so far. */
 static bool tile_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                          struct error *error) {
     const struct shape *input = &inputs[0].shape, *output = &outputs[0].shape;
@@ -234,10 +275,12 @@ static bool tile_compute(const struct node *node, const struct tensor *inputs, c
     int64_t total = shape_elements(output);
     if (!total)
         return true;
+
     int64_t from[LIMIT_TENSOR_RANK], to[LIMIT_TENSOR_RANK];
     shape_strides(input, from);
     shape_strides(output, to);
     strided_copy(size, input->rank, input->dims, inputs[0].data, from, outputs[0].data, to);
+
     for (int axis = input->rank - 1; axis >= 0; axis--) {
         int64_t dims[LIMIT_TENSOR_RANK];
         for (int i = 0; i < input->rank; i++)
@@ -246,11 +289,11 @@ static bool tile_compute(const struct node *node, const struct tensor *inputs, c
             strided_copy(size, input->rank, dims, outputs[0].data, to,
                          (char *)outputs[0].data + (size_t)(start * to[axis]) * size, to);
     }
+
     return true;
 }
 
-/* --- DepthToSpace and SpaceToDepth: blocks of b x b pixels against channels
- * ---------------------------------------- */
+/* --- DepthToSpace and SpaceToDepth: blocks of b x b pixels against channels --- */
 
 static bool block_size(const struct node *node, int64_t *ret, struct error *error) {
     *ret = node_int(node, "blocksize", 0);
@@ -262,6 +305,7 @@ static bool depth_check(const struct node *node, struct error *error) {
     int64_t block;
     if (strcmp(mode, "DCR") != 0 && strcmp(mode, "CRD") != 0)
         return node_error(node, error, "mode is '%.40s', neither DCR nor CRD", mode);
+
     return block_size(node, &block, error);
 }
 
@@ -269,14 +313,17 @@ static bool block_infer(struct node *node, struct error *error) {
     int64_t b;
     if (!block_size(node, &b, error) || !node_want_rank(node, 0, 4, 4, error))
         return false;
+
     const struct shape *input = node_shape(node, 0);
-    bool to_depth = strcmp(node->op_type, "SpaceToDepth") == 0;
+    bool to_depth = *(const bool *)node->op->family;
     int64_t n = input->dims[0], c = input->dims[1], h = input->dims[2], w = input->dims[3];
     struct shape shape = {4, {n, c * b * b, h / b, w / b}};
     if (to_depth ? h % b || w % b : c % (b * b))
         return node_error(node, error, "the input does not divide into blocks of %lld", (long long)b);
+
     if (!to_depth)
         shape = (struct shape){4, {n, c / (b * b), h * b, w * b}};
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -285,10 +332,12 @@ static bool block_compute(const struct node *node, const struct tensor *inputs, 
     int64_t b;
     if (!block_size(node, &b, error))
         return false;
-    bool to_depth = strcmp(node->op_type, "SpaceToDepth") == 0;
+
+    bool to_depth = *(const bool *)node->op->family;
     bool crd = !to_depth && strcmp(node_string(node, "mode", "DCR"), "CRD") == 0;
     const struct shape *deep = to_depth ? &outputs[0].shape : &inputs[0].shape;
     int64_t n = deep->dims[0], c = deep->dims[1] / (b * b), h = deep->dims[2], w = deep->dims[3];
+
     /* Both sides as [n, c, block row, block column, h, w]. */
     int64_t dims[6] = {n, c, b, b, h, w}, plane = h * w;
     int64_t depth[6] = {c * b * b * plane, plane, b * c * plane, c * plane, w, 1};
@@ -297,14 +346,15 @@ static bool block_compute(const struct node *node, const struct tensor *inputs, 
         depth[2] = b * plane;
         depth[3] = plane;
     }
+
     int64_t space[6] = {c * b * b * plane, b * b * plane, w * b, 1, b * w * b, b};
     strided_copy(dtype_size(inputs[0].dtype), 6, dims, inputs[0].data, to_depth ? space : depth,
                  outputs[0].data, to_depth ? depth : space);
+
     return true;
 }
 
-/* --- ReverseSequence
- * ---------------------------------------------------------------------------------------------- */
+/* --- ReverseSequence --- */
 
 static bool reverse_infer(struct node *node, struct error *error) {
     const struct shape *input = node_shape(node, 0), *lengths = node_shape(node, 1);
@@ -312,6 +362,7 @@ static bool reverse_infer(struct node *node, struct error *error) {
     if (input->rank < 2 || batch < 0 || batch > 1 || time != 1 - batch || lengths->rank != 1 ||
         lengths->dims[0] != input->dims[batch])
         return node_error(node, error, "axes and lengths do not fit the input");
+
     return node_want_types(node, 1, TYPE(I64), error) && infer_same(node, error);
 }
 
@@ -320,6 +371,7 @@ static bool reverse_compute(const struct node *node, const struct tensor *inputs
     const struct shape *shape = &inputs[0].shape;
     int64_t batch = node_int(node, "batch_axis", 1), strides[LIMIT_TENSOR_RANK];
     const int64_t *lengths = inputs[1].data;
+
     shape_strides(shape, strides);
     size_t size = dtype_size(inputs[0].dtype), row = (size_t)strides[1] * size;
     for (int64_t i = 0; i < shape->dims[batch]; i++) {
@@ -332,18 +384,84 @@ static bool reverse_compute(const struct node *node, const struct tensor *inputs
             memcpy((char *)outputs[0].data + write, (const char *)inputs[0].data + read, row);
         }
     }
+
     return true;
 }
 
-const struct operator move_operators[] = {
-    {"", "Transpose", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, transpose_infer, transpose_compute, NAMES_ALL},
-    {"", "Concat", 1, OPSET_LATEST, 0, NULL, 1, -1, 1, 1, concat_infer, concat_compute, NAMES_ALL},
-    {"", "Split", 2, 12, 0, NULL, 1, 1, 1, -1, split_infer, split_compute, NAMES_ALL},
-    {"", "Split", 13, OPSET_LATEST, 1u << 1, NULL, 1, 2, 1, -1, split_infer, split_compute, NAMES_ALL},
-    {"", "Expand", 8, OPSET_LATEST, 1u << 1, NULL, 2, 2, 1, 1, expand_infer, expand_compute, NAMES_ALL},
-    {"", "Tile", 6, OPSET_LATEST, 1u << 1, NULL, 2, 2, 1, 1, tile_infer, tile_compute, NAMES_ALL},
-    {"", "DepthToSpace", 1, OPSET_LATEST, 0, depth_check, 1, 1, 1, 1, block_infer, block_compute, NAMES_ALL},
-    {"", "SpaceToDepth", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, block_infer, block_compute, NAMES_ALL},
-    {"", "ReverseSequence", 10, OPSET_LATEST, 0, NULL, 2, 2, 1, 1, reverse_infer, reverse_compute, NAMES_ALL},
+static bool transpose_rows_apart(const struct node *node) {
+    const int64_t *permutation;
+
+    return node_ints(node, "perm", &permutation) && permutation[0] == 0;
+}
+
+const struct op_def move_operators[] = {
+    {.op_type = "Transpose",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_MOVES,
+     .rows_apart = transpose_rows_apart,
+     .types = NAMES_ALL,
+     FUNCTIONS(transpose)},
+    {.op_type = "Concat",
+     .since = 1,
+     .inputs = {1, -1},
+     .data_inputs = -1,
+     .default_axis = 1,
+     .traits = OP_MOVES | OP_ALONG_AXIS | OP_VARIADIC,
+     .types = NAMES_ALL,
+     FUNCTIONS(concat)},
+    {.op_type = "Split",
+     .since = 2,
+     .until = 12,
+     .inputs = {1, 1},
+     .outputs = {1, -1},
+     .traits = OP_TAKES_PART | OP_ALONG_AXIS,
+     .types = NAMES_ALL,
+     .prepare = split_prepare,
+     FUNCTIONS(split)},
+    {.op_type = "Split",
+     .since = 13,
+     .inputs = {1, 2},
+     .outputs = {1, -1},
+     .plan_inputs = 1u << 1,
+     .traits = OP_TAKES_PART | OP_ALONG_AXIS,
+     .types = NAMES_ALL,
+     .prepare = split_prepare,
+     FUNCTIONS(split)},
+    {.op_type = "Expand",
+     .since = 8,
+     .inputs = {2, 2},
+     .plan_inputs = 1u << 1,
+     .traits = OP_REPEATS,
+     .types = NAMES_ALL,
+     FUNCTIONS(expand)},
+    {.op_type = "Tile",
+     .since = 6,
+     .inputs = {2, 2},
+     .plan_inputs = 1u << 1,
+     .traits = OP_REPEATS,
+     .types = NAMES_ALL,
+     FUNCTIONS(tile)},
+    {.op_type = "DepthToSpace",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_MOVES | OP_SAMPLEWISE,
+     .types = NAMES_ALL,
+     .check = depth_check,
+     .family = &(const bool){false},
+     FUNCTIONS(block)},
+    {.op_type = "SpaceToDepth",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_MOVES | OP_SAMPLEWISE,
+     .types = NAMES_ALL,
+     .family = &(const bool){true},
+     FUNCTIONS(block)},
+    {.op_type = "ReverseSequence",
+     .since = 10,
+     .inputs = {2, 2},
+     .traits = OP_MOVES,
+     .types = NAMES_ALL,
+     FUNCTIONS(reverse)},
     {0},
 };

@@ -6,17 +6,21 @@
 
 #include "ops/window.h"
 
+enum pool { POOL_MEAN, POOL_MAX, POOL_NORM };
+
 /* A window that lies wholly in the padding would have nothing to pool. */
 static bool pool_read(const struct node *node, const struct shape *input, struct window *ret,
                       struct error *error) {
     if (input->rank < 3)
-        return node_error(node, error, "the input has rank %d, at least 3 is wanted", input->rank);
+        return node_error(node, error, "the input has rank %d, but must have at least 3", input->rank);
     if (!window_read(node, input, NULL, ret, error))
         return false;
+
     for (int i = 0; i < WINDOW_DIMS; i++)
         if (ret->pad[i] > (ret->kernel[i] - 1) * ret->dilation[i] ||
             ret->pad_end[i] > (ret->kernel[i] - 1) * ret->dilation[i])
             return node_error(node, error, "the padding is not smaller than the kernel");
+
     return true;
 }
 
@@ -25,6 +29,7 @@ static bool pool_infer_types(struct node *node, uint32_t types, struct error *er
     const struct shape *input = node_shape(node, 0);
     if (!node_want_types(node, 0, types, error) || !pool_read(node, input, &window, error))
         return false;
+
     struct shape shape = window_output_shape(&window, input->dims[0], input->dims[1]);
     return infer_output(node, 0, node_dtype(node, 0), &shape, error) &&
            infer_output(node, 1, DTYPE_I64, &shape, error);
@@ -38,36 +43,39 @@ static bool max_infer(struct node *node, struct error *error) {
     return pool_infer_types(node, TYPES_FLOAT | TYPES_BYTE, error);
 }
 
-/* The part of the kernel that lies within the input, for the output at `place` in dimension i. */
-struct span {
+/* The part of the kernel within the input, for the output at `position` in dimension i. */
+struct kernel_span {
     int64_t first, last; /* kernel steps [first, last) */
-    int64_t start;       /* input place of step 0 */
+    int64_t start;       /* position in the input of step 0 */
 };
 
-static struct span span_at(const struct window *w, int i, int64_t place) {
-    struct span span = {.last = w->kernel[i], .start = place * w->stride[i] - w->pad[i]};
+static struct kernel_span span_at(const struct window *w, int i, int64_t position) {
+    struct kernel_span span = {.last = w->kernel[i], .start = position * w->stride[i] - w->pad[i]};
     int64_t step = w->dilation[i];
     if (span.start < 0)
         span.first = (-span.start + step - 1) / step;
-    int64_t room = w->input[i] - span.start; /* steps below room / step, rounded up, are inside */
+
+    int64_t room = w->input[i] - span.start; /* steps below room / step, rounded up, are within the input */
     if (room <= 0)
         span.last = 0;
     else if ((room + step - 1) / step < span.last)
         span.last = (room + step - 1) / step;
+
     if (span.first > span.last)
         span.first = span.last;
+
     return span;
 }
 
-/* Walks the output places of a plane and, for each, the input places that its window sees. The bodies see
- * `from` (index into the plane) and `place` (index of the output). */
-#define FOR_EACH_OUTPUT(w, spans, place)                                                             \
-    for (int64_t place = 0, od = 0; od < (w)->output[0]; od++)                                       \
+/* Loops over the outputs of a plane (`position` is the index) and, within, over the inputs that its window
+ * sees (`from` is the index into the plane). */
+#define FOR_EACH_OUTPUT(w, spans, position)                                                          \
+    for (int64_t position = 0, od = 0; od < (w)->output[0]; od++)                                    \
         for (int64_t oh = 0; oh < (w)->output[1]; oh++)                                              \
             for (int64_t ow = 0;                                                                     \
                  ow < (w)->output[2] && (spans[0] = span_at(w, 0, od), spans[1] = span_at(w, 1, oh), \
                                         spans[2] = span_at(w, 2, ow), true);                         \
-                 ow++, place++)
+                 ow++, position++)
 #define FOR_EACH_INPUT(w, spans, from)                                                                       \
     for (int64_t kd = spans[0].first; kd < spans[0].last; kd++)                                              \
         for (int64_t kh = spans[1].first; kh < spans[1].last; kh++)                                          \
@@ -81,9 +89,9 @@ static struct span span_at(const struct window *w, int i, int64_t place) {
 
 #define MAX_PLANE(suffix, type, least, better)                                              \
     static void max_plane_##suffix(const struct window *w, const type *input, type *output, \
-                                   int64_t *places) {                                       \
-        struct span spans[WINDOW_DIMS];                                                     \
-        FOR_EACH_OUTPUT(w, spans, place) {                                                  \
+                                   int64_t *positions) {                                    \
+        struct kernel_span spans[WINDOW_DIMS];                                              \
+        FOR_EACH_OUTPUT(w, spans, position) {                                               \
             type best = least;                                                              \
             int64_t best_from = -1;                                                         \
             FOR_EACH_INPUT(w, spans, from) {                                                \
@@ -93,9 +101,9 @@ static struct span span_at(const struct window *w, int i, int64_t place) {
                     best_from = from;                                                       \
                 }                                                                           \
             }                                                                               \
-            output[place] = best;                                                           \
-            if (places)                                                                     \
-                places[place] = best_from;                                                  \
+            output[position] = best;                                                        \
+            if (positions)                                                                  \
+                positions[position] = best_from;                                            \
         }                                                                                   \
     }
 
@@ -104,18 +112,30 @@ MAX_PLANE(f64, double, -INFINITY, x > best || (isnan(x) && !isnan(best)))
 MAX_PLANE(i8, int8_t, INT8_MIN, x > best)
 MAX_PLANE(u8, uint8_t, 0, x > best)
 
-/* Places within a plane to ONNX's Indices: into the whole tensor; storage_order 1 counts a plane's columns
+static void max_plane(const struct window *w, enum dtype dtype, const void *from, void *to,
+                      int64_t *positions) {
+    if (dtype == DTYPE_F32)
+        max_plane_f32(w, from, to, positions);
+    else if (dtype == DTYPE_F64)
+        max_plane_f64(w, from, to, positions);
+    else if (dtype == DTYPE_I8)
+        max_plane_i8(w, from, to, positions);
+    else
+        max_plane_u8(w, from, to, positions);
+}
+
+/* Positions within a plane to ONNX's Indices into the whole tensor; storage_order 1 counts a plane's columns
  * first. */
-static void indices_finish(const struct window *w, int64_t *places, int64_t plane, bool columns_first) {
+static void indices_finish(const struct window *w, int64_t *positions, int64_t plane, bool columns_first) {
     int64_t size = window_input_size(w);
     for (int64_t i = 0, count = window_output_size(w); i < count; i++) {
-        int64_t place = places[i];
-        if (place >= 0 && columns_first) {
-            int64_t d = place / (w->input[1] * w->input[2]), h = place / w->input[2] % w->input[1];
-            int64_t x = place % w->input[2];
-            place = w->spatial == 1 ? x : (x * w->input[1] + h) * w->input[0] + d;
+        int64_t position = positions[i];
+        if (position >= 0 && columns_first) {
+            int64_t d = position / (w->input[1] * w->input[2]), h = position / w->input[2] % w->input[1];
+            int64_t x = position % w->input[2];
+            position = w->spatial == 1 ? x : (x * w->input[1] + h) * w->input[0] + d;
         }
-        places[i] = place < 0 ? -1 : plane * size + place;
+        positions[i] = position < 0 ? -1 : plane * size + position;
     }
 }
 
@@ -124,27 +144,24 @@ static bool max_wide(const struct node *node, const struct tensor *inputs, const
     struct window w;
     if (!pool_read(node, &inputs[0].shape, &w, error))
         return false;
+
     int64_t planes = shape_product(&inputs[0].shape, 0, 2), read = window_input_size(&w);
     int64_t written = window_output_size(&w);
     bool columns_first = node_int(node, "storage_order", 0) != 0;
-    int64_t *places = node->output_count > 1 ? outputs[1].data : NULL;
+    int64_t *positions = node->output_count > 1 ? outputs[1].data : NULL;
     size_t size = dtype_size(inputs[0].dtype);
+
 #pragma omp parallel for schedule(static) if (planes * written > PARALLEL_ELEMENTS / 8)
     for (int64_t plane = 0; plane < planes; plane++) {
         const void *from = (const char *)inputs[0].data + (size_t)(plane * read) * size;
         void *to = (char *)outputs[0].data + (size_t)(plane * written) * size;
-        int64_t *indices = places ? places + plane * written : NULL;
-        if (inputs[0].dtype == DTYPE_F32)
-            max_plane_f32(&w, from, to, indices);
-        else if (inputs[0].dtype == DTYPE_F64)
-            max_plane_f64(&w, from, to, indices);
-        else if (inputs[0].dtype == DTYPE_I8)
-            max_plane_i8(&w, from, to, indices);
-        else
-            max_plane_u8(&w, from, to, indices);
+        int64_t *indices = positions ? positions + plane * written : NULL;
+
+        max_plane(&w, inputs[0].dtype, from, to, indices);
         if (indices)
             indices_finish(&w, indices, plane, columns_first);
     }
+
     return true;
 }
 
@@ -153,12 +170,11 @@ static bool max_compute(const struct node *node, const struct tensor *inputs, co
     return compute_widened(node, inputs, outputs, error, max_wide);
 }
 
-/* --- Averages and norms: order 0 is the mean, else the norm of that order
- * ----------------------------------------- */
+/* --- Averages and norms: order 0 is the mean, else the norm of that order --- */
 
-/* How many places of the kernel lie within the input and its padding (ceil_mode lets windows reach beyond).
- */
-static double padded_count(const struct window *w, const struct span spans[WINDOW_DIMS]) {
+/* How many elements of the kernel lie within the input and its padding (with ceil_mode, windows reach
+ * beyond). */
+static double padded_count(const struct window *w, const struct kernel_span spans[WINDOW_DIMS]) {
     double count = 1;
     for (int i = 0; i < WINDOW_DIMS; i++) {
         int64_t room = w->input[i] + w->pad_end[i] - spans[i].start;
@@ -171,8 +187,8 @@ static double padded_count(const struct window *w, const struct span spans[WINDO
 #define MEAN_PLANE(suffix, type)                                                                            \
     static void mean_plane_##suffix(const struct window *w, const type *input, type *output, int64_t order, \
                                     bool with_padding) {                                                    \
-        struct span spans[WINDOW_DIMS];                                                                     \
-        FOR_EACH_OUTPUT(w, spans, place) {                                                                  \
+        struct kernel_span spans[WINDOW_DIMS];                                                              \
+        FOR_EACH_OUTPUT(w, spans, position) {                                                               \
             double sum = 0, count = 0;                                                                      \
             FOR_EACH_INPUT(w, spans, from) {                                                                \
                 double x = (double)input[from];                                                             \
@@ -183,11 +199,12 @@ static double padded_count(const struct window *w, const struct span spans[WINDO
                 count++;                                                                                    \
             }                                                                                               \
             if (order)                                                                                      \
-                output[place] = (type)(order == 1   ? sum                                                   \
-                                       : order == 2 ? sqrt(sum)                                             \
-                                                    : pow(sum, 1 / (double)order));                         \
+                output[position] = (type)(order == 1   ? sum                                                \
+                                          : order == 2 ? sqrt(sum)                                          \
+                                                       : pow(sum, 1 / (double)order));                      \
             else                                                                                            \
-                output[place] = (type)(count ? sum / (with_padding ? padded_count(w, spans) : count) : 0);  \
+                output[position] =                                                                          \
+                    (type)(count ? sum / (with_padding ? padded_count(w, spans) : count) : 0);              \
         }                                                                                                   \
     }
 
@@ -195,7 +212,7 @@ MEAN_PLANE(f32, float)
 MEAN_PLANE(f64, double)
 
 static int64_t pool_order(const struct node *node) {
-    return strstr(node->op_type, "LpPool") ? node_int(node, "p", 2) : 0;
+    return *(const enum pool *)node->op->family == POOL_NORM ? node_int(node, "p", 2) : 0;
 }
 
 static void mean_run(const struct node *node, const struct window *w, const struct tensor *input,
@@ -204,6 +221,7 @@ static void mean_run(const struct node *node, const struct window *w, const stru
             written = window_output_size(w);
     bool with_padding = node_int(node, "count_include_pad", 0) != 0;
     int64_t order = pool_order(node);
+
 #pragma omp parallel for schedule(static) if (planes * read > PARALLEL_ELEMENTS)
     for (int64_t plane = 0; plane < planes; plane++) {
         if (input->dtype == DTYPE_F32)
@@ -220,6 +238,7 @@ static bool mean_wide(const struct node *node, const struct tensor *inputs, cons
     struct window window;
     if (!pool_read(node, &inputs[0].shape, &window, error))
         return false;
+
     mean_run(node, &window, &inputs[0], &outputs[0]);
     return true;
 }
@@ -233,8 +252,7 @@ static bool order_check(const struct node *node, struct error *error) {
     return pool_order(node) >= 1 || node_error(node, error, "attribute p is not positive");
 }
 
-/* --- Whole images
- * ------------------------------------------------------------------------------------------------- */
+/* --- Whole images --- */
 
 static bool global_infer(struct node *node, struct error *error) {
     if (!node_want_types(node, 0, TYPES_FLOAT, error) ||
@@ -246,6 +264,7 @@ static bool global_infer(struct node *node, struct error *error) {
             return node_error(node, error, "the input is empty");
         shape.dims[i] = 1;
     }
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -263,16 +282,17 @@ static struct window global_window(const struct shape *shape) {
 static bool global_wide(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                         struct error *error) {
     struct window w = global_window(&inputs[0].shape);
-    if (strcmp(node->op_type, "GlobalMaxPool") != 0) {
+    if (*(const enum pool *)node->op->family != POOL_MAX) {
         mean_run(node, &w, &inputs[0], &outputs[0]);
         return true;
     }
+
     int64_t planes = shape_product(&inputs[0].shape, 0, 2), size = window_input_size(&w);
+    size_t bytes = dtype_size(inputs[0].dtype);
     for (int64_t i = 0; i < planes; i++)
-        if (inputs[0].dtype == DTYPE_F32)
-            max_plane_f32(&w, (const float *)inputs[0].data + i * size, (float *)outputs[0].data + i, NULL);
-        else
-            max_plane_f64(&w, (const double *)inputs[0].data + i * size, (double *)outputs[0].data + i, NULL);
+        max_plane(&w, inputs[0].dtype, (const char *)inputs[0].data + (size_t)(i * size) * bytes,
+                  (char *)outputs[0].data + (size_t)i * bytes, NULL);
+
     return true;
 }
 
@@ -281,8 +301,7 @@ static bool global_compute(const struct node *node, const struct tensor *inputs,
     return compute_widened(node, inputs, outputs, error, global_wide);
 }
 
-/* --- MaxUnpool: values go back to the places that MaxPool named
- * ---------------------------------------------------- */
+/* --- MaxUnpool: values go back to the places that MaxPool named --- */
 
 /* The shape that MaxPool's input had, by its strides and kernel; indices count within it. */
 static bool unpool_source(const struct node *node, const struct shape *x, struct shape *ret,
@@ -290,6 +309,7 @@ static bool unpool_source(const struct node *node, const struct shape *x, struct
     struct window w;
     if (!window_read_steps(node, x, NULL, &w, error) || !window_read_pads(node, &w, error))
         return false;
+
     *ret = *x;
     for (int i = 2; i < x->rank; i++) {
         int at = WINDOW_DIMS - w.spatial + i - 2;
@@ -298,6 +318,7 @@ static bool unpool_source(const struct node *node, const struct shape *x, struct
             return node_error(node, error, "the result is too large");
         ret->dims[i] = length + w.kernel[at] - w.pad[at] - w.pad_end[at];
     }
+
     return shape_elements(ret) >= 0 || node_error(node, error, "the result is too large, or less than empty");
 }
 
@@ -315,11 +336,13 @@ static bool unpool_infer(struct node *node, struct error *error) {
         return node_error(node, error, "the indices' shape is not the input's");
     if (count >= 0 && count != x->rank)
         return node_error(node, error, "the output shape has %d dimensions", count);
+
     for (int i = 0; i < count; i++) {
         if (dims[i] < shape.dims[i])
             return node_error(node, error, "the output shape is smaller than what was pooled");
         shape.dims[i] = dims[i];
     }
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -328,35 +351,82 @@ static bool unpool_compute(const struct node *node, const struct tensor *inputs,
     struct shape source;
     if (!unpool_source(node, &inputs[0].shape, &source, error))
         return false;
-    int64_t count = shape_elements(&inputs[0].shape), places = shape_elements(&source),
+
+    int64_t count = shape_elements(&inputs[0].shape), positions = shape_elements(&source),
             strides[LIMIT_TENSOR_RANK];
     size_t size = dtype_size(inputs[0].dtype);
     shape_strides(&outputs[0].shape, strides);
     memset(outputs[0].data, 0, tensor_bytes(&outputs[0]));
+
     for (int64_t i = 0; i < count; i++) {
         int64_t index = ((const int64_t *)inputs[1].data)[i], to = 0;
-        if (index < 0 || index >= places)
+        if (index < 0 || index >= positions)
             return node_error(node, error, "index %lld is outside the output", (long long)index);
+
         for (int d = source.rank - 1; d >= 0; d--) {
             to += index % source.dims[d] * strides[d];
             index /= source.dims[d];
         }
+
         memcpy((char *)outputs[0].data + (size_t)to * size, (const char *)inputs[0].data + (size_t)i * size,
                size);
     }
+
     return true;
 }
 
-const struct operator pool_operators[] = {
-    {"", "MaxPool", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 2, max_infer, max_compute,
-     NAMES_FLOAT ", int8, uint8"},
-    {"", "AveragePool", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, average_infer, mean_compute, NAMES_FLOAT},
-    {"", "LpPool", 2, OPSET_LATEST, 0, order_check, 1, 1, 1, 1, average_infer, mean_compute, NAMES_FLOAT},
-    {"", "GlobalMaxPool", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, global_infer, global_compute, NAMES_FLOAT},
-    {"", "GlobalAveragePool", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, global_infer, global_compute,
-     NAMES_FLOAT},
-    {"", "GlobalLpPool", 2, OPSET_LATEST, 0, order_check, 1, 1, 1, 1, global_infer, global_compute,
-     NAMES_FLOAT},
-    {"", "MaxUnpool", 9, OPSET_LATEST, 1u << 2, NULL, 2, 3, 1, 1, unpool_infer, unpool_compute, NAMES_FLOAT},
+const struct op_def pool_operators[] = {
+    {.op_type = "MaxPool",
+     .since = 1,
+     .inputs = {1, 1},
+     .outputs = {1, 2},
+     .traits = OP_KEEPS_VALUES | OP_SAMPLEWISE | OP_HEAVY,
+     .types = NAMES_FLOAT ", int8, uint8",
+     FUNCTIONS(max)},
+    {.op_type = "AveragePool",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_KEEPS_RANGE | OP_SAMPLEWISE | OP_HEAVY,
+     .types = NAMES_FLOAT,
+     .family = &(const enum pool){POOL_MEAN},
+     .infer = average_infer,
+     .compute = mean_compute},
+    {.op_type = "LpPool",
+     .since = 2,
+     .inputs = {1, 1},
+     .traits = OP_SAMPLEWISE | OP_HEAVY,
+     .types = NAMES_FLOAT,
+     .check = order_check,
+     .family = &(const enum pool){POOL_NORM},
+     .infer = average_infer,
+     .compute = mean_compute},
+    {.op_type = "GlobalMaxPool",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_KEEPS_VALUES | OP_SAMPLEWISE,
+     .types = NAMES_FLOAT,
+     .family = &(const enum pool){POOL_MAX},
+     FUNCTIONS(global)},
+    {.op_type = "GlobalAveragePool",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_KEEPS_RANGE | OP_SAMPLEWISE,
+     .types = NAMES_FLOAT,
+     .family = &(const enum pool){POOL_MEAN},
+     FUNCTIONS(global)},
+    {.op_type = "GlobalLpPool",
+     .since = 2,
+     .inputs = {1, 1},
+     .traits = OP_SAMPLEWISE,
+     .types = NAMES_FLOAT,
+     .check = order_check,
+     .family = &(const enum pool){POOL_NORM},
+     FUNCTIONS(global)},
+    {.op_type = "MaxUnpool",
+     .since = 9,
+     .inputs = {2, 3},
+     .plan_inputs = 1u << 2,
+     .types = NAMES_FLOAT,
+     FUNCTIONS(unpool)},
     {0},
 };

@@ -7,30 +7,21 @@
 
 enum reduction { SUM, MEAN, MAX, MIN, PROD, L1, L2, SUM_SQUARE, LOG_SUM, LOG_SUM_EXP };
 
-static const char *const reductions[] = {
-    [SUM] = "ReduceSum",        [MEAN] = "ReduceMean",
-    [MAX] = "ReduceMax",        [MIN] = "ReduceMin",
-    [PROD] = "ReduceProd",      [L1] = "ReduceL1",
-    [L2] = "ReduceL2",          [SUM_SQUARE] = "ReduceSumSquare",
-    [LOG_SUM] = "ReduceLogSum", [LOG_SUM_EXP] = "ReduceLogSumExp",
-};
-
 static enum reduction reduction_of(const struct node *node) {
-    for (int i = 0; i <= LOG_SUM_EXP; i++)
-        if (strcmp(node->op_type, reductions[i]) == 0)
-            return (enum reduction)i;
-    return SUM;
+    return *(const enum reduction *)node->op->family;
 }
 
 /* Axes are an input from opset 18 on (ReduceSum: 13), and none means all unless noop_with_empty_axes says
  * none. */
 static bool reduce_axes(const struct node *node, int rank, bool *ret_axes, struct error *error) {
-    bool given, as_input = node->opset >= (reduction_of(node) == SUM ? 13 : 18);
+    bool given, as_input = node->op->plan_inputs != 0;
     if (!node_read_axes(node, as_input ? 1 : -1, rank, ret_axes, &given, error))
         return false;
+
     bool all = !given && !(as_input && node_int(node, "noop_with_empty_axes", 0));
     for (int i = 0; i < rank && all; i++)
         ret_axes[i] = true;
+
     return true;
 }
 
@@ -43,10 +34,12 @@ static bool reduce_infer(struct node *node, struct error *error) {
     uint32_t types = reduction == MAX || reduction == MIN ? REDUCE_TYPES | TYPE(BOOL) : REDUCE_TYPES;
     if (!node_want_types(node, 0, types, error) || !reduce_axes(node, input->rank, axes, error))
         return false;
+
     struct shape shape = {0};
     for (int i = 0; i < input->rank; i++)
         if (!axes[i] || keep)
             shape.dims[shape.rank++] = axes[i] ? 1 : input->dims[i];
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -56,12 +49,14 @@ struct reduce_plan {
     int64_t kept[LIMIT_TENSOR_RANK], kept_strides[LIMIT_TENSOR_RANK];
     int64_t reduced[LIMIT_TENSOR_RANK], reduced_strides[LIMIT_TENSOR_RANK];
     int64_t kept_count, reduced_count;
+    bool copies; /* no axis is reduced, and noop_with_empty_axes says that this copies */
 };
 
 static void reduce_plan_make(const struct shape *shape, const bool *axes, struct reduce_plan *ret) {
     *ret = (struct reduce_plan){.kept_count = 1, .reduced_count = 1};
     int64_t strides[LIMIT_TENSOR_RANK];
     shape_strides(shape, strides);
+
     int before = -1;
     for (int i = 0; i < shape->rank; i++) {
         if (shape->dims[i] == 1)
@@ -70,6 +65,7 @@ static void reduce_plan_make(const struct shape *shape, const bool *axes, struct
         int64_t *dims = axes[i] ? ret->reduced : ret->kept;
         int64_t *own = axes[i] ? ret->reduced_strides : ret->kept_strides;
         bool merge = before == axes[i];
+
         *rank += !merge;
         dims[*rank - 1] = merge ? dims[*rank - 1] * shape->dims[i] : shape->dims[i];
         own[*rank - 1] = strides[i];
@@ -78,17 +74,17 @@ static void reduce_plan_make(const struct shape *shape, const bool *axes, struct
     }
 }
 
-static int64_t place_of(int64_t number, int rank, const int64_t *dims, const int64_t *strides) {
-    int64_t place = 0;
+static int64_t offset_of(int64_t number, int rank, const int64_t *dims, const int64_t *strides) {
+    int64_t offset = 0;
     for (int i = rank - 1; i >= 0; i--) {
-        place += number % dims[i] * strides[i];
+        offset += number % dims[i] * strides[i];
         number /= dims[i];
     }
-    return place;
+    return offset;
 }
 
-/* Add `count` values into one total (wide 0) or into a total each (wide 1). `base`: what LOG_SUM_EXP takes
- * off first. */
+/* Add `count` values to one total (wide 0) or to a total each (wide 1). LOG_SUM_EXP subtracts `base` first.
+ */
 static void accumulate(enum reduction reduction, const double *x, int64_t count, int64_t wide,
                        const double *base, double *total) {
 #define EACH(statement)                         \
@@ -145,6 +141,7 @@ static double start_value(enum reduction reduction) {
 
 static double finish(enum reduction reduction, double total, double base, int64_t count) {
     switch (reduction) {
+
     case MEAN:
         return total / (double)count;
     case L2:
@@ -160,31 +157,34 @@ static double finish(enum reduction reduction, double total, double base, int64_
 
 #define STRIPE 256 /* results made at once */
 
-/* Results [first, first + count) of a run of `kept` that lies `stride` apart in the input (1 or more). */
+/* `count` results whose first inputs start at `offset`. `across`: neighbouring inputs belong to neighbouring
+ * results; else to the same one. */
 static void reduce_floats(enum reduction reduction, const struct tensor *input,
-                          const struct reduce_plan *plan, int64_t place, int64_t count, bool across,
+                          const struct reduce_plan *plan, int64_t offset, int64_t count, bool across,
                           double *ret) {
     double base[STRIPE], values[STRIPE];
     size_t size = dtype_size(input->dtype);
     if (reduction == LOG_SUM_EXP) {
-        reduce_floats(MAX, input, plan, place, count, across, base);
+        reduce_floats(MAX, input, plan, offset, count, across, base);
         for (int64_t i = 0; i < count; i++)
             base[i] = isfinite(base[i]) ? base[i] : 0;
     }
+
     for (int64_t i = 0; i < count; i++)
         ret[i] = start_value(reduction);
-    if (across) { /* neighbours in memory are different results */
+
+    if (across) { /* neighbours in memory belong to different results */
         for (int64_t r = 0; r < plan->reduced_count; r++) {
-            int64_t from = place + place_of(r, plan->reduced_rank, plan->reduced, plan->reduced_strides);
+            int64_t from = offset + offset_of(r, plan->reduced_rank, plan->reduced, plan->reduced_strides);
             elements_convert(input->dtype, (const char *)input->data + (size_t)from * size, DTYPE_F64, values,
                              count);
             accumulate(reduction, values, count, 1, base, ret);
         }
-    } else { /* neighbours are the same result: whole lines of the last reduced dimension */
+    } else { /* neighbours belong to the same result: whole lines of the last reduced dimension */
         int last = plan->reduced_rank - 1;
         int64_t line = last < 0 ? 1 : plan->reduced[last], lines = line ? plan->reduced_count / line : 0;
         for (int64_t r = 0; r < lines; r++) {
-            int64_t from = place + place_of(r, last < 0 ? 0 : last, plan->reduced, plan->reduced_strides);
+            int64_t from = offset + offset_of(r, last < 0 ? 0 : last, plan->reduced, plan->reduced_strides);
             for (int64_t at = 0; at < line; at += STRIPE) {
                 int64_t part = line - at < STRIPE ? line - at : STRIPE;
                 elements_convert(input->dtype, (const char *)input->data + (size_t)(from + at) * size,
@@ -193,23 +193,26 @@ static void reduce_floats(enum reduction reduction, const struct tensor *input,
             }
         }
     }
+
     for (int64_t i = 0; i < count && reduction != MAX; i++)
         ret[i] = finish(reduction, ret[i], reduction == LOG_SUM_EXP ? base[i] : 0, plan->reduced_count);
 }
 
 static int64_t reduce_integers(enum reduction reduction, const struct tensor *input,
-                               const struct reduce_plan *plan, int64_t place) {
+                               const struct reduce_plan *plan, int64_t offset) {
     int64_t total = reduction == MAX ? INT64_MIN : reduction == MIN ? INT64_MAX : reduction == PROD, value;
     size_t size = dtype_size(input->dtype);
     for (int64_t r = 0; r < plan->reduced_count; r++) {
-        int64_t from = place + place_of(r, plan->reduced_rank, plan->reduced, plan->reduced_strides);
+        int64_t from = offset + offset_of(r, plan->reduced_rank, plan->reduced, plan->reduced_strides);
         elements_convert(input->dtype, (const char *)input->data + (size_t)from * size, DTYPE_I64, &value, 1);
         accumulate_integers(reduction, &value, 1, 0, &total);
     }
+
     if (reduction == MEAN)
         return plan->reduced_count ? total / plan->reduced_count : 0;
     if (reduction == L2 || reduction >= LOG_SUM)
         return (int64_t)finish(reduction, (double)total, 0, plan->reduced_count);
+
     return total;
 }
 
@@ -217,49 +220,73 @@ static void reduce_stripe(enum reduction reduction, const struct tensor *input, 
                           const struct reduce_plan *plan, int64_t first, int64_t count, bool across) {
     size_t size = dtype_size(output->dtype);
     char *to = (char *)output->data + (size_t)first * size;
-    int64_t place = place_of(first, plan->kept_rank, plan->kept, plan->kept_strides);
+    int64_t offset = offset_of(first, plan->kept_rank, plan->kept, plan->kept_strides);
     if (dtype_is_float(input->dtype)) {
         double results[STRIPE];
-        reduce_floats(reduction, input, plan, place, count, across, results);
+        reduce_floats(reduction, input, plan, offset, count, across, results);
         elements_convert(DTYPE_F64, results, output->dtype, to, count);
         return;
     }
+
     for (int64_t i = 0; i < count; i++) {
-        int64_t result = reduce_integers(reduction, input, plan, place + i);
+        int64_t result = reduce_integers(reduction, input, plan, offset + i);
         elements_convert(DTYPE_I64, &result, output->dtype, to + (size_t)i * size, 1);
     }
+}
+
+static bool reduce_prepare(struct node *node, struct arena *arena, struct error *error) {
+    const struct shape *input = node_shape(node, 0);
+    bool axes[LIMIT_TENSOR_RANK], none = true;
+    struct reduce_plan *plan = arena_allocate(arena, sizeof *plan);
+    if (!plan)
+        return node_memory_error(node, error);
+    if (!reduce_axes(node, input->rank, axes, error))
+        return false;
+
+    for (int i = 0; i < input->rank; i++)
+        none &= !axes[i];
+
+    reduce_plan_make(input, axes, plan);
+    plan->copies = none && node->opset >= 13 && node_int(node, "noop_with_empty_axes", 0);
+    node->parameters = plan;
+
+    return true;
 }
 
 /* A logarithm of sums of integers is done in floats. */
 static bool reduce_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                            struct error *error) {
-    bool axes[LIMIT_TENSOR_RANK];
-    struct reduce_plan plan;
-    if (!reduce_axes(node, inputs[0].shape.rank, axes, error))
-        return false;
-    reduce_plan_make(&inputs[0].shape, axes, &plan);
+    const struct reduce_plan *plan = node->parameters;
     enum reduction reduction = reduction_of(node);
-    bool none = true;
-    for (int i = 0; i < inputs[0].shape.rank; i++)
-        none &= !axes[i];
-    if (none && node->opset >= 13 && node_int(node, "noop_with_empty_axes", 0)) {
+    if (plan->copies) {
         memcpy(outputs[0].data, inputs[0].data, tensor_bytes(&inputs[0]));
         return true;
     }
-    int last = plan.kept_rank - 1;
-    bool across = last >= 0 && plan.kept_strides[last] == 1;
-    int64_t run = across ? plan.kept[last] : 1, stripes = (run + STRIPE - 1) / STRIPE;
-    int64_t tasks = run ? plan.kept_count / run * stripes : 0;
-#pragma omp parallel for schedule(static) if (plan.kept_count * plan.reduced_count > PARALLEL_ELEMENTS)
+
+    int last = plan->kept_rank - 1;
+    bool across = last >= 0 && plan->kept_strides[last] == 1;
+    int64_t run = across ? plan->kept[last] : 1, stripes = (run + STRIPE - 1) / STRIPE;
+    int64_t tasks = run ? plan->kept_count / run * stripes : 0;
+
+#pragma omp parallel for schedule(static) if (plan->kept_count * plan->reduced_count > PARALLEL_ELEMENTS)
     for (int64_t task = 0; task < tasks; task++) {
         int64_t start = task % stripes * STRIPE, count = run - start < STRIPE ? run - start : STRIPE;
-        reduce_stripe(reduction, &inputs[0], &outputs[0], &plan, task / stripes * run + start, count, across);
+        reduce_stripe(reduction, &inputs[0], &outputs[0], plan, task / stripes * run + start, count, across);
     }
+
     return true;
 }
 
-/* --- ArgMax and ArgMin
- * -------------------------------------------------------------------------------------------- */
+/* The first axis is kept. */
+static bool reduce_rows_apart(const struct node *node) {
+    bool axes[LIMIT_TENSOR_RANK];
+    struct error ignored;
+
+    return node_shape(node, 0)->rank > 0 && reduce_axes(node, node_shape(node, 0)->rank, axes, &ignored) &&
+           !axes[0];
+}
+
+/* --- ArgMax and ArgMin --- */
 
 static bool arg_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
@@ -269,12 +296,14 @@ static bool arg_infer(struct node *node, struct error *error) {
         return false;
     if (!shape.dims[axis])
         return node_error(node, error, "axis %d is empty", axis);
+
     shape.dims[axis] = 1;
     if (!node_int(node, "keepdims", 1)) {
         memmove(shape.dims + axis, shape.dims + axis + 1,
                 (size_t)(shape.rank - axis - 1) * sizeof *shape.dims);
         shape.rank--;
     }
+
     return infer_output(node, 0, DTYPE_I64, &shape, error);
 }
 
@@ -284,10 +313,12 @@ static bool arg_compute(const struct node *node, const struct tensor *inputs, co
     int axis;
     if (!node_axis(node, node_int(node, "axis", 0), shape->rank, &axis, error))
         return false;
-    bool most = strcmp(node->op_type, "ArgMax") == 0, last = node_int(node, "select_last_index", 0) != 0;
+
+    bool most = *(const bool *)node->op->family, last = node_int(node, "select_last_index", 0) != 0;
     bool integers = !dtype_is_float(inputs[0].dtype);
     int64_t length = shape->dims[axis], inner = shape_product(shape, axis + 1, shape->rank);
     int64_t results = shape_elements(&outputs[0].shape);
+
     for (int64_t line = 0; line < results; line++) {
         int64_t at = line / inner * length * inner + line % inner, best = 0;
         for (int64_t i = 1; i < length; i++) {
@@ -303,33 +334,44 @@ static bool arg_compute(const struct node *node, const struct tensor *inputs, co
                 above = x > y;
                 below = x < y;
             }
+
             if ((most ? above : below) || (last && !above && !below))
                 best = i;
         }
+
         ((int64_t *)outputs[0].data)[line] = best;
     }
+
     return true;
 }
 
 #define REDUCE_NAMES "floats, integers but uint64"
-#define REDUCE_ENTRIES(name, change)                                                              \
-    {"", name, 1, (change)-1, 0, NULL, 1, 1, 1, 1, reduce_infer, reduce_compute, REDUCE_NAMES}, { \
-        "", name, change, OPSET_LATEST, 1u << 1, NULL, 1, 2, 1, 1, reduce_infer, reduce_compute,  \
-            REDUCE_NAMES                                                                          \
+/* Axes are an attribute before opset `change`, an input from then on. */
+#define REDUCE(name, kind, change)                                                                      \
+    {.op_type = name, .since = 1, .until = (change)-1, .inputs = {1, 1}, REDUCE_ALWAYS(kind)}, {        \
+        .op_type = name, .since = change, .inputs = {1, 2}, .plan_inputs = 1u << 1, REDUCE_ALWAYS(kind) \
+    }
+#define REDUCE_ALWAYS(kind)                                                                          \
+    .types = REDUCE_NAMES, .family = &(const enum reduction){kind}, .rows_apart = reduce_rows_apart, \
+    .prepare = reduce_prepare, FUNCTIONS(reduce)
+#define ARG(name, most)                                                                                 \
+    {                                                                                                   \
+        .op_type = name, .since = 1, .inputs = {1, 1}, .types = NAMES_NUMERIC, .traits = OP_ALONG_AXIS, \
+        .family = &(const bool){most}, FUNCTIONS(arg)                                                   \
     }
 
-const struct operator reduce_operators[] = {
-    REDUCE_ENTRIES("ReduceSum", 13),
-    REDUCE_ENTRIES("ReduceMean", 18),
-    REDUCE_ENTRIES("ReduceMax", 18),
-    REDUCE_ENTRIES("ReduceMin", 18),
-    REDUCE_ENTRIES("ReduceProd", 18),
-    REDUCE_ENTRIES("ReduceL1", 18),
-    REDUCE_ENTRIES("ReduceL2", 18),
-    REDUCE_ENTRIES("ReduceSumSquare", 18),
-    REDUCE_ENTRIES("ReduceLogSum", 18),
-    REDUCE_ENTRIES("ReduceLogSumExp", 18),
-    {"", "ArgMax", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, arg_infer, arg_compute, NAMES_NUMERIC},
-    {"", "ArgMin", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, arg_infer, arg_compute, NAMES_NUMERIC},
+const struct op_def reduce_operators[] = {
+    REDUCE("ReduceSum", SUM, 13),
+    REDUCE("ReduceMean", MEAN, 18),
+    REDUCE("ReduceMax", MAX, 18),
+    REDUCE("ReduceMin", MIN, 18),
+    REDUCE("ReduceProd", PROD, 18),
+    REDUCE("ReduceL1", L1, 18),
+    REDUCE("ReduceL2", L2, 18),
+    REDUCE("ReduceSumSquare", SUM_SQUARE, 18),
+    REDUCE("ReduceLogSum", LOG_SUM, 18),
+    REDUCE("ReduceLogSumExp", LOG_SUM_EXP, 18),
+    ARG("ArgMax", true),
+    ARG("ArgMin", false),
     {0},
 };

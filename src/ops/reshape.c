@@ -18,6 +18,7 @@ static bool reshape_to(const struct node *node, const int64_t *dims, int count, 
     int64_t known = 1;
     int free_dim = -1;
     struct shape shape = {.rank = count};
+
     for (int i = 0; i < count; i++) {
         int64_t dim = dims[i];
         if (dim == 0 && !allow_zero) {
@@ -28,18 +29,22 @@ static bool reshape_to(const struct node *node, const int64_t *dims, int count, 
         }
         if (dim < -1 || (dim == -1 && free_dim >= 0))
             return node_error(node, error, "the new shape has the value %lld at %d", (long long)dim, i);
+
         shape.dims[i] = dim;
         if (dim == -1)
             free_dim = i;
         else if (!extent_multiply(&known, dim))
             return node_error(node, error, "the new shape is too large");
     }
+
     int64_t elements = shape_elements(input);
     if (free_dim >= 0)
         shape.dims[free_dim] = known ? elements / known : 0;
     if (known * (free_dim >= 0 ? shape.dims[free_dim] : 1) != elements)
         return node_error(node, error, "%lld elements do not fill the new shape", (long long)elements);
+
     *ret = shape;
+
     return true;
 }
 
@@ -53,6 +58,7 @@ static bool reshape_infer(struct node *node, struct error *error) {
         return false;
     if (count < 0)
         return node_error(node, error, "the new shape is missing");
+
     return reshape_to(node, dims, count, &shape, error) &&
            infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
@@ -62,6 +68,7 @@ static bool flatten_infer(struct node *node, struct error *error) {
     int64_t axis = node_int(node, "axis", 1);
     if (axis < -input->rank || axis > input->rank)
         return node_error(node, error, "axis %lld is out of range for rank %d", (long long)axis, input->rank);
+
     int split = (int)(axis < 0 ? axis + input->rank : axis);
     struct shape shape = {2, {shape_product(input, 0, split), shape_product(input, split, input->rank)}};
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
@@ -77,6 +84,7 @@ static bool squeeze_infer(struct node *node, struct error *error) {
     bool axes[LIMIT_TENSOR_RANK], given;
     if (!node_read_axes(node, axes_input(node), input->rank, axes, &given, error))
         return false;
+
     struct shape shape = {0};
     for (int i = 0; i < input->rank; i++) {
         if (axes[i] && input->dims[i] != 1)
@@ -84,6 +92,7 @@ static bool squeeze_infer(struct node *node, struct error *error) {
         if (given ? !axes[i] : input->dims[i] != 1)
             shape.dims[shape.rank++] = input->dims[i];
     }
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -97,6 +106,7 @@ static bool unsqueeze_infer(struct node *node, struct error *error) {
         return false;
     if (count < 0)
         return node_error(node, error, "the axes are missing");
+
     bool axes[LIMIT_TENSOR_RANK], given;
     struct shape shape = {.rank = input->rank + count};
     if (shape.rank > LIMIT_TENSOR_RANK)
@@ -104,8 +114,10 @@ static bool unsqueeze_infer(struct node *node, struct error *error) {
                           LIMIT_TENSOR_RANK);
     if (!node_read_axes(node, input_index, shape.rank, axes, &given, error))
         return false;
+
     for (int i = 0, from = 0; i < shape.rank; i++)
         shape.dims[i] = axes[i] ? 1 : input->dims[from++];
+
     return infer_output(node, 0, node_dtype(node, 0), &shape, error);
 }
 
@@ -120,6 +132,7 @@ static bool dropout_infer(struct node *node, struct error *error) {
     const struct value *training = node_input(node, 2);
     if (training && (shape_elements(&training->shape) != 1 || training->dtype != DTYPE_BOOL))
         return node_error(node, error, "training_mode is not a bool");
+
     /* A ratio of zero drops nothing, in training either. */
     const struct value *ratio = node_input(node, 1);
     bool none = ratio && ratio->constant && shape_elements(&ratio->shape) == 1 &&
@@ -129,6 +142,7 @@ static bool dropout_infer(struct node *node, struct error *error) {
         return false;
     if (mode && tensor_get_i64(mode, 0) && !none)
         return node_error(node, error, "dropout in training mode is not supported");
+
     enum dtype mask = node->opset < 10 ? node_dtype(node, 0) : DTYPE_BOOL;
     return node_want_types(node, 0, TYPES_FLOAT, error) && infer_same(node, error) &&
            infer_output(node, 1, mask, node_shape(node, 0), error);
@@ -145,17 +159,85 @@ static bool dropout_compute(const struct node *node, const struct tensor *inputs
     return copy_compute(node, inputs, outputs, error);
 }
 
-const struct operator reshape_operators[] = {
-    {"", "Reshape", 1, 4, 0, NULL, 1, 1, 1, 1, reshape_infer, copy_compute, NAMES_ALL},
-    {"", "Reshape", 5, OPSET_LATEST, 1u << 1, NULL, 2, 2, 1, 1, reshape_infer, copy_compute, NAMES_ALL},
-    {"", "Flatten", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, flatten_infer, copy_compute, NAMES_ALL},
-    {"", "Squeeze", 1, 12, 0, NULL, 1, 1, 1, 1, squeeze_infer, copy_compute, NAMES_ALL},
-    {"", "Squeeze", 13, OPSET_LATEST, 1u << 1, NULL, 1, 2, 1, 1, squeeze_infer, copy_compute, NAMES_ALL},
-    {"", "Unsqueeze", 1, 12, 0, NULL, 1, 1, 1, 1, unsqueeze_infer, copy_compute, NAMES_ALL},
-    {"", "Unsqueeze", 13, OPSET_LATEST, 1u << 1, NULL, 2, 2, 1, 1, unsqueeze_infer, copy_compute, NAMES_ALL},
-    {"", "Identity", 1, OPSET_LATEST, 0, NULL, 1, 1, 1, 1, infer_same, copy_compute, NAMES_ALL},
-    {"", "Dropout", 1, 11, 0, dropout_check, 1, 1, 1, 2, dropout_infer, dropout_compute, NAMES_FLOAT},
-    {"", "Dropout", 12, OPSET_LATEST, 1u << 1 | 1u << 2, NULL, 1, 3, 1, 2, dropout_infer, dropout_compute,
-     NAMES_FLOAT},
+const struct op_def reshape_operators[] = {
+    {.op_type = "Reshape",
+     .since = 1,
+     .until = 4,
+     .inputs = {1, 1},
+     .traits = OP_RESHAPES,
+     .types = NAMES_ALL,
+     .infer = reshape_infer,
+     .compute = copy_compute},
+    {.op_type = "Reshape",
+     .since = 5,
+     .inputs = {2, 2},
+     .plan_inputs = 1u << 1,
+     .traits = OP_RESHAPES,
+     .types = NAMES_ALL,
+     .infer = reshape_infer,
+     .compute = copy_compute},
+    {.op_type = "Flatten",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_RESHAPES,
+     .types = NAMES_ALL,
+     .infer = flatten_infer,
+     .compute = copy_compute},
+    {.op_type = "Squeeze",
+     .since = 1,
+     .until = 12,
+     .inputs = {1, 1},
+     .traits = OP_RESHAPES,
+     .types = NAMES_ALL,
+     .infer = squeeze_infer,
+     .compute = copy_compute},
+    {.op_type = "Squeeze",
+     .since = 13,
+     .inputs = {1, 2},
+     .plan_inputs = 1u << 1,
+     .traits = OP_RESHAPES,
+     .types = NAMES_ALL,
+     .infer = squeeze_infer,
+     .compute = copy_compute},
+    {.op_type = "Unsqueeze",
+     .since = 1,
+     .until = 12,
+     .inputs = {1, 1},
+     .traits = OP_RESHAPES,
+     .types = NAMES_ALL,
+     .infer = unsqueeze_infer,
+     .compute = copy_compute},
+    {.op_type = "Unsqueeze",
+     .since = 13,
+     .inputs = {2, 2},
+     .plan_inputs = 1u << 1,
+     .traits = OP_RESHAPES,
+     .types = NAMES_ALL,
+     .infer = unsqueeze_infer,
+     .compute = copy_compute},
+    {.op_type = "Identity",
+     .since = 1,
+     .inputs = {1, 1},
+     .traits = OP_RESHAPES | OP_ELEMENTWISE,
+     .types = NAMES_ALL,
+     .infer = infer_same,
+     .compute = copy_compute},
+    {.op_type = "Dropout",
+     .since = 1,
+     .until = 11,
+     .inputs = {1, 1},
+     .outputs = {1, 2},
+     .traits = OP_ELEMENTWISE,
+     .types = NAMES_FLOAT,
+     .check = dropout_check,
+     FUNCTIONS(dropout)},
+    {.op_type = "Dropout",
+     .since = 12,
+     .inputs = {1, 3},
+     .outputs = {1, 2},
+     .plan_inputs = 1u << 1 | 1u << 2,
+     .traits = OP_ELEMENTWISE,
+     .types = NAMES_FLOAT,
+     FUNCTIONS(dropout)},
     {0},
 };

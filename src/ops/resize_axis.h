@@ -1,4 +1,4 @@
-/* One axis of Resize: where each result place reads, and with which weights. Internal to ops/resize*.c.
+/* One axis of Resize: which positions each result reads, and with which weights. Internal to ops/resize*.c.
  * https://onnx.ai/onnx/operators/onnx__Resize.html. */
 #pragma once
 #include "ops/family.h"
@@ -13,18 +13,17 @@ struct resize_options {
     bool exclude_outside, antialias;
 };
 
-/* Attributes with the defaults of the node's opset; refuses names that are none. */
+/* Attributes with the defaults of the node's opset; refuses unknown names. */
 bool resize_options_read(const struct node *node, struct resize_options *ret, struct error *error);
 
 struct resize_axis {
     int64_t from, to;        /* lengths */
     float scale, start, end; /* start, end: the region of tf_crop_and_resize */
-    int taps;                /* places read for each result place */
-    int64_t *places;         /* [to, taps] */
+    int taps;                /* positions read for each result */
+    int64_t *positions;      /* [to, taps] */
     float *weights;          /* [to, taps] */
-    bool *outside;           /* [to]: beyond the region, to be extrapolated; NULL where there is no region */
+    bool *outside;           /* [to]: outside the region, to be extrapolated; NULL if there is no region */
 };
 
-/* False where memory is out. Free with resize_axis_release in either case. */
-bool resize_axis_make(const struct resize_options *options, struct resize_axis *axis);
-void resize_axis_release(struct resize_axis *axis);
+/* Fill in the last four, in the arena. False when memory is out. */
+bool resize_axis_make(const struct resize_options *options, struct arena *arena, struct resize_axis *axis);

@@ -2,13 +2,13 @@
 #pragma once
 #include "ops/family.h"
 
-/* Fewer than three dimensions are padded in front with ones, so that code may always walk three. */
+/* Fewer than three dimensions are filled up in front with ones, so that loops always run over three. */
 #define WINDOW_DIMS 3
 struct window {
     int spatial; /* how many dimensions the node has */
     int64_t input[WINDOW_DIMS], output[WINDOW_DIMS], kernel[WINDOW_DIMS];
     int64_t stride[WINDOW_DIMS], dilation[WINDOW_DIMS];
-    int64_t pad[WINDOW_DIMS], pad_end[WINDOW_DIMS]; /* before the first element, behind the last */
+    int64_t pad[WINDOW_DIMS], pad_end[WINDOW_DIMS]; /* before the first element, after the last */
 };
 
 /* From kernel_shape (or `kernel`, [spatial], where not NULL; then kernel_shape must agree), strides,
@@ -16,10 +16,10 @@ struct window {
  */
 bool window_read(const struct node *node, const struct shape *input, const int64_t *kernel,
                  struct window *ret, struct error *error);
-/* Only kernel, strides and dilations: for ConvTranspose, which lays out its output the other way round. */
+/* Only kernel, strides and dilations: for ConvTranspose, whose output is the larger side. */
 bool window_read_steps(const struct node *node, const struct shape *input, const int64_t *kernel,
                        struct window *ret, struct error *error);
-/* pads as the attribute has them, [2 * spatial] into *ret; zeros where there is none. */
+/* The attribute pads into *ret; zeros if there is none. */
 bool window_read_pads(const struct node *node, struct window *ret, struct error *error);
 
 /* Elements of the input, the output and the kernel. */

@@ -1,17 +1,18 @@
-/* A quantised graph in floats: what it says without the rounding. */
+/* A quantized graph as the float graph that it stands for, without the rounding. */
 #include <string.h>
 
 #include "ops/operator.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
-/* The range that the quantised values stand for: QuantizeLinear saturates, and networks rely on it. */
+/* The range that quantized values stand for: QuantizeLinear saturates, and networks rely on it. */
 struct range {
     float low, high;
 };
 
 static bool integer_range(enum dtype dtype, double *ret_low, double *ret_high) {
     switch (dtype) {
+
     case DTYPE_U8:
         *ret_low = 0, *ret_high = 255;
         return true;
@@ -39,50 +40,44 @@ static bool quantized_range(const struct node *node, struct range *ret) {
         return false;
     if (!integer_range(zero ? zero->constant->dtype : DTYPE_U8, &low, &high))
         return false;
+
     if (zero && shape_elements(&zero->constant->shape) == 1)
         middle = tensor_get_f64(zero->constant, 0);
     *ret = (struct range){(float)((low - middle) * scale[0]), (float)((high - middle) * scale[0])};
+
     return true;
 }
 
 static bool clip_range(const struct node *node, struct range *ret) {
-    int64_t low_count = 0, high_count = 0;
-    const float *low = constant_floats(node_input(node, 1), &low_count),
-                *high = constant_floats(node_input(node, 2), &high_count);
-    if (!node_is(node, "Clip") || !low || !high || low_count != 1 || high_count != 1)
+    struct post_op post;
+    if (!node_post_op(node, &post) || post.kind != POST_CLIP)
         return false;
-    *ret = (struct range){*low, *high};
+
+    *ret = (struct range){post.alpha, post.beta};
     return true;
 }
 
-/* The value's elements cannot leave the range anyway (but for a rounding of its ends). */
+/* The value's elements cannot leave the range, apart from rounding at its ends. */
 static bool stays_within(const struct value *value, struct range range) {
-    static const char *const keeping[] = {"MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Flatten",
-                                          "Squeeze", "Unsqueeze",   "Transpose",         "Identity"};
     struct range known;
     const struct node *node = value->producer;
     float slack = (range.high - range.low) * 0.004f; /* one step of 255 */
+
     for (int steps = 0; node && steps < 8; steps++) {
-        if (node_is(node, "Sigmoid") || node_is(node, "Softmax"))
+        if (node_has(node, OP_UNIT_RANGE))
             return range.low <= slack && range.high >= 1 - slack;
         if (clip_range(node, &known))
             return known.low >= range.low - slack && known.high <= range.high + slack;
-        bool keeps = false;
-        for (size_t i = 0; i < sizeof keeping / sizeof *keeping; i++)
-            keeps = keeps || node_is(node, keeping[i]);
-        /* A pool's padding counts as zero: inside, where zero is. */
-        keeps = keeps && (!node_is(node, "AveragePool") || (range.low <= 0 && range.high >= 0));
-        node = keeps && node->input_count && node->inputs[0] ? node->inputs[0]->producer : NULL;
+
+        bool keeps = node_has(node, OP_KEEPS_VALUES) ||
+                     (node_has(node, OP_KEEPS_RANGE) && range.low <= 0 && range.high >= 0);
+        node = keeps && node_data_inputs(node) == 1 && node->inputs[0] ? node->inputs[0]->producer : NULL;
     }
+
     return false;
 }
 
-static bool no_memory(const struct node *node, struct error *error) {
-    return error_set(error, ERROR_MEMORY, "node %s (%s): no memory to write it in floats", node->name,
-                     node->op_type);
-}
-
-/* Clip(value) before `node`; the value itself where it cannot leave the range. */
+/* Clip(value) before `node`, or the value itself if it cannot leave the range. */
 static struct value *add_clip(struct graph *graph, struct node *node, struct value *value,
                               struct range range) {
     if (stays_within(value, range))
@@ -94,17 +89,21 @@ static struct value *add_clip(struct graph *graph, struct node *node, struct val
     struct value *result = high_value ? graph_add_value(graph, "") : NULL;
     if (!result)
         return NULL;
+
     *low = range.low;
     *high = range.high;
+
     bool attributes = graph_opset(graph, "") < 11;
     struct value *inputs[] = {value, low_value, high_value};
-    struct node *clip = graph_add_node(graph, node, "", "Clip", NULL, inputs, attributes ? 1 : 3, &result, 1);
+    struct node *clip = operator_add_node(graph, node, "", "Clip", graph_opset(graph, ""), inputs,
+                                          attributes ? 1 : 3, result);
     if (!clip || (attributes && (!node_set_float(graph, clip, "min", range.low) ||
                                  !node_set_float(graph, clip, "max", range.high))))
         return NULL;
-    clip->operator= operator_find("", "Clip", clip->opset);
+
     result->dtype = DTYPE_F32;
     result->shape = value->shape;
+
     return result;
 }
 
@@ -116,41 +115,33 @@ static bool is_inverse(const struct node *dequantize, const struct node *quantiz
             (!other && constant_is_zero(zero)));
 }
 
-/* Every DequantizeLinear of what `quantize` makes takes the clipped float instead. */
+/* Replace every DequantizeLinear of the result of `quantize` by its input, clipped. */
 static bool bypass_pair(struct graph *graph, struct node *quantize, struct error *error) {
     struct value *quantized = quantize->outputs[0], *clipped = NULL;
     struct range range;
     if (!quantized || !quantize->inputs[0] || !quantized_range(quantize, &range))
         return true;
+
     for (int i = quantized->use_count - 1; i >= 0; i--) {
         struct node *dequantize = quantized->uses[i].node;
         if (quantized->uses[i].input != 0 || !is_inverse(dequantize, quantize))
             continue;
+
         if (!clipped)
             clipped = add_clip(graph, quantize, quantize->inputs[0], range);
         if (!clipped)
-            return no_memory(quantize, error);
-        node_bypass(graph, dequantize, clipped); /* an output that may not go stays as it is */
+            return node_memory_error(quantize, error);
+
+        node_bypass(graph, dequantize,
+                    clipped); /* one that must stay, for it makes an output, is not changed */
         if (i > quantized->use_count)
             i = quantized->use_count;
     }
-    return true;
-}
 
-static bool bind_new_nodes(struct graph *graph, struct error *error) {
-    for (struct node *node = graph->first; node; node = node->next) {
-        if (node->operator)
-            continue;
-        node->operator= operator_find(node->domain, node->op_type, node->opset);
-        if (!node->operator)
-            return node_error(node, error, "opset %d of this operator is not supported", node->opset);
-    }
     return true;
 }
 
 bool passes_dequantize(struct graph *graph, struct error *error) {
-    if (!passes_expand_qoperators(graph, error) || !bind_new_nodes(graph, error))
-        return false;
     size_t budget = graph_fold_budget(graph);
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
@@ -158,9 +149,11 @@ bool passes_dequantize(struct graph *graph, struct error *error) {
             node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
+
     for (struct node *node = graph->first; node; node = node->next)
         if (node_is(node, "QuantizeLinear") && !bypass_pair(graph, node, error))
             return false;
+
     graph_remove_dead_nodes(graph);
     return true;
 }

@@ -1,12 +1,12 @@
-/* What depends on nothing but constants is computed once, by the operators themselves; equal constants become
- * one. */
+/* Compute once what depends on constants alone, with the operators' reference; merge equal constants. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "ops/operator.h"
 #include "passes/rewrite.h"
 
-bool node_keeps_quantisation(const struct node *node) {
+bool node_keeps_quantization(const struct node *node) {
     return node_is(node, "DequantizeLinear");
 }
 
@@ -20,12 +20,14 @@ static bool inputs_are_constant(const struct node *node, size_t *ret_bytes) {
             return false;
         *ret_bytes += tensor_bytes(value->constant);
     }
+
     return true;
 }
 
-#define HEAVY_WORK (1ull << 36) /* bytes of result times bytes of inputs: about a second */
+#define HEAVY_WORK \
+    (1ull << 36) /* bytes of the result times bytes of the inputs: about a second of computing */
 
-/* The outputs' bytes, once infer has set them; SIZE_MAX where they are not known. */
+/* The outputs' bytes, once infer has set them; SIZE_MAX if they are not known. */
 static size_t output_bytes(const struct node *node) {
     size_t bytes = 0;
     for (int i = 0; i < node->output_count; i++) {
@@ -36,16 +38,12 @@ static size_t output_bytes(const struct node *node) {
             return SIZE_MAX;
         bytes += tensor_bytes(&(struct tensor){value->dtype, value->shape, NULL});
     }
+
     return bytes;
 }
 
-/* Every element of the result takes many of the inputs. */
 static bool is_heavy(const struct node *node, size_t inputs, size_t outputs) {
-    static const char *const names[] = {"Conv", "ConvTranspose", "Gemm", "MatMul", "AveragePool", "MaxPool"};
-    bool heavy = false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        heavy = heavy || node_is(node, names[i]);
-    return heavy && inputs && outputs > HEAVY_WORK / inputs;
+    return node_has(node, OP_HEAVY) && inputs && outputs > HEAVY_WORK / inputs;
 }
 
 static bool is_worth_folding(const struct node *node, size_t inputs, size_t limit, size_t budget) {
@@ -62,36 +60,35 @@ size_t graph_fold_budget(const struct graph *graph) {
     return FOLD_LIMIT + 4 * bytes;
 }
 
-/* Constant's tensor needs no computing: the output is the attribute. */
+/* A Constant's tensor is its attribute, without copying. */
 static bool fold_constant_node(struct graph *graph, struct node *node) {
     const struct attribute *attribute = node_attribute(node, "value");
     if (!node_is(node, "Constant") || !attribute || attribute->kind != ATTRIBUTE_TENSOR ||
         node->output_count != 1 || !node->outputs[0])
         return false;
+
     struct value *value = node->outputs[0];
     value->constant = attribute->tensor;
     value->dtype = attribute->tensor->dtype;
     value->shape = attribute->tensor->shape;
     graph_remove_node(graph, node);
+
     return true;
 }
 
-static bool no_memory(const struct node *node, struct error *error) {
-    return error_set(error, ERROR_MEMORY, "node %s (%s): no memory to compute it ahead", node->name,
-                     node->op_type);
-}
-
-/* outputs [output_count]: memory of the graph for each that is there. */
+/* outputs [output_count]: memory of the graph for each that is not left out. */
 static bool allocate_outputs(struct graph *graph, const struct node *node, struct tensor *outputs) {
     for (int i = 0; i < node->output_count; i++) {
         const struct value *value = node->outputs[i];
         if (!value)
             continue;
+
         outputs[i] = (struct tensor){value->dtype, value->shape, NULL};
         outputs[i].data = graph_own_memory(graph, tensor_bytes(&outputs[i]));
         if (!outputs[i].data)
             return false;
     }
+
     return true;
 }
 
@@ -108,17 +105,18 @@ static void become_constant(struct graph *graph, struct node *node, const struct
 static enum fold_result compute(struct graph *graph, struct node *node, struct error *error) {
     struct tensor *outputs =
         arena_allocate_array(graph->arena, (size_t)node->output_count + 1, sizeof *outputs);
-    struct tensor *inputs = calloc((size_t)node->input_count + 1, sizeof *inputs);
-    bool done = outputs && inputs && allocate_outputs(graph, node, outputs);
-    if (!done)
-        no_memory(node, error);
-    for (int i = 0; i < node->input_count && done; i++)
+    cleanup(freep) struct tensor *inputs = calloc((size_t)node->input_count + 1, sizeof *inputs);
+    if (!outputs || !inputs || !allocate_outputs(graph, node, outputs)) {
+        node_memory_error(node, error);
+        return FOLD_FAILED;
+    }
+
+    for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i])
             inputs[i] = *node->inputs[i]->constant;
-    done = done && node->operator->compute(node, inputs, outputs, error);
-    free(inputs);
-    if (!done)
+    if (!operator_compute(node, inputs, outputs, error))
         return FOLD_FAILED;
+
     become_constant(graph, node, outputs);
     return FOLD_DONE;
 }
@@ -130,14 +128,17 @@ enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit,
         return FOLD_KEPT;
     if (fold_constant_node(graph, node))
         return FOLD_DONE;
-    const struct operator* operator= node->operator;
-    if (!operator|| !operator->compute || !operator->infer || node->post_op_count)
+
+    const struct op_def *op = node->op;
+    if (!op || !op->compute || !op->infer || node->post_op_count)
         return FOLD_KEPT;
-    if (!operator->infer(node, error))
+    if (!op->infer(node, error))
         return FOLD_FAILED;
     if (!is_worth_folding(node, inputs, limit, *budget))
         return FOLD_KEPT;
+
     *budget -= output_bytes(node);
+
     return compute(graph, node, error);
 }
 
@@ -145,25 +146,27 @@ bool passes_fold_constants(struct graph *graph, struct error *error) {
     size_t budget = graph_fold_budget(graph);
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
-        if (!node_keeps_quantisation(node) &&
+        if (!node_keeps_quantization(node) &&
             node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
     return true;
 }
 
-#define SHARE_BYTES 1024 /* larger ones are never equal by chance */
+#define SHARE_BYTES 1024 /* larger ones are hardly ever equal */
 
 static uint64_t constant_hash(const struct tensor *tensor) {
     uint64_t hash = 0xcbf29ce484222325u ^ (uint64_t)tensor->dtype ^ (uint64_t)tensor->shape.rank << 8;
     const uint8_t *bytes = tensor->data;
     size_t size = tensor_bytes(tensor);
+
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ bytes[i]) * 0x100000001b3u;
+
     return hash ^ hash >> 29;
 }
 
-/* Gives up its search after a few steps: a file full of collisions only keeps its twins. */
+/* The search ends after a few steps: a file full of hash collisions only keeps equal constants. */
 static bool share_constant(struct graph *graph, struct value **slots, size_t capacity, struct value *value) {
     size_t slot = constant_hash(value->constant) & (capacity - 1);
     for (int step = 0; step < 16; step++, slot = (slot + 1) & (capacity - 1)) {
@@ -174,6 +177,7 @@ static bool share_constant(struct graph *graph, struct value **slots, size_t cap
         if (constants_equal(slots[slot], value))
             return graph_replace_value(graph, value, slots[slot]);
     }
+
     return true;
 }
 
@@ -181,15 +185,18 @@ bool passes_share_constants(struct graph *graph, struct error *error) {
     size_t capacity = 64;
     while (capacity < (size_t)graph->value_count * 2)
         capacity *= 2;
-    struct value **slots = calloc(capacity, sizeof(struct value *));
-    bool done = slots != NULL;
-    for (int i = 0; i < graph->value_count && done; i++) {
+    cleanup(freep) struct value **slots = calloc(capacity, sizeof(struct value *));
+    if (!slots)
+        return error_set(error, ERROR_MEMORY, "no memory to share constants");
+
+    for (int i = 0; i < graph->value_count; i++) {
         struct value *value = graph->values[i];
         if (!value->constant || !value->use_count || value->is_output || value->is_input ||
             value->dtype == DTYPE_STRING || tensor_bytes(value->constant) > SHARE_BYTES)
             continue;
-        done = share_constant(graph, slots, capacity, value);
+        if (!share_constant(graph, slots, capacity, value))
+            return error_set(error, ERROR_MEMORY, "no memory to share constants");
     }
-    free(slots);
-    return done || error_set(error, ERROR_MEMORY, "no memory to share constants");
+
+    return true;
 }

@@ -1,16 +1,17 @@
-/* A Pad with zeros before a convolution or an average pool becomes the pool's own padding. */
+/* Make a Pad with zeros part of the convolution or average pool after it. */
 #include <string.h>
 
 #include "passes/rewrite.h"
 
-/* The pads of a Pad node with zeros, all at or above zero and none on the first two axes. [2 * rank] or NULL.
- */
+/* The pads of a Pad node with zeros, [2 * rank]; NULL unless all are at least zero, and zero on the first two
+ * axes. */
 static const int64_t *spatial_zero_pads(const struct node *node, int rank) {
     const int64_t *pads = NULL;
     size_t count = 0;
     if (!node || !node_is(node, "Pad") || strcmp(node_string(node, "mode", "constant"), "constant") != 0 ||
         node_input(node, 3) || !constant_is_zero(node_input(node, 2)) || node_float(node, "value", 0) != 0)
         return NULL;
+
     const struct value *value = node_input(node, 1);
     if (!value) {
         count = node_ints(node, "pads", &pads); /* before opset 11 */
@@ -18,15 +19,18 @@ static const int64_t *spatial_zero_pads(const struct node *node, int rank) {
         pads = value->constant->data;
         count = (size_t)shape_elements(&value->constant->shape);
     }
-    if (rank < 3 || count != (size_t)rank * 2)
+
+    if (!pads || rank < 3 || count != (size_t)rank * 2)
         return NULL;
+
     for (int i = 0; i < 2 * rank; i++)
         if (pads[i] < 0 || pads[i] > 1 << 20 || (i % rank < 2 && pads[i]))
             return NULL;
+
     return pads;
 }
 
-/* How many axes the node's input has, when the node could take padding over; else 0. */
+/* The rank of the node's input, if the node can take over padding; else 0. */
 static int padded_rank(const struct node *node) {
     const int64_t *ints;
     if (strcmp(node_string(node, "auto_pad", "NOTSET"), "NOTSET") != 0 || node->post_op_count)
@@ -37,6 +41,7 @@ static int padded_rank(const struct node *node) {
     }
     if (node_is(node, "AveragePool") && !node_int(node, "ceil_mode", 0))
         return (int)node_ints(node, "kernel_shape", &ints) + 2;
+
     return 0;
 }
 
@@ -51,21 +56,25 @@ static bool add_pads(struct graph *graph, struct node *node, const int64_t *oute
     bool has_own = false;
     if (own_count && own_count != (size_t)spatial * 2)
         return true;
+
     for (int i = 0; i < 2 * spatial; i++) {
         has_own = has_own || (own_count && own[i]);
         sum[i] = outer[i < spatial ? i + 2 : rank + 2 + i - spatial] + (own_count ? own[i] : 0);
         if (kernel_count && sum[i] >= kernel[i % spatial])
-            return true; /* a window of padding alone: leave that to Pad */
+            return true; /* a window would see padding only */
     }
+
     if (pool && has_own && !node_int(node, "count_include_pad", 0))
-        return true; /* zeros of Pad count in the average, the pool's own don't: they cannot be one */
+        return true; /* Pad's zeros count in the average, the pool's own do not */
     struct node *pad = node->inputs[0]->producer;
     struct value *inner = pad->inputs[0];
     if (!node_set_ints(graph, node, "pads", sum, (size_t)spatial * 2) ||
         (pool && !node_set_int(graph, node, "count_include_pad", 1)) ||
         !node_set_input(graph, node, 0, inner))
         return error_set(error, ERROR_MEMORY, "no memory to fold node %s", pad->name);
+
     graph_remove_node(graph, pad);
+
     return true;
 }
 
@@ -78,5 +87,6 @@ bool passes_fold_pads(struct graph *graph, struct error *error) {
         if (pads && !add_pads(graph, node, pads, rank, error))
             return false;
     }
+
     return true;
 }

@@ -1,4 +1,4 @@
-/* What exporters write out operator by operator, made one node again. */
+/* Patterns that exporters write operator by operator, to one node. */
 #include <math.h>
 #include <string.h>
 
@@ -17,18 +17,20 @@ struct value *other_input(const struct node *node, const struct value *one) {
 
 struct node *replace_by(struct graph *graph, struct node *before, const char *op_type, int opset,
                         struct value *const *inputs, int input_count, struct value *result) {
+    const char *domain = opset == OWN ? OPERATORS_OWN : "";
     struct value *made = graph_add_value(graph, result->name);
     struct node *node =
-        made ? graph_add_node(graph, before, "", op_type, before->name, inputs, input_count, &made, 1) : NULL;
+        made ? operator_add_node(graph, before, domain, op_type, opset, inputs, input_count, made) : NULL;
     if (!node)
         return NULL;
+
     made->dtype = result->dtype;
     made->shape = result->shape;
-    node->opset = opset;
-    node->operator= operator_find("", op_type, opset);
     if (!graph_replace_value(graph, result, made))
         return NULL;
+
     remove_if_dead(graph, result->producer);
+
     return node;
 }
 
@@ -39,8 +41,7 @@ static bool is_dead(const struct node *node) {
     return true;
 }
 
-/* Depth is bounded by the chains that patterns are made of; longer ones are left to graph_remove_dead_nodes.
- */
+/* Patterns are short: a longer chain is left to graph_remove_dead_nodes. */
 static void remove_dead_chain(struct graph *graph, struct node *node, int depth) {
     if (!is_dead(node) || depth == 32)
         return;
@@ -54,8 +55,7 @@ void remove_if_dead(struct graph *graph, struct node *node) {
     remove_dead_chain(graph, node, 0);
 }
 
-/* The factor or divisor that a constant scalar gives: x * c or x / c; false where the node is no such. *ret_x
- * is x. */
+/* value = x * factor with a constant scalar, also written as a division. */
 static bool scaled(const struct value *value, struct value **ret_x, float *ret_factor) {
     struct node *node;
     float constant;
@@ -72,6 +72,7 @@ static bool scaled(const struct value *value, struct value **ret_x, float *ret_f
         *ret_factor = 1 / constant;
         return true;
     }
+
     return false;
 }
 
@@ -79,27 +80,30 @@ static bool close_to(float a, float b) {
     return fabsf(a - b) <= 1e-4f * fabsf(b);
 }
 
-/* The value is (1 + erf(x / sqrt 2)) of some x. */
+/* value = 1 + erf(x / sqrt 2): x, or NULL. */
 static struct value *gelu_gate(const struct value *value) {
     struct node *add = producer_of(value, "Add");
     struct value *x;
     float factor;
+
     for (int i = 0; add && i < 2; i++) {
         struct node *erf = producer_of(add->inputs[i], "Erf");
         if (erf && value_is_scalar(add->inputs[1 - i], 1) && scaled(erf->inputs[0], &x, &factor) &&
             close_to(factor, 0.70710678f))
             return x;
     }
+
     return NULL;
 }
 
-/* Products of x, (1 + erf(x / sqrt 2)) and 1/2, whichever two come first. */
+/* The product of x, (1 + erf(x / sqrt 2)) and 1/2, in any order. */
 bool fuse_gelu(struct graph *graph, struct node *node, struct node **ret_resume) {
     if ((!node_is(node, "Mul") && !node_is(node, "Div")) || node->outputs[0]->dtype != DTYPE_F32 ||
         node->outputs[0]->shape.rank < 1)
         return true;
     struct value *inner, *x = NULL, *result = node->outputs[0];
     float factor;
+
     if (scaled(result, &inner, &factor) && close_to(factor, 0.5f)) { /* (x * gate) / 2 */
         struct node *product = producer_of(inner, "Mul");
         for (int i = 0; product && i < 2 && !x; i++) {
@@ -118,30 +122,38 @@ bool fuse_gelu(struct graph *graph, struct node *node, struct node **ret_resume)
                 x = gated;
         }
     }
+
     if (!x)
         return true;
+
     *ret_resume = replace_by(graph, node, "Gelu", 20, &x, 1, result);
+
     return *ret_resume != NULL;
 }
 
 bool fuse_gated(struct graph *graph, struct node *node, struct node **ret_resume) {
     if (!node_is(node, "Mul") || node->outputs[0]->dtype != DTYPE_F32 || node->outputs[0]->shape.rank < 1)
         return true;
+
     for (int i = 0; i < 2; i++) {
         struct value *x = node->inputs[1 - i];
         struct node *hard = producer_of(node->inputs[i], "HardSigmoid");
         struct node *soft = producer_of(node->inputs[i], "Sigmoid");
-        const char *made = NULL;
+        struct node *made;
+
         if (hard && hard->inputs[0] == x && close_to(node_float(hard, "alpha", 0.2f), 1.0f / 6) &&
             close_to(node_float(hard, "beta", 0.5f), 0.5f))
-            made = "HardSwish";
+            made = replace_by(graph, node, "HardSwish", 14, &x, 1, node->outputs[0]);
         else if (soft && soft->inputs[0] == x)
-            made = "Swish";
-        if (made) {
-            *ret_resume = replace_by(graph, node, made, 14, &x, 1, node->outputs[0]);
-            return *ret_resume != NULL;
-        }
+            made = replace_by(graph, node, "Swish", OWN, &x, 1, node->outputs[0]);
+        else
+            continue;
+
+        *ret_resume = made;
+
+        return made != NULL;
     }
+
     return true;
 }
 
@@ -153,12 +165,14 @@ static bool is_last_mean(const struct node *node) {
     const int64_t *axes;
     int64_t axis;
     size_t count = node_ints(node, "axes", &axes);
+
     if (count == 1)
         axis = axes[0];
     else if (node_input(node, 1) && node->inputs[1]->constant && shape_elements(&node->inputs[1]->shape) == 1)
         axis = tensor_get_i64(node->inputs[1]->constant, 0);
     else
         return false;
+
     return axis == -1 || axis == rank - 1;
 }
 
@@ -166,7 +180,8 @@ static bool is_last_mean(const struct node *node) {
 static struct value *centred(const struct value *value) {
     struct node *difference = producer_of(value, "Sub");
     struct node *mean = difference ? producer_of(difference->inputs[1], "ReduceMean") : NULL;
-    return is_last_mean(mean) && mean->inputs[0] == difference->inputs[0] ? difference->inputs[0] : NULL;
+    return mean && is_last_mean(mean) && mean->inputs[0] == difference->inputs[0] ? difference->inputs[0]
+                                                                                  : NULL;
 }
 
 /* value = sqrt(mean(d * d) + epsilon), d = x - mean(x) */
@@ -177,6 +192,7 @@ static bool is_deviation(const struct value *value, const struct value *x, float
         struct node *mean = producer_of(add->inputs[i], "ReduceMean");
         if (!is_last_mean(mean) || !value_scalar(add->inputs[1 - i], ret_epsilon))
             continue;
+
         struct node *power = producer_of(mean->inputs[0], "Pow"),
                     *product = producer_of(mean->inputs[0], "Mul");
         struct value *difference = power && value_is_scalar(power->inputs[1], 2)         ? power->inputs[0]
@@ -185,20 +201,24 @@ static bool is_deviation(const struct value *value, const struct value *x, float
         if (difference && centred(difference) == x)
             return true;
     }
+
     return false;
 }
 
-/* The product (or sum) of the value with a constant row of the last axis, as its only use. */
+/* The only user of the value, if it multiplies by (or adds) a constant row of the last axis. */
 static struct node *row_user(const struct value *value, const char *op_type, struct value **ret_row) {
     struct node *user = only_user(value);
     if (!user || !node_is(user, op_type))
         return NULL;
+
     struct value *row = other_input(user, value);
     int64_t columns = value->shape.dims[value->shape.rank - 1];
     if (row == value || !row->constant || row->dtype != DTYPE_F32 || shape_elements(&row->shape) != columns ||
         row->shape.dims[row->shape.rank - 1] != columns || row->shape.rank < 1)
         return NULL;
+
     *ret_row = row;
+
     return user;
 }
 
@@ -217,15 +237,19 @@ bool fuse_layer_norm(struct graph *graph, struct node *node, struct node **ret_r
     struct value *x = centred(node->inputs[0]), *scale, *shift = NULL;
     if (!x || !is_deviation(node->inputs[1], x, &epsilon) || x->shape.rank < 1)
         return true;
+
     struct node *last = row_user(node->outputs[0], "Mul", &scale);
     if (!last)
         return true;
+
     struct node *added = row_user(last->outputs[0], "Add", &shift);
     if (added)
         last = added;
+
     struct value *inputs[3] = {x, as_row(graph, scale), shift ? as_row(graph, shift) : NULL};
     struct node *made =
         replace_by(graph, last, "LayerNormalization", 17, inputs, shift ? 3 : 2, last->outputs[0]);
     *ret_resume = made;
+
     return made && node_set_int(graph, made, "axis", -1) && node_set_float(graph, made, "epsilon", epsilon);
 }

@@ -1,5 +1,5 @@
-/* A quantised graph made ready to run in integers, once, at load: weights become signed and symmetric, all
- * else that is constant becomes float again. */
+/* Make a quantized graph ready to run in integers, once, at load: weights become signed and symmetric, other
+ * constants float. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,20 +10,23 @@
 #include "passes/rewrite.h"
 
 /* A DequantizeLinear with one constant scale and zero point for the whole tensor, of 8-bit integers. */
-bool dequantises_tensor(const struct node *node, float *ret_scale, int32_t *ret_zero_point) {
+bool dequantizes_tensor(const struct node *node, float *ret_scale, int32_t *ret_zero_point) {
     const struct value *zero = node ? node_input(node, 2) : NULL;
     if (!node || !value_scalar(node_input(node, 1), ret_scale) || !(*ret_scale > 0) ||
         (zero && (!zero->constant || shape_elements(&zero->constant->shape) != 1)))
         return false;
+
     *ret_zero_point = zero ? (int32_t)tensor_get_i64(zero->constant, 0) : 0;
     return true;
 }
 
-/* Which axis of the weights counts output channels; -1: the node is no product that integers can do. */
+/* The axis of the weights that counts output channels; -1: the node is not a product that runs in integers.
+ */
 static int channel_axis(const struct node *node) {
     const struct node *weights = producer_of(node_input(node, 1), "DequantizeLinear");
     if (!weights || !weights->inputs[0]->constant)
         return -1;
+
     const struct shape *shape = &weights->inputs[0]->constant->shape;
     enum dtype dtype = weights->inputs[0]->constant->dtype;
     if (dtype != DTYPE_I8 && dtype != DTYPE_U8)
@@ -32,36 +35,41 @@ static int channel_axis(const struct node *node) {
         return shape->rank >= 3 && shape->rank <= 5 ? 0 : -1;
     if (node_is(node, "MatMul"))
         return shape->rank == 2 ? 1 : -1;
+
     bool plain = node_is(node, "Gemm") && shape->rank == 2 && !node_int(node, "transA", 0) &&
                  node_float(node, "alpha", 1) == 1 && node_float(node, "beta", 1) == 1;
     return plain ? (node_int(node, "transB", 0) ? 0 : 1) : -1;
 }
 
-/* Weights as they stand for: (q - zero_point) in [-255, 255], and their scale, for one channel at a time. */
-struct channels {
+/* Weights channel by channel: (q - zero_point) in [-255, 255], and their scale. */
+struct weight_channels {
     int64_t count, inner, outer; /* element (o, c, i) lies at (o * count + c) * inner + i */
     const struct tensor *weights, *scales, *zero_points;
     bool per_channel;
 };
 
-static bool describe_channels(const struct node *dequantize, int axis, struct channels *ret) {
+static bool describe_channels(const struct node *dequantize, int axis, struct weight_channels *ret) {
     const struct value *scales = node_input(dequantize, 1), *zero_points = node_input(dequantize, 2);
     const struct tensor *weights = dequantize->inputs[0]->constant;
-    *ret = (struct channels){weights->shape.dims[axis],
-                             1,
-                             1,
-                             weights,
-                             scales->constant,
-                             zero_points ? zero_points->constant : NULL,
-                             false};
+    *ret = (struct weight_channels){weights->shape.dims[axis],
+                                    1,
+                                    1,
+                                    weights,
+                                    scales->constant,
+                                    zero_points ? zero_points->constant : NULL,
+                                    false};
+
     for (int i = 0; i < weights->shape.rank; i++)
         *(i < axis ? &ret->outer : &ret->inner) *= i == axis ? 1 : weights->shape.dims[i];
+
     if (!scales->constant || scales->constant->dtype != DTYPE_F32 || (zero_points && !zero_points->constant))
         return false;
     int64_t given = shape_elements(&scales->constant->shape);
     int64_t stated = node_int(dequantize, "axis", 1);
+
     stated += stated < 0 ? weights->shape.rank : 0;
     ret->per_channel = given > 1;
+
     return given == 1 || (given == ret->count && stated == axis && scales->constant->shape.rank == 1);
 }
 
@@ -70,25 +78,24 @@ static int32_t weight_at(const struct tensor *weights, int64_t index) {
                                       : ((const uint8_t *)weights->data)[index];
 }
 
-static int32_t zero_point_of(const struct channels *channels, int64_t channel) {
+static int32_t zero_point_of(const struct weight_channels *channels, int64_t channel) {
     if (!channels->zero_points)
         return 0;
     bool single = shape_elements(&channels->zero_points->shape) == 1;
     return (int32_t)tensor_get_i64(channels->zero_points, single ? 0 : channel);
 }
 
-/* Nothing to do: signed, and no zero points. */
-static bool is_symmetric(const struct channels *channels) {
+/* Signed, and without zero points, already. */
+static bool is_symmetric(const struct weight_channels *channels) {
     for (int64_t c = 0; c < channels->count; c++)
         if (zero_point_of(channels, c) != 0)
             return false;
     return channels->weights->dtype == DTYPE_I8;
 }
 
-/* Signed weights and a scale for every channel. What does not fit into 8 signed bits once its zero point is
- * taken off is rounded again, with a scale of its own: at most half a step in a channel that used more than
- * the signed range. */
-static void make_symmetric(const struct channels *channels, int8_t *weights, float *scales) {
+/* Signed weights and a scale for every channel. A channel whose weights less their zero point do not fit 8
+ * signed bits is rounded again, with a scale of its own: at most half a step. */
+static void make_symmetric(const struct weight_channels *channels, int8_t *weights, float *scales) {
     for (int64_t c = 0; c < channels->count; c++) {
         int32_t zero = zero_point_of(channels, c), largest = 0;
         for (int64_t o = 0; o < channels->outer; o++)
@@ -98,6 +105,7 @@ static void make_symmetric(const struct channels *channels, int8_t *weights, flo
                 if (abs(q) > largest && q != -128)
                     largest = abs(q);
             }
+
         float shrink = largest > 127 ? 127.0f / (float)largest : 1;
         for (int64_t o = 0; o < channels->outer; o++)
             for (int64_t i = 0; i < channels->inner; i++) {
@@ -105,16 +113,18 @@ static void make_symmetric(const struct channels *channels, int8_t *weights, flo
                 float q = rintf((float)(weight_at(channels->weights, at) - zero) * shrink);
                 weights[at] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
             }
+
         scales[c] = (float)tensor_get_f64(channels->scales, channels->per_channel ? c : 0) / shrink;
     }
 }
 
-/* The node gets its own DequantizeLinear over symmetric weights. False: out of memory. */
+/* Give the node a DequantizeLinear of its own over symmetric weights. False when memory is out. */
 static bool rewrite_weights(struct graph *graph, struct node *node, int axis) {
     struct node *old = node->inputs[1]->producer;
-    struct channels channels;
+    struct weight_channels channels;
     if (!describe_channels(old, axis, &channels) || is_symmetric(&channels))
         return true;
+
     struct shape vector = {.rank = 1, .dims = {channels.count}};
     float *scales = NULL;
     struct value *scales_value = graph_add_floats(graph, &vector, &scales);
@@ -122,22 +132,24 @@ static bool rewrite_weights(struct graph *graph, struct node *node, int axis) {
     struct value *made = graph_add_value(graph, node->inputs[1]->name);
     if (!scales_value || !weights || !made)
         return false;
+
     make_symmetric(&channels, weights, scales);
     struct value *inputs[2] = {
         graph_add_constant(graph, old->inputs[0]->name, DTYPE_I8, &channels.weights->shape, weights),
         scales_value};
     struct node *fresh =
-        inputs[0] ? graph_add_node(graph, node, "", "DequantizeLinear", old->name, inputs, 2, &made, 1)
-                  : NULL;
+        inputs[0] ? operator_add_node(graph, node, "", "DequantizeLinear", 13, inputs, 2, made) : NULL;
     if (!fresh || !node_set_int(graph, fresh, "axis", axis))
         return false;
-    fresh->operator= operator_find("", "DequantizeLinear", 13);
-    fresh->opset = 13;
+
+    fresh->name = old->name;
     made->dtype = DTYPE_F32;
     made->shape = channels.weights->shape;
     if (!node_set_input(graph, node, 1, made))
         return false;
+
     remove_if_dead(graph, old);
+
     return true;
 }
 
@@ -145,13 +157,15 @@ static bool takes_integers(const struct node *node) {
     float scale;
     int32_t zero_point;
     const struct node *source = producer_of(node_input(node, 0), "DequantizeLinear");
-    const struct value *bias = node_input(node, 2);
-    bool biased = !node_is(node, "MatMul") && bias && !bias->constant;
+    const struct value *bias =
+        node->op && node->op->bias_input ? node_input(node, node->op->bias_input) : NULL;
+    bool biased = bias && !bias->constant;
     const struct node *bias_source = biased ? producer_of(bias, "DequantizeLinear") : NULL;
-    struct channels channels;
+    struct weight_channels channels;
     int axis = channel_axis(node);
+
     return axis >= 0 && describe_channels(node->inputs[1]->producer, axis, &channels) &&
-           dequantises_tensor(source, &scale, &zero_point) &&
+           dequantizes_tensor(source, &scale, &zero_point) &&
            (!biased || (bias_source && bias_source->inputs[0]->constant));
 }
 
@@ -159,20 +173,24 @@ bool passes_prepare_integers(struct graph *graph, struct error *error) {
     for (struct node *node = graph->first; node; node = node->next)
         if (takes_integers(node) && !rewrite_weights(graph, node, channel_axis(node)))
             return error_set(error, ERROR_MEMORY, "node %s: no memory for its weights", node->name);
+
     size_t budget = graph_fold_budget(graph);
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
         if (!node_is(node, "DequantizeLinear") || !node->inputs[0]->constant)
             continue;
+
         bool weights = true;
         for (int i = 0; i < node->outputs[0]->use_count; i++) {
             const struct use *use = &node->outputs[0]->uses[i];
             weights = weights && use->input == 1 && takes_integers(use->node);
         }
+
         if ((!weights || !node->outputs[0]->use_count) &&
             node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
+
     graph_remove_dead_nodes(graph);
     return true;
 }

@@ -2,7 +2,7 @@
  *
  * There are two moments. At load, once, with shapes as free as the file leaves them: passes_simplify, which
  * may make new weights (they are shared by every later plan). Then, for each concrete set of input shapes, on
- * a clone: passes_specialise, which makes every shape known and every shape computation a constant, and
+ * a clone: passes_specialize, which makes every shape known and every shape computation a constant, and
  * passes_fuse, which makes fewer, larger nodes that plan/ has fast steps for, without new large constants.
  * One thread at a time for each graph. */
 #pragma once
@@ -16,12 +16,12 @@ bool passes_simplify(struct graph *graph, struct error *error);
 /* The inputs' concrete tensors: dtype and shape always, data where the values decide a shape (see
  * passes_plan_inputs) and else NULL. Sets every value's dtype and shape, folds what became constant, removes
  * dead nodes. */
-bool passes_specialise(struct graph *graph, const struct tensor *inputs, int input_count,
+bool passes_specialize(struct graph *graph, const struct tensor *inputs, int input_count,
                        struct error *error);
 
-/* Of a specialised graph that passes_fuse has not seen: every input and output has `batch` rows, and row i of
- * the outputs follows from row i of the inputs alone, so that rows may be computed one by one. False where
- * that isn't certain. */
+/* Of a specialised graph before passes_fuse: every input and output has `batch` rows, and row i of the
+ * outputs follows from row i of the inputs alone, so that rows may be computed one by one. False if that is
+ * not certain. */
 bool passes_batch_is_separable(const struct graph *graph, int64_t batch);
 
 /* For every graph input: does a shape depend on its value (through operators' plan_inputs)?
@@ -34,6 +34,8 @@ void passes_plan_inputs(const struct graph *graph, bool *ret);
  * only. To be called before operators_bind: com.microsoft's need no entry of their own then. New nodes are
  * not bound. ERROR_MODEL naming a node whose scales are not as the operator has them. */
 bool passes_expand_qoperators(struct graph *graph, struct error *error);
+/* The graph quantizes what it computes: it holds QuantizeLinear or the QOperator form. Bound or not. */
+bool passes_is_quantized(const struct graph *graph);
 
 /* A bound quantised graph (QDQ; QOperator is expanded first) as the float graph that it stands for:
  * DequantizeLinear of constants becomes float constants, and a QuantizeLinear with its DequantizeLinear

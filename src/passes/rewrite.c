@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORTH_FREEING 4096 /* bytes; also what keeps the searches below cheap for any file */
+#define WORTH_FREEING 4096 /* bytes; it also keeps the searches below cheap for any file */
 
 const float *constant_floats(const struct value *value, int64_t *ret_count) {
     if (!value || !value->constant || value->constant->dtype != DTYPE_F32)
@@ -17,10 +17,12 @@ bool constant_is_zero(const struct value *value) {
         return true;
     if (!value->constant || value->constant->dtype == DTYPE_STRING)
         return false;
+
     int64_t count = shape_elements(&value->constant->shape);
     for (int64_t i = 0; i < count; i++)
         if (tensor_get_f64(value->constant, i) != 0)
             return false;
+
     return true;
 }
 
@@ -55,6 +57,7 @@ void value_release_constant(struct graph *graph, struct value *value) {
     size_t bytes = tensor_bytes(value->constant);
     if (!data || bytes < WORTH_FREEING)
         return;
+
     for (int i = graph->owned_count - 1; i >= 0; i--)
         if (graph->owned[i] == data) {
             free(data);
@@ -62,6 +65,7 @@ void value_release_constant(struct graph *graph, struct value *value) {
             value->constant = NULL;
             return;
         }
+
     if (graph_maps(graph, data))
         file_map_discard(data, bytes);
 }
@@ -70,6 +74,7 @@ struct value *graph_add_floats(struct graph *graph, const struct shape *shape, f
     int64_t count = shape_elements(shape);
     float *data = count < 0 ? NULL : graph_own_memory(graph, (size_t)count * sizeof *data);
     struct value *value = data ? graph_add_constant(graph, "", DTYPE_F32, shape, data) : NULL;
+
     if (value)
         *ret = data;
     return value;
@@ -82,15 +87,19 @@ float *node_writable_floats(struct graph *graph, struct node *node, int input) {
     if (value->use_count == 1 && !value->is_output && !value->is_input && bytes >= WORTH_FREEING &&
         graph_owns(graph, constant->data))
         return constant->data;
+
     float *data;
     struct value *copy = graph_add_floats(graph, &constant->shape, &data);
     if (!copy)
         return NULL;
+
     memcpy(data, constant->data, bytes);
     copy->name = value->name;
     if (!node_set_input(graph, node, input, copy))
         return NULL;
+
     value_release_constant(graph, value);
+
     return data;
 }
 
@@ -100,11 +109,12 @@ struct node *sole_producer(const struct value *value) {
 
 bool node_bypass(struct graph *graph, struct node *node, struct value *value) {
     struct value *output = node->outputs[0];
-    /* An output of the graph keeps a value of its own: an input or another output cannot stand for it. */
+    /* An output needs a value of its own: not an input, another output or a constant. */
     if (output->is_output && (value->is_input || value->is_output || value->constant))
         return false;
     if (!graph_replace_value(graph, output, value))
         return false;
+
     graph_remove_node(graph, node);
     return true;
 }

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const bool zero_points_at_execution = false;
-const bool scales_at_execution = false;
+const bool quantization_at_execution = false;
 
 bool primitive_bias_before_scales(void) {
     return true;
@@ -48,11 +47,24 @@ md_handle md_reshape(md_const md, int rank, const int64_t *dims) {
 
 md_handle md_retype(md_const md, dnnl_data_type_t dtype) {
     md_handle copy = md_copy(md);
+
     if (copy) {
         copy->data_type = dtype;
         memset(&copy->extra, 0, sizeof copy->extra);
     }
     return copy;
+}
+
+/* Of the axes that are not placed yet, the one with the smallest stride; of equals, the last. One is left. */
+static int innermost_axis(const struct md_blocks *blocks, const bool *placed) {
+    int axis = 0;
+
+    while (placed[axis])
+        axis++;
+    for (int i = axis + 1; i < blocks->rank; i++)
+        if (!placed[i] && blocks->strides[i] <= blocks->strides[axis])
+            axis = i;
+    return axis;
 }
 
 md_handle md_resize(md_const like, const int64_t *dims) {
@@ -62,24 +74,22 @@ md_handle md_resize(md_const like, const int64_t *dims) {
     md_handle md = md_copy(like);
     if (!md)
         return NULL;
+
     dnnl_dim_t block[DNNL_MAX_NDIMS], step = 1;
-    bool placed[DNNL_MAX_NDIMS] = {false};
-    for (int i = 0; i < md->ndims; i++)
+    for (int i = 0; i < DNNL_MAX_NDIMS; i++)
         block[i] = 1;
     for (int i = 0; i < blocks.block_count; i++) {
         block[blocks.block_axes[i]] *= blocks.block_sizes[i];
         step *= blocks.block_sizes[i];
     }
-    for (int i = 0; i < md->ndims; i++) {
+    for (int i = 0; i < blocks.rank; i++) {
         md->dims[i] = dims[i];
         md->padded_dims[i] = (dims[i] + block[i] - 1) / block[i] * block[i];
     }
-    for (int done = 0; done < md->ndims;
-         done++) { /* innermost first: the smallest stride; of equals, the later axis */
-        int axis = -1;
-        for (int i = 0; i < md->ndims; i++)
-            if (!placed[i] && (axis < 0 || blocks.strides[i] <= blocks.strides[axis]))
-                axis = i;
+
+    bool placed[DNNL_MAX_NDIMS] = {false};
+    for (int i = 0; i < blocks.rank; i++) {
+        int axis = innermost_axis(&blocks, placed);
         placed[axis] = true;
         md->format_desc.blocking.strides[axis] = step;
         step *= md->padded_dims[axis] / block[axis];
@@ -91,8 +101,9 @@ void md_destroy(md_handle md) {
     free(md);
 }
 
-size_t md_to_bytes(md_const md, const void **ret) {
-    *ret = md;
+size_t md_to_bytes(md_const md, void *bytes, size_t capacity) {
+    if (capacity >= sizeof *md)
+        memcpy(bytes, md, sizeof *md);
     return sizeof *md;
 }
 
@@ -107,6 +118,7 @@ md_handle md_from_bytes(const void *bytes, size_t size) {
 bool md_blocks(md_const md, struct md_blocks *ret) {
     if (md->format_kind != dnnl_blocked)
         return false;
+
     const dnnl_blocking_desc_t *blocking = &md->format_desc.blocking;
     ret->rank = md->ndims;
     ret->block_count = blocking->inner_nblks;
@@ -125,8 +137,8 @@ dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, i
     return dnnl_primitive_attr_set_output_scales(attr, count, count > 1 ? 1 << channel_axis : 0, scales);
 }
 
-dnnl_status_t attr_set_zero_point(dnnl_primitive_attr_t attr, int argument, int32_t zero_point) {
-    return dnnl_primitive_attr_set_zero_points(attr, argument, 1, 0, &zero_point);
+dnnl_status_t attr_set_zero_point(dnnl_primitive_attr_t attr, int32_t zero_point) {
+    return dnnl_primitive_attr_set_zero_points(attr, DNNL_ARG_SRC, 1, 0, &zero_point);
 }
 
 dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, float alpha, float beta) {
@@ -140,88 +152,116 @@ dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_
     return dnnl_post_ops_append_sum_v2(posts, scale, dtype);
 }
 
-#define MAKE(description) \
-    (status == dnnl_success ? dnnl_primitive_desc_create(ret, &(description), attr, engine, NULL) : status)
+static bool is_avoided(const_dnnl_primitive_desc_t pd, const char *const *avoid) {
+    const char *name = "";
 
-dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source,
-                             md_const weights, md_const bias, md_const destination, const int64_t *strides,
-                             const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
-                             const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    dnnl_convolution_desc_t description;
-    dnnl_status_t status = transposed
-                               ? dnnl_dilated_deconvolution_forward_desc_init(
-                                     &description, dnnl_forward_inference, dnnl_deconvolution_direct, source,
-                                     weights, bias, destination, strides, dilations, pads_begin, pads_end)
-                               : dnnl_dilated_convolution_forward_desc_init(
-                                     &description, dnnl_forward_inference,
-                                     winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, source,
-                                     weights, bias, destination, strides, dilations, pads_begin, pads_end);
-    return MAKE(description);
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
+    for (; *avoid; avoid++)
+        if (strstr(name, *avoid))
+            return true;
+    return false;
 }
 
-dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
-                        md_const destination, const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    dnnl_matmul_desc_t description;
-    dnnl_status_t status = dnnl_matmul_desc_init(&description, source, weights, bias, destination);
-    return MAKE(description);
+/* The first implementation of an operation that is not avoided. `status`: of the operation's description. */
+static dnnl_status_t pd_create(dnnl_primitive_desc_t *ret, dnnl_status_t status,
+                               const_dnnl_op_desc_t operation, const_dnnl_primitive_attr_t attr,
+                               const char *const *avoid) {
+    dnnl_primitive_desc_iterator_t iterator;
+
+    if (status != dnnl_success)
+        return status;
+    if (!avoid)
+        return dnnl_primitive_desc_create(ret, operation, attr, dnnl_processor(), NULL);
+    status = dnnl_primitive_desc_iterator_create(&iterator, operation, attr, dnnl_processor(), NULL);
+    if (status != dnnl_success)
+        return status;
+
+    dnnl_primitive_desc_t pd = dnnl_primitive_desc_iterator_fetch(iterator);
+    while (pd && is_avoided(pd, avoid)) {
+        dnnl_primitive_desc_destroy(pd);
+        status = dnnl_primitive_desc_iterator_next(iterator);
+        pd = status == dnnl_success ? dnnl_primitive_desc_iterator_fetch(iterator) : NULL;
+    }
+    dnnl_primitive_desc_iterator_destroy(iterator);
+
+    if (!pd)
+        return status == dnnl_success ? dnnl_out_of_memory : status;
+    *ret = pd;
+    return dnnl_success;
 }
 
-dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
-                               md_const destination, const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    dnnl_inner_product_desc_t description;
-    dnnl_status_t status = dnnl_inner_product_forward_desc_init(&description, dnnl_forward_inference, source,
-                                                                weights, bias, destination);
-    return MAKE(description);
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, enum pd_convolution_kind kind,
+                             const struct pd_operands *operands, const struct pd_window *window) {
+    dnnl_convolution_desc_t operation; /* and dnnl_deconvolution_desc_t */
+    dnnl_status_t status;
+
+    if (kind == PD_CONVOLUTION_TRANSPOSED)
+        status = dnnl_dilated_deconvolution_forward_desc_init(
+            &operation, dnnl_forward_inference, dnnl_deconvolution_direct, operands->source,
+            operands->weights, operands->bias, operands->destination, window->strides, window->dilations,
+            window->pads_begin, window->pads_end);
+    else
+        status = dnnl_dilated_convolution_forward_desc_init(
+            &operation, dnnl_forward_inference,
+            kind == PD_CONVOLUTION_WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct,
+            operands->source, operands->weights, operands->bias, operands->destination, window->strides,
+            window->dilations, window->pads_begin, window->pads_end);
+    return pd_create(ret, status, &operation, operands->attr, operands->avoid);
+}
+
+dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, const struct pd_operands *operands) {
+    dnnl_matmul_desc_t operation;
+    dnnl_status_t status = dnnl_matmul_desc_init(&operation, operands->source, operands->weights,
+                                                 operands->bias, operands->destination);
+    return pd_create(ret, status, &operation, operands->attr, operands->avoid);
+}
+
+dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, const struct pd_operands *operands) {
+    dnnl_inner_product_desc_t operation;
+    dnnl_status_t status =
+        dnnl_inner_product_forward_desc_init(&operation, dnnl_forward_inference, operands->source,
+                                             operands->weights, operands->bias, operands->destination);
+    return pd_create(ret, status, &operation, operands->attr, operands->avoid);
 }
 
 dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
-                         md_const destination, const int64_t *strides, const int64_t *kernel,
-                         const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
+                         md_const destination, const struct pd_window *window,
                          const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    dnnl_pooling_v2_desc_t description;
-    dnnl_status_t status =
-        dnnl_pooling_v2_forward_desc_init(&description, dnnl_forward_inference, kind, source, destination,
-                                          strides, kernel, dilations, pads_begin, pads_end);
-    return MAKE(description);
+    dnnl_pooling_v2_desc_t operation;
+    dnnl_status_t status = dnnl_pooling_v2_forward_desc_init(
+        &operation, dnnl_forward_inference, kind, source, destination, window->strides, window->kernel,
+        window->dilations, window->pads_begin, window->pads_end);
+    return pd_create(ret, status, &operation, attr, NULL);
 }
 
-dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
-                         md_const destination, float alpha, float beta, const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    (void)destination; /* always laid out as the source is */
-    dnnl_eltwise_desc_t description;
-    dnnl_status_t status =
-        dnnl_eltwise_forward_desc_init(&description, dnnl_forward_inference, kind, source, alpha, beta);
-    return MAKE(description);
+dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, const struct pd_eltwise *function, md_const layout,
+                         const_dnnl_primitive_attr_t attr) {
+    dnnl_eltwise_desc_t operation;
+    dnnl_status_t status = dnnl_eltwise_forward_desc_init(&operation, dnnl_forward_inference, function->kind,
+                                                          layout, function->alpha, function->beta);
+    return pd_create(ret, status, &operation, attr, NULL);
 }
 
 dnnl_status_t pd_binary(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const a, md_const b,
                         md_const destination, const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    dnnl_binary_desc_t description;
-    dnnl_status_t status = dnnl_binary_desc_init(&description, kind, a, b, destination);
-    return MAKE(description);
+    dnnl_binary_desc_t operation;
+    dnnl_status_t status = dnnl_binary_desc_init(&operation, kind, a, b, destination);
+    return pd_create(ret, status, &operation, attr, NULL);
 }
 
-dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const source, md_const destination,
-                         int axis, const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    dnnl_softmax_v2_desc_t description;
-    dnnl_status_t status = dnnl_softmax_v2_forward_desc_init(
-        &description, dnnl_forward_inference, logarithm ? dnnl_softmax_log : dnnl_softmax_accurate, source,
-        destination, axis);
-    return MAKE(description);
+dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, md_const layout, int axis,
+                         const_dnnl_primitive_attr_t attr) {
+    dnnl_softmax_v2_desc_t operation;
+    dnnl_status_t status = dnnl_softmax_v2_forward_desc_init(&operation, dnnl_forward_inference,
+                                                             dnnl_softmax_accurate, layout, layout, axis);
+    return pd_create(ret, status, &operation, attr, NULL);
 }
 
-dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, md_const layout, int64_t size, float alpha, float beta,
-                     float k, const_dnnl_primitive_attr_t attr) {
-    dnnl_engine_t engine = dnnl_processor();
-    dnnl_lrn_desc_t description;
-    dnnl_status_t status = dnnl_lrn_forward_desc_init(&description, dnnl_forward_inference,
-                                                      dnnl_lrn_across_channels, layout, size, alpha, beta, k);
-    return MAKE(description);
+dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, const struct pd_lrn *norm, md_const layout,
+                     const_dnnl_primitive_attr_t attr) {
+    dnnl_lrn_desc_t operation;
+    dnnl_status_t status =
+        dnnl_lrn_forward_desc_init(&operation, dnnl_forward_inference, dnnl_lrn_across_channels, layout,
+                                   norm->size, norm->alpha, norm->beta, norm->k);
+    return pd_create(ret, status, &operation, attr, NULL);
 }

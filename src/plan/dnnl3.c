@@ -1,19 +1,17 @@
-/* oneDNN 3.x: primitive descriptors made directly, memory descriptors behind handles, scales and zero points
- * at execution. */
+/* oneDNN 3.x: primitive descriptors made directly, memory descriptors as handles, scales and zero points at
+ * execution. */
 #include "plan/dnnl_api.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-const bool zero_points_at_execution = true;
-const bool scales_at_execution = true;
+const bool quantization_at_execution = true;
 
 bool primitive_bias_before_scales(void) {
     return false;
 }
 
-/* The handle that a call filled in. By address: it is filled while the arguments are evaluated, in whatever
- * order. */
+/* The handle that a call filled in. By address: the call is another argument, and may be evaluated later. */
 static md_handle md_keep(dnnl_status_t status, const dnnl_memory_desc_t *md) {
     return status == dnnl_success ? *md : NULL;
 }
@@ -52,14 +50,12 @@ void md_destroy(md_handle md) {
         dnnl_memory_desc_destroy(md);
 }
 
-/* The handle keeps its own bytes; they are fetched into a buffer of the thread's. */
-size_t md_to_bytes(md_const md, const void **ret) {
-    static _Thread_local uint8_t blob[4096];
+size_t md_to_bytes(md_const md, void *bytes, size_t capacity) {
     size_t size = 0;
-    if (dnnl_memory_desc_get_blob(NULL, &size, md) != dnnl_success || size > sizeof blob ||
-        dnnl_memory_desc_get_blob(blob, &size, md) != dnnl_success)
+    if (dnnl_memory_desc_get_blob(NULL, &size, md) != dnnl_success)
         return 0;
-    *ret = blob;
+    if (capacity >= size && dnnl_memory_desc_get_blob(bytes, &size, md) != dnnl_success)
+        return 0;
     return size;
 }
 
@@ -69,6 +65,7 @@ md_handle md_from_bytes(const void *bytes, size_t size) {
     size_t expected = 0;
     if (dnnl_memory_desc_create_with_tag(&probe, 1, dims, dnnl_f32, dnnl_a) != dnnl_success)
         return NULL;
+
     bool fits = dnnl_memory_desc_get_blob(NULL, &expected, probe) == dnnl_success && expected == size;
     dnnl_memory_desc_destroy(probe);
     return fits ? md_keep(dnnl_memory_desc_create_with_blob(&md, bytes), &md) : NULL;
@@ -87,6 +84,7 @@ bool md_blocks(md_const md, struct md_blocks *ret) {
         dnnl_memory_desc_query(md, dnnl_query_inner_nblks_s32, &blocks) != dnnl_success ||
         dnnl_memory_desc_query(md, dnnl_query_data_type, &dtype) != dnnl_success)
         return false;
+
     ret->rank = rank;
     ret->block_count = blocks;
     memcpy(ret->dims, *dims, sizeof ret->dims);
@@ -97,6 +95,7 @@ bool md_blocks(md_const md, struct md_blocks *ret) {
         memcpy(ret->block_sizes, *sizes, sizeof ret->block_sizes);
         memcpy(ret->block_axes, *axes, sizeof ret->block_axes);
     }
+
     size_t elements = dnnl_data_type_size(dtype);
     for (int i = 0; i < rank; i++)
         elements *= (size_t)ret->padded_dims[i];
@@ -112,6 +111,7 @@ static dnnl_format_tag_t tag_of(md_const md, const struct md_blocks *blocks) {
         [5] = {dnnl_abcde, dnnl_acdeb, dnnl_aBcde4b, dnnl_aBcde8b, dnnl_aBcde16b, dnnl_aBcde32b},
     };
     dnnl_data_type_t dtype = dnnl_data_type_undef;
+
     dnnl_memory_desc_query(md, dnnl_query_data_type, &dtype);
     for (int i = 0; blocks->rank >= 3 && blocks->rank <= 5 && tags[blocks->rank][i]; i++) {
         dnnl_memory_desc_t candidate = NULL;
@@ -123,6 +123,7 @@ static dnnl_format_tag_t tag_of(md_const md, const struct md_blocks *blocks) {
         if (same)
             return tags[blocks->rank][i];
     }
+
     return dnnl_format_tag_undef;
 }
 
@@ -159,9 +160,9 @@ dnnl_status_t attr_set_scales(dnnl_primitive_attr_t attr, const float *scales, i
     return dnnl_primitive_attr_set_scales_mask(attr, DNNL_ARG_WEIGHTS, count > 1 ? weights_mask : 0);
 }
 
-dnnl_status_t attr_set_zero_point(dnnl_primitive_attr_t attr, int argument, int32_t zero_point) {
+dnnl_status_t attr_set_zero_point(dnnl_primitive_attr_t attr, int32_t zero_point) {
     (void)zero_point;
-    return dnnl_primitive_attr_set_zero_points_mask(attr, argument, 0);
+    return dnnl_primitive_attr_set_zero_points_mask(attr, DNNL_ARG_SRC, 0);
 }
 
 dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, float alpha, float beta) {
@@ -173,44 +174,75 @@ dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_
     return dnnl_post_ops_append_sum(posts, scale, zero_point, dtype);
 }
 
-dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, bool transposed, bool winograd, md_const source,
-                             md_const weights, md_const bias, md_const destination, const int64_t *strides,
-                             const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
-                             const_dnnl_primitive_attr_t attr) {
-    if (transposed)
-        return dnnl_deconvolution_forward_primitive_desc_create(
-            ret, dnnl_processor(), dnnl_forward_inference, dnnl_deconvolution_direct, source, weights, bias,
-            destination, strides, dilations, pads_begin, pads_end, attr);
-    return dnnl_convolution_forward_primitive_desc_create(
-        ret, dnnl_processor(), dnnl_forward_inference,
-        winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, source, weights, bias, destination,
-        strides, dilations, pads_begin, pads_end, attr);
+static bool is_avoided(const_dnnl_primitive_desc_t pd, const char *const *avoid) {
+    const char *name = "";
+
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
+    for (; avoid && *avoid; avoid++)
+        if (strstr(name, *avoid))
+            return true;
+    return false;
 }
 
-dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
-                        md_const destination, const_dnnl_primitive_attr_t attr) {
-    return dnnl_matmul_primitive_desc_create(ret, dnnl_processor(), source, weights, bias, destination, attr);
+/* From the first implementation (made with `status`) to the first that is not avoided. */
+static dnnl_status_t pd_settle(dnnl_primitive_desc_t *pd, dnnl_status_t status, const char *const *avoid) {
+    if (status != dnnl_success)
+        return status;
+
+    while (is_avoided(*pd, avoid) && status == dnnl_success)
+        status = dnnl_primitive_desc_next_impl(*pd);
+    if (status != dnnl_success) {
+        dnnl_primitive_desc_destroy(*pd);
+        *pd = NULL;
+    }
+    return status;
 }
 
-dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, md_const source, md_const weights, md_const bias,
-                               md_const destination, const_dnnl_primitive_attr_t attr) {
-    return dnnl_inner_product_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
-                                                            source, weights, bias, destination, attr);
+dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, enum pd_convolution_kind kind,
+                             const struct pd_operands *operands, const struct pd_window *window) {
+    dnnl_status_t status;
+
+    if (kind == PD_CONVOLUTION_TRANSPOSED)
+        status = dnnl_deconvolution_forward_primitive_desc_create(
+            ret, dnnl_processor(), dnnl_forward_inference, dnnl_deconvolution_direct, operands->source,
+            operands->weights, operands->bias, operands->destination, window->strides, window->dilations,
+            window->pads_begin, window->pads_end, operands->attr);
+    else
+        status = dnnl_convolution_forward_primitive_desc_create(
+            ret, dnnl_processor(), dnnl_forward_inference,
+            kind == PD_CONVOLUTION_WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct,
+            operands->source, operands->weights, operands->bias, operands->destination, window->strides,
+            window->dilations, window->pads_begin, window->pads_end, operands->attr);
+    return pd_settle(ret, status, operands->avoid);
+}
+
+dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, const struct pd_operands *operands) {
+    dnnl_status_t status =
+        dnnl_matmul_primitive_desc_create(ret, dnnl_processor(), operands->source, operands->weights,
+                                          operands->bias, operands->destination, operands->attr);
+    return pd_settle(ret, status, operands->avoid);
+}
+
+dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, const struct pd_operands *operands) {
+    dnnl_status_t status = dnnl_inner_product_forward_primitive_desc_create(
+        ret, dnnl_processor(), dnnl_forward_inference, operands->source, operands->weights, operands->bias,
+        operands->destination, operands->attr);
+    return pd_settle(ret, status, operands->avoid);
 }
 
 dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
-                         md_const destination, const int64_t *strides, const int64_t *kernel,
-                         const int64_t *dilations, const int64_t *pads_begin, const int64_t *pads_end,
+                         md_const destination, const struct pd_window *window,
                          const_dnnl_primitive_attr_t attr) {
-    return dnnl_pooling_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference, kind,
-                                                      source, destination, strides, kernel, dilations,
-                                                      pads_begin, pads_end, attr);
+    return dnnl_pooling_forward_primitive_desc_create(
+        ret, dnnl_processor(), dnnl_forward_inference, kind, source, destination, window->strides,
+        window->kernel, window->dilations, window->pads_begin, window->pads_end, attr);
 }
 
-dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,
-                         md_const destination, float alpha, float beta, const_dnnl_primitive_attr_t attr) {
-    return dnnl_eltwise_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference, kind,
-                                                      source, destination, alpha, beta, attr);
+dnnl_status_t pd_eltwise(dnnl_primitive_desc_t *ret, const struct pd_eltwise *function, md_const layout,
+                         const_dnnl_primitive_attr_t attr) {
+    return dnnl_eltwise_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
+                                                      function->kind, layout, layout, function->alpha,
+                                                      function->beta, attr);
 }
 
 dnnl_status_t pd_binary(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const a, md_const b,
@@ -218,16 +250,15 @@ dnnl_status_t pd_binary(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_con
     return dnnl_binary_primitive_desc_create(ret, dnnl_processor(), kind, a, b, destination, attr);
 }
 
-dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, bool logarithm, md_const source, md_const destination,
-                         int axis, const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_softmax(dnnl_primitive_desc_t *ret, md_const layout, int axis,
+                         const_dnnl_primitive_attr_t attr) {
     return dnnl_softmax_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
-                                                      logarithm ? dnnl_softmax_log : dnnl_softmax_accurate,
-                                                      source, destination, axis, attr);
+                                                      dnnl_softmax_accurate, layout, layout, axis, attr);
 }
 
-dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, md_const layout, int64_t size, float alpha, float beta,
-                     float k, const_dnnl_primitive_attr_t attr) {
+dnnl_status_t pd_lrn(dnnl_primitive_desc_t *ret, const struct pd_lrn *norm, md_const layout,
+                     const_dnnl_primitive_attr_t attr) {
     return dnnl_lrn_forward_primitive_desc_create(ret, dnnl_processor(), dnnl_forward_inference,
-                                                  dnnl_lrn_across_channels, layout, layout, size, alpha, beta,
-                                                  k, attr);
+                                                  dnnl_lrn_across_channels, layout, layout, norm->size,
+                                                  norm->alpha, norm->beta, norm->k, attr);
 }

@@ -1,10 +1,10 @@
-/* A primitive bound to memory, and run. */
+/* Primitives bound to memory, and run. */
 #include <stdlib.h>
 #include <threads.h>
 
 #include "plan/dnnl_pool.h"
 
-#define EXECUTION_ARGUMENTS (ARGUMENT_COUNT + 4)
+#define EXECUTION_ARGUMENTS (ARGUMENT_COUNT + 2) /* and scales, and a zero point */
 
 struct execution {
     const struct primitive *primitive;
@@ -13,7 +13,7 @@ struct execution {
     dnnl_memory_t by_role[ARGUMENT_COUNT];
 };
 
-/* A stream belongs to one thread; it goes when the thread does. */
+/* A stream belongs to one thread, and is destroyed when the thread ends. */
 static tss_t stream_key;
 static once_flag stream_once = ONCE_FLAG_INIT;
 
@@ -27,16 +27,17 @@ static void stream_key_create(void) {
 
 static dnnl_stream_t stream_of_thread(void) {
     call_once(&stream_once, stream_key_create);
+
     dnnl_stream_t stream = tss_get(stream_key);
     if (!stream && dnnl_stream_create(&stream, dnnl_processor(), dnnl_stream_default_flags) == dnnl_success)
         tss_set(stream_key, stream);
     return stream;
 }
 
-static int argument_number(const struct primitive *primitive, enum primitive_argument argument) {
+static int argument_number(enum primitive_argument argument) {
     switch (argument) {
     case ARGUMENT_SOURCE:
-        return primitive->is_reorder ? DNNL_ARG_FROM : DNNL_ARG_SRC;
+        return DNNL_ARG_SRC; /* DNNL_ARG_FROM, too */
     case ARGUMENT_SOURCE_1:
         return DNNL_ARG_SRC_1;
     case ARGUMENT_WEIGHTS:
@@ -44,7 +45,7 @@ static int argument_number(const struct primitive *primitive, enum primitive_arg
     case ARGUMENT_BIAS:
         return DNNL_ARG_BIAS;
     case ARGUMENT_DESTINATION:
-        return primitive->is_reorder ? DNNL_ARG_TO : DNNL_ARG_DST;
+        return DNNL_ARG_DST; /* DNNL_ARG_TO, too */
     case ARGUMENT_SCRATCHPAD:
         return DNNL_ARG_SCRATCHPAD;
     default:
@@ -61,25 +62,26 @@ static bool execution_add(struct execution *execution, int number, md_const md, 
 }
 
 #if DNNL_VERSION_MAJOR >= 3
+/* [count] at `pointer`. */
 static bool execution_add_vector(struct execution *execution, int number, dnnl_data_type_t dtype,
                                  int64_t count, void *pointer) {
     dnnl_dims_t dims = {count}, strides = {1};
     md_handle md = md_create_strided(1, dims, dtype, strides);
+
     bool done = md && execution_add(execution, number, md, pointer);
     md_destroy(md);
     return done;
 }
 #endif
 
-static bool execution_add_quantisation(struct execution *execution) {
+/* Scales and zero points, which generation 3 takes as memory. */
+static bool execution_add_quantization(struct execution *execution) {
 #if DNNL_VERSION_MAJOR >= 3
     struct primitive *primitive = (struct primitive *)execution->primitive;
-    static const int numbers[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
-    for (int i = 0; i < 3; i++)
-        if (primitive->zero_points[i] &&
-            !execution_add_vector(execution, DNNL_ARG_ATTR_ZERO_POINTS | numbers[i], dnnl_s32, 1,
-                                  &primitive->zero_points[i]))
-            return false;
+
+    if (primitive->zero_point && !execution_add_vector(execution, DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC,
+                                                       dnnl_s32, 1, &primitive->zero_point))
+        return false;
     if (primitive->scales)
         return execution_add_vector(execution, DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, dnnl_f32,
                                     primitive->scale_count, primitive->scales);
@@ -88,21 +90,26 @@ static bool execution_add_quantisation(struct execution *execution) {
     return true;
 }
 
-struct execution *execution_create(const struct primitive *primitive, struct error *error) {
-    struct execution *execution = calloc(1, sizeof *execution);
-    bool done = execution != NULL;
-    if (done)
-        execution->primitive = primitive;
-    for (int i = 0; done && i < ARGUMENT_COUNT; i++) {
+static bool execution_add_layouts(struct execution *execution, const struct primitive *primitive) {
+    for (int i = 0; i < ARGUMENT_COUNT; i++) {
         const struct layout *layout = primitive->layouts[i];
         if (!layout || layout_bytes(layout) == 0)
             continue;
-        done = execution_add(execution, argument_number(primitive, i), layout->md, DNNL_MEMORY_NONE);
-        if (done)
-            execution->by_role[i] = execution->arguments[execution->count - 1].memory;
+        if (!execution_add(execution, argument_number(i), layout_md(layout), DNNL_MEMORY_NONE))
+            return false;
+        execution->by_role[i] = execution->arguments[execution->count - 1].memory;
     }
-    if (done && execution_add_quantisation(execution))
-        return execution;
+    return true;
+}
+
+struct execution *execution_create(const struct primitive *primitive, struct error *error) {
+    struct execution *execution = calloc(1, sizeof *execution);
+
+    if (execution) {
+        execution->primitive = primitive;
+        if (execution_add_layouts(execution, primitive) && execution_add_quantization(execution))
+            return execution;
+    }
     execution_free(execution);
     error_set(error, ERROR_MEMORY, "no memory to bind a primitive");
     return NULL;
@@ -111,6 +118,7 @@ struct execution *execution_create(const struct primitive *primitive, struct err
 void execution_free(struct execution *execution) {
     if (!execution)
         return;
+
     for (int i = 0; i < execution->count; i++)
         dnnl_memory_destroy(execution->arguments[i].memory);
     free(execution);
@@ -126,6 +134,7 @@ bool execution_run(struct execution *execution, struct error *error) {
     dnnl_status_t status = stream ? dnnl_primitive_execute(execution->primitive->handle, stream,
                                                            execution->count, execution->arguments)
                                   : dnnl_out_of_memory;
+
     if (status == dnnl_success)
         status = dnnl_stream_wait(stream);
     if (status != dnnl_success)

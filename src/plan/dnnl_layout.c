@@ -32,10 +32,15 @@ static enum dtype dtype_of(md_const md) {
     dnnl_data_type_t type = md->data_type;
 #endif
     static const enum dtype all[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I32, DTYPE_I8, DTYPE_U8};
+
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (dnnl_dtype(all[i]) == type)
             return all[i];
     return DTYPE_UNKNOWN;
+}
+
+md_const layout_md(const struct layout *layout) {
+    return layout ? layout->md : NULL;
 }
 
 const struct layout *layout_keep(struct primitive_pool *pool, md_handle md) {
@@ -44,12 +49,14 @@ const struct layout *layout_keep(struct primitive_pool *pool, md_handle md) {
         md_destroy(md);
         return NULL;
     }
+
     struct md_blocks blocks;
     layout->shape.rank = -1;
     if (md_blocks(md, &blocks) && blocks.rank <= LIMIT_TENSOR_RANK) {
         layout->shape.rank = blocks.rank;
         memcpy(layout->shape.dims, blocks.dims, (size_t)blocks.rank * sizeof blocks.dims[0]);
     }
+
     layout->md = md;
     layout->dtype = dtype_of(md);
     layout->next = pool->layouts;
@@ -57,37 +64,65 @@ const struct layout *layout_keep(struct primitive_pool *pool, md_handle md) {
     return layout;
 }
 
-const struct layout *layout_strided(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape,
-                                    const int64_t *strides) {
+static const struct layout *layout_exactly(struct primitive_pool *pool, enum dtype dtype,
+                                           const struct shape *shape, const int64_t *strides) {
+    dnnl_dims_t dims = {0}, steps = {0};
     if (shape->rank < 1 || dnnl_dtype(dtype) == dnnl_data_type_undef)
         return NULL;
-    dnnl_dims_t dims = {0}, steps = {0};
+
     memcpy(dims, shape->dims, (size_t)shape->rank * sizeof dims[0]);
     memcpy(steps, strides, (size_t)shape->rank * sizeof steps[0]);
     return layout_keep(pool, md_create_strided(shape->rank, dims, dnnl_dtype(dtype), steps));
 }
 
+/* An axis of 1 may have any stride. oneDNN's broadcasting reads the order of the axes from the strides, and
+ * leaves elements out where such an axis has the stride of its former position: give it one that fits the
+ * axes after it. */
+static void settle_unit_axes(const struct shape *shape, int64_t *strides) {
+    int64_t outer = 1;
+
+    for (int i = shape->rank - 1; i >= 0; i--) {
+        if (shape->dims[i] == 1)
+            strides[i] = outer;
+        else if (strides[i] * shape->dims[i] > outer)
+            outer = strides[i] * shape->dims[i];
+    }
+}
+
+const struct layout *layout_strided(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape,
+                                    const int64_t *strides) {
+    int64_t settled[LIMIT_TENSOR_RANK] = {0};
+
+    for (int i = 0; i < shape->rank; i++)
+        settled[i] = strides[i];
+    settle_unit_axes(shape, settled);
+    return layout_exactly(pool, dtype, shape, settled);
+}
+
 const struct layout *layout_plain(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape) {
     int64_t strides[LIMIT_TENSOR_RANK], step = 1;
+
     for (int i = shape->rank - 1; i >= 0; i--) {
         strides[i] = step;
         step *= shape->dims[i];
     }
-    return layout_strided(pool, dtype, shape, strides);
+    return layout_exactly(pool, dtype, shape, strides);
 }
 
 const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype,
                                           const struct shape *shape) {
     if (shape->rank < 3)
         return NULL;
+
     int64_t strides[LIMIT_TENSOR_RANK], step = shape->dims[1];
     for (int i = shape->rank - 1; i >= 2; i--) {
         strides[i] = step;
         step *= shape->dims[i];
     }
+
     strides[1] = 1;
     strides[0] = step;
-    return layout_strided(pool, dtype, shape, strides);
+    return layout_exactly(pool, dtype, shape, strides);
 }
 
 const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtype,
@@ -99,24 +134,33 @@ const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtyp
 
 bool layout_is_blocked(const struct layout *layout) {
     struct md_blocks blocks;
-    return layout->shape.rank == 4 && md_blocks(layout->md, &blocks) && blocks.block_count == 1 &&
+    return layout && layout->shape.rank == 4 && md_blocks(layout->md, &blocks) && blocks.block_count == 1 &&
            blocks.block_axes[0] == 1 && blocks.block_sizes[0] == 16;
 }
 
 const struct layout *layout_permute(struct primitive_pool *pool, const struct layout *layout,
                                     const int *permutation) {
     int inverse[LIMIT_TENSOR_RANK]; /* oneDNN: axis i of the source becomes axis permutation[i] */
+    int64_t strides[LIMIT_TENSOR_RANK];
+
+    if (!layout || layout->shape.rank <= 0)
+        return NULL;
     for (int i = 0; i < layout->shape.rank; i++)
         inverse[permutation[i]] = i;
-    return layout->shape.rank > 0 ? layout_keep(pool, md_permute(layout->md, inverse)) : NULL;
+
+    const struct layout *permuted = layout_keep(pool, md_permute(layout->md, inverse));
+    if (!permuted || !layout_strides(permuted, strides))
+        return permuted;
+    return layout_strided(pool, permuted->dtype, &permuted->shape, strides);
 }
 
 const struct layout *layout_reshape(struct primitive_pool *pool, const struct layout *layout,
                                     const struct shape *shape) {
-    if (shape->rank < 1)
+    if (!layout || shape->rank < 1)
         return NULL;
     if (layout_is_plain(layout))
         return layout_plain(pool, layout->dtype, shape);
+
     dnnl_dims_t dims = {0};
     memcpy(dims, shape->dims, (size_t)shape->rank * sizeof dims[0]);
     return layout_keep(pool, md_reshape(layout->md, shape->rank, dims));
@@ -124,23 +168,25 @@ const struct layout *layout_reshape(struct primitive_pool *pool, const struct la
 
 const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout,
                                    enum dtype dtype) {
+    if (!layout)
+        return NULL;
     return dtype == layout->dtype ? layout_keep(pool, md_copy(layout->md))
                                   : layout_keep(pool, md_retype(layout->md, dnnl_dtype(dtype)));
 }
 
 const struct layout *layout_for_shape(struct primitive_pool *pool, const struct layout *layout,
                                       const struct shape *shape) {
-    if (shape->rank != layout->shape.rank)
+    if (!layout || shape->rank != layout->shape.rank)
         return NULL;
     return layout_keep(pool, md_resize(layout->md, shape->dims));
 }
 
 const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout) {
-    return layout_keep(pool, md_copy(layout->md));
+    return layout ? layout_keep(pool, md_copy(layout->md)) : NULL;
 }
 
-size_t layout_to_bytes(const struct layout *layout, const void **ret) {
-    return md_to_bytes(layout->md, ret);
+size_t layout_to_bytes(const struct layout *layout, void *bytes, size_t capacity) {
+    return md_to_bytes(layout->md, bytes, capacity);
 }
 
 const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size) {
@@ -148,15 +194,16 @@ const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *
 }
 
 bool layout_equal(const struct layout *a, const struct layout *b) {
-    return a == b || dnnl_memory_desc_equal(a->md, b->md);
+    return a == b || (a && b && dnnl_memory_desc_equal(a->md, b->md));
 }
 
 /* The axes in the order `order` (outermost first) lie contiguously, without blocks or padding; axes of 1 lie
  * anywhere. */
 static bool layout_has_order(const struct layout *layout, const int *order) {
     struct md_blocks blocks;
-    if (!md_blocks(layout->md, &blocks) || blocks.block_count || blocks.has_extra)
+    if (!layout || !md_blocks(layout->md, &blocks) || blocks.block_count || blocks.has_extra)
         return false;
+
     int64_t step = 1;
     for (int i = blocks.rank - 1; i >= 0; i--) {
         int axis = order[i];
@@ -173,13 +220,14 @@ bool layout_is_plain(const struct layout *layout) {
     int order[MD_RANK];
     for (int i = 0; i < MD_RANK; i++)
         order[i] = i;
-    return layout->shape.rank >= 0 && layout_has_order(layout, order);
+    return layout && layout->shape.rank >= 0 && layout_has_order(layout, order);
 }
 
 bool layout_is_channels_last(const struct layout *layout) {
-    int order[MD_RANK], rank = layout->shape.rank;
+    int order[MD_RANK], rank = layout ? layout->shape.rank : 0;
     if (rank < 3)
         return false;
+
     order[0] = 0;
     for (int i = 1; i < rank - 1; i++)
         order[i] = i + 1;
@@ -189,42 +237,57 @@ bool layout_is_channels_last(const struct layout *layout) {
 
 bool layout_is_padded(const struct layout *layout) {
     struct md_blocks blocks;
-    if (!md_blocks(layout->md, &blocks))
+    if (!layout || !md_blocks(layout->md, &blocks))
         return true;
+
     for (int i = 0; i < blocks.rank; i++)
         if (blocks.padded_dims[i] != blocks.dims[i])
             return true;
     return false;
 }
 
+bool layout_can_broadcast(const struct layout *layout) {
+    struct md_blocks blocks;
+    return layout && md_blocks(layout->md, &blocks) && !layout_is_padded(layout) &&
+           (blocks.block_count == 0 || (blocks.block_count == 1 && blocks.block_axes[0] == 1));
+}
+
+int64_t layout_block_size(const struct layout *layout) {
+    struct md_blocks blocks;
+    return layout && md_blocks(layout->md, &blocks) && blocks.block_count ? blocks.block_sizes[0] : 0;
+}
+
 bool layout_strides(const struct layout *layout, int64_t *ret_strides) {
     struct md_blocks blocks;
-    if (layout->shape.rank < 0 || !md_blocks(layout->md, &blocks) || blocks.block_count || blocks.has_extra)
+    if (!layout || layout->shape.rank < 0 || !md_blocks(layout->md, &blocks) || blocks.block_count ||
+        blocks.has_extra)
         return false;
     memcpy(ret_strides, blocks.strides, (size_t)blocks.rank * sizeof *ret_strides);
     return true;
 }
 
 bool layout_is_dense(const struct layout *layout) {
-    int64_t elements = shape_elements(&layout->shape);
+    int64_t elements = layout ? shape_elements(&layout->shape) : -1;
     return elements >= 0 && !layout_is_padded(layout) &&
            layout_bytes(layout) == (size_t)elements * dtype_size(layout->dtype);
 }
 
 size_t layout_bytes(const struct layout *layout) {
-    return dnnl_memory_desc_get_size(layout->md);
+    return layout ? dnnl_memory_desc_get_size(layout->md) : 0;
 }
 
 enum dtype layout_dtype(const struct layout *layout) {
-    return layout->dtype;
+    return layout ? layout->dtype : DTYPE_UNKNOWN;
 }
 
 const struct shape *layout_shape(const struct layout *layout) {
-    return &layout->shape;
+    static const struct shape unknown = {.rank = -1};
+    return layout ? &layout->shape : &unknown;
 }
 
 const char *layout_describe(const struct layout *layout, char *text, size_t size) {
     struct md_blocks blocks;
+
     if (layout_is_plain(layout))
         snprintf(text, size, "plain");
     else if (layout_is_channels_last(layout))
@@ -239,5 +302,6 @@ const char *layout_describe(const struct layout *layout, char *text, size_t size
             length += snprintf(text + length, size - (size_t)length, " %lld%c",
                                (long long)blocks.block_sizes[i], (char)('a' + blocks.block_axes[i]));
     }
+
     return text;
 }

@@ -1,3 +1,4 @@
+/* Building a plan, and the offsets of its tensors in one arena. */
 #include "plan/plan.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@ struct plan *plan_create(struct graph *graph, struct weights_store *weights, str
     struct plan *plan = calloc(1, sizeof *plan);
     struct arena *arena = arena_create();
     struct primitive_pool *pool = primitive_pool_create(error);
+
     if (!plan || !arena || !pool) {
         free(plan);
         arena_free(arena);
@@ -26,6 +28,7 @@ struct plan *plan_create(struct graph *graph, struct weights_store *weights, str
 void plan_free(struct plan *plan) {
     if (!plan)
         return;
+
     for (int i = 0; i < plan->owned_count; i++)
         free(plan->owned[i]);
     free(plan->owned);
@@ -41,6 +44,7 @@ void plan_free(struct plan *plan) {
 static bool array_grow(void **array, int count, int *capacity, size_t size) {
     if (count < *capacity)
         return true;
+
     int larger = *capacity ? *capacity * 2 : 64;
     void *fresh = realloc(*array, (size_t)larger * size);
     if (!fresh)
@@ -57,25 +61,28 @@ bool plan_tensor_is_plain(const struct plan_tensor *tensor) {
 size_t plan_tensor_bytes(const struct plan_tensor *tensor) {
     if (tensor->layout)
         return layout_bytes(tensor->layout);
+
     int64_t elements = shape_elements(&tensor->shape);
     return elements > 0 ? (size_t)elements * dtype_size(tensor->dtype) : 0;
 }
 
-static struct plan_tensor *tensor_create(struct plan *plan, enum plan_place place, enum dtype dtype,
+static struct plan_tensor *tensor_create(struct plan *plan, enum plan_memory memory, enum dtype dtype,
                                          const struct shape *shape, const struct layout *layout) {
     struct plan_tensor *tensor = arena_allocate(plan->arena, sizeof *tensor);
+
     if (tensor)
-        *tensor = (struct plan_tensor){.place = place, .dtype = dtype, .shape = *shape, .layout = layout};
+        *tensor = (struct plan_tensor){.memory = memory, .dtype = dtype, .shape = *shape, .layout = layout};
     return tensor;
 }
 
 struct plan_tensor *plan_add_tensor(struct plan *plan, enum dtype dtype, const struct shape *shape,
                                     const struct layout *layout) {
-    struct plan_tensor *tensor = tensor_create(plan, PLACE_ARENA, dtype, shape, layout);
+    struct plan_tensor *tensor = tensor_create(plan, PLAN_MEMORY_ARENA, dtype, shape, layout);
     struct plan_storage *storage = tensor ? arena_allocate(plan->arena, sizeof *storage) : NULL;
     if (!storage || !array_grow((void **)&plan->storages, plan->storage_count, &plan->storage_capacity,
                                 sizeof *plan->storages))
         return NULL;
+
     *storage = (struct plan_storage){.bytes = plan_tensor_bytes(tensor),
                                      .first_step = plan->step_count,
                                      .last_step = -1,
@@ -92,9 +99,10 @@ struct plan_tensor *plan_add_view(struct plan *plan, const struct plan_tensor *o
 
 struct plan_tensor *plan_add_slice(struct plan *plan, const struct plan_tensor *of, const struct shape *shape,
                                    const struct layout *layout, size_t offset) {
-    struct plan_tensor *tensor = tensor_create(plan, of->place, of->dtype, shape, layout);
+    struct plan_tensor *tensor = tensor_create(plan, of->memory, of->dtype, shape, layout);
     if (!tensor)
         return NULL;
+
     tensor->storage = of->storage;
     tensor->constant = of->constant;
     tensor->input = of->input;
@@ -106,7 +114,8 @@ struct plan_tensor *plan_add_slice(struct plan *plan, const struct plan_tensor *
 
 struct plan_tensor *plan_add_constant(struct plan *plan, enum dtype dtype, const struct shape *shape,
                                       const struct layout *layout, const void *data) {
-    struct plan_tensor *tensor = tensor_create(plan, PLACE_CONSTANT, dtype, shape, layout);
+    struct plan_tensor *tensor = tensor_create(plan, PLAN_MEMORY_CONSTANT, dtype, shape, layout);
+
     if (tensor)
         tensor->constant = data;
     return tensor;
@@ -114,7 +123,8 @@ struct plan_tensor *plan_add_constant(struct plan *plan, enum dtype dtype, const
 
 struct plan_tensor *plan_add_input(struct plan *plan, enum dtype dtype, const struct shape *shape,
                                    const struct layout *layout, int input) {
-    struct plan_tensor *tensor = tensor_create(plan, PLACE_INPUT, dtype, shape, layout);
+    struct plan_tensor *tensor = tensor_create(plan, PLAN_MEMORY_INPUT, dtype, shape, layout);
+
     if (tensor)
         tensor->input = input;
     return tensor;
@@ -124,40 +134,40 @@ void *plan_own_memory(struct plan *plan, size_t bytes) {
     if (bytes > SIZE_MAX - 64 ||
         !array_grow((void **)&plan->owned, plan->owned_count, &plan->owned_capacity, sizeof *plan->owned))
         return NULL;
+
     void *memory = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
     if (memory)
         plan->owned[plan->owned_count++] = memory;
     return memory;
 }
 
-struct step *plan_add_step(struct plan *plan, enum step_kind kind, const char *name, const char *action,
-                           struct plan_tensor *const *arguments, const enum primitive_argument *roles,
-                           int argument_count) {
-    size_t count = (size_t)argument_count;
-    struct plan_tensor **tensors = arena_allocate_array(plan->arena, count + 1, sizeof *tensors);
-    enum primitive_argument *kept = arena_allocate_array(plan->arena, count + 1, sizeof *kept);
-    if (!tensors || !kept ||
+bool plan_add_step(struct plan *plan, const struct step *step) {
+    size_t count = (size_t)step->argument_count;
+    struct plan_tensor **arguments = arena_allocate_array(plan->arena, count + 1, sizeof *arguments);
+    enum primitive_argument *roles = arena_allocate_array(plan->arena, count + 1, sizeof *roles);
+    if (!arguments || !roles ||
         !array_grow((void **)&plan->steps, plan->step_count, &plan->step_capacity, sizeof *plan->steps))
-        return NULL;
-    memcpy(tensors, arguments, count * sizeof *tensors);
-    if (roles)
-        memcpy(kept, roles, count * sizeof *kept);
-    for (int i = 0; i < argument_count; i++)
-        if (tensors[i] && tensors[i]->storage && tensors[i]->storage->last_step < plan->step_count)
-            tensors[i]->storage->last_step = plan->step_count;
-    struct step *step = &plan->steps[plan->step_count++];
-    *step = (struct step){.kind = kind,
-                          .name = name,
-                          .action = action,
-                          .kernel_name = "",
-                          .arguments = tensors,
-                          .roles = kept,
-                          .argument_count = argument_count};
-    return step;
+        return false;
+
+    memcpy(arguments, step->arguments, count * sizeof *arguments);
+    if (step->roles)
+        memcpy(roles, step->roles, count * sizeof *roles);
+    for (size_t i = 0; i < count; i++)
+        if (arguments[i] && arguments[i]->storage && arguments[i]->storage->last_step < plan->step_count)
+            arguments[i]->storage->last_step = plan->step_count;
+
+    struct step *added = &plan->steps[plan->step_count++];
+    *added = *step;
+    added->arguments = arguments;
+    added->roles = roles;
+    return true;
 }
+
+/* --- Memory --- */
 
 static int larger_storage_first(const void *a, const void *b) {
     const struct plan_storage *const *first = a, *const *second = b;
+
     if ((*first)->bytes != (*second)->bytes)
         return (*first)->bytes < (*second)->bytes ? 1 : -1;
     return (*first)->first_step - (*second)->first_step;
@@ -167,54 +177,64 @@ static bool lives_overlap(const struct plan_storage *a, const struct plan_storag
     return a->first_step <= b->last_step && b->first_step <= a->last_step;
 }
 
-/* The lowest offset at which `storage` overlaps no placed one that lives at the same time; `placed` is
+/* The lowest offset at which `storage` overlaps no assigned one that lives at the same time; `assigned` is
  * ordered by offset. */
-static size_t lowest_offset(const struct plan_storage *storage, struct plan_storage *const *placed,
+static size_t lowest_offset(const struct plan_storage *storage, struct plan_storage *const *assigned,
                             int count) {
     size_t offset = 0;
+
     for (int i = 0; i < count; i++) {
-        if (!lives_overlap(storage, placed[i]))
+        if (!lives_overlap(storage, assigned[i]))
             continue;
-        if (offset + storage->bytes <= placed[i]->offset)
+        if (offset + storage->bytes <= assigned[i]->offset)
             break;
-        size_t end = placed[i]->offset + placed[i]->bytes;
+        size_t end = assigned[i]->offset + assigned[i]->bytes;
         if (end > offset)
             offset = end;
     }
     return offset;
 }
 
+/* Assign offsets to `order` (largest first); returns the bytes of all. `assigned` has room for `count`. */
+static size_t assign_offsets(struct plan_storage *const *order, struct plan_storage **assigned, int count) {
+    size_t total = 0;
+
+    for (int i = 0; i < count; i++) {
+        struct plan_storage *storage = order[i];
+        storage->offset = lowest_offset(storage, assigned, i);
+
+        int position = i;
+        for (; position > 0 && assigned[position - 1]->offset > storage->offset; position--)
+            assigned[position] = assigned[position - 1];
+        assigned[position] = storage;
+        if (storage->offset + storage->bytes > total)
+            total = storage->offset + storage->bytes;
+    }
+    return total;
+}
+
 /* Greedy by size, as in "Efficient Memory Management for Deep Neural Net Inference" (Pisarchyk and Lee,
- * 2020): large storages first, each at the lowest place that is free during its life. */
+ * 2020): large storages first, each at the lowest offset that is free during its life. */
 bool plan_assign_memory(struct plan *plan, struct error *error) {
     int count = plan->storage_count;
     struct plan_storage **order = malloc((size_t)(count + 1) * 2 * sizeof *order);
     if (!order)
         return error_set(error, ERROR_MEMORY, "no memory to plan memory");
-    size_t total = 0, scratch = 0;
+
     for (int i = 0; i < count; i++) {
         order[i] = plan->storages[i];
         order[i]->bytes = size_align(order[i]->bytes ? order[i]->bytes : 1, 64);
         if (order[i]->is_output)
             order[i]->last_step = plan->step_count;
     }
-    struct plan_storage **placed = order + count;
     qsort(order, (size_t)count, sizeof *order, larger_storage_first);
-    for (int i = 0; i < count; i++) {
-        struct plan_storage *storage = order[i];
-        storage->offset = lowest_offset(storage, placed, i);
-        int place = i;
-        for (; place > 0 && placed[place - 1]->offset > storage->offset; place--)
-            placed[place] = placed[place - 1];
-        placed[place] = storage;
-        if (storage->offset + storage->bytes > total)
-            total = storage->offset + storage->bytes;
-    }
+    plan->scratch_offset = assign_offsets(order, order + count, count);
     free(order);
+
+    size_t scratch = 0;
     for (int i = 0; i < plan->step_count; i++)
         if (plan->steps[i].scratch_bytes > scratch)
             scratch = plan->steps[i].scratch_bytes;
-    plan->scratch_offset = total;
-    plan->arena_bytes = total + size_align(scratch, 64);
+    plan->arena_bytes = plan->scratch_offset + size_align(scratch, 64);
     return true;
 }

@@ -1,15 +1,17 @@
-/* Tensor primitives over oneDNN, whatever its generation: layouts, primitives, and executions bound to
- * memory.
+/* Tensor primitives over oneDNN 2 or 3: layouts, primitives, and executions bound to memory.
  *
- * This header knows nothing of graphs. dnnl.c holds what both generations share, dnnl2.c and dnnl3.c what
- * differs; no other file includes dnnl.h. A pool is used by one thread while a plan is made; afterwards
- * layouts and primitives are immutable and shared. An execution is one thread's. */
+ * This header knows nothing of graphs. dnnl.c, dnnl_layout.c, dnnl_weighted.c and dnnl_execution.c hold what
+ * both generations share, dnnl2.c and dnnl3.c what differs; no other file includes dnnl.h. One thread uses a
+ * pool while a plan is made; afterwards layouts and primitives are immutable, and any thread may read them.
+ * An execution is one thread's. What returns a pointer returns NULL on failure, and what it returns belongs
+ * to the pool. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
+#include "tensor/post_op.h"
 #include "tensor/tensor.h"
 
 /* Owns layouts and primitives; they live as long as it does. */
@@ -17,18 +19,19 @@ struct primitive_pool;
 struct primitive_pool *primitive_pool_create(struct error *error);
 void primitive_pool_free(struct primitive_pool *pool);
 
+struct primitive;
 /* How a tensor lies in memory: element type, shape, and an order, maybe blocked and padded. */
 struct layout;
-struct primitive;
 
-/* Each returns NULL where the layout can't be (the rank, no memory, or a view that needs a copy). */
+/* NULL where oneDNN has no such layout (the rank, strides that overlap, a view that needs a copy), or memory
+ * is out. Row-major and contiguous: */
 const struct layout *layout_plain(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
 /* [n, c, spatial…] with the channels innermost. */
 const struct layout *layout_channels_last(struct primitive_pool *pool, enum dtype dtype,
                                           const struct shape *shape);
 /* [n, c / block, spatial…, block], for rank 4 and blocks of 16 (one AVX-512 register of float32). */
 const struct layout *layout_blocked(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape);
-/* Row-major elements of a larger tensor: strides in elements. */
+/* Elements of a larger tensor, or in another order: strides in elements. */
 const struct layout *layout_strided(struct primitive_pool *pool, enum dtype dtype, const struct shape *shape,
                                     const int64_t *strides);
 /* Views of the same bytes: axis i of the result is axis permutation[i] of the layout; or another shape. */
@@ -36,16 +39,16 @@ const struct layout *layout_permute(struct primitive_pool *pool, const struct la
                                     const int *permutation);
 const struct layout *layout_reshape(struct primitive_pool *pool, const struct layout *layout,
                                     const struct shape *shape);
-/* The same order for another element type. */
+/* The same order, of another element type. */
 const struct layout *layout_retype(struct primitive_pool *pool, const struct layout *layout,
                                    enum dtype dtype);
 /* The same order and blocks for another shape of the same rank; only for layouts of dense blocks. */
 const struct layout *layout_for_shape(struct primitive_pool *pool, const struct layout *layout,
                                       const struct shape *shape);
-/* A copy in another pool, and to and from bytes (baked files). The bytes are right for one generation of
- * oneDNN only. */
+/* A copy in another pool. To and from bytes for baked files: right for one version of oneDNN only. */
 const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout);
-size_t layout_to_bytes(const struct layout *layout, const void **ret);
+/* Returns the size, and writes the bytes where they fit into `capacity`; 0 on failure. */
+size_t layout_to_bytes(const struct layout *layout, void *bytes, size_t capacity);
 const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size);
 
 bool layout_equal(const struct layout *a, const struct layout *b);
@@ -60,8 +63,11 @@ bool layout_is_padded(const struct layout *layout); /* holds more elements than 
 size_t layout_bytes(const struct layout *layout);
 enum dtype layout_dtype(const struct layout *layout);
 const struct shape *layout_shape(const struct layout *layout);
-/* "plain", "nhwc", "blocked 16c", … for people. */
+/* "plain", "channels last", "blocks of 16b", … for people. Returns `text`. */
 const char *layout_describe(const struct layout *layout, char *text, size_t size);
+
+/* Post-ops of one primitive at most. */
+#define PRIMITIVE_POSTS 13
 
 enum primitive_argument {
     ARGUMENT_SOURCE,
@@ -71,37 +77,18 @@ enum primitive_argument {
     ARGUMENT_DESTINATION,
     ARGUMENT_SCRATCHPAD,
     ARGUMENT_OPERAND, /* + i: operand of post-op i */
-    ARGUMENT_COUNT = ARGUMENT_OPERAND + 12
+    ARGUMENT_COUNT = ARGUMENT_OPERAND + PRIMITIVE_POSTS
 };
 
-enum primitive_post_kind {
-    PRIMITIVE_POST_RELU = 1, /* alpha: slope below zero */
-    PRIMITIVE_POST_CLIP,
-    PRIMITIVE_POST_SIGMOID,
-    PRIMITIVE_POST_TANH,
-    PRIMITIVE_POST_ELU,
-    PRIMITIVE_POST_HARDSWISH,
-    PRIMITIVE_POST_SWISH,
-    PRIMITIVE_POST_GELU_ERF,
-    PRIMITIVE_POST_GELU_TANH,
-    PRIMITIVE_POST_LINEAR,
-    PRIMITIVE_POST_SUM,      /* + alpha * (what the destination held - zero_point) */
-    PRIMITIVE_POST_ADD,      /* + operand */
-    PRIMITIVE_POST_MULTIPLY, /* * operand */
-    PRIMITIVE_POST_EXP,
-    PRIMITIVE_POST_SQRT,
-    PRIMITIVE_POST_ABS,
-};
-
+/* One of a primitive's post-ops. POST_HARDSIGMOID and POST_STEPS are not among them: they are a POST_LINEAR
+ * and a POST_CLIP, a POST_CLIP and a POST_ROUND. */
 struct primitive_post {
-    enum primitive_post_kind kind;
+    enum post_op_kind kind;
     float alpha, beta;
     int32_t zero_point;
     enum dtype sum_dtype;         /* SUM: how to read the destination; DTYPE_UNKNOWN: as its own type */
     const struct layout *operand; /* ADD, MULTIPLY */
 };
-
-#define PRIMITIVE_POSTS 10
 
 /* A layout left NULL is the primitive's to choose: ask primitive_layout afterwards. */
 struct convolution_spec {
@@ -119,9 +106,9 @@ struct convolution_spec {
     /* int8: result = scale[o] * (sum over (source - source_zero_point) * weights) + bias, then post-ops. */
     const float *scales; /* [scale_count]: 1 or o; NULL: none */
     int64_t scale_count;
-    int32_t source_zero_point, destination_zero_point;
+    int32_t source_zero_point;
 };
-/* How ONNX's row-major weights lie in the axes that oneDNN gives them: what to pack from. */
+/* ONNX's row-major weights seen in the axes that oneDNN gives them: the layout to pack from. */
 const struct layout *primitive_convolution_weights(struct primitive_pool *pool,
                                                    const struct convolution_spec *spec);
 const struct primitive *primitive_convolution(struct primitive_pool *pool,
@@ -137,7 +124,7 @@ struct matmul_spec {
     int post_count;
     const float *scales;
     int64_t scale_count;
-    int32_t source_zero_point, weights_zero_point, destination_zero_point;
+    int32_t source_zero_point;
 };
 const struct primitive *primitive_matmul(struct primitive_pool *pool, const struct matmul_spec *spec,
                                          struct error *error);
@@ -152,29 +139,39 @@ struct pooling_spec {
     struct shape source, destination;
     enum dtype dtype;
     int64_t kernel[3], strides[3], dilations[3], pads_begin[3], pads_end[3];
-    const struct layout *source_layout, *destination_layout;
+    const struct layout *source_layout;
 };
+/* In a layout of the primitive's choice. */
 const struct primitive *primitive_pooling(struct primitive_pool *pool, const struct pooling_spec *spec,
                                           struct error *error);
 
-/* destination = posts(source), any order of elements, same layout on both sides unless given. */
-const struct primitive *primitive_elementwise(struct primitive_pool *pool, const struct layout *source,
-                                              const struct layout *destination,
+/* posts(source), in any order of elements; the destination has the source's layout. */
+const struct primitive *primitive_elementwise(struct primitive_pool *pool, const struct layout *layout,
                                               const struct primitive_post *posts, int post_count,
                                               struct error *error);
-/* destination = a OP b, b broadcast to a: kind is PRIMITIVE_POST_ADD or PRIMITIVE_POST_MULTIPLY. */
-const struct primitive *primitive_binary(struct primitive_pool *pool, enum primitive_post_kind kind,
-                                         const struct layout *a, const struct layout *b,
-                                         const struct layout *destination, const struct primitive_post *posts,
-                                         int post_count, struct error *error);
+/* destination = a OP b, then post-ops; b and the operands are broadcast to a. */
+struct binary_spec {
+    enum post_op_kind kind; /* POST_ADD or POST_MULTIPLY */
+    const struct layout *a, *b, *destination;
+    const struct primitive_post *posts;
+    int post_count;
+};
+const struct primitive *primitive_binary(struct primitive_pool *pool, const struct binary_spec *spec,
+                                         struct error *error);
 /* From one layout (and element type) to another. */
 const struct primitive *primitive_reorder(struct primitive_pool *pool, const struct layout *from,
                                           const struct layout *to, struct error *error);
-const struct primitive *primitive_softmax(struct primitive_pool *pool, const struct layout *source,
-                                          const struct layout *destination, int axis, bool logarithm,
+/* Over one axis; the destination has the source's layout. */
+const struct primitive *primitive_softmax(struct primitive_pool *pool, const struct layout *layout, int axis,
                                           struct error *error);
-const struct primitive *primitive_lrn(struct primitive_pool *pool, const struct layout *layout, int64_t size,
-                                      float alpha, float beta, float k, struct error *error);
+/* Local response normalisation across channels (LRN-13); the destination has the source's layout. */
+struct lrn_spec {
+    const struct layout *layout;
+    int64_t size;
+    float alpha, beta, k;
+};
+const struct primitive *primitive_lrn(struct primitive_pool *pool, const struct lrn_spec *spec,
+                                      struct error *error);
 
 const struct layout *primitive_layout(const struct primitive *primitive, enum primitive_argument argument);
 size_t primitive_scratchpad_bytes(const struct primitive *primitive);
@@ -182,7 +179,8 @@ size_t primitive_scratchpad_bytes(const struct primitive *primitive);
 const char *primitive_kernel(const struct primitive *primitive);
 /* The implementation is oneDNN's plain reference, or goes through im2col: another layout would be faster. */
 bool primitive_is_slow(const struct primitive *primitive);
-/* True (generation 2): a bias beside scales is added before them, so it is given divided by them. */
+/* True (generation 2): where there are scales, the bias is added before them, and is given divided by them.
+ */
 bool primitive_bias_before_scales(void);
 
 /* A primitive bound to memory; pointers may be changed between runs. NULL when memory is out. */
@@ -194,13 +192,13 @@ void execution_set(struct execution *execution, enum primitive_argument argument
 bool execution_run(struct execution *execution, struct error *error);
 
 /* Copy `from` (in from_layout) to `to` now, on this thread: packing weights. */
-bool primitive_reorder_now(struct primitive_pool *pool, const struct layout *from_layout, const void *from,
-                           const struct layout *to_layout, void *to, struct error *error);
+bool primitive_reorder_now(const struct layout *from_layout, const void *from, const struct layout *to_layout,
+                           void *to, struct error *error);
 
-/* A number that changes with the library's version and the processor's instruction set: packed weights are
- * right for one such only. */
+/* A number that changes with oneDNN's version and the processor's instruction set: packed weights are right
+ * for one such number only. */
 uint64_t primitive_signature(void);
-/* The processor multiplies bfloat16 / int8 pairs natively (and the library may use it). */
+/* What the processor has, and oneDNN may use: instructions for products of bfloat16 and of int8; AVX-512. */
 bool primitive_has_native_bf16(void);
 bool primitive_has_avx512(void);
 bool primitive_has_native_int8(void);

@@ -1,4 +1,4 @@
-/* Running a plan: one arena of memory, every primitive bound to its place in it. */
+/* Running a plan: one arena of memory, and every primitive bound to its part of it. */
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -16,15 +16,15 @@ struct plan_run {
     int64_t *times;                /* [step_count]; NULL without profile */
     const void *const *inputs;     /* of the current run */
     const void **bound_inputs;     /* [input_count] what primitives were last bound to */
-    struct tensor *tensors;        /* of the step at hand, as many as the widest step has */
+    struct tensor *tensors;        /* of the current step, as many as the widest step has */
     void **pointers;               /* likewise */
 };
 
 static void *tensor_pointer(const struct plan_run *run, const struct plan_tensor *tensor) {
-    switch (tensor->place) {
-    case PLACE_ARENA:
+    switch (tensor->memory) {
+    case PLAN_MEMORY_ARENA:
         return run->memory + tensor->storage->offset + tensor->offset;
-    case PLACE_CONSTANT:
+    case PLAN_MEMORY_CONSTANT:
         return (char *)tensor->constant + tensor->offset;
     default:
         return run->inputs ? (char *)run->inputs[tensor->input] + tensor->offset : NULL;
@@ -36,6 +36,7 @@ static bool bind_primitive(struct plan_run *run, int index, struct error *error)
     struct execution *execution = execution_create(step->primitive, error);
     if (!execution)
         return error_prefix(error, "%s", step->name);
+
     run->executions[index] = execution;
     for (int i = 0; i < step->argument_count; i++)
         execution_set(execution, step->roles[i], tensor_pointer(run, step->arguments[i]));
@@ -48,32 +49,46 @@ static void *allocate_arena(size_t bytes) {
     size_t alignment = bytes >= 4 * HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 4096;
     size_t size = size_align(bytes + 64, alignment);
     void *memory = aligned_alloc(alignment, size);
+
     if (memory && alignment == HUGE_PAGE_BYTES)
         madvise(memory, size, MADV_HUGEPAGE);
     return memory;
 }
 
-struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct error *error) {
-    struct plan_run *run = calloc(1, sizeof *run);
-    size_t steps = (size_t)plan->step_count + 1, inputs = (size_t)plan->input_count + 1, widest = 1;
+/* Arguments of the step that has most, and one more. */
+static size_t widest_step(const struct plan *plan) {
+    size_t widest = 1;
+
     for (int i = 0; i < plan->step_count; i++)
         if ((size_t)plan->steps[i].argument_count >= widest)
             widest = (size_t)plan->steps[i].argument_count + 1;
-    if (run) {
+    return widest;
+}
+
+static bool run_allocate(struct plan_run *run, bool profile) {
+    const struct plan *plan = run->plan;
+    size_t steps = (size_t)plan->step_count + 1, widest = widest_step(plan);
+
+    run->memory = allocate_arena(plan->arena_bytes);
+    run->executions = calloc(steps, sizeof *run->executions);
+    run->times = profile ? calloc(steps, sizeof *run->times) : NULL;
+    run->bound_inputs = calloc((size_t)plan->input_count + 1, sizeof *run->bound_inputs);
+    run->tensors = calloc(widest, sizeof *run->tensors);
+    run->pointers = calloc(widest, sizeof *run->pointers);
+    return run->memory && run->executions && run->bound_inputs && run->tensors && run->pointers &&
+           (run->times || !profile);
+}
+
+struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct error *error) {
+    struct plan_run *run = calloc(1, sizeof *run);
+    if (run)
         run->plan = plan;
-        run->memory = allocate_arena(plan->arena_bytes);
-        run->executions = calloc(steps, sizeof(struct execution *));
-        run->times = profile ? calloc(steps, sizeof(int64_t)) : NULL;
-        run->bound_inputs = calloc(inputs, sizeof(void *));
-        run->tensors = calloc(widest, sizeof(struct tensor));
-        run->pointers = calloc(widest, sizeof(void *));
-    }
-    if (!run || !run->memory || !run->executions || !run->bound_inputs || !run->tensors || !run->pointers ||
-        (profile && !run->times)) {
+    if (!run || !run_allocate(run, profile)) {
         plan_run_free(run);
         error_set(error, ERROR_MEMORY, "no memory for a context of %zu bytes", plan->arena_bytes);
         return NULL;
     }
+
     for (int i = 0; i < plan->step_count; i++)
         if (plan->steps[i].kind == STEP_PRIMITIVE && !bind_primitive(run, i, error)) {
             plan_run_free(run);
@@ -85,6 +100,7 @@ struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct e
 void plan_run_free(struct plan_run *run) {
     if (!run)
         return;
+
     for (int i = 0; run->executions && i < run->plan->step_count; i++)
         execution_free(run->executions[i]);
     free(run->executions);
@@ -96,36 +112,40 @@ void plan_run_free(struct plan_run *run) {
     free(run);
 }
 
-/* Primitives that read the model's inputs follow them to wherever the caller has them this time. */
+/* Primitives that read the model's inputs follow them to where the caller has them this time. */
 static void bind_inputs(struct plan_run *run) {
     const struct plan *plan = run->plan;
     bool moved = false;
+
     for (int i = 0; i < plan->input_count; i++) {
         moved |= run->bound_inputs[i] != run->inputs[i];
         run->bound_inputs[i] = run->inputs[i];
     }
     if (!moved)
         return;
+
     for (int i = 0; i < plan->step_count; i++) {
         const struct step *step = &plan->steps[i];
         for (int j = 0; run->executions[i] && j < step->argument_count; j++)
-            if (step->arguments[j]->place == PLACE_INPUT)
+            if (step->arguments[j]->memory == PLAN_MEMORY_INPUT)
                 execution_set(run->executions[i], step->roles[j], tensor_pointer(run, step->arguments[j]));
     }
 }
 
 static bool run_reference(struct plan_run *run, const struct step *step, struct error *error) {
     struct tensor *tensors = run->tensors;
+
     for (int i = 0; i < step->argument_count; i++) {
         const struct plan_tensor *tensor = step->arguments[i];
         tensors[i] = tensor ? (struct tensor){tensor->dtype, tensor->shape, tensor_pointer(run, tensor)}
                             : (struct tensor){0};
     }
-    return step->node->operator->compute(step->node, tensors, tensors + step->input_count, error);
+    return step->node->op->compute(step->node, tensors, tensors + step->input_count, error);
 }
 
 static bool run_kernel(struct plan_run *run, const struct step *step, struct error *error) {
     void **pointers = run->pointers;
+
     for (int i = 0; i < step->argument_count; i++)
         pointers[i] = step->arguments[i] ? tensor_pointer(run, step->arguments[i]) : NULL;
     pointers[step->argument_count] = run->memory + run->plan->scratch_offset;
@@ -134,6 +154,7 @@ static bool run_kernel(struct plan_run *run, const struct step *step, struct err
 
 static bool run_step(struct plan_run *run, int index, struct error *error) {
     const struct step *step = &run->plan->steps[index];
+
     switch (step->kind) {
     case STEP_PRIMITIVE:
         return execution_run(run->executions[index], error);
@@ -149,6 +170,7 @@ bool plan_run_execute(struct plan_run *run, const void *const *inputs, const voi
     const struct plan *plan = run->plan;
     run->inputs = inputs;
     bind_inputs(run);
+
     for (int i = 0; i < plan->step_count; i++) {
         int64_t began = run->times ? clock_ns() : 0;
         if (!run_step(run, i, error))
@@ -156,6 +178,7 @@ bool plan_run_execute(struct plan_run *run, const void *const *inputs, const voi
         if (run->times)
             run->times[i] += clock_ns() - began;
     }
+
     for (int i = 0; outputs && i < plan->output_count; i++)
         outputs[i] = tensor_pointer(run, plan->outputs[i]);
     return true;

@@ -1,3 +1,4 @@
+/* Packed weights: found by the address of the constant, kept in a few large chunks of memory. */
 #include "plan/weights.h"
 
 #include <pthread.h>
@@ -9,25 +10,26 @@
 #include "base/checked.h"
 
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
-#define PIECE_BYTES ((size_t)64 << 20) /* of address space: only what is used becomes memory */
+#define CHUNK_BYTES ((size_t)64 << 20) /* of address space: only what is used becomes memory */
 
-struct piece {
-    struct piece *next;
+struct weights_chunk {
+    struct weights_chunk *next;
     unsigned char *start; /* [size], of which `used` are given away */
     size_t size, used;
 };
 
 struct weights_store {
     struct weights_store *parent; /* packs what both graphs hold; NULL: none */
-    pthread_mutex_t lock;
+    const struct graph *graph;
+    const void **shared; /* [shared_count] data of the graph's constants, sorted */
+    int shared_count;
+
+    pthread_mutex_t lock; /* covers everything below */
     struct arena *arena;
     struct primitive_pool *pool;
-    const struct graph *graph;
     struct packed_weights **entries;
     int count, capacity;
-    struct piece *pieces; /* the newest first */
-    const void **shared;  /* sorted */
-    int shared_count;
+    struct weights_chunk *chunks; /* the newest first */
 };
 
 static int by_address(const void *a, const void *b) {
@@ -39,6 +41,7 @@ static bool collect_shared(struct weights_store *store, const struct graph *grap
     store->shared = malloc(((size_t)graph->value_count + 1) * sizeof *store->shared);
     if (!store->shared)
         return false;
+
     for (int i = 0; i < graph->value_count; i++)
         if (graph->values[i] && graph->values[i]->constant)
             store->shared[store->shared_count++] = graph->values[i]->constant->data;
@@ -48,6 +51,7 @@ static bool collect_shared(struct weights_store *store, const struct graph *grap
 
 struct weights_store *weights_store_create(const struct graph *graph, struct error *error) {
     struct weights_store *store = calloc(1, sizeof *store);
+
     if (store) {
         pthread_mutex_init(&store->lock, NULL);
         store->graph = graph;
@@ -66,7 +70,7 @@ void weights_store_share(struct weights_store *store, struct weights_store *pare
 }
 
 /* The store that packs this constant: the eldest whose graph holds it. */
-static struct weights_store *packer_of(struct weights_store *store, const void *data) {
+static struct weights_store *owner_of(struct weights_store *store, const void *data) {
     while (store->parent && weights_is_shared(store->parent, data))
         store = store->parent;
     return store;
@@ -75,8 +79,9 @@ static struct weights_store *packer_of(struct weights_store *store, const void *
 void weights_store_free(struct weights_store *store) {
     if (!store)
         return;
-    for (struct piece *piece = store->pieces; piece; piece = piece->next)
-        free(piece->start);
+
+    for (struct weights_chunk *chunk = store->chunks; chunk; chunk = chunk->next)
+        free(chunk->start);
     free(store->entries);
     free(store->shared);
     primitive_pool_free(store->pool);
@@ -90,6 +95,7 @@ bool weights_is_shared(const struct weights_store *store, const void *data) {
                                           sizeof *store->shared, by_address) != NULL;
 }
 
+/* Lock held, as in all below whose name does not begin with weights_. */
 static const struct packed_weights *find(const struct weights_store *store, const void *data,
                                          const char *role, const struct layout *layout) {
     for (int i = 0; i < store->count; i++) {
@@ -103,17 +109,15 @@ static const struct packed_weights *find(const struct weights_store *store, cons
 
 const struct packed_weights *weights_find(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *layout) {
-    store = packer_of(store, data);
+    store = owner_of(store, data);
     pthread_mutex_lock(&store->lock);
     const struct packed_weights *entry = find(store, data, role, layout);
     pthread_mutex_unlock(&store->lock);
     return entry;
 }
 
-/* `bytes` lie in a piece, or are adopted. Under the lock. */
-static struct packed_weights *add_entry(struct weights_store *store, const void *data, const char *role,
-                                        const struct layout *layout, const struct layout *from, void *bytes,
-                                        size_t size, bool adopted) {
+/* A copy of the entry, with a role of its own. NULL where its layouts are, or memory is out. */
+static struct packed_weights *add_entry(struct weights_store *store, const struct packed_weights *entry) {
     if (store->count == store->capacity) {
         int larger = store->capacity ? store->capacity * 2 : 64;
         void *fresh = realloc(store->entries, (size_t)larger * sizeof *store->entries);
@@ -122,13 +126,15 @@ static struct packed_weights *add_entry(struct weights_store *store, const void 
         store->entries = fresh;
         store->capacity = larger;
     }
-    struct packed_weights *entry = arena_allocate(store->arena, sizeof *entry);
-    char *kept_role = arena_copy_string(store->arena, role, strlen(role));
-    if (!entry || !kept_role || !layout || !from)
+
+    struct packed_weights *added = arena_allocate(store->arena, sizeof *added);
+    char *role = arena_copy_string(store->arena, entry->role, strlen(entry->role));
+    if (!added || !role || !entry->layout || !entry->from)
         return NULL;
-    *entry = (struct packed_weights){data, kept_role, layout, from, bytes, size, adopted, false};
-    store->entries[store->count++] = entry;
-    return entry;
+    *added = *entry;
+    added->role = role;
+    store->entries[store->count++] = added;
+    return added;
 }
 
 /* Large weights lie on huge pages where the system has them: fewer misses while they stream by at every run.
@@ -137,54 +143,61 @@ static struct packed_weights *add_entry(struct weights_store *store, const void 
 static void prefer_huge_pages(unsigned char *start, size_t size) {
     uintptr_t first = ((uintptr_t)start + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1),
               last = ((uintptr_t)start + size) & ~(HUGE_PAGE_BYTES - 1);
+
     if (size >= 2 * HUGE_PAGE_BYTES && last > first)
         madvise((void *)first, last - first, MADV_HUGEPAGE);
 }
 
-/* Weights lie one behind the other in a few large pieces. */
+/* Packed weights lie one after the other in a few large chunks. */
 static void *allocate_packed(struct weights_store *store, size_t size) {
     size_t wanted = size_align(size ? size : 1, 64);
-    struct piece *piece = store->pieces;
-    if (!piece || piece->size - piece->used < wanted) {
-        size_t bytes = size_align(wanted > PIECE_BYTES ? wanted : PIECE_BYTES, HUGE_PAGE_BYTES);
-        struct piece *fresh = arena_allocate(store->arena, sizeof *fresh);
+    struct weights_chunk *chunk = store->chunks;
+
+    if (!chunk || chunk->size - chunk->used < wanted) {
+        size_t bytes = size_align(wanted > CHUNK_BYTES ? wanted : CHUNK_BYTES, HUGE_PAGE_BYTES);
+        struct weights_chunk *fresh = arena_allocate(store->arena, sizeof *fresh);
         unsigned char *start = fresh ? aligned_alloc(HUGE_PAGE_BYTES, bytes) : NULL;
         if (!start)
             return NULL;
-        *fresh = (struct piece){store->pieces, start, bytes, 0};
-        store->pieces = piece = fresh;
+        *fresh = (struct weights_chunk){store->chunks, start, bytes, 0};
+        store->chunks = chunk = fresh;
     }
-    unsigned char *place = piece->start + piece->used;
-    piece->used += wanted;
-    prefer_huge_pages(place, wanted);
-    return place;
+
+    unsigned char *packed = chunk->start + chunk->used;
+    chunk->used += wanted;
+    prefer_huge_pages(packed, wanted);
+    return packed;
 }
 
-static struct packed_weights *pack(struct weights_store *store, const void *data, const char *role,
-                                   const struct layout *from, const void *from_data,
-                                   const struct layout *layout, struct error *error) {
-    size_t size = layout_bytes(layout);
+/* `from_data`: the constant's elements, at their own address or restored. */
+static struct packed_weights *pack(struct weights_store *store, const struct weights_request *request,
+                                   const void *from_data, struct error *error) {
+    size_t size = layout_bytes(request->layout);
     void *bytes = allocate_packed(store, size);
     struct packed_weights *entry = NULL;
-    if (bytes && !primitive_reorder_now(store->pool, from, from_data, layout, bytes, error))
+
+    if (bytes && !primitive_reorder_now(request->from, from_data, request->layout, bytes, error))
         return NULL;
     if (bytes)
-        entry = add_entry(store, data, role, layout_copy(store->pool, layout), layout_copy(store->pool, from),
-                          bytes, size, false);
+        entry = add_entry(store, &(struct packed_weights){.source = request->data,
+                                                          .role = request->role,
+                                                          .layout = layout_copy(store->pool, request->layout),
+                                                          .from = layout_copy(store->pool, request->from),
+                                                          .bytes = bytes,
+                                                          .size = size});
     if (!entry)
         error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
     return entry;
 }
 
 bool packed_is_reversible(const struct packed_weights *packed) {
-    /* int8 layouts hold sums beside the weights, Winograd's are of another kind */
+    /* int8 layouts hold sums after the weights, Winograd's are of another kind */
     return layout_dtype(packed->from) != DTYPE_I8 && layout_shape(packed->layout)->rank >= 0;
 }
 
-/* Under the lock. */
 static bool restore(struct weights_store *store, const void *data, void **ret, struct error *error) {
-    *ret = NULL;
     const struct packed_weights *packed = NULL;
+    *ret = NULL;
     for (int i = 0; i < store->count && !packed; i++)
         if (store->entries[i]->source == data &&
             (store->entries[i]->adopted || store->entries[i]->source_gone) &&
@@ -192,10 +205,11 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
             packed = store->entries[i];
     if (!packed) /* the constant's own elements are there */
         return true;
+
     void *bytes = malloc(layout_bytes(packed->from));
     if (!bytes)
         return error_set(error, ERROR_MEMORY, "no memory to unpack weights of %zu bytes", packed->size);
-    if (!primitive_reorder_now(store->pool, packed->layout, packed->bytes, packed->from, bytes, error)) {
+    if (!primitive_reorder_now(packed->layout, packed->bytes, packed->from, bytes, error)) {
         free(bytes);
         return false;
     }
@@ -204,7 +218,7 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
 }
 
 bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error) {
-    store = packer_of(store, data);
+    store = owner_of(store, data);
     pthread_mutex_lock(&store->lock);
     bool done = restore(store, data, ret, error);
     pthread_mutex_unlock(&store->lock);
@@ -228,6 +242,7 @@ static void discard_source(const struct weights_store *store, struct packed_weig
         file_map_discard_around(map, packed->source, bytes);
         return;
     }
+
     for (int i = 0; i < store->graph->owned_count && packed_is_reversible(packed); i++)
         if (store->graph->owned[i] == packed->source) {
             packed->source_gone = true;
@@ -236,40 +251,47 @@ static void discard_source(const struct weights_store *store, struct packed_weig
         }
 }
 
-const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
-                                          const struct layout *from, const void *from_data,
-                                          const struct layout *layout, bool discard, struct error *error) {
-    store = packer_of(store, data);
-    pthread_mutex_lock(&store->lock);
-    const struct packed_weights *entry = find(store, data, role, layout);
+const struct packed_weights *weights_pack(struct weights_store *store, const struct weights_request *request,
+                                          struct error *error) {
     void *restored = NULL;
-    if (!entry && restore(store, data, &restored, error)) {
-        struct packed_weights *made =
-            pack(store, data, role, from, restored ? restored : from_data, layout, error);
-        if (made && discard && !restored)
-            discard_source(store, made);
+    store = owner_of(store, request->data);
+    pthread_mutex_lock(&store->lock);
+
+    const struct packed_weights *entry = find(store, request->data, request->role, request->layout);
+    if (!entry && restore(store, request->data, &restored, error)) {
+        struct packed_weights *packed = pack(store, request, restored ? restored : request->data, error);
+        if (packed && request->discard && !restored)
+            discard_source(store, packed);
         free(restored);
-        entry = made;
+        entry = packed;
     }
+
     pthread_mutex_unlock(&store->lock);
     return entry;
 }
 
-bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_data,
-                   size_t layout_size, const void *from_data, size_t from_size, const void *bytes,
-                   size_t size, struct error *error) {
-    pthread_mutex_lock(&store->lock);
-    const struct layout *layout = layout_from_bytes(store->pool, layout_data, layout_size);
-    const struct layout *from = layout_from_bytes(store->pool, from_data, from_size);
+bool weights_adopt(struct weights_store *store, const struct weights_baked *baked, struct error *error) {
     struct packed_weights *entry = NULL;
-    if (layout && from && layout_bytes(layout) <= size)
-        entry = add_entry(store, data, role, layout, from, (void *)bytes, size, true);
+    pthread_mutex_lock(&store->lock);
+
+    const struct layout *layout = layout_from_bytes(store->pool, baked->layout, baked->layout_size);
+    const struct layout *from = layout_from_bytes(store->pool, baked->from, baked->from_size);
+    if (layout && from && layout_bytes(layout) <= baked->size)
+        entry = add_entry(store, &(struct packed_weights){.source = baked->data,
+                                                          .role = baked->role,
+                                                          .layout = layout,
+                                                          .from = from,
+                                                          .bytes = (void *)baked->bytes,
+                                                          .size = baked->size,
+                                                          .adopted = true});
+
     pthread_mutex_unlock(&store->lock);
-    return entry || error_set(error, ERROR_MODEL, "packed weights of %zu bytes cannot be taken", size);
+    return entry || error_set(error, ERROR_MODEL, "packed weights of %zu bytes cannot be used", baked->size);
 }
 
 size_t weights_total_bytes(struct weights_store *store) {
     size_t total = 0;
+
     pthread_mutex_lock(&store->lock);
     for (int i = 0; i < store->count; i++)
         total += store->entries[i]->size;

@@ -1,7 +1,8 @@
-/* The constants of a model, made ready for primitives once, and shared by every plan of an engine.
+/* The constants of a model, packed for primitives once, and shared by every plan of an engine.
  *
- * A weight is known by where its data lies. It may be packed in several ways: the layout that a primitive
- * asked for, and a role that says what was done to the values ("" for nothing). Thread-safe. */
+ * A weight is known by the address of its data. It may be packed in several ways: each has the layout that a
+ * primitive asked for, and a role that says what was done to the values ("" for nothing). Any thread, unless
+ * said; one lock in the store covers its list and its memory (docs/threads.md). */
 #pragma once
 #include "graph/graph.h"
 #include "plan/primitive.h"
@@ -11,11 +12,11 @@ struct weights_store;
 /* `graph`'s constants are the ones that are shared; it must live longer. */
 struct weights_store *weights_store_create(const struct graph *graph, struct error *error);
 void weights_store_free(struct weights_store *store);
-/* From now on what the parent's graph holds, too (the same data at the same address), is packed there, once
- * for both. Before anything is packed; the parent lives longer. */
+/* Constants that the parent's graph holds, too (the same data at the same address), are packed in the parent,
+ * once for both. Call it before anything is packed; the parent must live longer. */
 void weights_store_share(struct weights_store *store, struct weights_store *parent);
 
-/* The constant belongs to the graph that the store was made for (and not to one plan's folding). */
+/* The constant belongs to the graph that the store was made for, and was not folded for one plan. */
 bool weights_is_shared(const struct weights_store *store, const void *data);
 
 struct packed_weights {
@@ -23,33 +24,50 @@ struct packed_weights {
     const char *role;
     const struct layout *layout;
     const struct layout *from; /* how the constant's own data lies: the way back */
-    void *bytes;               /* 64-byte aligned */
+    void *bytes;               /* [size], 64-byte aligned */
     size_t size;
     bool adopted;     /* from a baked file: not ours to free, and the constant's own data may not be there */
     bool source_gone; /* the constant's own data was given back to the system after packing */
 };
 
-/* An already packed form, or NULL: where `layout` is NULL, any with that role. The answer lives as long as
- * the store. */
+/* A packed form that is there already, or NULL. `layout` NULL: any with that role. It lives as long as the
+ * store. */
 const struct packed_weights *weights_find(struct weights_store *store, const void *data, const char *role,
                                           const struct layout *layout);
-/* Pack `data`, which lies as `from` says, into `layout`; or return what was packed before. With `discard`,
- * the constant's own data is given back to the system where that is possible: read again from its file if it
- * is mapped, else unpacked again if anybody asks (weights_restore). */
-const struct packed_weights *weights_pack(struct weights_store *store, const void *data, const char *role,
-                                          const struct layout *from, const void *from_data,
-                                          const struct layout *layout, bool discard, struct error *error);
-/* Take bytes that are packed already (a baked file's), with both layouts (layout_to_bytes). */
-bool weights_adopt(struct weights_store *store, const void *data, const char *role, const void *layout_bytes,
-                   size_t layout_size, const void *from_bytes, size_t from_size, const void *bytes,
-                   size_t size, struct error *error);
+
+/* What is to be packed, and how. */
+struct weights_request {
+    const void *data; /* the constant's */
+    const char *role;
+    const struct layout *from;   /* how it lies */
+    const struct layout *layout; /* how it is to lie */
+    bool discard; /* give the constant's own data back to the system where that is possible: it is read again
+                     from its file if that is mapped, else unpacked again (weights_restore) */
+};
+/* Packs, or returns what was packed before. NULL with an error: no memory, or oneDNN has no such reorder. */
+const struct packed_weights *weights_pack(struct weights_store *store, const struct weights_request *request,
+                                          struct error *error);
+
+/* Weights that were packed before, in a baked file: their bytes, and both layouts as layout_to_bytes has
+ * them. */
+struct weights_baked {
+    const void *data; /* the constant's, by which they are known */
+    const char *role;
+    const void *layout, *from;
+    size_t layout_size, from_size;
+    const void *bytes; /* [size], not copied */
+    size_t size;
+};
+bool weights_adopt(struct weights_store *store, const struct weights_baked *baked, struct error *error);
+
 /* The constant's own elements again, malloc'ed, where only packed ones are left; *ret NULL where they are
  * still at `data`. */
 bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error);
 
-/* The constant's own elements can be had from the packed ones. */
+/* The constant's own elements can be unpacked from the packed ones. */
 bool packed_is_reversible(const struct packed_weights *packed);
 
 size_t weights_total_bytes(struct weights_store *store);
-/* Visit every packed form, in the order in which they were packed. Not while plans are made. */
+/* Packed form `index`, in the order in which they were packed; NULL past the last. Not while plans are made.
+ */
 const struct packed_weights *weights_at(struct weights_store *store, int index);

@@ -5,10 +5,11 @@
 #include <string.h>
 
 #define LEVELS 256
-#define PERCENTILE_TAIL 0.00005 /* of either end */
+#define PERCENTILE_TAIL 0.00005 /* at each end */
 #define LANES 16
 
-/* Smallest and largest; false where a value is not finite. Lanes side by side let the compiler use vectors.
+/* The smallest and largest value; false where one is not finite. LANES independent results let the compiler
+ * use vectors.
  */
 static bool find_extremes(const float *values, int64_t count, float *ret_low, float *ret_high) {
     float low[LANES], high[LANES], poison[LANES] = {0};
@@ -16,6 +17,7 @@ static bool find_extremes(const float *values, int64_t count, float *ret_low, fl
         low[i] = FLT_MAX;
         high[i] = -FLT_MAX;
     }
+
     for (int64_t at = 0; at < count; at += LANES) {
         int width = count - at < LANES ? (int)(count - at) : LANES;
         for (int i = 0; i < width; i++) {
@@ -25,22 +27,25 @@ static bool find_extremes(const float *values, int64_t count, float *ret_low, fl
             poison[i] += value * 0.0f; /* 0, or not a number */
         }
     }
+
     for (int i = 1; i < LANES; i++) {
         low[0] = low[i] < low[0] ? low[i] : low[0];
         high[0] = high[i] > high[0] ? high[i] : high[0];
         poison[0] += poison[i];
     }
+
     *ret_low = low[0];
     *ret_high = high[0];
     return poison[0] == 0;
 }
 
-/* Twice the range, to the left or to the right: two bins become one. */
-static void histogram_double(struct histogram *histogram, bool to_left) {
+/* Double the range to the left or right: two bins become one. */
+static void double_range(struct histogram *histogram, bool to_left) {
     uint64_t *bins = histogram->bins;
     uint64_t merged[HISTOGRAM_BINS / 2];
     for (int i = 0; i < HISTOGRAM_BINS / 2; i++)
         merged[i] = bins[2 * i] + bins[2 * i + 1];
+
     memset(bins, 0, sizeof histogram->bins);
     memcpy(bins + (to_left ? HISTOGRAM_BINS / 2 : 0), merged, sizeof merged);
     if (to_left)
@@ -48,18 +53,20 @@ static void histogram_double(struct histogram *histogram, bool to_left) {
     histogram->width *= 2;
 }
 
-static void histogram_cover(struct histogram *histogram, float low, float high) {
+static void cover(struct histogram *histogram, float low, float high) {
     if (histogram->width <= 0) {
-        double extent = (double)high - low, least = fmax(fabs(low), fabs(high)) * 1e-6;
+        double extent = (double)high - low, least = fmaxf(fabsf(low), fabsf(high)) * 1e-6;
         histogram->start = low;
         histogram->width = fmax(fmax(extent, least), 1e-30) * 1.0001 / HISTOGRAM_BINS;
         histogram->low = low;
         histogram->high = high;
     }
+
     while (low < histogram->start)
-        histogram_double(histogram, true);
+        double_range(histogram, true);
     while (high >= histogram->start + HISTOGRAM_BINS * histogram->width)
-        histogram_double(histogram, false);
+        double_range(histogram, false);
+
     histogram->low = fminf(histogram->low, low);
     histogram->high = fmaxf(histogram->high, high);
 }
@@ -70,15 +77,18 @@ bool histogram_add(struct histogram *histogram, const float *values, int64_t cou
         return true;
     if (!find_extremes(values, count, &low, &high))
         return false;
-    histogram_cover(histogram, low, high);
+
+    cover(histogram, low, high);
     double start = histogram->start, per_width = 1 / histogram->width;
     step = step > 0 ? step : 1;
+
     for (int64_t i = 0; i < count; i += step) {
         int bin = (int)((values[i] - start) * per_width);
         bin = bin < 0 ? 0 : bin >= HISTOGRAM_BINS ? HISTOGRAM_BINS - 1 : bin;
         histogram->bins[bin]++;
         histogram->total++;
     }
+
     return true;
 }
 
@@ -90,29 +100,30 @@ double histogram_quantile(const struct histogram *histogram, double share) {
             return histogram->start + histogram->width * (i + (wanted - below) / here);
         below += here;
     }
+
     return histogram->high;
 }
 
-static double bin_centre(const struct histogram *histogram, int bin) {
+static double find_bin_center(const struct histogram *histogram, int bin) {
     return histogram->start + (bin + 0.5) * histogram->width;
 }
 
-/* Sums of the bins' weights, first and second moments: [i] of the bins below i. */
+/* Sums over the bins below i: counts, first and second moments. */
 struct moments {
     double zeroth[HISTOGRAM_BINS + 1], first[HISTOGRAM_BINS + 1], second[HISTOGRAM_BINS + 1];
 };
 
-static void moments_make(const struct histogram *histogram, struct moments *ret) {
+static void make_moments(const struct histogram *histogram, struct moments *ret) {
     ret->zeroth[0] = ret->first[0] = ret->second[0] = 0;
     for (int i = 0; i < HISTOGRAM_BINS; i++) {
-        double centre = bin_centre(histogram, i), count = (double)histogram->bins[i];
+        double centre = find_bin_center(histogram, i), count = (double)histogram->bins[i];
         ret->zeroth[i + 1] = ret->zeroth[i] + count;
         ret->first[i + 1] = ret->first[i] + count * centre;
         ret->second[i + 1] = ret->second[i] + count * centre * centre;
     }
 }
 
-static int bin_of(const struct histogram *histogram, double value) {
+static int find_bin(const struct histogram *histogram, double value) {
     double bin = (value - histogram->start) / histogram->width;
     return bin <= 0 ? 0 : bin >= HISTOGRAM_BINS ? HISTOGRAM_BINS : (int)bin;
 }
@@ -123,64 +134,71 @@ static double squares_from_edge(const struct moments *m, int from, int to, doubl
     return m->second[to] - m->second[from] - 2 * edge * first + edge * edge * zeroth;
 }
 
-/* Expected squared error: a step's twelfth inside, the distance to the edge outside. */
-static double range_error(const struct histogram *histogram, const struct moments *m, double low,
-                          double high) {
-    int first = bin_of(histogram, low), last = bin_of(histogram, high);
+/* Expected squared error: step^2 / 12 inside the range, the squared distance to its edge outside. */
+static double compute_range_error(const struct histogram *histogram, const struct moments *m, double low,
+                                  double high) {
+    int first = find_bin(histogram, low), last = find_bin(histogram, high);
     double step = (high - low) / (LEVELS - 1), inside = m->zeroth[last] - m->zeroth[first];
     return inside * step * step / 12 + squares_from_edge(m, 0, first, low) +
            squares_from_edge(m, last, HISTOGRAM_BINS, high);
 }
 
-static struct quant_range range_mse(const struct histogram *histogram) {
+static struct quant_range find_mse_range(const struct histogram *histogram) {
     enum { STEPS = 80 };
     struct moments moments;
-    moments_make(histogram, &moments);
+    make_moments(histogram, &moments);
     double low = fmin(histogram->low, 0), high = fmax(histogram->high, 0), best = INFINITY;
     struct quant_range range = {(float)low, (float)high};
     int low_steps = low < 0 ? STEPS : 1, high_steps = high > 0 ? STEPS : 1;
+
     for (int i = 0; i < low_steps; i++)
         for (int j = 0; j < high_steps; j++) {
             double a = low * (1 - 0.95 * i / STEPS), b = high * (1 - 0.95 * j / STEPS);
-            double error = range_error(histogram, &moments, a, b);
+            double error = compute_range_error(histogram, &moments, a, b);
             if (error < best * (1 - 1e-9)) {
                 best = error;
                 range = (struct quant_range){(float)a, (float)b};
             }
         }
+
     return range;
 }
 
-static struct quant_range range_percentile(const struct histogram *histogram) {
+static struct quant_range find_percentile_range(const struct histogram *histogram) {
     return (struct quant_range){
         (float)fmax(histogram_quantile(histogram, PERCENTILE_TAIL), histogram->low),
         (float)fmin(histogram_quantile(histogram, 1 - PERCENTILE_TAIL), histogram->high)};
 }
 
-/* The bins within [first, last) with what lies outside added to the outermost ones; the bin of exact zeros,
- * which an activation function fills and any range keeps exact, counts as its neighbour. */
-static double window_fill(const double *bins, int first, int last, double *ret) {
+/* The bins within [first, last), with the counts outside added to the outermost ones. Returns their sum. */
+static double fill_window(const double *bins, int first, int last, double *ret) {
     double total = 0, below = 0, above = 0;
     for (int i = 0; i < first; i++)
         below += bins[i];
     for (int i = last; i < HISTOGRAM_BINS; i++)
         above += bins[i];
+
     memcpy(ret, bins + first, (size_t)(last - first) * sizeof *ret);
     ret[0] += below;
     ret[last - first - 1] += above;
+
     for (int i = 0; i < last - first; i++)
         total += ret[i];
+
     return total;
 }
 
-/* Divergence of the window from itself as LEVELS steps would show it: each step's weight spread over those of
- * its bins that are not empty. `inner`: the window without what was added at its ends. */
-static double window_divergence(const double *reference, const double *inner, int count, double total) {
+/* Divergence of the window from itself in LEVELS steps: the weight of a step is spread over those of its bins
+ * that are not empty. `inner`: the window without what was added at its ends. */
+static double compute_window_divergence(const double *reference, const double *inner, int count,
+                                        double total) {
     double divergence = 0, inner_total = 0;
     for (int i = 0; i < count; i++)
         inner_total += inner[i];
+
     if (!(inner_total > 0))
         return INFINITY;
+
     for (int level = 0; level < LEVELS; level++) {
         int from = (int)((int64_t)level * count / LEVELS), to = (int)((int64_t)(level + 1) * count / LEVELS);
         double sum = 0;
@@ -194,44 +212,51 @@ static double window_divergence(const double *reference, const double *inner, in
             if (reference[i] > 0)
                 divergence += reference[i] / total * log(reference[i] / total / share);
     }
+
     return divergence;
 }
 
-/* Divergence of the part within [low, high]; infinite where it has too few bins to tell levels apart. */
-static double range_divergence(const struct histogram *histogram, const double *bins, double low,
-                               double high) {
+/* Divergence of the part within [low, high]; infinite where it has too few bins for LEVELS. */
+static double compute_range_divergence(const struct histogram *histogram, const double *bins, double low,
+                                       double high) {
     double window[HISTOGRAM_BINS];
-    int first = bin_of(histogram, low), last = bin_of(histogram, high) + 1;
+    int first = find_bin(histogram, low), last = find_bin(histogram, high) + 1;
     last = last > HISTOGRAM_BINS ? HISTOGRAM_BINS : last;
     if (last - first < LEVELS / 2)
         return INFINITY;
-    double total = window_fill(bins, first, last, window);
-    return total > 0 ? window_divergence(window, bins + first, last - first, total) : INFINITY;
+
+    double total = fill_window(bins, first, last, window);
+    return total > 0 ? compute_window_divergence(window, bins + first, last - first, total) : INFINITY;
 }
 
-/* One end after the other moves inwards. */
-static struct quant_range range_entropy(const struct histogram *histogram) {
+/* Moves one end inwards after the other. */
+static struct quant_range find_entropy_range(const struct histogram *histogram) {
     enum { STEPS = 64 };
     double bins[HISTOGRAM_BINS];
     for (int i = 0; i < HISTOGRAM_BINS; i++)
         bins[i] = (double)histogram->bins[i];
-    int zero = bin_of(histogram, 0);
+
+    int zero = find_bin(histogram, 0);
+    /* Activation functions make many exact zeros, and every range keeps 0 exact: count that bin as its
+     * neighbour. */
     if (histogram->low <= 0 && zero + 1 < HISTOGRAM_BINS)
         bins[zero] = fmin(bins[zero], bins[zero + 1]);
     double ends[2] = {fmin(histogram->low, 0), fmax(histogram->high, 0)};
-    double best = range_divergence(histogram, bins, ends[0], ends[1]);
+    double best = compute_range_divergence(histogram, bins, ends[0], ends[1]);
+
     for (int end = 1; end >= 0; end--) {
         double whole = ends[end];
         for (int i = STEPS - 1; i > STEPS / 16 && whole != 0; i--) {
             double tried[2] = {ends[0], ends[1]};
             tried[end] = whole * i / STEPS;
-            double divergence = range_divergence(histogram, bins, tried[0], tried[1]);
+            double divergence = compute_range_divergence(histogram, bins, tried[0], tried[1]);
             if (divergence < best) {
                 best = divergence;
                 ends[end] = tried[end];
             }
         }
     }
+
     return (struct quant_range){(float)ends[0], (float)ends[1]};
 }
 
@@ -239,12 +264,14 @@ struct quant_range histogram_range(const struct histogram *histogram, enum quant
     struct quant_range range = {histogram->low, histogram->high};
     if (!histogram->total)
         return (struct quant_range){0, 0};
+
     if (method == QUANT_ENTROPY)
-        range = range_entropy(histogram);
+        range = find_entropy_range(histogram);
     else if (method == QUANT_PERCENTILE)
-        range = range_percentile(histogram);
+        range = find_percentile_range(histogram);
     else if (method == QUANT_MSE)
-        range = range_mse(histogram);
+        range = find_mse_range(histogram);
+
     return (struct quant_range){fminf(range.low, 0), fmaxf(range.high, 0)};
 }
 

@@ -7,17 +7,14 @@
 #include "ops/operator.h"
 #include "passes/passes.h"
 
-bool quant_graph_is_quantised(const struct graph *graph) {
-    static const char *const names[] = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
-                                        "ConvInteger", "MatMulInteger"};
+bool quant_graph_is_quantized(const struct graph *graph) {
     for (const struct node *node = graph->first; node; node = node->next) {
-        if (strncmp(node->op_type, "QLinear", 7) == 0 || strcmp(node->op_type, "QGemm") == 0)
+        const struct op_def *op = operator_find(node->domain, node->op_type, node->opset);
+        if (op && op->traits & OP_QUANTIZED)
             return true;
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-            if (strcmp(node->op_type, names[i]) == 0)
-                return true;
     }
-    return false;
+
+    return passes_is_quantized(graph);
 }
 
 static bool no_memory(struct error *error) {
@@ -30,10 +27,12 @@ static bool ints_to_input(struct graph *graph, struct node *node, const char *na
     size_t count = node_ints(node, name, &ints);
     if (!count || node_input(node, input))
         return true;
+
     struct shape shape = {.rank = 1, .dims = {(int64_t)count}};
     int64_t *data = graph_own_memory(graph, count * sizeof *data);
     if (!data)
         return false;
+
     memcpy(data, ints, count * sizeof *data);
     struct value *value = graph_add_constant(graph, "", DTYPE_I64, &shape, data);
     return value && node_set_input(graph, node, input, value);
@@ -44,6 +43,7 @@ static bool float_to_input(struct graph *graph, struct node *node, float number,
     float *data = graph_own_memory(graph, sizeof *data);
     if (!data)
         return false;
+
     *data = number;
     struct value *value = graph_add_constant(graph, "", DTYPE_F32, &scalar, data);
     return value && node_set_input(graph, node, input, value);
@@ -62,6 +62,7 @@ static bool raise_clip(struct graph *graph, struct node *node) {
     bool done =
         node->opset >= 11 || ((!low && !high) || (float_to_input(graph, node, low ? low->f : -FLT_MAX, 1) &&
                                                   float_to_input(graph, node, high ? high->f : FLT_MAX, 2)));
+
     drop_attribute(node, "min");
     drop_attribute(node, "max");
     return done;
@@ -70,6 +71,7 @@ static bool raise_clip(struct graph *graph, struct node *node) {
 static bool raise_pad(struct graph *graph, struct node *node) {
     if (node->opset >= 11)
         return true;
+
     float value = node_float(node, "value", 0);
     bool done = ints_to_input(graph, node, "pads", 1) && float_to_input(graph, node, value, 2);
     drop_attribute(node, "pads");
@@ -80,11 +82,13 @@ static bool raise_pad(struct graph *graph, struct node *node) {
 static bool raise_slice(struct graph *graph, struct node *node) {
     if (node->opset >= 10)
         return true;
+
     bool done = ints_to_input(graph, node, "starts", 1) && ints_to_input(graph, node, "ends", 2) &&
                 ints_to_input(graph, node, "axes", 3);
     drop_attribute(node, "starts");
     drop_attribute(node, "ends");
     drop_attribute(node, "axes");
+
     return done;
 }
 
@@ -106,10 +110,11 @@ static bool softmax_can_be_raised(const struct node *node) {
 
 /* What is written alike from opset 7 to 13, or differs in the types alone. */
 static bool is_unchanged(const struct node *node) {
-    const struct operator* now = operator_find("", node->op_type, node->opset);
+    const struct op_def *now = operator_find("", node->op_type, node->opset);
     static const char *const changed[] = {
         "Upsample",           "Resize",  "TopK",     "Hardmax", "Scan", "Loop", "Softmax", "LogSoftmax",
         "BatchNormalization", "Dropout", "ReduceSum"};
+
     for (size_t i = 0; i < sizeof changed / sizeof *changed; i++)
         if (node_is(node, changed[i]))
             return false;
@@ -131,38 +136,39 @@ static bool raise_node(struct graph *graph, struct node *node, struct error *err
     else if (node_is(node, "Softmax") || node_is(node, "LogSoftmax")) {
         if (!softmax_can_be_raised(node))
             return error_set(error, ERROR_MODEL,
-                             "node %s (%s) means something else from opset 13 on, which int8 needs: export "
+                             "node %s (%s) has another meaning from opset 13 on, which int8 needs: export "
                              "the model with opset 13",
                              node->name, node->op_type);
         raised = node_set_int(graph, node, "axis", -1);
     } else if (node_is(node, "BatchNormalization") && node->opset >= 9)
         raised = node->output_count == 1;
-    else if (node_is(node, "Resize") && node->opset >= 11)
-        raised = true;
-    else if (is_unchanged(node))
+    else if ((node_is(node, "Resize") && node->opset >= 11) || is_unchanged(node))
         raised = true;
     else
         return error_set(error, ERROR_MODEL,
                          "node %s (%s, opset %d) cannot be raised to opset 13, which int8 needs: export the "
                          "model with opset 13",
                          node->name, node->op_type, node->opset);
+
     return raised || no_memory(error);
 }
 
 bool quant_raise_opset(struct graph *graph, struct error *error) {
     if (graph_opset(graph, "") >= QUANT_OPSET)
         return true;
+
     for (struct node *node = graph->first; node; node = node->next)
         if (!*node->domain && node->opset < QUANT_OPSET) {
             if (!raise_node(graph, node, error))
                 return false;
             node->opset = QUANT_OPSET;
         }
+
     return (graph_add_import(graph, "", QUANT_OPSET) || no_memory(error)) && operators_bind(graph, error);
 }
 
 static bool check_float(const struct graph *graph, struct error *error) {
-    return !quant_graph_is_quantised(graph) ||
+    return !quant_graph_is_quantized(graph) ||
            error_set(error, ERROR_INVALID, "it is quantised already; give the float model it was made from");
 }
 
@@ -175,21 +181,27 @@ bool quant_network_check(const char *path, struct error *error) {
     return done;
 }
 
-/* An output may become another value's; what the file says of its type and shape stays true, and other
- * readers want it. */
+/* Simplifying may replace an output by another value: keep the type and shape that the file states, for other
+ * runtimes.
+ */
 static bool simplify(struct graph *graph, struct error *error) {
-    struct value *said = arena_allocate_array(graph->arena, (size_t)graph->output_count + 1, sizeof *said);
-    if (!said)
+    struct value *stated =
+        arena_allocate_array(graph->arena, (size_t)graph->output_count + 1, sizeof *stated);
+    if (!stated)
         return no_memory(error);
+
     for (int i = 0; i < graph->output_count; i++)
-        said[i] = *graph->outputs[i];
+        stated[i] = *graph->outputs[i];
+
     if (!passes_simplify(graph, error))
         return false;
+
     for (int i = 0; i < graph->output_count; i++) {
         struct value *output = graph->outputs[i];
-        output->dtype = said[i].dtype != DTYPE_UNKNOWN ? said[i].dtype : output->dtype;
-        output->shape = said[i].shape.rank >= 0 ? said[i].shape : output->shape;
+        output->dtype = stated[i].dtype != DTYPE_UNKNOWN ? stated[i].dtype : output->dtype;
+        output->shape = stated[i].shape.rank >= 0 ? stated[i].shape : output->shape;
     }
+
     return true;
 }
 
@@ -200,6 +212,7 @@ struct graph *quant_graph_load(const char *path, struct error *error) {
     if (check_float(graph, error) && operators_bind(graph, error) && simplify(graph, error) &&
         quant_raise_opset(graph, error))
         return graph;
+
     graph_free(graph);
     error_prefix(error, "%s", path);
     return NULL;

@@ -1,75 +1,77 @@
 #include "quant/measure.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-#define LEAST_SHARE 1e-9 /* keeps the logarithm of a vanished class finite */
+#include "base/cleanup.h"
+#include "model/outputs.h"
 
-void answers_normalise(float *values, int64_t classes) {
-    double sum = 0, total = 0;
-    float largest = -INFINITY;
-    bool shares = true;
-    for (int64_t i = 0; i < classes; i++) {
-        sum += values[i];
-        largest = values[i] > largest ? values[i] : largest;
-        shares = shares && values[i] >= 0 && values[i] <= 1;
+#define LEAST_PROBABILITY 1e-9 /* keeps the logarithm of a vanished class finite */
+
+bool predictions_create(int count, int classes, enum head_kind head, struct predictions *ret,
+                        struct error *error) {
+    struct predictions predictions = {.count = count, .classes = classes, .head = head};
+    predictions.probabilities =
+        calloc((size_t)count + 1, (size_t)classes * sizeof *predictions.probabilities);
+    predictions.best = calloc((size_t)count + 1, sizeof *predictions.best);
+    if (!predictions.probabilities || !predictions.best) {
+        predictions_release(&predictions);
+        return error_set(error, ERROR_MEMORY, "no memory for the predictions of %d photos", count);
     }
-    if (shares && fabs(sum - 1) < 0.01)
-        return;
-    for (int64_t i = 0; i < classes; i++)
-        total += exp((double)values[i] - largest);
-    for (int64_t i = 0; i < classes; i++)
-        values[i] = (float)(exp((double)values[i] - largest) / total);
+
+    *ret = predictions;
+    return true;
 }
 
-double answers_divergence(const float *p, const float *q, int64_t classes) {
+void predictions_release(struct predictions *predictions) {
+    free(predictions->probabilities);
+    free(predictions->best);
+    *predictions = (struct predictions){0};
+}
+
+bool predictions_set(struct predictions *predictions, int index, const struct tensor *output, int64_t row,
+                     struct error *error) {
+    int classes = predictions->classes;
+    float *probabilities = predictions->probabilities + (int64_t)index * classes;
+    cleanup(freep) double *scores = calloc((size_t)classes, sizeof *scores);
+    if (!scores)
+        return error_set(error, ERROR_MEMORY, "no memory for the scores of %d classes", classes);
+
+    scores_read(output, row, classes, scores);
+    scores_find_best(scores, classes, 1, &predictions->best[index]);
+    if (!scores_to_probabilities(scores, classes, predictions->head))
+        return error_set(error, ERROR_MODEL, "the network's output holds values that are not finite");
+
+    for (int i = 0; i < classes; i++)
+        probabilities[i] = (float)scores[i];
+    return true;
+}
+
+double predictions_divergence(const struct predictions *a, const struct predictions *b, int index) {
+    const float *p = a->probabilities + (int64_t)index * a->classes;
+    const float *q = b->probabilities + (int64_t)index * b->classes;
     double divergence = 0;
-    for (int64_t i = 0; i < classes; i++)
+    for (int i = 0; i < a->classes; i++) {
         if (p[i] > 0)
-            divergence += p[i] * log(p[i] / fmax(q[i], LEAST_SHARE));
+            divergence += p[i] * log(p[i] / fmax(q[i], LEAST_PROBABILITY));
+        if (head_is_independent(a->head) && p[i] < 1)
+            divergence += (1 - p[i]) * log((1 - p[i]) / fmax(1 - q[i], LEAST_PROBABILITY));
+    }
+
     return divergence > 0 ? divergence : 0;
 }
 
-int64_t answers_best(const float *values, int64_t classes) {
-    int64_t best = 0;
-    for (int64_t i = 1; i < classes; i++)
-        if (values[i] > values[best])
-            best = i;
-    return best;
-}
-
-bool answers_hold(const float *values, int64_t classes, int64_t class, int top) {
-    int better = 0;
-    if (class < 0 || class >= classes)
-        return false;
-    for (int64_t i = 0; i < classes && better < top; i++)
-        better += values[i] > values[class] || (values[i] == values[class] && i < class);
-    return better < top;
-}
-
-struct likeness answers_compare(const struct answers *a, const struct answers *b) {
-    struct likeness likeness = {.count = a->count};
-    for (int i = 0; i < a->count; i++) {
-        const float *p = a->values + i * a->classes, *q = b->values + i * a->classes;
-        double divergence = answers_divergence(p, q, a->classes);
-        likeness.same += answers_best(p, a->classes) == answers_best(q, a->classes);
-        likeness.mean += divergence / a->count;
-        if (divergence > likeness.worst) {
-            likeness.worst = divergence;
-            likeness.worst_at = i;
+struct agreement predictions_compare(const struct predictions *a, const struct predictions *b) {
+    struct agreement agreement = {.count = b->count};
+    for (int i = 0; i < b->count; i++) {
+        double divergence = predictions_divergence(a, b, i);
+        agreement.same += a->best[i] == b->best[i];
+        agreement.mean += divergence / b->count;
+        if (divergence > agreement.worst) {
+            agreement.worst = divergence;
+            agreement.worst_at = i;
         }
     }
-    return likeness;
-}
 
-struct hits answers_hits(const struct answers *answers, const int *classes) {
-    struct hits hits = {0};
-    for (int i = 0; i < answers->count; i++) {
-        const float *values = answers->values + i * answers->classes;
-        if (classes[i] < 0)
-            continue;
-        hits.count++;
-        hits.first += answers_best(values, answers->classes) == classes[i];
-        hits.five += answers_hold(values, answers->classes, classes[i], 5);
-    }
-    return hits;
+    return agreement;
 }

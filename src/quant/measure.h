@@ -1,35 +1,39 @@
-/* How far a model's answers are from another's, and how often each is right. Pure functions: any thread. */
+/* What networks predict for the same photos, and how far one's predictions are from another's. Pure
+ * functions: any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "quant/photos.h"
+#include "base/error.h"
+#include "model/outputs.h"
+#include "tensor/tensor.h"
 
-/* A network's output for one photo as probabilities: softmax, unless the values are shares of one already. In
- * place. */
-void answers_normalise(float *values, int64_t classes);
-/* Kullback-Leibler divergence of q from p, in nats: how much is lost by taking q for p. Never negative. */
-double answers_divergence(const float *p, const float *q, int64_t classes);
-int64_t answers_best(const float *values, int64_t classes); /* the first of the largest */
-/* Is `class` among the `top` largest? Ties count for the lower index. */
-bool answers_hold(const float *values, int64_t classes, int64_t class, int top);
-
-struct answers {
-    const float *values; /* [count, classes] probabilities */
-    int count;
-    int64_t classes;
+/* Of `count` photos. */
+struct predictions {
+    int count, classes;
+    enum head_kind head;  /* how scores become probabilities */
+    float *probabilities; /* [count, classes] */
+    int *best;            /* [count] the class with the highest score */
 };
 
-struct likeness {
+/* Zeroed. ERROR_MEMORY. */
+bool predictions_create(int count, int classes, enum head_kind head, struct predictions *ret,
+                        struct error *error);
+void predictions_release(struct predictions *predictions);
+
+/* Set the prediction for photo `index` from row `row` of a network's output. ERROR_MODEL: not finite. */
+bool predictions_set(struct predictions *predictions, int index, const struct tensor *output, int64_t row,
+                     struct error *error);
+
+/* Kullback-Leibler divergence of b's probabilities from a's for a photo, in nats: how much is lost by taking
+ * b for a. Never negative. */
+double predictions_divergence(const struct predictions *a, const struct predictions *b, int index);
+
+struct agreement {
     int count, same;    /* photos; those with the same best class */
     double mean, worst; /* divergence of b from a */
     int worst_at;       /* which photo */
 };
-/* Of b from a, photo by photo; both have the same count and classes. */
-struct likeness answers_compare(const struct answers *a, const struct answers *b);
 
-struct hits {
-    int count, first, five; /* photos with a known class; right at first; right among the best five */
-};
-/* classes [count]: -1 where it is not known. */
-struct hits answers_hits(const struct answers *answers, const int *classes);
+/* Of b with a on the first b->count photos; both have the same classes. */
+struct agreement predictions_compare(const struct predictions *a, const struct predictions *b);

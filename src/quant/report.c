@@ -5,9 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
-#include "quant/runner.h"
 
 #define BATCH 8
 #define MOST_RUNS 400
@@ -27,6 +25,7 @@ static void processor_name(char *ret, size_t size) {
             break;
         }
     }
+
     if (file)
         fclose(file);
 }
@@ -37,22 +36,25 @@ static int by_value(const void *a, const void *b) {
 }
 
 struct timed {
-    struct runner *runner;
+    struct model_classifier *classifier;
+    const struct photo_set *set;
     double runs[MOST_RUNS];
     double *result;
 };
 
 static bool time_once(struct timed *timed, int sample, int run, struct error *error) {
-    int output;
-    int64_t row;
+    const struct photo_set *set = timed->set;
+    struct prediction best;
     double start = clock_ms();
-    if (!runner_classes(timed->runner, sample, &output, &row, error))
+    if (!model_classify_prepared(timed->classifier, set->tensors + sample * set->elements, 1, set->width,
+                                 set->height, 1, &best, error))
         return false;
+
     timed->runs[run] = clock_ms() - start;
     return true;
 }
 
-/* Turn by turn, so that whatever else the machine does meets all alike. */
+/* In turns, so that other load on the machine affects all alike. */
 static bool time_all(struct timed *timed, int count, const struct report *report, double seconds,
                      struct error *error) {
     enum { WARM_UP = 3 };
@@ -64,6 +66,7 @@ static bool time_all(struct timed *timed, int count, const struct report *report
                 return false;
         runs = i < 0 ? 0 : i + 1;
     }
+
     for (int j = 0; j < count; j++) {
         qsort(timed[j].runs, (size_t)runs, sizeof(double), by_value);
         *timed[j].result = timed[j].runs[runs / 2];
@@ -72,120 +75,133 @@ static bool time_all(struct timed *timed, int count, const struct report *report
 }
 
 static bool measure_speed(struct report *report, double seconds, struct error *error) {
-    struct engine *engines[] = {report->sides[0].engine, report->sides[1].engine, report->fast};
+    struct model *models[] = {report->sides[0].model, report->sides[1].model, report->fast};
     double *results[] = {&report->sides[0].milliseconds, &report->sides[1].milliseconds,
                          &report->fast_milliseconds};
     struct timed *timed = calloc(3, sizeof *timed);
     int count = report->fast ? 3 : 2;
-    bool done = timed || no_memory(error);
-    for (int i = 0; done && i < count; i++) {
+    bool done = false;
+    if (!timed)
+        return no_memory(error);
+
+    for (int i = 0; i < count; i++) {
         timed[i].result = results[i];
-        timed[i].runner = runner_create_for(engines[i], report->sides[i % 2].set, 1, error);
-        done = timed[i].runner != NULL;
+        timed[i].set = report->sides[i % 2].set;
+        timed[i].classifier = model_classifier_create(models[i], error);
+        if (!timed[i].classifier)
+            goto out;
     }
-    done = done && time_all(timed, count, report, seconds, error);
-    for (int i = 0; timed && i < count; i++)
-        runner_free(timed[i].runner);
+    done = time_all(timed, count, report, seconds, error);
+
+out:
+    for (int i = 0; i < count; i++)
+        model_classifier_free(timed[i].classifier);
     free(timed);
     return done;
 }
 
-/* All answers of a side: [count, classes], malloc'ed. */
-static float *run_side(const struct report_side *side, const struct report *report, int64_t *ret_classes,
-                       int *done_count, quant_progress progress, void *context, struct error *error) {
-    int output, count = report->count;
-    int64_t classes = 0;
-    struct runner *runner = runner_create_for(side->engine, side->set, count < BATCH ? count : BATCH, error);
-    float *values = NULL;
-    bool done = runner && runner_classes(runner, report->samples[0], &output, &classes, error);
-    if (done && !(values = malloc((size_t)count * (size_t)classes * sizeof *values)))
-        done = no_memory(error);
-    for (int i = 0; done && i < count; i += BATCH) {
-        int part = count - i < BATCH ? count - i : BATCH;
-        done =
-            runner_collect(runner, report->samples + i, part, output, classes, values + i * classes, error);
-        *done_count += part;
-        if (done && progress && !progress(context, "comparing", (uint64_t)*done_count, (uint64_t)count * 2))
-            done = error_set(error, ERROR_UNAVAILABLE, "interrupted");
-    }
-    for (int i = 0; done && i < count; i++)
-        answers_normalise(values + i * classes, classes);
-    runner_free(runner);
-    if (done) {
-        *ret_classes = classes;
-        return values;
-    }
-    free(values);
-    return NULL;
+/* The context of note_photo. */
+struct side_run {
+    struct report *report;
+    struct report_side *side;
+    struct predictions *predictions;
+};
+
+static void note_photo(void *context, const struct evaluated_photo *photo) {
+    struct side_run *run = context;
+    struct predictions *predictions = run->predictions;
+    size_t classes = (size_t)predictions->classes;
+    predictions->best[photo->photo] = photo->best[0].index;
+    memcpy(predictions->probabilities + photo->photo * classes, photo->probabilities,
+           classes * sizeof *photo->probabilities);
+
+    int sample = run->report->samples[photo->photo];
+    hits_add(&run->side->hits, photo->best, photo->top, run->side->set->photos[sample].class_index);
 }
 
-static bool list_changes(struct report *report, const struct answers *a, const struct answers *b,
+/* Every sample through the model of a side. `done_count`: photos of both sides so far. */
+static bool run_side(struct report *report, struct report_side *side, int *done_count,
+                     struct predictions *ret, progress_report progress, void *context, struct error *error) {
+    const struct photo_set *set = side->set;
+    struct side_run run = {report, side, ret};
+    struct evaluator *evaluator = evaluator_create(side->model, BATCH, note_photo, &run, error);
+    bool done = evaluator != NULL;
+
+    for (int i = 0; done && i < report->count; i++) {
+        const float *tensor = set->tensors + report->samples[i] * set->elements;
+        done = evaluator_add(evaluator, (size_t)i, tensor, set->width, set->height, error);
+        ++*done_count;
+        if (done && progress &&
+            !progress(context, "comparing", (uint64_t)*done_count, (uint64_t)report->count * 2))
+            done = error_set(error, ERROR_UNAVAILABLE, "interrupted");
+    }
+
+    done = done && evaluator_finish(evaluator, error);
+    evaluator_free(evaluator);
+    return done;
+}
+
+static bool list_changes(struct report *report, const struct predictions *a, const struct predictions *b,
                          struct error *error) {
     report->divergences = calloc((size_t)report->count + 1, sizeof *report->divergences);
     report->changes = calloc((size_t)report->count + 1, sizeof *report->changes);
     if (!report->divergences || !report->changes)
         return no_memory(error);
+
     for (int i = 0; i < report->count; i++) {
-        const float *p = a->values + i * a->classes, *q = b->values + i * b->classes;
-        int64_t first = answers_best(p, a->classes), second = answers_best(q, b->classes);
-        report->divergences[i] = answers_divergence(p, q, a->classes);
+        int first = a->best[i], second = b->best[i];
+        report->divergences[i] = predictions_divergence(a, b, i);
         if (first != second)
             report->changes[report->change_count++] =
-                (struct report_change){report->samples[i], {(int)first, (int)second}, {p[first], q[second]}};
+                (struct report_change){report->samples[i],
+                                       {first, second},
+                                       {a->probabilities[(int64_t)i * a->classes + first],
+                                        b->probabilities[(int64_t)i * b->classes + second]}};
     }
     return true;
 }
 
-static bool count_hits(struct report *report, struct answers *const answers, struct error *error) {
-    cleanup(freep) int *classes = calloc((size_t)report->count + 1, sizeof *classes);
-    if (!classes)
-        return no_memory(error);
-    for (int side = 0; side < 2; side++) {
-        for (int i = 0; i < report->count; i++)
-            classes[i] = report->sides[side].set->photos[report->samples[i]].class;
-        report->sides[side].hits = answers_hits(&answers[side], classes);
-    }
-    return true;
-}
-
-static bool measure_answers(struct report *report, quant_progress progress, void *context,
-                            struct error *error) {
+static bool measure_predictions(struct report *report, progress_report progress, void *context,
+                                struct error *error) {
+    const struct model *a = report->sides[0].model, *b = report->sides[1].model;
+    struct predictions predictions[2] = {0};
     int done_count = 0;
-    struct answers answers[2] = {{.count = report->count}, {.count = report->count}};
-    float *values[2] = {0};
-    bool done = true;
-    for (int i = 0; i < 2 && done; i++) {
-        values[i] =
-            run_side(&report->sides[i], report, &answers[i].classes, &done_count, progress, context, error);
-        answers[i].values = values[i];
-        done = values[i] != NULL;
-    }
-    if (done && answers[0].classes != answers[1].classes)
-        done = error_set(error, ERROR_INVALID,
-                         "%s tells %lld classes apart and %s %lld: their answers cannot be compared",
-                         report->sides[0].name, (long long)answers[0].classes, report->sides[1].name,
-                         (long long)answers[1].classes);
-    if (done) {
-        report->likeness = answers_compare(&answers[0], &answers[1]);
-        done = list_changes(report, &answers[0], &answers[1], error) && count_hits(report, answers, error);
-    }
-    free(values[0]);
-    free(values[1]);
+    bool done = false;
+    if (model_class_count(a) != model_class_count(b))
+        return error_set(error, ERROR_INVALID, "%s has %d classes and %s has %d: they cannot be compared",
+                         model_name(a), model_class_count(a), model_name(b), model_class_count(b));
+
+    for (int i = 0; i < 2; i++)
+        if (!predictions_create(report->count, model_class_count(a), model_head(a), &predictions[i], error) ||
+            !run_side(report, &report->sides[i], &done_count, &predictions[i], progress, context, error))
+            goto out;
+
+    report->agreement = predictions_compare(&predictions[0], &predictions[1]);
+    done = list_changes(report, &predictions[0], &predictions[1], error);
+out:
+    predictions_release(&predictions[0]);
+    predictions_release(&predictions[1]);
     return done;
 }
 
 bool report_measure(struct report *report, const int *samples, int count, double seconds,
-                    quant_progress progress, void *context, struct error *error) {
+                    progress_report progress, void *context, struct error *error) {
     report->samples = samples;
     report->count = count;
-    report->threads = engine_threads(report->sides[1].engine);
+    report->threads = engine_threads(model_engine(report->sides[1].model));
     processor_name(report->processor, sizeof report->processor);
+
     for (int i = 0; i < 2; i++) {
         struct stat status;
-        if (stat(report->sides[i].path, &status) == 0)
+        if (stat(model_path(report->sides[i].model), &status) == 0)
             report->sides[i].bytes = (uint64_t)status.st_size;
     }
-    return measure_answers(report, progress, context, error) && measure_speed(report, seconds, error);
+
+    return measure_predictions(report, progress, context, error) && measure_speed(report, seconds, error);
+}
+
+const char *report_label(const struct report_side *side, int index) {
+    return model_label(side->model, index, NULL);
 }
 
 void report_release(struct report *report) {
@@ -206,15 +222,19 @@ int report_worst_layers(const struct report *report, const struct quant_layer **
     int count = 0;
     if (!quant)
         return 0;
+
     const struct quant_layer **all = calloc((size_t)quant->layer_count + 1, sizeof(struct quant_layer *));
     for (int i = 0; all && i < quant->layer_count; i++)
         if (quant->layers[i].damage >= 0)
             all[count++] = &quant->layers[i];
+
     if (all)
         qsort(all, (size_t)count, sizeof(struct quant_layer *), by_damage);
     count = count < most ? count : most;
+
     for (int i = 0; i < count; i++)
         ret[i] = all[i];
+
     free(all);
     return count;
 }

@@ -1,4 +1,4 @@
-/* The report as one page: no script, no outside resource, light and dark. */
+/* The report as a page without scripts or external resources, in light and dark. */
 #include <math.h>
 #include <string.h>
 
@@ -69,9 +69,10 @@ static void put_tiles(struct buffer *out, const struct report *report) {
     snprintf(words, sizeof words, "the speed: %.2f ms a photo instead of %.2f ms", b->milliseconds,
              a->milliseconds);
     put_tile(out, figure, words);
-    snprintf(figure, sizeof figure, "%.1f %%", percent(report->likeness.same, report->likeness.count));
-    snprintf(words, sizeof words, "same first answer, on %d photos", report->count);
+    snprintf(figure, sizeof figure, "%.1f %%", percent(report->agreement.same, report->agreement.count));
+    snprintf(words, sizeof words, "same prediction, on %d photos", report->count);
     put_tile(out, figure, words);
+
     if (a->hits.count) {
         snprintf(figure, sizeof figure, "%+.1f",
                  percent(b->hits.first, b->hits.count) - percent(a->hits.first, a->hits.count));
@@ -79,16 +80,17 @@ static void put_tiles(struct buffer *out, const struct report *report) {
                  percent(b->hits.first, b->hits.count), percent(a->hits.first, a->hits.count));
         put_tile(out, figure, words);
     }
+
     buffer_append_string(out, "</div>\n");
 }
 
 struct bar {
-    const char *label, *class;
+    const char *label, *style_class;
     double value;
     char text[48];
 };
 
-/* The last `most` bytes of a name, but no part of a UTF-8 character. */
+/* The last `most` bytes of a name, from the start of a UTF-8 character. */
 static const char *label_end(const char *label, int most) {
     int length = (int)strlen(label);
     const char *at = label + (length > most ? length - most : 0);
@@ -97,15 +99,17 @@ static const char *label_end(const char *label, int most) {
     return at;
 }
 
-/* Horizontal bars, one a line: label, bar, figure. */
+/* Horizontal bars: label, bar, number. */
 static void put_bars(struct buffer *out, const char *title, const struct bar *bars, int count) {
     enum { LEFT = 230, RIGHT = 580, LINE = 26, LABEL = 30 };
     double most = 0;
     for (int i = 0; i < count; i++)
         most = fmax(most, bars[i].value);
+
     buffer_printf(out, "<figure><svg viewBox=\"0 0 760 %d\" role=\"img\" aria-label=\"", count * LINE + 8);
     put_text(out, title);
     buffer_append_string(out, "\">\n");
+
     for (int i = 0; i < count; i++) {
         double width = most > 0 ? (RIGHT - LEFT) * bars[i].value / most : 0;
         int y = 4 + i * LINE, length = (int)strlen(bars[i].label);
@@ -115,64 +119,71 @@ static void put_bars(struct buffer *out, const char *title, const struct bar *ba
         put_text(out, label_end(bars[i].label, LABEL));
         buffer_printf(out,
                       "</text><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"18\" rx=\"3\"/>",
-                      bars[i].class, LEFT, y + 3, fmax(width, 1.5));
+                      bars[i].style_class, LEFT, y + 3, fmax(width, 1.5));
         buffer_printf(out, "<text class=\"soft\" x=\"%.1f\" y=\"%d\">", LEFT + fmax(width, 1.5) + 6, y + 17);
         put_text(out, bars[i].text);
         buffer_append_string(out, "</text>\n");
     }
+
     buffer_append_string(out, "</svg></figure>\n");
 }
 
 static void put_size_and_speed(struct buffer *out, const struct report *report) {
     struct bar bars[3];
     buffer_append_string(out, "<h2>Size</h2>\n");
+
     for (int i = 0; i < 2; i++) {
         const struct report_side *side = &report->sides[i];
-        bars[i] = (struct bar){side->name, i ? "b" : "a", (double)side->bytes, ""};
+        bars[i] = (struct bar){model_name(side->model), i ? "b" : "a", (double)side->bytes, ""};
         snprintf(bars[i].text, sizeof bars[i].text, "%.2f MB", (double)side->bytes / 1e6);
     }
+
     put_bars(out, "Size of the files", bars, 2);
     buffer_append_string(out, "<h2>Speed</h2>\n<p class=\"soft\">Median of one photo through the network "
                               "(decoding not counted), batch 1, ");
-    buffer_printf(out, "%d thread%s, turn by turn, on ", report->threads, report->threads == 1 ? "" : "s");
+    buffer_printf(out, "%d thread%s, in turns, on ", report->threads, report->threads == 1 ? "" : "s");
     put_text(out, report->processor);
     buffer_append_string(out, ".</p>\n");
     int count = 0;
     char names[3][120];
+
     for (int i = 0; i < 3; i++) {
         int side = i == 2 ? 1 : 0;
         double time = i == 1 ? report->fast_milliseconds : report->sides[side].milliseconds;
         if (i == 1 && !report->fast)
             continue;
-        snprintf(names[count], sizeof names[count], "%.90s, %s", report->sides[side].name,
-                 i == 1 ? "bf16" : engine_precision_used(report->sides[side].engine));
+        snprintf(names[count], sizeof names[count], "%.90s, %s", model_name(report->sides[side].model),
+                 i == 1 ? "bf16" : engine_precision_used(model_engine(report->sides[side].model)));
         bars[count] = (struct bar){names[count], i == 2 ? "b" : "a", time, ""};
         snprintf(bars[count].text, sizeof bars[count].text, "%.2f ms (%.0f a second)", time, 1000 / time);
         count++;
     }
+
     put_bars(out, "Time of one photo", bars, count);
 }
 
 static void put_accuracy(struct buffer *out, const struct report *report) {
     if (!report->sides[0].hits.count)
         return;
+
     struct bar bars[4];
     char names[4][120];
     for (int i = 0; i < 4; i++) {
         const struct report_side *side = &report->sides[i % 2];
         int hits = i < 2 ? side->hits.first : side->hits.five;
-        snprintf(names[i], sizeof names[i], "%s, %.90s", i < 2 ? "top-1" : "top-5", side->name);
+        snprintf(names[i], sizeof names[i], "%s, %.90s", i < 2 ? "top-1" : "top-5", model_name(side->model));
         bars[i] = (struct bar){names[i], i % 2 ? "b" : "a", percent(hits, side->hits.count), ""};
         snprintf(bars[i].text, sizeof bars[i].text, "%.2f %% (%d of %d)", bars[i].value, hits,
                  side->hits.count);
     }
-    buffer_append_string(out, "<h2>Right answers</h2>\n<p class=\"soft\">Against the labels that were given: "
-                              "first answer right, and the "
-                              "right one among the best five.</p>\n");
-    put_bars(out, "Right answers", bars, 4);
+
+    buffer_append_string(out,
+                         "<h2>Accuracy</h2>\n<p class=\"soft\">By the given labels: the best prediction is "
+                         "right, and the right class is among the best five.</p>\n");
+    put_bars(out, "Accuracy", bars, 4);
 }
 
-/* How the photos' divergences are spread, by powers of ten. */
+/* The photos by divergence, in powers of ten. */
 static void put_divergences(struct buffer *out, const struct report *report) {
     enum { CLASSES = 7 };
     static const char *const names[CLASSES] = {"below 0.00001", "0.00001 to 0.0001", "0.0001 to 0.001",
@@ -180,23 +191,26 @@ static void put_divergences(struct buffer *out, const struct report *report) {
                                                "1 and more"};
     struct bar bars[CLASSES];
     int counts[CLASSES] = {0};
+
     for (int i = 0; i < report->count; i++) {
         double power = report->divergences[i] > 0 ? floor(log10(report->divergences[i])) : -9;
         int at = (int)power + 6;
         counts[at < 0 ? 0 : at >= CLASSES ? CLASSES - 1 : at]++;
     }
+
     for (int i = 0; i < CLASSES; i++) {
         bars[i] = (struct bar){names[i], i >= 5 ? "bad" : "b", counts[i], ""};
         snprintf(bars[i].text, sizeof bars[i].text, "%d photo%s", counts[i], counts[i] == 1 ? "" : "s");
     }
-    buffer_printf(out,
-                  "<h2>How far the answers moved</h2>\n<p class=\"soft\">Kullback-Leibler divergence of the "
-                  "second model's probabilities "
-                  "from the first's, a photo at a time: 0 is the same, below 0.01 nobody notices, above 0.1 "
-                  "the order of the answers may "
-                  "change. Mean %.5f, worst %.4f (",
-                  report->likeness.mean, report->likeness.worst);
-    put_text(out, report->sides[0].set->photos[report->samples[report->likeness.worst_at]].name);
+
+    buffer_printf(
+        out,
+        "<h2>How far the predictions moved</h2>\n<p class=\"soft\">Kullback-Leibler divergence of "
+        "the second model's probabilities from the first's, for each photo: 0 is the same, below 0.01 "
+        "is hardly noticeable, above 0.1 the order of the predictions may change. Mean %.5f, worst "
+        "%.4f (",
+        report->agreement.mean, report->agreement.worst);
+    put_text(out, report->sides[0].set->photos[report->samples[report->agreement.worst_at]].name);
     buffer_append_string(out, ").</p>\n");
     put_bars(out, "Photos by divergence", bars, CLASSES);
 }
@@ -208,14 +222,15 @@ static void put_layers(struct buffer *out, const struct report *report) {
     int count = report_worst_layers(report, worst, WORST);
     if (!count)
         return;
+
     for (int i = 0; i < count; i++) {
         bars[i] = (struct bar){worst[i]->name, worst[i]->active ? "b" : "bad", worst[i]->damage, ""};
         snprintf(bars[i].text, sizeof bars[i].text, "%.2g%s", worst[i]->damage,
                  worst[i]->active ? "" : ", kept in float");
     }
+
     buffer_append_string(out, "<h2>The most damaging layers</h2>\n<p class=\"soft\">Divergence of the "
-                              "answers when this layer alone is "
-                              "quantised.</p>\n");
+                              "predictions when only this layer is quantised.</p>\n");
     put_bars(out, "The most damaging layers", bars, count);
 }
 
@@ -223,15 +238,18 @@ static void put_float_layers(struct buffer *out, const struct report *report) {
     const struct quant_result *quant = report->quant;
     if (!quant)
         return;
-    buffer_printf(
-        out,
-        "<h2>What stayed in float</h2>\n<p>%d of %d convolutions and products run in 8-bit integers.</p>\n",
-        quant->quantised_count, quant->layer_count);
-    if (quant->quantised_count == quant->layer_count)
+
+    buffer_printf(out,
+                  "<h2>What stayed in float</h2>\n<p>%d of %d convolutions and matrix products run in 8-bit "
+                  "integers.</p>\n",
+                  quant->quantized_count, quant->layer_count);
+    if (quant->quantized_count == quant->layer_count)
         return;
+
     buffer_append_string(
         out,
         "<div class=\"wide\"><table><tr><th>Layer</th><th>Operator</th><th>Weights</th><th>Why</th></tr>\n");
+
     for (int i = 0; i < quant->layer_count; i++) {
         const struct quant_layer *layer = &quant->layers[i];
         if (layer->active)
@@ -244,6 +262,7 @@ static void put_float_layers(struct buffer *out, const struct report *report) {
         put_text(out, layer->reason ? layer->reason : "");
         buffer_append_string(out, "</td></tr>\n");
     }
+
     buffer_append_string(out, "</table></div>\n");
 }
 
@@ -251,17 +270,20 @@ static void put_changes(struct buffer *out, const struct report *report) {
     enum { MOST = 50 };
     if (!report->change_count)
         return;
+
     buffer_printf(out,
-                  "<h2>Photos that are answered otherwise</h2>\n<p class=\"soft\">%d of %d%s.</p>\n<div "
+                  "<h2>Photos with another prediction</h2>\n<p class=\"soft\">%d of %d%s.</p>\n<div "
                   "class=\"wide\"><table><tr>"
                   "<th>Photo</th>",
                   report->change_count, report->count,
                   report->change_count > MOST ? "; the first 50 are shown" : "");
+
     for (int side = 0; side < 2; side++) {
         buffer_append_string(out, "<th>");
-        put_text(out, report->sides[side].name);
+        put_text(out, model_name(report->sides[side].model));
         buffer_append_string(out, "</th>");
     }
+
     buffer_append_string(out, "</tr>\n");
     for (int i = 0; i < report->change_count && i < MOST; i++) {
         const struct report_change *change = &report->changes[i];
@@ -269,29 +291,33 @@ static void put_changes(struct buffer *out, const struct report *report) {
         put_text(out, report->sides[0].set->photos[change->photo].name);
         for (int side = 0; side < 2; side++) {
             buffer_append_string(out, "</td><td>");
-            put_text(out, report->sides[side].label(report->sides[side].context, change->class[side]));
-            buffer_printf(out, " <span class=\"soft\">%.0f %%</span>", 100 * (double)change->share[side]);
+            put_text(out, report_label(&report->sides[side], change->best[side]));
+            buffer_printf(out, " <span class=\"soft\">%.0f %%</span>",
+                          100 * (double)change->probability[side]);
         }
         buffer_append_string(out, "</td></tr>\n");
     }
+
     buffer_append_string(out, "</table></div>\n");
 }
 
-static void put_recipe(struct buffer *out, const struct report *report) {
+static void put_method(struct buffer *out, const struct report *report) {
     const struct quant_result *quant = report->quant;
     const struct quant_options *options = report->options;
     if (!quant)
         return;
-    buffer_printf(out,
-                  "<h2>How it was made</h2>\n<p>Calibrated on %d photos, judged on %d others. Ranges by %s; "
-                  "%s activations; weights in int8, "
-                  "%s; biases in int32.",
-                  quant->calibrated, quant->held_out, quant_method_name(quant->method),
-                  options->activations == DTYPE_I8 ? "int8" : "uint8",
-                  options->per_tensor ? "one scale a tensor" : "one scale a channel");
+
+    buffer_printf(
+        out,
+        "<h2>How it was made</h2>\n<p>Calibrated on %d photos, measured on %d others. Ranges by %s; "
+        "%s activations; weights in int8, "
+        "%s; biases in int32.",
+        quant->calibrated, quant->held_out, quant_method_name(quant->method),
+        options->activations == DTYPE_I8 ? "int8" : "uint8",
+        options->per_tensor ? "one scale per tensor" : "one scale per channel");
     buffer_append_string(out, quant->corrected ? " Biases were corrected."
-                                               : " Correcting the biases did not help, and was left.");
-    if (quant->equalised)
+                                               : " Correcting the biases did not help and was left out.");
+    if (quant->equalized)
         buffer_printf(out, " %d pairs of layers were equalised.", quant->pairs);
     buffer_printf(out, " %d layers were kept in float to stay within %.2g points of agreement: %s.</p>\n",
                   quant->search.kept, options->max_loss,
@@ -303,16 +329,16 @@ bool report_html(const struct report *report, struct buffer *ret) {
     buffer_append_string(
         &out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" "
               "content=\"width=device-width,initial-scale=1\">\n<title>");
-    put_text(&out, report->sides[1].name);
-    buffer_append_string(&out, " beside ");
-    put_text(&out, report->sides[0].name);
+    put_text(&out, model_name(report->sides[1].model));
+    buffer_append_string(&out, " compared with ");
+    put_text(&out, model_name(report->sides[0].model));
     buffer_printf(&out, "</title>\n<style>%s</style></head>\n<body><main>\n<h1>", style);
-    put_text(&out, report->sides[1].name);
-    buffer_append_string(&out, " beside ");
-    put_text(&out, report->sides[0].name);
+    put_text(&out, model_name(report->sides[1].model));
+    buffer_append_string(&out, " compared with ");
+    put_text(&out, model_name(report->sides[0].model));
     buffer_append_string(
         &out,
-        "</h1>\n<p class=\"soft\">What it gained, and what it lost. Measured by guichet " GUICHET_VERSION
+        "</h1>\n<p class=\"soft\">What it gains, and what it loses. Measured by guichet " GUICHET_VERSION
         ".</p>\n");
     put_tiles(&out, report);
     put_size_and_speed(&out, report);
@@ -321,12 +347,13 @@ bool report_html(const struct report *report, struct buffer *ret) {
     put_layers(&out, report);
     put_float_layers(&out, report);
     put_changes(&out, report);
-    put_recipe(&out, report);
+    put_method(&out, report);
     buffer_append_string(&out, "</main></body></html>\n");
     if (out.failed) {
         buffer_release(&out);
         return false;
     }
+
     *ret = out;
     return true;
 }

@@ -12,11 +12,11 @@ static json_t *share(int part, int whole) {
 }
 
 static json_t *side_json(const struct report_side *side) {
-    return json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}", "name", side->name, "bytes",
-                     (json_int_t)side->bytes, "precision", engine_precision_used(side->engine), "median_ms",
-                     real(side->milliseconds, 3), "images_per_s", real(1000 / side->milliseconds, 1), "top1",
-                     share(side->hits.first, side->hits.count), "top5",
-                     share(side->hits.five, side->hits.count));
+    return json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}", "name", model_name(side->model), "bytes",
+                     (json_int_t)side->bytes, "precision", engine_precision_used(model_engine(side->model)),
+                     "median_ms", real(side->milliseconds, 3), "images_per_s",
+                     real(1000 / side->milliseconds, 1), "top1", share(side->hits.first, side->hits.count),
+                     "top5", share(side->hits.five, side->hits.count));
 }
 
 static json_t *layers_json(const struct quant_result *quant) {
@@ -31,6 +31,7 @@ static json_t *layers_json(const struct quant_result *quant) {
             json_object_set_new(entry, "float_because", json_string(layer->reason));
         json_array_append_new(layers, entry);
     }
+
     return layers;
 }
 
@@ -41,9 +42,9 @@ static json_t *quant_json(const struct report *report) {
         "{s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:o, s:b, s:i, s:i, s:i, s:o}", "method",
         quant_method_name(quant->method), "activations", options->activations == DTYPE_I8 ? "int8" : "uint8",
         "per_channel", !options->per_tensor, "bias_correction", quant->corrected, "equalised_pairs",
-        quant->equalised ? quant->pairs : 0, "calibration_photos", quant->calibrated, "held_out_photos",
+        quant->equalized ? quant->pairs : 0, "calibration_photos", quant->calibrated, "held_out_photos",
         quant->held_out, "max_loss_points", real(options->max_loss, 3), "target_met", quant->search.met,
-        "layers_int8", quant->quantised_count, "layers_float", quant->layer_count - quant->quantised_count,
+        "layers_int8", quant->quantized_count, "layers_float", quant->layer_count - quant->quantized_count,
         "kept_in_float", quant->search.kept, "layers", layers_json(quant));
 }
 
@@ -53,13 +54,13 @@ static json_t *changes_json(const struct report *report) {
         const struct report_change *change = &report->changes[i];
         json_t *entry = json_pack("{s:s}", "photo", report->sides[0].set->photos[change->photo].name);
         for (int side = 0; entry && side < 2; side++)
-            json_object_set_new(
-                entry, side ? "b" : "a",
-                json_pack("{s:s, s:o}", "category",
-                          report->sides[side].label(report->sides[side].context, change->class[side]),
-                          "probability", real(change->share[side], 6)));
+            json_object_set_new(entry, side ? "b" : "a",
+                                json_pack("{s:s, s:o}", "category",
+                                          report_label(&report->sides[side], change->best[side]),
+                                          "probability", real(change->probability[side], 6)));
         json_array_append_new(changes, entry);
     }
+
     return changes;
 }
 
@@ -72,19 +73,20 @@ static json_t *skipped_json(const struct photo_set *set) {
 
 json_t *report_json(const struct report *report) {
     const struct report_side *a = &report->sides[0], *b = &report->sides[1];
-    const struct likeness *likeness = &report->likeness;
+    const struct agreement *agreement = &report->agreement;
     json_t *root = json_pack("{s:s, s:s, s:i, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}",
                              "guichet", GUICHET_VERSION, "processor", report->processor, "threads",
                              report->threads, "a", side_json(a), "b", side_json(b), "photos", report->count,
-                             "agreement", share(likeness->same, likeness->count), "kl_mean",
-                             real(likeness->mean, 8), "kl_worst", real(likeness->worst, 8), "size_ratio",
+                             "agreement", share(agreement->same, agreement->count), "kl_mean",
+                             real(agreement->mean, 8), "kl_worst", real(agreement->worst, 8), "size_ratio",
                              real((double)b->bytes / (double)(a->bytes ? a->bytes : 1), 4), "worst_photo",
-                             a->set->photos[report->samples[likeness->worst_at]].name, "speedup",
+                             a->set->photos[report->samples[agreement->worst_at]].name, "speedup",
                              real(a->milliseconds / b->milliseconds, 3), "changed", changes_json(report),
                              "skipped", skipped_json(a->set));
     if (root && report->fast)
         json_object_set_new(root, "a_bf16_median_ms", real(report->fast_milliseconds, 3));
     if (root && report->quant)
         json_object_set_new(root, "quantisation", quant_json(report));
+
     return root;
 }

@@ -4,20 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool named(const struct node *node, const char *const *names, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (node_is(node, names[i]))
-            return true;
-    return false;
-}
-#define NAMED(node, names) named(node, names, sizeof(names) / sizeof *(names))
+#include "ops/operator.h"
 
-static const char *const pass_names[] = {"MaxPool", "Concat",    "Reshape",  "Flatten",
-                                         "Squeeze", "Unsqueeze", "Transpose"};
-static const char *const pool_names[] = {"GlobalAveragePool", "AveragePool"};
-/* Fused into whatever makes their input, integers or not. */
-static const char *const activation_names[] = {"Relu",        "Clip",    "LeakyRelu", "HardSwish",
-                                               "HardSigmoid", "Sigmoid", "Elu"};
+/* Fused into the node before it, in integers or not. */
+static bool is_activation(const struct node *node) {
+    return node->op && post_op_is_activation(node->op->post);
+}
 
 static bool is_weights(const struct value *value, int least_rank, int most_rank) {
     return value && value->constant && value->constant->dtype == DTYPE_F32 &&
@@ -25,13 +17,13 @@ static bool is_weights(const struct value *value, int least_rank, int most_rank)
            shape_elements(&value->shape) > 0;
 }
 
-/* The bias is left out, or a constant of one element a channel. */
+/* No bias, or a constant with one element per channel. */
 static bool is_bias(const struct value *value, int64_t channels) {
     return !value || (value->constant && value->constant->dtype == DTYPE_F32 &&
                       shape_elements(&value->shape) == channels);
 }
 
-static const char *conv_obstacle(const struct node *node) {
+static const char *find_conv_obstacle(const struct node *node) {
     const struct value *weights = node_input(node, 1);
     if (!is_weights(weights, 3, 5))
         return "its weights are not constant";
@@ -40,7 +32,7 @@ static const char *conv_obstacle(const struct node *node) {
     return NULL;
 }
 
-static const char *gemm_obstacle(const struct node *node) {
+static const char *find_gemm_obstacle(const struct node *node) {
     const struct value *weights = node_input(node, 1);
     if (!is_weights(weights, 2, 2))
         return "its weights are not constant";
@@ -48,31 +40,32 @@ static const char *gemm_obstacle(const struct node *node) {
         (node_input(node, 2) && node_float(node, "beta", 1) != 1))
         return "it is scaled or transposed";
     if (!is_bias(node_input(node, 2), weights->shape.dims[node_int(node, "transB", 0) ? 0 : 1]))
-        return "its bias is not one constant a channel";
+        return "its bias is not one constant per channel";
+
     return NULL;
 }
 
-static void unit_understand(struct unit *unit) {
+static void understand_unit(struct unit *unit) {
     const struct node *node = unit->node;
     unit->damage = -1;
     if (!node->input_count || !node->inputs[0] || !node->outputs[0] || node->inputs[0]->constant)
         return;
+
     if (node_is(node, "Conv")) {
-        unit->reason = conv_obstacle(node);
+        unit->reason = find_conv_obstacle(node);
         unit->kind = unit->reason ? UNIT_NONE : UNIT_CONV;
     } else if (node_is(node, "Gemm")) {
-        unit->reason = gemm_obstacle(node);
+        unit->reason = find_gemm_obstacle(node);
         unit->kind = unit->reason ? UNIT_NONE : UNIT_GEMM;
     } else if (node_is(node, "MatMul")) {
         unit->reason = is_weights(node_input(node, 1), 2, 2) ? NULL : "it multiplies two activations";
         unit->kind = unit->reason ? UNIT_NONE : UNIT_MATMUL;
     } else if (node_is(node, "Add")) {
         unit->kind = node->inputs[1] && !node->inputs[1]->constant ? UNIT_ADD : UNIT_NONE;
-    } else if (NAMED(node, pool_names)) {
+    } else if (node_has(node, OP_KEEPS_VALUES)) {
+        unit->kind = node->output_count > 1 ? UNIT_NONE : UNIT_PASS;
+    } else if (node_has(node, OP_KEEPS_RANGE)) {
         unit->kind = UNIT_POOL;
-    } else if (NAMED(node, pass_names)) {
-        unit->kind =
-            node_is(node, "MaxPool") && node->output_count > 1 && node->outputs[1] ? UNIT_NONE : UNIT_PASS;
     }
 }
 
@@ -84,24 +77,27 @@ bool scheme_create(const struct graph *graph, enum dtype activations, bool per_t
     scheme.ranges = calloc(values, sizeof *scheme.ranges);
     scheme.shared = calloc(values, sizeof *scheme.shared);
     scheme.parameters = calloc(values, sizeof *scheme.parameters);
-    scheme.quantised = calloc(values, sizeof *scheme.quantised);
+    scheme.quantized = calloc(values, sizeof *scheme.quantized);
     scheme.made_by = calloc(values, sizeof *scheme.made_by);
     scheme.group = calloc(values, sizeof *scheme.group);
-    if (!scheme.units || !scheme.ranges || !scheme.shared || !scheme.parameters || !scheme.quantised ||
+    if (!scheme.units || !scheme.ranges || !scheme.shared || !scheme.parameters || !scheme.quantized ||
         !scheme.made_by || !scheme.group) {
         scheme_release(&scheme);
         return error_set(error, ERROR_MEMORY, "no memory to quantise the network");
     }
+
     for (int i = 0; i < graph->value_count; i++)
         scheme.made_by[i] = -1;
+
     for (struct node *node = graph->first; node; node = node->next) {
         scheme.units[scheme.count].node = node;
-        unit_understand(&scheme.units[scheme.count]);
+        understand_unit(&scheme.units[scheme.count]);
         for (int i = 0; i < node->output_count; i++)
             if (node->outputs[i])
                 scheme.made_by[node->outputs[i]->id] = scheme.count;
         scheme.count++;
     }
+
     *ret = scheme;
     return true;
 }
@@ -109,11 +105,12 @@ bool scheme_create(const struct graph *graph, enum dtype activations, bool per_t
 void scheme_release(struct scheme *scheme) {
     for (int i = 0; scheme->units && i < scheme->count; i++)
         free(scheme->units[i].correction);
+
     free(scheme->units);
     free(scheme->ranges);
     free(scheme->shared);
     free(scheme->parameters);
-    free(scheme->quantised);
+    free(scheme->quantized);
     free(scheme->made_by);
     free(scheme->group);
     *scheme = (struct scheme){0};
@@ -133,39 +130,39 @@ int unit_weight_axis(const struct unit *unit) {
     return unit->kind == UNIT_GEMM && node_int(unit->node, "transB", 0) ? 0 : 1;
 }
 
-/* How many of the node's inputs are activations. */
+/* The number of inputs that are activations. */
 static int activation_inputs(const struct unit *unit) {
-    if (unit->kind == UNIT_ADD)
-        return 2;
-    return node_is(unit->node, "Concat") ? unit->node->input_count : 1;
+    return node_data_inputs(unit->node);
 }
 
-/* Somebody behind reads the value in integers. */
-static bool value_is_wanted(const struct scheme *scheme, const struct value *value, int depth) {
+/* An active unit reads the value, perhaps through activations. */
+static bool is_read_in_integers(const struct scheme *scheme, const struct value *value, int depth) {
     for (int i = 0; i < value->use_count; i++) {
         const struct node *user = value->uses[i].node;
         const struct unit *unit = &scheme->units[scheme->made_by[user->outputs[0]->id]];
         if (unit->active && value->uses[i].input < activation_inputs(unit))
             return true;
-        if (depth > 0 && unit->kind == UNIT_NONE && NAMED(user, activation_names) &&
-            value_is_wanted(scheme, user->outputs[0], depth - 1))
+        if (depth > 0 && unit->kind == UNIT_NONE && is_activation(user) &&
+            is_read_in_integers(scheme, user->outputs[0], depth - 1))
             return true;
     }
+
     return false;
 }
 
-/* The value comes out of something that computes in integers. */
-static bool value_is_from_integers(const struct scheme *scheme, const struct value *value) {
+/* An active unit makes the value, perhaps with activations after it. */
+static bool comes_from_integers(const struct scheme *scheme, const struct value *value) {
     for (int depth = 0; depth < 4; depth++) {
         if (scheme->made_by[value->id] < 0)
             return false;
         const struct unit *unit = &scheme->units[scheme->made_by[value->id]];
         if (unit->active)
             return true;
-        if (!NAMED(unit->node, activation_names))
+        if (!is_activation(unit->node))
             return false;
         value = unit->node->inputs[0];
     }
+
     return false;
 }
 
@@ -178,46 +175,49 @@ static bool all_users_active(const struct scheme *scheme, const struct value *va
     return !value->is_output;
 }
 
-/* Additions, pools and movers work in integers where integers come in and are wanted behind. */
-static bool follower_is_active(const struct scheme *scheme, const struct unit *unit) {
+/* Additions, pools and moves run in integers where their inputs are integers and their result is read in
+ * integers. */
+static bool follower_can_be_active(const struct scheme *scheme, const struct unit *unit) {
     if (unit->kind == UNIT_ADD)
-        return value_is_wanted(scheme, unit->node->outputs[0], 3);
+        return is_read_in_integers(scheme, unit->node->outputs[0], 3);
+
     for (int i = 0; i < activation_inputs(unit); i++)
         if (!unit->node->inputs[i] || unit->node->inputs[i]->constant ||
-            !value_is_from_integers(scheme, unit->node->inputs[i]))
+            !comes_from_integers(scheme, unit->node->inputs[i]))
             return false;
-    return value_is_wanted(scheme, unit->node->outputs[0], 0);
+    return is_read_in_integers(scheme, unit->node->outputs[0], 0);
 }
 
 static void settle_active(struct scheme *scheme) {
     for (int i = 0; i < scheme->count; i++)
         scheme->units[i].active = unit_has_weights(&scheme->units[i]) && !scheme->units[i].excluded;
-    /* Wanted goes backwards, made of integers forwards: twice does for chains of both. */
+
+    /* Readers are found backwards, makers forwards: two rounds suffice for chains of both. */
     for (int round = 0; round < 2; round++) {
         for (int i = scheme->count - 1; i >= 0; i--) {
             struct unit *unit = &scheme->units[i];
             if (unit->kind == UNIT_ADD)
-                unit->active = !unit->excluded && follower_is_active(scheme, unit);
+                unit->active = !unit->excluded && follower_can_be_active(scheme, unit);
             else if (unit->kind == UNIT_POOL || unit->kind == UNIT_PASS)
-                unit->active = value_is_wanted(scheme, unit->node->outputs[0], 0);
+                unit->active = is_read_in_integers(scheme, unit->node->outputs[0], 0);
         }
         for (int i = 0; i < scheme->count; i++) {
             struct unit *unit = &scheme->units[i];
             if (unit->active && (unit->kind == UNIT_POOL || unit->kind == UNIT_PASS))
-                unit->active = follower_is_active(scheme, unit) &&
+                unit->active = follower_can_be_active(scheme, unit) &&
                                (unit->kind == UNIT_PASS || all_users_active(scheme, unit->node->inputs[0]));
         }
     }
 }
 
-static int group_root(const struct scheme *scheme, int value) {
+static int find_group(const struct scheme *scheme, int value) {
     while (scheme->group[value] != value)
         value = scheme->group[value];
     return value;
 }
 
-static void group_join(struct scheme *scheme, const struct value *a, const struct value *b) {
-    int first = group_root(scheme, a->id), second = group_root(scheme, b->id);
+static void join_groups(struct scheme *scheme, const struct value *a, const struct value *b) {
+    int first = find_group(scheme, a->id), second = find_group(scheme, b->id);
     scheme->group[first > second ? first : second] = first > second ? second : first;
 }
 
@@ -226,6 +226,7 @@ struct quant_parameters quant_parameters_choose(struct quant_range range, enum d
     int least = dtype == DTYPE_I8 ? -128 : 0;
     if (!(scale > 1e-30))
         return (struct quant_parameters){1, low < 0 ? least + 255 : least};
+
     double zero = rint(least - low / scale);
     zero = fmin(fmax(zero, least), least + 255);
     return (struct quant_parameters){(float)scale, (int)zero};
@@ -235,29 +236,33 @@ static void settle_scales(struct scheme *scheme) {
     int values = scheme->graph->value_count;
     for (int i = 0; i < values; i++) {
         scheme->group[i] = i;
-        scheme->quantised[i] = false;
+        scheme->quantized[i] = false;
     }
+
     for (int i = 0; i < scheme->count; i++) {
         const struct unit *unit = &scheme->units[i];
         for (int j = 0; unit->active && j < activation_inputs(unit); j++) {
-            scheme->quantised[unit->node->inputs[j]->id] = true;
+            scheme->quantized[unit->node->inputs[j]->id] = true;
             if (unit->kind == UNIT_PASS)
-                group_join(scheme, unit->node->inputs[j], unit->node->outputs[0]);
+                join_groups(scheme, unit->node->inputs[j], unit->node->outputs[0]);
         }
     }
+
     memset(scheme->parameters, 0, (size_t)values * sizeof *scheme->parameters);
     memset(scheme->shared, 0, (size_t)values * sizeof *scheme->shared);
+
     for (int i = 0; i < values; i++) {
-        struct quant_range *shared = &scheme->shared[group_root(scheme, i)];
-        if (!scheme->quantised[i])
+        struct quant_range *shared = &scheme->shared[find_group(scheme, i)];
+        if (!scheme->quantized[i])
             continue;
         shared->low = fminf(shared->low, scheme->ranges[i].low);
         shared->high = fmaxf(shared->high, scheme->ranges[i].high);
     }
+
     for (int i = 0; i < values; i++)
-        if (scheme->quantised[i])
+        if (scheme->quantized[i])
             scheme->parameters[i] =
-                quant_parameters_choose(scheme->shared[group_root(scheme, i)], scheme->activations);
+                quant_parameters_choose(scheme->shared[find_group(scheme, i)], scheme->activations);
 }
 
 void scheme_settle(struct scheme *scheme) {
@@ -265,7 +270,7 @@ void scheme_settle(struct scheme *scheme) {
     settle_scales(scheme);
 }
 
-/* Everything that could ever be read in integers, whatever is excluded later. */
+/* Every value that can be read in integers, whatever is excluded later. */
 bool scheme_watch(const struct scheme *scheme, int **ret_values, int **ret_axes, int *ret_count,
                   struct error *error) {
     int values = scheme->graph->value_count, count = 0;
@@ -276,6 +281,7 @@ bool scheme_watch(const struct scheme *scheme, int **ret_values, int **ret_axes,
         free(ids);
         return error_set(error, ERROR_MEMORY, "no memory to calibrate");
     }
+
     for (int i = 0; i < scheme->count; i++) {
         const struct unit *unit = &scheme->units[i];
         bool possible = unit_has_weights(unit) || (unit->active && unit->kind != UNIT_NONE);
@@ -283,11 +289,13 @@ bool scheme_watch(const struct scheme *scheme, int **ret_values, int **ret_axes,
             axis_of[unit->node->inputs[j]->id] =
                 unit->kind == UNIT_GEMM || unit->kind == UNIT_MATMUL ? -1 : 1;
     }
+
     for (int i = 0; i < values; i++)
         if (axis_of[i]) {
             ids[count] = i;
             axis_of[count++] = axis_of[i]; /* count <= i: what is overwritten was read */
         }
+
     *ret_values = ids;
     *ret_axes = axis_of;
     *ret_count = count;

@@ -1,45 +1,44 @@
-/* Which layers are worth their damage: each measured alone, and the worst kept in float until the loss is
- * small enough. One thread calls. */
+/* Which layers stay in float: each is measured alone, and the most damaging ones are kept in float until the
+ * loss is small enough. One thread calls. */
 #pragma once
+#include "data/photo_set.h"
 #include "quant/measure.h"
 #include "quant/scheme.h"
 
-/* What candidates are measured on. */
+/* What candidates are compared with. */
 struct trial {
     const struct photo_set *set;
-    const int *samples; /* [count] as runner_run has them */
-    int count;
-    const float *reference; /* [count, classes] the float network's probabilities */
-    int output;             /* of the network, that holds the classes */
-    int64_t classes;
+    const int *samples;           /* [reference.count] as for runner_run */
+    struct predictions reference; /* the float network's */
+    int output;                   /* the one that scores the classes */
     int batch, threads;
-    struct runner *float_runner; /* of the float network: candidates share its weights. May be NULL */
-    quant_progress progress;     /* may be NULL */
+    struct runner *float_runner; /* of the float network, whose weights candidates share; may be NULL */
+    progress_report progress;    /* may be NULL */
     void *context;
 };
 
-/* Settle the scheme, run what it makes of the network on the first `count` samples of the trial. */
-bool trial_run(const struct trial *trial, struct scheme *scheme, int count, struct likeness *ret,
+/* Settle the scheme, and compare its network with the reference on the first `count` samples. */
+bool trial_run(const struct trial *trial, struct scheme *scheme, int count, struct agreement *ret,
                struct error *error);
-/* a loses less than b: more of the same answers, then less divergence. Divergence decides alone where few
- * photos are judged. */
-bool likeness_is_better(const struct likeness *a, const struct likeness *b);
+/* Is `a` better: more equal predictions, then less divergence? With few photos, divergence alone decides. */
+bool agreement_is_better(const struct agreement *a, const struct agreement *b);
 
-/* Quantise one layer after another alone, and note its damage; in about `seconds`, on as many photos as that
- * allows (2 at the least). What was excluded before is so afterwards. */
+/* Set the damage of every layer: its divergence when it alone is quantised. In about `seconds`, on as many
+ * photos as that allows (2 at least). What is excluded stays as it is. */
 bool search_sensitivity(const struct trial *trial, struct scheme *scheme, double seconds,
                         struct error *error);
 
 struct search_result {
-    struct likeness before, after; /* with all layers quantised, and as it was left */
-    int kept;                      /* layers in float */
-    int allowed;                   /* photos that may change */
+    struct agreement before, after; /* with all layers quantised, and in the end */
+    int kept;                       /* layers in float */
+    int allowed;                    /* photos that may change */
     bool met;
 };
-/* Keep the most damaging layers in float until at most max_loss points of the answers change. Leaves the
- * scheme settled. */
+/* Exclude the most damaging layers until at most max_loss points of the predictions change. Leaves the scheme
+ * settled.
+ */
 bool search_keep_out(const struct trial *trial, struct scheme *scheme, double max_loss,
                      struct search_result *ret, struct error *error);
-/* Of `count` photos, how many answers may change for a loss of `max_loss` points: one at the least, unless
- * the loss is to be 0. */
+/* How many of `count` predictions may change for a loss of `max_loss` points: at least one, unless that is 0.
+ */
 int search_allowed(int count, double max_loss);

@@ -1,5 +1,5 @@
-/* Calibration statistics in a file. The bytes are this machine's own; a file that does not fit to the last
- * byte is not read. */
+/* Calibration statistics in a file, as this machine has them in memory. A file is read only where its length,
+ * key and check fit. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "quant/hash.h"
+#include "base/hash.h"
 #include "quant/observe.h"
 
 #define STATE_LIMIT (1u << 30)
@@ -26,10 +26,12 @@ bool observations_save(const struct observations *observations, const struct obs
     struct buffer buffer = {.limit = STATE_LIMIT};
     if (!state || !state->path)
         return true;
+
     struct state_head head = {
         .key = state->key, .count = observations->count, .photos = observations->photos};
     memcpy(head.magic, state_magic, sizeof head.magic);
     buffer_append(&buffer, (const char *)&head, sizeof head);
+
     for (int i = 0; i < observations->count; i++) {
         const struct observation *o = &observations->items[i];
         struct observation flat = *o;
@@ -39,11 +41,13 @@ bool observations_save(const struct observations *observations, const struct obs
         buffer_append(&buffer, (const char *)o->sum, (size_t)o->channels * sizeof *o->sum);
         buffer_append(&buffer, (const char *)o->high, (size_t)o->channels * sizeof *o->high);
     }
+
     uint64_t check = hash_bytes(HASH_START, buffer.bytes, buffer.size);
     buffer_append(&buffer, &check, sizeof check);
     bool done = buffer.failed
                     ? error_set(error, ERROR_MEMORY, "%s: no memory to keep the calibration", state->path)
                     : file_write(state->path, buffer.bytes, buffer.size, error);
+
     buffer_release(&buffer);
     return done;
 }
@@ -67,12 +71,14 @@ static bool read_observation(struct state_reader *reader, const struct observati
     struct observation item;
     if (!take(reader, &item, sizeof item))
         return false;
+
     item.sum = NULL;
     item.high = NULL;
     if (item.value != expected->value || item.axis != expected->axis || item.channels < 0 ||
         (uint64_t)item.channels > reader->left / sizeof(double) || item.shape.rank < 0 ||
         item.shape.rank > LIMIT_TENSOR_RANK)
         return false;
+
     item.sum = calloc((size_t)item.channels + 1, sizeof *item.sum);
     item.high = calloc((size_t)item.channels + 1, sizeof *item.high);
     *ret = item;
@@ -95,21 +101,25 @@ bool observations_load(struct observations *observations, const struct observe_s
     uint64_t check;
     if (!state || !state->path)
         return false;
+
     cleanup(freep) char *bytes = file_read(state->path, STATE_LIMIT, &size, &ignored);
     if (!bytes || size < sizeof head + sizeof check)
         return false;
+
     memcpy(&check, bytes + size - sizeof check, sizeof check);
     struct state_reader reader = {bytes, size - sizeof check};
     if (check != hash_bytes(HASH_START, bytes, size - sizeof check) || !take(&reader, &head, sizeof head) ||
         memcmp(head.magic, state_magic, sizeof head.magic) != 0 || head.key != state->key ||
         head.count != observations->count || head.photos < 0)
         return false;
+
     struct observations fresh = {calloc((size_t)head.count + 1, sizeof *fresh.items), head.count,
                                  head.photos};
     if (!fresh.items || !read_all(&reader, observations, &fresh)) {
         observations_release(&fresh);
         return false;
     }
+
     observations_release(observations);
     *observations = fresh;
     return true;

@@ -2,16 +2,17 @@
 
 #include <math.h>
 
-struct split {
+struct weight_split {
     int64_t outer, channels, inner;
 };
 
-static struct split split_at(const struct shape *shape, int axis) {
-    struct split split = {1, 1, 1};
+static struct weight_split split_at(const struct shape *shape, int axis) {
+    struct weight_split split = {1, 1, 1};
     if (axis < 0) {
         split.inner = shape_elements(shape);
         return split;
     }
+
     for (int i = 0; i < shape->rank; i++)
         *(i < axis ? &split.outer : i == axis ? &split.channels : &split.inner) *= shape->dims[i];
     return split;
@@ -23,7 +24,7 @@ int64_t weights_channels(const struct tensor *weights, int axis) {
 
 void weights_choose_scales(const struct tensor *weights, int axis, const double *bias, double input_scale,
                            float *ret) {
-    struct split split = split_at(&weights->shape, axis);
+    struct weight_split split = split_at(&weights->shape, axis);
     const float *values = weights->data;
     for (int64_t c = 0; c < split.channels; c++) {
         float top = 0;
@@ -37,7 +38,7 @@ void weights_choose_scales(const struct tensor *weights, int axis, const double 
 }
 
 void weights_round(const struct tensor *weights, int axis, const float *scales, int8_t *integers) {
-    struct split split = split_at(&weights->shape, axis);
+    struct weight_split split = split_at(&weights->shape, axis);
     const float *values = weights->data;
 #pragma omp parallel for schedule(static)
     for (int64_t run = 0; run < split.outer * split.channels; run++)

@@ -42,6 +42,7 @@ bool dtype_is_integer(enum dtype dtype) {
 bool shape_is_known(const struct shape *shape) {
     if (shape->rank < 0 || shape->rank > LIMIT_TENSOR_RANK)
         return false;
+
     for (int i = 0; i < shape->rank; i++)
         if (shape->dims[i] < 0)
             return false;
@@ -51,6 +52,7 @@ bool shape_is_known(const struct shape *shape) {
 bool shape_equal(const struct shape *a, const struct shape *b) {
     if (a->rank != b->rank)
         return false;
+
     for (int i = 0; i < a->rank; i++)
         if (a->dims[i] != b->dims[i])
             return false;
@@ -60,6 +62,7 @@ bool shape_equal(const struct shape *a, const struct shape *b) {
 int64_t shape_elements(const struct shape *shape) {
     if (!shape_is_known(shape))
         return -1;
+
     /* Empty dimensions count as one for the limit, so that every product of some of the dimensions fits. */
     int64_t product = 1;
     bool empty = false;
@@ -72,6 +75,7 @@ int64_t shape_elements(const struct shape *shape) {
         else
             product *= dim;
     }
+
     return empty ? 0 : product;
 }
 
@@ -82,6 +86,7 @@ const char *shape_format(const struct shape *shape, char *text, size_t size) {
         snprintf(text, size, "%s", shape->rank == 0 ? "scalar" : "unknown");
         return text;
     }
+
     size_t used = 0;
     for (int i = 0; i < shape->rank && used < size; i++) {
         const char *cross = i ? "x" : "";
@@ -90,11 +95,13 @@ const char *shape_format(const struct shape *shape, char *text, size_t size) {
                          : snprintf(text + used, size - used, "%s%lld", cross, (long long)shape->dims[i]);
         used += (size_t)(length > 0 ? length : 0);
     }
+
     return text;
 }
 
 bool shape_broadcast(const struct shape *a, const struct shape *b, struct shape *ret) {
     struct shape result = {.rank = a->rank > b->rank ? a->rank : b->rank};
+
     for (int i = 1; i <= result.rank; i++) { /* from the last dimension on */
         int64_t left = i <= a->rank ? a->dims[a->rank - i] : 1,
                 right = i <= b->rank ? b->dims[b->rank - i] : 1;
@@ -125,6 +132,7 @@ static float bits_float(uint32_t bits) {
 
 float f16_to_f32(uint16_t bits) {
     uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = bits & 0x7fff, magnitude;
+
     if (rest >= 0x7c00) /* infinity and NaN */
         magnitude = 0x7f800000 | (rest & 0x3ff) << 13;
     else if (rest < 0x400) /* subnormal: so many times 2^-24 */
@@ -136,6 +144,7 @@ float f16_to_f32(uint16_t bits) {
 
 uint16_t f32_to_f16(float value) {
     uint32_t bits = float_bits(value), magnitude = bits & 0x7fffffff, result;
+
     if (magnitude > 0x7f800000)
         result = 0x7e00 | (magnitude >> 13 & 0x3ff);
     else if (magnitude >= 0x47800000) /* 65536 and more */
@@ -159,14 +168,28 @@ uint16_t f32_to_bf16(float value) {
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* Double to float so that a second rounding, to 16 bits, gives what one rounding would: to odd in the last
- * place. */
+/* Rounding to 16 bits goes through float, and must not round twice. What does not fit float is rounded to odd
+ * in its last place on the way: then the second rounding gives what a single one would. */
 static float double_to_float_odd(double value) {
     float nearest = (float)value;
     if (!isfinite(nearest))
         return nearest;
+
     float towards_zero = fabs((double)nearest) > fabs(value) ? nextafterf(nearest, 0) : nearest;
     return (double)towards_zero == value ? towards_zero : bits_float(float_bits(towards_zero) | 1);
+}
+
+/* From 2^53 on, eleven bits are folded into one, which is odd where any of them was set. */
+static float i64_to_float_odd(int64_t value) {
+    if (value > -(1ll << 53) && value < 1ll << 53)
+        return double_to_float_odd((double)value);
+    return double_to_float_odd((double)(value >> 11 | ((value & 2047) != 0)) * 2048);
+}
+
+static float u64_to_float_odd(uint64_t value) {
+    if (value < 1ull << 53)
+        return double_to_float_odd((double)value);
+    return double_to_float_odd((double)(value >> 11 | ((value & 2047) != 0)) * 2048);
 }
 
 /* Out-of-range values saturate at the ends of int64, and then keep their low bits; NaN becomes zero. */
@@ -216,7 +239,7 @@ static enum kind chunk_load(enum dtype from, const void *source, int64_t count, 
             chunk->f[i] = (double)bf16_to_f32(((const uint16_t *)source)[i]);
         break;
     case DTYPE_I8:
-        LOAD(i, int8_t);
+        LOAD(i, int8_t); /* NOLINT(bugprone-signed-char-misuse): numbers, not characters */
     case DTYPE_U8:
         LOAD(i, uint8_t);
     case DTYPE_I16:
@@ -239,6 +262,7 @@ static enum kind chunk_load(enum dtype from, const void *source, int64_t count, 
         memset(chunk, 0, sizeof *chunk);
         break;
     }
+
     if (dtype_is_float(from))
         return KIND_FLOAT;
     return from == DTYPE_U64 ? KIND_UNSIGNED : KIND_SIGNED;
@@ -274,11 +298,11 @@ static void chunk_store(const union chunk *chunk, enum kind kind, enum dtype to,
     case DTYPE_F64:
         STORE(double, value, value, value)
     case DTYPE_F16:
-        STORE(uint16_t, f32_to_f16(double_to_float_odd(value)), f32_to_f16((float)value),
-              f32_to_f16((float)value))
+        STORE(uint16_t, f32_to_f16(double_to_float_odd(value)), f32_to_f16(i64_to_float_odd(value)),
+              f32_to_f16(u64_to_float_odd(value)))
     case DTYPE_BF16:
-        STORE(uint16_t, f32_to_bf16(double_to_float_odd(value)), f32_to_bf16((float)value),
-              f32_to_bf16((float)value))
+        STORE(uint16_t, f32_to_bf16(double_to_float_odd(value)), f32_to_bf16(i64_to_float_odd(value)),
+              f32_to_bf16(u64_to_float_odd(value)))
     case DTYPE_I8:
         STORE_INTEGER(int8_t)
     case DTYPE_U8:
@@ -307,6 +331,7 @@ static bool convert_quickly(enum dtype from, const void *source, enum dtype to, 
                             int64_t count) {
     const uint16_t *halves = source;
     const float *floats = source;
+
     if (from == to && from != DTYPE_BOOL)
         memcpy(destination, source, (size_t)count * dtype_size(from));
     else if (from == DTYPE_F16 && to == DTYPE_F32)
@@ -323,6 +348,7 @@ static bool convert_quickly(enum dtype from, const void *source, enum dtype to, 
             ((uint16_t *)destination)[i] = f32_to_bf16(floats[i]);
     else
         return false;
+
     return true;
 }
 
@@ -330,6 +356,7 @@ void elements_convert(enum dtype from, const void *source, enum dtype to, void *
     size_t from_size = dtype_size(from), to_size = dtype_size(to);
     if (count <= 0 || !from_size || !to_size || convert_quickly(from, source, to, destination, count))
         return;
+
     for (int64_t start = 0; start < count; start += CHUNK) {
         union chunk chunk;
         int64_t part = count - start < CHUNK ? count - start : CHUNK;

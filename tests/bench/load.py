@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Load over HTTP: the gateway beside nginx, and guichet beside the original's stack. Real processes on loopback.
 
-    load.py PROGRAM STEADY [--parts gateway,service] [--seconds S] [--rounds N] [--network NAME] [--quick] [--no-write]
+    load.py PROGRAM STEADY [--parts gateway,service,builds] [--before PROGRAM] [--seconds S] [--rounds N] [--network NAME] [--quick] [--no-write]
 
 What is compared is measured in turns within one round, and a difference or ratio is that of two neighbours in one round; what
 is printed is the median over the rounds. STEADY is the open-loop client of steady.c. Writes the section "load" of
@@ -26,7 +26,7 @@ import report
 import section
 
 LATENCY_ROUNDS, LATENCY_SECONDS, RATE = 7, 2, 1000
-ADDED_MEDIAN_US, ADDED_P99_US, SHARE_OF_NGINX, SHARE_OF_SUM = 100, 1000, 0.7, 0.9
+SHARE_OF_ADDED, SHARE_OF_NGINX, SHARE_OF_SUM = 0.9, 1.0, 0.9
 
 
 def free_port():
@@ -111,9 +111,9 @@ http {{
             raise RuntimeError(f'{url}: of {count:.0f} requests none was answered well')
         return {'per_s': (count - errors) / took, 'p50': p50, 'p99': p99, 'errors': int(errors), 'count': count}
 
-    def steadily(self, port, target):
-        """At RATE requests/s: median and p99 in µs, errors."""
-        out = subprocess.run(['taskset', '-c', '1', self.steady, str(port), target, str(RATE), str(LATENCY_SECONDS)],
+    def steadily(self, port, target, *more):
+        """At RATE requests/s: median and p99 in µs, errors. `more`: of steady's arguments."""
+        out = subprocess.run(['taskset', '-c', '1', self.steady, str(port), target, str(RATE), str(LATENCY_SECONDS), *more],
                              capture_output=True, text=True, check=True).stdout
         count, errors, p50, p99, most = map(float, out.split())
         return {'p50': p50, 'p99': p99, 'most': most, 'errors': int(errors), 'count': count}
@@ -176,9 +176,10 @@ def gateway_markdown(latency, floods):
             f'due; backend and client share one processor, nginx (`proxy_pass`) or the gateway has the other. Medians over '
             f'{len(latency)} rounds of {LATENCY_SECONDS} s each, in turns.\n',
             report.table(['', 'median, µs', 'p99, µs', 'adds at the median, µs', 'adds at p99, µs', 'errors'], rows)]
-    for key, most, words in (('p50', ADDED_MEDIAN_US, 'the median'), ('p99', ADDED_P99_US, 'p99')):
-        value = added['gateway', key]
-        text.append(f'- The gateway adds {value:.0f} µs at {words} (at most {most}: {report.verdict(value, most)}).\n')
+    for key, words in (('p50', 'the median'), ('p99', 'p99')):
+        ours, theirs = added['gateway', key], added['nginx', key]
+        text.append(f'- The gateway adds {ours:.0f} µs at {words}, {ours / theirs:.2f} of what nginx adds (at most '
+                    f'{SHARE_OF_ADDED}: {report.verdict(ours / theirs, SHARE_OF_ADDED)}).\n')
     rows = []
     for name in ('nginx', 'gateway'):
         middle = lambda key: statistics.median(one[name][key] for one in floods)
@@ -192,6 +193,46 @@ def gateway_markdown(latency, floods):
                                     'errors'], rows),
                       f'- {share:.2f} of nginx\'s requests/s (at least {SHARE_OF_NGINX}: {good}), at {cost:.2f} of its processor '
                       'time a request.\n'])
+
+
+# ---- What `serve` adds, beside another build ----
+
+def start_build(stage, name, program):
+    """-> ports of a backend alone and of `serve`, both with the model of the repository."""
+    backend, serve = free_port(), free_port()
+    models = os.path.join(bench.ROOT, 'models')
+    state = {'XDG_STATE_HOME': f'{stage.folder}/{name}'}
+    stage.start(f'{name} backend', [program, 'backend', '--model', f'{models}/animals', '--address', '127.0.0.1', '--port',
+                                    str(backend), '--access-log', 'off'], f'http://127.0.0.1:{backend}/readyz', state)
+    stage.start(f'{name} serve', [program, 'serve', '--models', models, '--port', str(serve), '--preload', '--access-log', 'off'],
+                f'http://127.0.0.1:{serve}/v2/models/animals/ready', state)
+    return backend, serve
+
+
+def builds_part(stage, before, rounds):
+    """`serve` beside its own backend: what it adds, now over before, neighbours compared."""
+    target, ask = '/v2/models/animals', ('16', 'GET')
+    ports = {name: start_build(stage, name, program) for name, program in (('before', before), ('now', stage.program))}
+    found = []
+    for number in range(rounds + 1):  # the first warms up
+        one = {name: [stage.steadily(port, target, *ask) for port in both] for name, both in ports.items()}
+        if number:
+            found.append(one)
+            bench.say('  adds: ' + ', '.join(f'{name} {serve["p50"] - backend["p50"]:.0f}/{serve["p99"] - backend["p99"]:.0f} µs'
+                                             for name, (backend, serve) in one.items()))
+    for name in ports:
+        stage.end(f'{name} serve')
+        stage.end(f'{name} backend')
+
+    added = lambda one, name, key: one[name][1][key] - one[name][0][key]
+    middle = lambda name, key: statistics.median(added(one, name, key) for one in found)
+    rows = [[name, *(f'{middle(name, key):.0f}' for key in ('p50', 'p99')),
+             str(sum(part['errors'] for one in found for part in one[name]))] for name in ports]
+    share = {key: statistics.median(added(one, 'now', key) / added(one, 'before', key) for one in found) for key in ('p50', 'p99')}
+    return '\n'.join([f'**What `serve` adds** to its backend at {RATE:,} small requests/s, another build beside this one; medians over '
+                      f'{rounds} rounds in turns.\n',
+                      report.table(['', 'adds at the median, µs', 'adds at p99, µs', 'errors'], rows),
+                      f'- {share["p50"]:.2f} of what it added before at the median, {share["p99"]:.2f} at p99.\n'])
 
 
 # ---- The whole service ----
@@ -299,9 +340,12 @@ def main():
     parser.add_argument('--seconds', type=int, default=30, help='of each measurement of the service')
     parser.add_argument('--rounds', type=int, default=LATENCY_ROUNDS, help='of the gateway')
     parser.add_argument('--networks', default='resnet152,animals')
+    parser.add_argument('--before', metavar='PROGRAM', help='another build of guichet, for the part "builds"')
     parser.add_argument('--quick', action='store_true', help='to see that it works: nothing is written')
     parser.add_argument('--no-write', action='store_true', help='print the section only')
     arguments = parser.parse_args()
+    if 'builds' in arguments.parts and not arguments.before:
+        parser.error('the part "builds" needs --before PROGRAM')
     if arguments.quick:
         arguments.seconds, arguments.rounds, arguments.no_write = 2, 1, True
     text = ['## Load\n', f'Load average at the start: {os.getloadavg()[0]:.1f}.\n']
@@ -309,6 +353,9 @@ def main():
         if 'gateway' in arguments.parts:
             bench.say('the gateway beside nginx')
             text.append(gateway_part(stage, arguments.rounds, 2 if arguments.quick else 4))
+        if 'builds' in arguments.parts:
+            bench.say('this build beside another')
+            text.append(builds_part(stage, os.path.abspath(arguments.before), arguments.rounds))
         if 'service' in arguments.parts:
             bench.say('guichet beside the original')
             text.append(service_part(stage, arguments.networks.split(','), arguments.seconds))

@@ -1,11 +1,11 @@
 /* An open-loop HTTP client: sends requests at a constant rate whatever comes back, and measures each from the
  * moment at which it was due, so that a server that stalls is charged for all who wait meanwhile.
  *
- *   steady PORT TARGET RATE SECONDS [CONNECTIONS]
+ *   steady PORT TARGET RATE SECONDS [CONNECTIONS [GET]]
  *
- * POSTs a small JSON body to 127.0.0.1. Ends with one line: answers, errors (another status than 200, a
- * connection that ends, no answer at the end), and the time of an answer in µs: median, p99, largest.
- * Loopback only; answers must have a Content-Length. */
+ * POSTs a small JSON body to 127.0.0.1, or asks by GET. Ends with one line: answers, errors (another status
+ * than 200, a connection that ends, no answer at the end), and the time of an answer in µs: median, p99,
+ * largest. Loopback only; answers must have a Content-Length. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -128,7 +128,7 @@ static int compare(const void *a, const void *b) {
 int main(int argc, char **argv) {
     static const char body[] = "{\"url\": \"http://photo.example/cat.jpg\"}";
     if (argc < 5) {
-        fprintf(stderr, "usage: steady PORT TARGET RATE SECONDS [CONNECTIONS]\n");
+        fprintf(stderr, "usage: steady PORT TARGET RATE SECONDS [CONNECTIONS [GET]]\n");
         return 2;
     }
     port = atoi(argv[1]);
@@ -137,11 +137,16 @@ int main(int argc, char **argv) {
     connection_count = argc > 5 ? atoi(argv[5]) : connection_count;
     if (connection_count < 1 || connection_count > CONNECTIONS_MOST || !(rate > 0) || count < 1)
         return 2;
-    request_size =
-        (size_t)snprintf(request, sizeof request,
-                         "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                         "Content-Length: %zu\r\n\r\n%s",
-                         argv[2], sizeof body - 1, body);
+    bool get = argc > 6 && strcmp(argv[6], "GET") == 0;
+    int size = get ? snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", argv[2])
+                   : snprintf(request, sizeof request,
+                              "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                              "Content-Length: %zu\r\n\r\n%s",
+                              argv[2], sizeof body - 1, body);
+    if (size < 0 || size >= (int)sizeof request)
+        return 2;
+    request_size = (size_t)size;
+
     times = calloc(count, sizeof *times);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (!times || poller < 0)

@@ -68,7 +68,7 @@ def test_help():
     fails('a photo without a verb', 2, f'Try: guichet classify {__file__}', __file__)
     fails('no photo at all', 2, '] IMAGE', 'classify')
     fails('photos that are not there', 1, '/nonexistent', 'classify', '/nonexistent')
-    fails('an unknown option', 2, 'no option --tap', 'classify', '--tap', '3', 'x.png')
+    fails('an unknown option', 2, 'unknown option --tap', 'classify', '--tap', '3', 'x.png')
     fails('an option without its value', 2, '--top needs a value', 'classify', '--top')
     fails('a number out of bounds', 2, '--top takes', 'classify', '--top', '0', 'x.png')
     fails('not a number', 2, '--top takes', 'classify', '--top=many', 'x.png')
@@ -95,6 +95,13 @@ def test_classify():
           and 'green' not in done.out, done)
     done = Done('classify', '--model', f'{DIR}/models/colours/model.onnx', '--json', '-', stdin=png(0, 0, 255))
     check('from standard input', done.code == 0 and done.json()[0]['category'] == 'blue', done)
+    odd = os.fsencode(DIR) + b'/\xe9t\xe9.png'
+    write(odd, png(255, 0, 0))
+    run = subprocess.run([PROGRAM, 'classify', '--model', 'colours', '--json', odd, odd + b'.missing'], capture_output=True,
+                         env=ENVIRONMENT)
+    lines = [json.loads(line) for line in run.stdout.decode().splitlines()]
+    check('a name that is not UTF-8', run.returncode == 1 and lines[0]['category'] == 'red'
+          and lines[0]['image'].endswith('/\ufffdt\ufffd.png') and 'error' in lines[1], run)
     done = Done('classify', '--model', 'colours', '--language', 'fr', '--json', red)
     check('in French', done.code == 0 and done.json()[0]['category'] == 'rouge', done)
     done = Done('classify', '--model', 'colours:int8', '--json', red)
@@ -250,10 +257,17 @@ def test_evaluate():
     other = write(f'{DIR}/other.tsv', 'a.png\t-1\nb.png\t0\nc.png\t1\n')
     done = Done('evaluate', '--model', 'colours', '--data', photos, '--labels', other, '--label-offset', 1, '--json')
     check('--labels and --label-offset', done.code == 0 and done.json()[0]['top1'] == 1, done)
+    behind = model(f'{DIR}/behind')
+    write(f'{behind}/config.json', json.dumps({'id2label': {'0': 'background', '1': 'green', '2': 'blue'}}))
+    numbers = write(f'{DIR}/numbers.tsv', 'b.png\t0\nc.png\t1\n')
+    done = Done('evaluate', '--model', behind, '--data', photos, '--labels', numbers, '--json')
+    check('class numbers of a model with a background first', done.code == 0 and done.json()[0]['top1'] == 1, done)
+    done = Done('evaluate', '--model', behind, '--data', photos, '--labels', numbers, '--label-offset', 0, '--json')
+    check('and as they are', done.code == 0 and done.json()[0]['top1'] == 0, done)
     fails('a class that is none', 1, 'line 1', 'evaluate', '--model', 'colours', '--data', photos, '--labels',
           write(f'{DIR}/wrong.tsv', 'a.png\t17\n'))
     fails('no --data', 2, '--data', 'evaluate', '--model', 'colours')
-    fails('no such folder', 1, 'no such folder', 'evaluate', '--model', 'colours', '--data', f'{DIR}/nowhere')
+    fails('no such folder', 1, f'{DIR}/nowhere: No such file or directory', 'evaluate', '--model', 'colours', '--data', f'{DIR}/nowhere')
     fails('a folder without photos', 1, 'no photos', 'evaluate', '--model', 'colours', '--data', f'{DIR}/empty/')
 
 

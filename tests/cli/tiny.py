@@ -94,7 +94,7 @@ def model(folder):
     write(f'{folder}/model.onnx', network())
     write(f'{folder}/model_int8.onnx', network(gain=5.0))
     write(f'{folder}/config.json', json.dumps({'id2label': {'0': 'red, crimson', '1': 'green', '2': 'blue'},
-                                               'id2wnid': {'2': 'n04968056'}}))
+                                               'id2wnid': {'0': 'n04966941', '2': 'n04968056'}}))
     write(f'{folder}/preprocessor_config.json', json.dumps(RECIPE))
     write(f'{folder}/labels_fr.json', json.dumps(['rouge', 'vert', 'bleu']))
     return folder

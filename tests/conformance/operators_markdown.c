@@ -14,7 +14,7 @@
 #define DATA "/usr/share/libonnx-testdata/data"
 
 /* Is this the first entry of its operator? The later ones are other versions of it. */
-static bool is_first(const struct operator* entries, int index) {
+static bool is_first(const struct op_def *entries, int index) {
     for (int i = 0; i < index; i++)
         if (strcmp(entries[i].op_type, entries[index].op_type) == 0 &&
             strcmp(entries[i].domain, entries[index].domain) == 0)
@@ -22,12 +22,12 @@ static bool is_first(const struct operator* entries, int index) {
     return true;
 }
 
-static bool same_operator(const struct operator* a, const struct operator* b) {
+static bool same_operator(const struct op_def *a, const struct op_def *b) {
     return strcmp(a->op_type, b->op_type) == 0 && strcmp(a->domain, b->domain) == 0;
 }
 
 /* Count a passed case for every operator that its model uses, once. */
-static void count_operators(const struct test_case *test_case, const struct operator* entries, int count,
+static void count_operators(const struct test_case *test_case, const struct op_def *entries, int count,
                             int *passed) {
     char path[4096];
     struct error error = {0};
@@ -37,7 +37,7 @@ static void count_operators(const struct test_case *test_case, const struct oper
     for (struct node *node = graph && operators_bind(graph, &error) ? graph->first : NULL; node;
          node = node->next)
         for (int i = 0; i < count; i++)
-            if (is_first(entries, i) && same_operator(&entries[i], node->operator))
+            if (is_first(entries, i) && same_operator(&entries[i], node->op))
                 seen[i] = true;
     for (int i = 0; i < count; i++)
         passed[i] += seen[i];
@@ -45,7 +45,7 @@ static void count_operators(const struct test_case *test_case, const struct oper
     graph_free(graph);
 }
 
-static void write_row(struct buffer *text, const struct operator* entries, int count, int index,
+static void write_row(struct buffer *text, const struct op_def *entries, int count, int index,
                       const int *passed) {
     int since = entries[index].since, until = entries[index].until;
     for (int i = 0; i < count; i++)
@@ -66,11 +66,11 @@ static void write_row(struct buffer *text, const struct operator* entries, int c
 }
 
 static int by_name(const void *a, const void *b, void *context) {
-    const struct operator* entries = context;
+    const struct op_def *entries = context;
     return strcmp(entries[*(const int *)a].op_type, entries[*(const int *)b].op_type);
 }
 
-static void write_table(struct buffer *text, const struct operator* entries, int count, const char *domain,
+static void write_table(struct buffer *text, const struct op_def *entries, int count, const char *domain,
                         const int *passed) {
     int *order = calloc((size_t)count + 1, sizeof *order), rows = 0;
     for (int i = 0; i < count; i++)
@@ -86,7 +86,7 @@ static void write_table(struct buffer *text, const struct operator* entries, int
 
 static void write_page(struct buffer *text, struct test_case *cases, int case_count) {
     int count, counts[4] = {0};
-    const struct operator* entries = operator_table(&count);
+    const struct op_def *entries = operator_table(&count);
     int *passed = calloc((size_t)count + 1, sizeof *passed);
     for (int i = 0; i < case_count; i++) {
         struct error error = {0};

@@ -56,7 +56,7 @@ static bool node_compute(struct graph *graph, struct node *node, struct error *e
         outputs[i] = (struct tensor){node->outputs[i]->dtype, node->outputs[i]->shape, NULL};
         outputs[i].data = graph_own_memory(graph, tensor_bytes(&outputs[i]) + 64);
     }
-    if (!node->operator->compute(node, inputs, outputs, error))
+    if (!operator_compute(node, inputs, outputs, error))
         return false;
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i] && !become_constant(graph, node->outputs[i], &outputs[i]))

@@ -194,7 +194,7 @@ def metric_of_the_scaler_exists():
 
 def source_text():
     text = []
-    for folder, _, names in os.walk(os.path.join(ROOT, 'src', 'serve')):
+    for folder, _, names in os.walk(os.path.join(ROOT, 'src', 'server')):
         for name in names:
             with open(os.path.join(folder, name), encoding='utf-8') as file:
                 text.append(file.read())

@@ -3,15 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/json.h"
+#include "base/json.h"
+#include "base/url.h"
 #include "http/multipart.h"
 #include "http/parser.h"
-#include "http/url.h"
-#include "serve/numbers.h"
+#include "http/response_reader.h"
+#include "server/backend/protocol/json_numbers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-static void parse_head(const char *bytes, size_t size, bool answer) {
+static void parse_request(const char *bytes, size_t size) {
     struct http_head_scanner scanner = {0};
     ptrdiff_t length = 0;
     for (size_t part = 0; !length && part <= size; part += 1 + part / 4)
@@ -20,29 +21,78 @@ static void parse_head(const char *bytes, size_t size, bool answer) {
         length = http_head_scan(&scanner, bytes, size);
     if (length <= 0)
         return;
+
     char *text = malloc((size_t)length + 1);
     struct http_header *headers = calloc((size_t)scanner.lines, sizeof *headers);
     struct http_head head;
     const char *reason;
     memcpy(text, bytes, (size_t)length);
     text[length] = 0;
-    if (answer)
-        http_head_parse_answer(text, (size_t)length, false, headers, scanner.lines, &head, &reason);
-    else
-        http_head_parse_request(text, (size_t)length, headers, scanner.lines, &head, &reason);
+    http_head_parse_request(text, (size_t)length, headers, scanner.lines, &head, &reason);
     free(headers);
     free(text);
 }
 
+/* What a client learns from a response. */
+struct outcome {
+    enum http_response_event event; /* the last */
+    size_t used;                    /* bytes of the response, if it is complete */
+    int status, header_count;
+    uint64_t body; /* a hash */
+};
+
+/* Read a response in pieces of up to `most` bytes. */
+static struct outcome read_response(const char *bytes, size_t size, size_t most) {
+    struct http_response_reader reader = {.to_head = false};
+    struct http_response response = {.status = 0};
+    struct outcome outcome = {.event = HTTP_RESPONSE_MORE};
+
+    for (size_t at = 0, end = 0; at < size || end < size;) {
+        size_t used = 0, run_size = 0;
+        const char *run = NULL;
+        if (at == end)
+            end += size - end < 1 + at % most ? size - end : 1 + at % most;
+        outcome.event = http_response_read(&reader, bytes + at, end - at, &used, &run, &run_size, &response);
+        at += used;
+
+        for (size_t i = 0; outcome.event == HTTP_RESPONSE_DATA && i < run_size; i++)
+            outcome.body = outcome.body * 31 + (uint8_t)run[i];
+        if (outcome.event == HTTP_RESPONSE_END)
+            outcome.used = at;
+        if (outcome.event == HTTP_RESPONSE_END || outcome.event == HTTP_RESPONSE_MALFORMED)
+            break;
+    }
+
+    for (int i = 0; i < response.header_count; i++)
+        outcome.header_count +=
+            (int)strlen(response.headers[i].name) + (int)strlen(response.headers[i].value);
+    outcome.status = response.status;
+    http_response_reader_release(&reader);
+    return outcome;
+}
+
+/* However a response is cut into pieces, it says the same. */
+static void compare_responses(const char *bytes, size_t size) {
+    struct outcome whole = read_response(bytes, size, SIZE_MAX);
+    for (size_t most = 1; most < 40; most = most * 3 + 1) {
+        struct outcome pieces = read_response(bytes, size, most);
+        bool ended = whole.event == HTTP_RESPONSE_END || whole.event == HTTP_RESPONSE_MALFORMED;
+        if ((ended && whole.event != pieces.event) || whole.used != pieces.used ||
+            whole.status != pieces.status || whole.header_count != pieces.header_count ||
+            whole.body != pieces.body)
+            abort();
+    }
+}
+
 static void decode_chunks(const char *bytes, size_t size) {
-    struct http_chunk_decoder decoder = {0};
+    struct http_body_decoder decoder = {.framing = HTTP_BODY_CHUNKED};
     for (size_t at = 0; at < size;) {
         size_t used = 0, run_size = 0;
         const char *run;
         size_t piece = size - at < 7 ? size - at : 7;
-        enum http_chunk_result result =
-            http_chunk_decode(&decoder, bytes + at, piece, &used, &run, &run_size);
-        if (result == HTTP_CHUNK_END || result == HTTP_CHUNK_BAD)
+        enum http_decode_result result =
+            http_body_decode(&decoder, bytes + at, piece, &used, &run, &run_size);
+        if (result == HTTP_DECODE_END || result == HTTP_DECODE_BAD)
             return;
         at += used;
     }
@@ -74,13 +124,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     struct multipart_part part;
     struct error error;
     struct url url;
-    char decoded[64];
+    char decoded[64], origin[URL_ORIGIN_BYTES];
     memcpy(text, bytes + 1, --size);
     text[size] = 0;
     switch (bytes[0] % 6) {
     case 0:
+        parse_request(text, size);
+        break;
     case 1:
-        parse_head(text, size, bytes[0] % 6);
+        compare_responses(text, size);
         break;
     case 2:
         decode_chunks(text, size);
@@ -92,7 +144,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         read_numbers(text, size);
         break;
     default:
-        url_parse(text, &url, &error);
+        if (url_parse_base(text, &url, &error))
+            url_write_origin(&url, origin);
         url_query_get(text, "a", decoded, sizeof decoded);
     }
     free(text);

@@ -19,19 +19,21 @@ static int announces_large(const uint8_t *bytes, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static float tensor[3 * 16 * 16];
-    const struct image_recipe recipe = {.do_resize = true,
-                                        .resize_short = 20,
-                                        .filter = IMAGE_BICUBIC,
-                                        .do_center_crop = true,
-                                        .crop_width = 16,
-                                        .crop_height = 16,
-                                        .do_rescale = true,
-                                        .rescale_factor = 1 / 255.0};
+    const struct preprocessing config = {.do_resize = true,
+                                         .resize_short = 20,
+                                         .filter = IMAGE_BICUBIC,
+                                         .do_center_crop = true,
+                                         .crop_width = 16,
+                                         .crop_height = 16,
+                                         .do_rescale = true,
+                                         .rescale_factor = 1 / 255.0};
     struct error error = {0};
     struct image image;
     if (announces_large(bytes, size) || !image_decode(bytes, size, &image, &error))
         return 0;
-    image_preprocess(&image, &recipe, tensor, &error);
+    struct image_geometry geometry;
+    if (image_geometry_find(&config, image.width, image.height, &geometry, &error))
+        image_preprocess(&image, &config, &geometry, size & 1, tensor, &error);
     image_release(&image);
     return 0;
 }

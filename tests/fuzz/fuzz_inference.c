@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "serve/figures.h"
-#include "serve/inference.h"
+#include "server/supervisor/metrics_merge.h"
+#include "server/backend/protocol/inference.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -22,15 +22,15 @@ static const struct model *model_get(void) {
 }
 
 /* A process that says so, ends, and comes again. */
-static void read_figures(const char *bytes, size_t size) {
-    struct figures *figures = figures_create();
+static void read_metrics(const char *bytes, size_t size) {
+    struct metrics_merge *merge = metrics_merge_create();
     struct buffer text = {.limit = 1 << 20};
-    figures_take(figures, bytes, bytes, size, NULL);
-    figures_close(figures, bytes);
-    figures_take(figures, bytes, bytes, size / 2, NULL);
-    figures_write(figures, &text);
-    figures_forget(figures, bytes);
-    figures_free(figures);
+    metrics_merge_read(merge, bytes, bytes, size, NULL);
+    metrics_merge_close(merge, bytes);
+    metrics_merge_read(merge, bytes, bytes, size / 2, NULL);
+    metrics_merge_write(merge, &text);
+    metrics_merge_forget(merge, bytes);
+    metrics_merge_free(merge);
     buffer_release(&text);
 }
 
@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     else if (*bytes % 3 == 1)
         inference_free(inference_parse(model_get(), body, size, size - size / 4, &error));
     else
-        read_figures(body, size);
+        read_metrics(body, size);
     free(body);
     return 0;
 }

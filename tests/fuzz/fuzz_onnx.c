@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 #define INPUTS 4
 
-static void specialise(const struct graph *graph) {
+static void specialize(const struct graph *graph) {
     struct tensor inputs[INPUTS] = {0};
     struct error error = {0};
     if (graph->input_count > INPUTS)
@@ -23,7 +23,7 @@ static void specialise(const struct graph *graph) {
     }
     struct graph *plan = graph_clone(graph);
     if (plan)
-        passes_specialise(plan, inputs, graph->input_count, &error);
+        passes_specialize(plan, inputs, graph->input_count, &error);
     graph_free(plan);
 }
 
@@ -37,9 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         bool needed[INPUTS];
         if (graph->input_count <= INPUTS)
             passes_plan_inputs(graph, needed);
-        specialise(graph);
+        specialize(graph);
         if (passes_dequantize(graph, &error))
-            specialise(graph);
+            specialize(graph);
     }
     graph_free(graph);
     return 0;

@@ -4,6 +4,7 @@
 Every answer names the process, so that a test sees who answered. What a request's query asks for, it gets:
   sleep=S     the answer comes S seconds later     die=1      the process ends in the middle of the answer
   status=N    that status                          hang=1     no answer, ever
+Replies and bodies in pieces are in stand_in_streams.py.
 """
 import asyncio
 import json
@@ -12,21 +13,26 @@ import signal
 import sys
 import urllib.parse
 
+import stand_in_streams as streams
+
 extra = {}
 state = {'ready': True, 'busy': 0, 'count': 0}
 
 
-async def read_request(reader):
+async def read_head(reader):
     head = await reader.readuntil(b'\r\n\r\n')
     lines = head.decode('latin-1').split('\r\n')
     method, target, _ = lines[0].split(' ', 2)
     headers = [tuple(part.strip() for part in line.split(':', 1)) for line in lines[1:] if line]
-    size = next((int(value) for name, value in headers if name.lower() == 'content-length'), 0)
-    body = await reader.readexactly(size) if size else b''
-    return method, target, headers, body
+    query = {**dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(target).query)), **streams.always}
+    return method, target, headers, query
 
 
-def figures(name):
+async def read_body(reader, headers):
+    return b''.join([piece async for piece in streams.read_pieces(reader, headers)])
+
+
+def metrics(name):
     """As the real one's /metrics: a counter, a histogram, a gauge, and what every process says of itself."""
     return f"""# HELP nv_inference_count Inferences.
 # TYPE nv_inference_count counter
@@ -48,17 +54,23 @@ process_resident_memory_bytes 1
 """
 
 
-async def answer(name, method, target, headers, body, writer):
+async def answer(name, method, target, headers, body, query, writer):
     url = urllib.parse.urlsplit(target)
-    query = dict(urllib.parse.parse_qsl(url.query))
     if url.path == '/readyz':
         return (200 if state['ready'] else 503), {'ready': state['ready']}
     if url.path.endswith('/metrics'):
-        return 200, figures(name)
+        return 200, metrics(name)
     state['count'] += url.path.endswith('/predict')
     if url.path == '/control':
-        state['ready'] = query.get('ready', '1') == '1'
+        wanted = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+        state['ready'] = wanted.pop('ready', '1') == '1'
+        for key, value in wanted.items():
+            streams.always[key] = value
+            if not value:
+                del streams.always[key]
         return 200, {}
+    if url.path == '/seen':
+        return 200, streams.seen.get(query['id'])
     if 'hang' in query:
         await asyncio.sleep(3600)
     if 'sleep' in query:
@@ -68,24 +80,36 @@ async def answer(name, method, target, headers, body, writer):
         await writer.drain()
         os._exit(1)
     reply = {'model': name, 'category': name, 'pid': os.getpid(), 'method': method, 'target': target,
-             'headers': headers, 'bytes': len(body), **extra}
+             'headers': headers, 'bytes': len(body), 'port': state['port'], **extra}
     return int(query.get('status', 200)), reply
+
+
+async def reply(name, reader, writer):
+    """One request. False: the connection is at its end."""
+    method, target, headers, query = await read_head(reader)
+    state['busy'] += 1
+    try:
+        if 'stream' in query:
+            await read_body(reader, headers)
+            return await streams.stream(query, reader, writer)
+        if 'upload' in query:
+            return await streams.upload(query, headers, reader, writer)
+        body = await read_body(reader, headers)
+        status, content = await answer(name, method, target, headers, body, query, writer)
+        plain = isinstance(content, str)
+        text = (content if plain else json.dumps(content)).encode()
+        writer.write(b'HTTP/1.1 %d X\r\nContent-Type: %s\r\nX-Backend: yes\r\nContent-Length: %d\r\n\r\n'
+                     % (status, b'text/plain' if plain else b'application/json', len(text)) + text)
+        await writer.drain()
+        return True
+    finally:
+        state['busy'] -= 1
 
 
 async def serve(name, reader, writer):
     try:
-        while True:
-            request = await read_request(reader)
-            state['busy'] += 1
-            try:
-                status, reply = await answer(name, *request, writer)
-                plain = isinstance(reply, str)
-                text = (reply if plain else json.dumps(reply)).encode()
-                writer.write(b'HTTP/1.1 %d X\r\nContent-Type: %s\r\nX-Backend: yes\r\nContent-Length: %d\r\n\r\n'
-                             % (status, b'text/plain' if plain else b'application/json', len(text)) + text)
-                await writer.drain()
-            finally:
-                state['busy'] -= 1
+        while await reply(name, reader, writer):
+            pass
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
         pass
     finally:
@@ -104,7 +128,8 @@ async def main(name, port, host='127.0.0.1'):
     server = await asyncio.start_server(lambda reader, writer: serve(name, reader, writer), host, port,
                                         backlog=1024, reuse_address=True)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(end(server)))
-    print(server.sockets[0].getsockname()[1], flush=True)
+    state['port'] = server.sockets[0].getsockname()[1]
+    print(state['port'], flush=True)
     await server.serve_forever()
 
 

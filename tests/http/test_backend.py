@@ -17,18 +17,7 @@ import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'cli'))
 import tiny  # noqa: E402
-from tiers import GUICHET, Client, Load, Process, ask, check_docs, raw, run_tests, until
-
-MODEL = os.environ.get('GUICHET_TEST_MODEL', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'models',
-                                                          'animals'))
-# 64x64, drawn: a gradient.
-JPEG = base64.b64decode(
-    '/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACgcHiMeGSgjISMtKygwPGRBPDc3PHtYXUlkkYCZlo+AjIqgtObDoKrarYqMyP/L2u71'
-    '////m8H////6/+b9//j/2wBDASstLTw1PHZBQXb4pYyl+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4'
-    '+Pj4+Pj4+Pj/wAARCABAAEADASIAAhEBAxEB/8QAFwABAQEBAAAAAAAAAAAAAAAAAgEEBf/EABYQAQEBAAAAAAAAAAAAAAAAAAEA'
-    'Av/EABcBAQEBAQAAAAAAAAAAAAAAAAMCAQX/xAAYEQEBAQEBAAAAAAAAAAAAAAABAAIRIf/aAAwDAQACEQMRAD8A5ISMyCZmSwYG'
-    'ZmZBULHk2WhmpmRmQUrNliZkZkEgsWbLZQmFQkFvfLkZYmZBIJBYs2WJmQSMyM09myxMyCQSClZstlCQSCQVduRliEgkFQpWbLQJ'
-    'BUzIKVmyxCQSMyClZstlCQSCQVduRliZkEgkFKzZYhIJGZBSs2WISCQSClZst//Z')
+from tiers import GUICHET, JPEG, MODEL, Client, Load, Process, ask, backend, check_docs, raw, run_tests, until
 
 
 def chunk(kind, data):
@@ -40,13 +29,6 @@ def png(width, height, rows=None):
     rows = b''.join(b'\0' + bytes(x * 3 % 256 for x in range(width)) for _ in range(height)) if rows is None else rows
     return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)) +
             chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
-
-
-def backend(*arguments, environment=None, model=MODEL):
-    process = Process(GUICHET, 'backend', '--model', model, '--address', '127.0.0.1', '--port', '0', *arguments,
-                      environment=environment)
-    process.port = int(process.wait_line('listening on port', 60).split('port ')[1])
-    return process
 
 
 class Photos:
@@ -80,7 +62,7 @@ class Photos:
                 elif name == 'empty':
                     self.send(200)
                 elif name == 'slow':
-                    time.sleep(30 if 'long' in self.path else 1)
+                    photos.go.wait(30) if 'held' in self.path else time.sleep(30 if 'long' in self.path else 1)
                     self.send(200, JPEG)
                 elif name == 'large':
                     self.send(200, b'', length=30 << 20)
@@ -100,7 +82,7 @@ class Photos:
                 else:
                     self.send(404, b'nothing')
 
-        self.agents, self.asked = set(), 0
+        self.agents, self.asked, self.go = set(), 0, threading.Event()
         self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
         self.server.daemon_threads = True
         self.server.handle_error = lambda *_: None  # a client that stops reading is meant to
@@ -219,7 +201,7 @@ def test_fetch():
             assert reply.status == wanted and reply.json()['error'], (name, reply.status, reply.body)
         start = time.monotonic()
         assert by_url(service, photos.url + '/slow?long', X_Request_Timeout_Ms='700').status == 504
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
         assert by_url(service, 'http://127.0.0.1:1/').status == 502
         assert by_url(service, 'http://no-such-host.invalid/').status == 502
         assert service.end() == 0
@@ -300,7 +282,7 @@ def test_protocol():
 
 def test_describes_itself():
     with backend() as service:
-        check_docs(service.port, absent=['/session', '/v2/repository/models/{id}/load'])
+        check_docs(service.port, absent=['/session', '/v2/repository/models/{model}/load'])
 
 
 def test_tensorflow():
@@ -411,9 +393,9 @@ def test_load():
     with backend('--max-batch', '8') as service:
         alone = check_answer(ask(service.port, 'POST', '/predict', JPEG, Content_Type='image/jpeg'))
         load = Load(service.port, '/predict', 16, JPEG, Content_Type='image/jpeg')
-        time.sleep(2)
+        until(lambda: load.statuses.get(200, 0) > 20, 120, 'a load')
         together = check_answer(ask(service.port, 'POST', '/predict', JPEG, Content_Type='image/jpeg'))
-        assert load.end() > 50 and not load.errors, load.errors[:3]
+        assert load.end(51) > 50 and not load.errors, load.errors[:3]
         assert together['category'] == alone['category']
         assert abs(together['predictions'][0]['probability'] - alone['predictions'][0]['probability']) < 0.02
         text = ask(service.port, 'GET', '/metrics').body.decode()
@@ -427,12 +409,13 @@ def test_load():
 def test_queue():
     """beyond the queue's bound: 503 with Retry-After; past its deadline: 504"""
     with Photos() as photos, backend('--allow-private-urls', '--queue', '2') as service:
-        waiting = [threading.Thread(target=by_url, args=(service, photos.url + '/slow')) for _ in range(2)]
+        waiting = [threading.Thread(target=by_url, args=(service, photos.url + '/slow?held')) for _ in range(2)]
         for thread in waiting:
             thread.start()
-        until(lambda: photos.asked == 2, 5, 'two fetches')
+        until(lambda: photos.asked == 2, what='two fetches')
         reply = ask(service.port, 'POST', '/predict', JPEG, Content_Type='image/jpeg')
         assert reply.status == 503 and reply.header('Retry-After') == '1'
+        photos.go.set()
         for thread in waiting:
             thread.join()
         check_answer(ask(service.port, 'POST', '/predict', JPEG, Content_Type='image/jpeg'))
@@ -443,9 +426,9 @@ def test_leaving():
     with Photos() as photos, backend('--allow-private-urls', '--queue', '1') as service:
         body = json.dumps({'url': photos.url + '/slow?long'}).encode()
         with socket.create_connection(('127.0.0.1', service.port)) as one:
-            one.sendall(b'POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
-            until(lambda: photos.asked == 1, 5, 'the fetch')
-        until(lambda: ask(service.port, 'POST', '/predict', JPEG, Content_Type='image/jpeg').status == 200, 5, 'a free place')
+            one.sendall(b'POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+            until(lambda: photos.asked == 1, what='the fetch')
+        until(lambda: ask(service.port, 'POST', '/predict', JPEG, Content_Type='image/jpeg').status == 200, what='a free place')
 
 
 def test_sigterm():
@@ -454,7 +437,7 @@ def test_sigterm():
         replies = []
         thread = threading.Thread(target=lambda: replies.append(by_url(service, photos.url + '/slow')))
         thread.start()
-        until(lambda: photos.asked == 1, 5, 'the fetch')
+        until(lambda: photos.asked == 1, what='the fetch')
         service.kill(signal.SIGTERM)
         thread.join()
         check_answer(replies[0])
@@ -479,7 +462,7 @@ def test_environment():
 def test_log():
     """one line a request, and nobody can write a second"""
     with backend('--access-log', 'json') as service:
-        raw(service.port, b'GET /a%0a%22b HTTP/1.1\r\nHost: a\r\nX-Request-Id: me\r\nConnection: close\r\n\r\n')
+        raw(service.port, b'GET /a%0a%22b HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: me\r\nConnection: close\r\n\r\n')
         line = json.loads(service.wait_line('request_id'))
         assert line['path'] == '/a%0a%22b' and line['status'] == 404 and line['request_id'] == 'me'
 

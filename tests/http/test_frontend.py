@@ -118,11 +118,11 @@ def test_key_files():
         for mode, word in [(0o644, path), (0o604, path), (0o640, path)]:
             os.chmod(path, mode)
             with Process(GUICHET, 'frontend', '--session-key', path, environment=tiers.environment) as one:
-                assert one.child.wait(5) == 1
+                assert one.child.wait(30) == 1
                 one.reader.join(5)
                 assert len(one.lines) == 1 and word in one.lines[0], one.lines
         with Process(GUICHET, 'frontend', '--session-key', path + '.none', environment=tiers.environment) as one:
-            assert one.child.wait(5) == 1
+            assert one.child.wait(30) == 1
             one.reader.join(5)
             assert len(one.lines) == 1 and path in one.lines[0], one.lines
 

@@ -15,9 +15,9 @@ import threading
 import time
 
 from name_server import ADDRESS as NAME_SERVER, NameServer
-from tiers import GUICHET, Client, Load, Process, ask, check_docs, free_port, gateway, raw, run_tests, stand_in, until
+from tiers import GUICHET, Client, Load, Process, ask, check_docs, free_port, gateway, outstanding, raw, run_tests, stand_in, until
 
-HEAD = b'POST /model/cats/predict HTTP/1.1\r\nHost: x\r\n'
+HEAD = b'POST /model/cats/predict HTTP/1.1\r\nHost: localhost\r\n'
 
 
 def test_routes_by_name():
@@ -70,7 +70,7 @@ def test_killed_backends_lose_nothing():
                                            for i, port in enumerate(ports))) as door:
             load = Load(door.port, threads=8, target='/model/cats/predict?sleep=0.01')
             end, kills = time.monotonic() + seconds, 0
-            while time.monotonic() < end:
+            while time.monotonic() < end or kills < 3:
                 victim = random.randrange(2)
                 replicas[victim].kill()
                 replicas[victim].child.wait()
@@ -78,7 +78,7 @@ def test_killed_backends_lose_nothing():
                 time.sleep(random.uniform(0.05, 0.3))
                 replicas[victim] = stand_in('cats', ports[victim])
                 time.sleep(random.uniform(0.05, 0.3))
-            good = load.end()
+            good = load.end(51)
             assert not load.errors, (len(load.errors), load.errors[:3])
             assert good > 50 and kills > 2, (good, kills)
             print(f'# {good} answers, {kills} kills')
@@ -96,7 +96,7 @@ def test_killed_in_the_middle_of_an_answer():
         # This request kills whoever takes it: it is tried elsewhere, and then given up before it kills forever.
         reply = ask(door.port, 'POST', '/model/cats/predict?die=1', b'')
         assert reply.status == 502 and 'error' in reply.json(), (reply.status, reply.body)
-        assert one.child.wait(5) == 1 and two.child.wait(5) == 1
+        assert one.child.wait(30) == 1 and two.child.wait(30) == 1
         reply = ask(door.port, 'POST', '/model/cats/predict', b'')
         assert reply.status == 502, reply.status
 
@@ -104,14 +104,14 @@ def test_killed_in_the_middle_of_an_answer():
 def test_hanging_backend():
     """a backend that hangs costs its callers their time limit, and the others nothing"""
     with stand_in('cats') as cats, stand_in('dogs') as dogs, \
-            gateway('--backend', f'cats={cats.url}', '--backend', f'dogs={dogs.url}', '--timeout', '1') as door:
+            gateway('--backend', f'cats={cats.url}', '--backend', f'dogs={dogs.url}', '--timeout', '6') as door:
         started = time.monotonic()
         reply = ask(door.port, 'POST', '/model/cats/predict?hang=1', b'')
-        assert reply.status == 504 and 0.9 < time.monotonic() - started < 5, reply.status
+        assert reply.status == 504 and 5.9 < time.monotonic() - started < 15, reply.status
         cats.kill(signal.SIGSTOP)  # its kernel still accepts connections, and nobody answers
         started = time.monotonic()
         assert ask(door.port, 'POST', '/model/dogs/predict', b'').status == 200
-        assert time.monotonic() - started < 0.8
+        assert time.monotonic() - started < 5
         assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 504
         cats.kill(signal.SIGCONT)
         until(lambda: ask(door.port, 'POST', '/model/cats/predict', b'').status == 200, what='recovery')
@@ -121,14 +121,17 @@ def test_slow_model_does_not_delay_a_fast_one():
     with stand_in('cats') as slow, stand_in('dogs') as fast, \
             gateway('--backend', f'cats={slow.url}', '--backend', f'dogs={fast.url}', '--bound', '4') as door:
         load = Load(door.port, '/model/cats/predict?sleep=0.5', threads=12)
-        time.sleep(0.2)
-        client, times = Client(door.port), []
+        until(lambda: outstanding(door.port) == 4, what='the bound')
+        # Without the gateway, too: what the machine delays is no delay of its.
+        clients, times = {'gateway': Client(door.port), 'direct': Client(fast.port)}, {'gateway': [], 'direct': []}
         for _ in range(40):
-            started = time.monotonic()
-            assert client.ask('POST', '/model/dogs/predict', b'').status == 200
-            times.append(time.monotonic() - started)
+            for way, client in clients.items():
+                started = time.monotonic()
+                assert client.ask('POST', '/model/dogs/predict', b'').status == 200
+                times[way].append(time.monotonic() - started)
         load.end()
-        assert sorted(times)[20] < 0.1, sorted(times)
+        through, direct = (sorted(times[way])[20] for way in ('gateway', 'direct'))
+        assert through < 0.1 or through < 3 * direct, times
         assert load.statuses.get(503, 0) > 0, 'beyond its bound the slow one says so at once'
 
 
@@ -173,7 +176,7 @@ def test_reload_under_load():
             door.kill(signal.SIGHUP)
             door.wait_line('nothing changed')
             assert ask(door.port, 'POST', '/model/dogs/predict', b'').status == 200
-            assert load.end() > 50 and not load.errors, load.errors[:3]
+            assert load.end(51) > 50 and not load.errors, load.errors[:3]
 
 
 def test_api_keys():
@@ -197,15 +200,17 @@ def test_api_keys():
             until(lambda: ask(door.port, 'GET', '/models', X_Api_Key='open sesame').status == 200)
         with Process(GUICHET, 'gateway', '--backend', 'a=http://127.0.0.1:1', '--api-keys', '/nonexistent/keys') as door:
             door.wait_line('/nonexistent/keys')
-            assert door.child.wait(5) == 1 and len(door.lines) == 1, door.lines
+            assert door.child.wait(30) == 1
+            door.reader.join(5)
+            assert len(door.lines) == 1, door.lines
 
 
 def test_rate_limit():
     with stand_in('cats') as cats, \
-            gateway('--backend', f'cats={cats.url}', '--rate', '2:5', '--trust-forwarded') as door:
+            gateway('--backend', f'cats={cats.url}', '--rate', '0.01:5', '--trust-forwarded') as door:
         statuses = [ask(door.port, 'POST', '/model/cats/predict', b'', X_Forwarded_For='1.2.3.4') for _ in range(8)]
         assert [reply.status for reply in statuses[:5]] == [200] * 5
-        assert statuses[7].status == 429 and int(statuses[7].header('Retry-After')) >= 1
+        assert all(reply.status == 429 and int(reply.header('Retry-After')) >= 1 for reply in statuses[5:])
         assert ask(door.port, 'POST', '/model/cats/predict', b'', X_Forwarded_For='1.2.3.5').status == 200
 
 
@@ -229,7 +234,7 @@ def test_access_log():
 
 def test_smuggling():
     """what two servers could read in two ways never reaches a backend"""
-    hidden = b'GET /control?ready=0 HTTP/1.1\r\nHost: x\r\n\r\n'
+    hidden = b'GET /control?ready=0 HTTP/1.1\r\nHost: localhost\r\n\r\n'
     attacks = [
         HEAD + b'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n' + hidden,
         HEAD + b'Content-Length: 0\r\nContent-Length: %d\r\n\r\n' % len(hidden) + hidden,
@@ -242,7 +247,7 @@ def test_smuggling():
         HEAD + b'Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n' + hidden,
         HEAD + b'Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n' + hidden,
         b'POST /model/cats/predict HTTP/1.1\r\n\r\n' + hidden,
-        b'POST /model/cats/predict\x00 HTTP/1.1\r\nHost: x\r\n\r\n' + hidden,
+        b'POST /model/cats/predict\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n' + hidden,
     ]
     with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
         for attack in attacks:
@@ -267,8 +272,8 @@ def test_a_caller_that_leaves():
     """a caller that leaves frees its place"""
     with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', '--bound', '1') as door:
         with socket.create_connection(('127.0.0.1', door.port)) as one:
-            one.sendall(b'POST /model/cats/predict?sleep=30 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n')
-            time.sleep(0.3)
+            one.sendall(b'POST /model/cats/predict?sleep=30 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
+            until(lambda: outstanding(door.port) == 1, what='its place')
             assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 503
         until(lambda: ask(door.port, 'POST', '/model/cats/predict', b'').status == 200, what='a free place')
 
@@ -417,7 +422,7 @@ def test_slow_names():
     if subprocess.run(['unshare', '-m', 'true'], stderr=subprocess.DEVNULL).returncode:
         return 'a name server of its own needs a mount namespace'
     try:
-        names = NameServer({'quick.test': ('127.0.0.1', 0), 'late.test': ('127.0.0.1', 2.5), 'never.test': (None, None)})
+        names = NameServer({'quick.test': ('127.0.0.1', 0), 'late.test': ('127.0.0.1', 8), 'never.test': (None, None)})
     except OSError as error:
         return f'port 53 of {NAME_SERVER} cannot be had: {error}'
     with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats, stand_in('dogs') as dogs:
@@ -435,36 +440,36 @@ def test_slow_names():
         with Process(*command, 'gateway', '--address', '127.0.0.1', '--port', '0', '--access-log', 'off', '--check', '0.3',
                      '--resolve', '0.5', '--backends', path) as door:
             port = int(door.wait_line('listening on port').split('port ')[1])
-            assert time.monotonic() - started < 2.2, 'it waits for no name for long'
+            assert time.monotonic() - started < 7, 'it waits for no name for long'
             assert ask(port, 'POST', '/model/cats/predict', b'').json()['model'] == 'cats'
             assert ask(port, 'GET', '/models').json() == ['cats', 'dogs', 'mice']
             assert ask(port, 'POST', '/model/mice/predict', b'').status == 503
-            until(lambda: ask(port, 'POST', '/model/dogs/predict', b'').status == 200, 6, 'the late one')
+            until(lambda: ask(port, 'POST', '/model/dogs/predict', b'').status == 200, 30, 'the late one')
             client, slowest = Client(port), 0
             for _ in range(100):  # look-ups of the others go on meanwhile
                 asked = time.monotonic()
                 assert client.ask('POST', '/model/cats/predict', b'').status == 200
                 slowest = max(slowest, time.monotonic() - asked)
                 time.sleep(0.01)
-            assert slowest < 0.5, slowest
+            assert slowest < 5, slowest  # each look-up takes 8 s, or 30
             cats.kill(signal.SIGSTOP)  # health is looked at all the while
-            until(lambda: 'replica="127.0.0.1:%d"} 0' % cats.port in ask(port, 'GET', '/metrics').body.decode(), 8, 'its fall')
+            until(lambda: 'replica="127.0.0.1:%d"} 0' % cats.port in ask(port, 'GET', '/metrics').body.decode(), 20, 'its fall')
             cats.kill(signal.SIGCONT)
             write('backends', '\n'.join([f'cats=http://never.test:{cats.port}', lines[1]]))
             door.kill(signal.SIGHUP)
-            door.wait_line('read the files again', 3)
+            door.wait_line('read the files again', 7)
             assert ask(port, 'GET', '/models').json() == ['cats', 'dogs']
             assert ask(port, 'POST', '/model/cats/predict', b'').status == 200, 'the old one goes on until the new one is known'
             assert names.asked.count('quick.test') > 2 and 'never.test' in names.asked, names.asked
             ended = time.monotonic()
             assert door.end() == 0
-            assert time.monotonic() - ended < 1.5, 'nobody waits for a look-up'
+            assert time.monotonic() - ended < 7, 'nobody waits for a look-up'
         with Process(*command, 'frontend', '--address', '127.0.0.1', '--port', '0', '--gateway',
                      f'http://late.test:{cats.port}') as front:
-            port = int(front.wait_line('listening on port', 2).split('port ')[1].split(',')[0])
+            port = int(front.wait_line('listening on port', 7).split('port ')[1].split(',')[0])
             assert ask(port, 'GET', '/').status == 200
-            until(lambda: ask(port, 'POST', '/model/cats/predict', b'').status == 200, 6, 'the name')
-            front.end(2)
+            until(lambda: ask(port, 'POST', '/model/cats/predict', b'').status == 200, 30, 'the name')
+            front.end(7)
     names.close()
     return None
 
@@ -476,7 +481,7 @@ def test_ends_in_order():
         thread = threading.Thread(
             target=lambda: answers.append(ask(door.port, 'POST', '/model/cats/predict?sleep=0.6', b'').status))
         thread.start()
-        time.sleep(0.25)
+        until(lambda: outstanding(door.port) == 1, what='its beginning')
         assert door.end() == 0
         thread.join()
         assert answers == [200], answers

@@ -5,22 +5,15 @@ import resource
 import socket
 import ssl
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-from tiers import HERE, Process, ask, raw, run_tests, until
+from streams import SANITIZED, make_certificate, probe
+from tiers import ask, raw, run_tests, until
 
-PROBE = os.environ.get('HTTP_PROBE', os.path.join(HERE, '..', '..', 'build', 'tests', 'http', 'http_probe'))
 HOST = b'Host: a\r\n'
-
-
-def probe(*arguments):
-    process = Process(PROBE, *arguments)
-    process.port = int(process.wait_line('port').split()[1])
-    return process
 
 
 def status(answer):
@@ -83,7 +76,7 @@ def test_refused():
         for name, (request, wanted) in REFUSED.items():
             answer = raw(server.port, request)
             assert status(answer) == wanted, (name, answer[:200])
-            assert b'Connection: close' in answer and b'{"error": "' in answer, (name, answer)
+            assert b'Connection: close' in answer and b'{"error":"' in answer, (name, answer)
             assert answer.count(b'HTTP/1.1 ') == 1, name
         assert ask(server.port, 'GET', '/hello').status == 200
         assert server.end() == 0
@@ -269,13 +262,10 @@ def test_client_failures():
 def test_tls():
     """https: requests, a proxy over it, pipelining, a certificate that changes while it runs"""
     with tempfile.TemporaryDirectory() as folder:
-        certificate, key = os.path.join(folder, 'c.pem'), os.path.join(folder, 'k.pem')
-        make = ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', certificate, '-days',
-                '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
-        try:
-            subprocess.run(make, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
+        pair = make_certificate(folder)
+        if not pair:
             return 'no openssl to make a certificate with'
+        certificate, key = pair
         with probe(f'cert={certificate}', f'key={key}') as far, \
                 probe(f'upstream=https://localhost:{far.port}', f'ca={certificate}') as near:
             body = os.urandom(1 << 20) * 3
@@ -287,7 +277,7 @@ def test_tls():
                 assert read_all(one).count(b'"Hello!"') == 4
             assert raw(far.port, b'GET /hello HTTP/1.1\r\nHost: a\r\n\r\n')[:4] != b'HTTP'
             before = ssl.get_server_certificate(('127.0.0.1', far.port))
-            subprocess.run(make, capture_output=True, check=True)
+            make_certificate(folder)
             far.kill(1)
             far.wait_line('reload 1')
             assert ssl.get_server_certificate(('127.0.0.1', far.port)) != before
@@ -319,7 +309,7 @@ def test_idle():
         for _ in range(100):
             assert ask(server.port, 'GET', '/hello').status == 200
         assert time.monotonic() - start < 5
-        assert used < 4096 * (4 if 'asan' in PROBE or 'tsan' in PROBE else 1), f'{used:.0f} bytes a connection'
+        assert used < 4096 * (4 if SANITIZED else 1), f'{used:.0f} bytes a connection'
         for one in connections:
             one.close()
         assert server.end() == 0

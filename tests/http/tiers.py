@@ -1,11 +1,15 @@
 """What the tests of gateway, frontend and `guichet serve` share: real processes, requests over real sockets, TAP."""
+import base64
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -14,6 +18,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GUICHET = os.environ.get('GUICHET', os.path.join(HERE, '..', '..', 'build', 'guichet'))
 STAND_IN = os.path.join(HERE, 'stand_in.py')
 BACKEND_STAND_IN = os.path.join(HERE, 'backend_stand_in.py')
+MODEL = os.environ.get('GUICHET_TEST_MODEL', os.path.join(HERE, '..', '..', 'models', 'animals'))
+# 64x64, drawn: a gradient.
+JPEG = base64.b64decode(
+    '/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACgcHiMeGSgjISMtKygwPGRBPDc3PHtYXUlkkYCZlo+AjIqgtObDoKrarYqMyP/L2u71'
+    '////m8H////6/+b9//j/2wBDASstLTw1PHZBQXb4pYyl+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4'
+    '+Pj4+Pj4+Pj/wAARCABAAEADASIAAhEBAxEB/8QAFwABAQEBAAAAAAAAAAAAAAAAAgEEBf/EABYQAQEBAAAAAAAAAAAAAAAAAAEA'
+    'Av/EABcBAQEBAQAAAAAAAAAAAAAAAAMCAQX/xAAYEQEBAQEBAAAAAAAAAAAAAAABAAIRIf/aAAwDAQACEQMRAD8A5ISMyCZmSwYG'
+    'ZmZBULHk2WhmpmRmQUrNliZkZkEgsWbLZQmFQkFvfLkZYmZBIJBYs2WJmQSMyM09myxMyCQSClZstlCQSCQVduRliEgkFQpWbLQJ'
+    'BUzIKVmyxCQSMyClZstlCQSCQVduRliZkEgkFKzZYhIJGZBSs2WISCQSClZst//Z')
 
 
 def free_port():
@@ -65,6 +78,11 @@ class Process:
         self.reader.join(5)
         return self.child.returncode
 
+    def end_well(self):
+        """SIGTERM; it must end by itself, without an error. (A sanitizer looks for leaks then.)"""
+        status = self.end()
+        assert status == 0, (status, self.lines[-20:])
+
     def __enter__(self):
         return self
 
@@ -85,6 +103,13 @@ def stand_in(name, port=0, host='127.0.0.1'):
         time.sleep(0.005)
     process.port = int(process.lines[0])
     process.url = f'http://{host}:{process.port}'
+    return process
+
+
+def backend(*arguments, environment=None, model=MODEL):
+    process = Process(GUICHET, 'backend', '--model', model, '--address', '127.0.0.1', '--port', '0', *arguments,
+                      environment=environment)
+    process.port = int(process.wait_line('listening on port', 60).split('port ')[1])
     return process
 
 
@@ -181,12 +206,66 @@ class Load:
                 client = Client(port)
         client.close()
 
-    def end(self):
-        """Number of good answers; the others are in `errors`."""
+    def end(self, least=0):
+        """Number of good answers, once there are `least`; the others are in `errors`."""
+        until(lambda: self.statuses.get(200, 0) >= least or self.errors, 120, f'{least} answers')
         self.stop.set()
         for thread in self.threads:
             thread.join(60)
         return self.statuses.get(200, 0)
+
+
+class Serve:
+    """A folder of models, and guichet serve over it, before stand-in backends."""
+
+    def __init__(self, models, *arguments):
+        self.folder = tempfile.mkdtemp()
+        for name, text in models.items():
+            self.write(name, text)
+        self.process = Process(GUICHET, 'serve', '--models', self.folder, '--port', '0', '--backend-program',
+                               BACKEND_STAND_IN, *arguments, environment={'XDG_STATE_HOME': self.folder + '/.state'})
+        self.port = int(self.process.wait_line('guichet is at').rsplit(':', 1)[1])
+
+    def write(self, name, text, file='model.onnx'):
+        """As an installer does: a whole folder at once."""
+        path = os.path.join(self.folder, name)
+        os.makedirs(path, exist_ok=True)
+        with open(os.path.join(path, '.new'), 'w', encoding='utf-8') as out:
+            out.write(text)
+        os.replace(os.path.join(path, '.new'), os.path.join(path, file))
+
+    def states(self):
+        return {entry['name']: entry['state'] for entry in ask(self.port, 'GET', '/models?details=1').json()}
+
+    def details(self, name):
+        return next(entry for entry in ask(self.port, 'GET', '/models?details=1').json() if entry['name'] == name)
+
+    def predict(self, name, query=''):
+        return ask(self.port, 'POST', f'/model/{name}/predict{query}', b'{}')
+
+    def metric(self, name, model):
+        text = ask(self.port, 'GET', '/metrics').body.decode()
+        return next(float(line.rsplit(' ', 1)[1]) for line in text.split('\n') if line.startswith(f'{name}{{model="{model}"'))
+
+    def metrics(self):
+        """Every sample of /metrics; each family must be there once, and each sample."""
+        samples, families = {}, []
+        for line in ask(self.port, 'GET', '/metrics').body.decode().strip().split('\n'):
+            if line.startswith('# TYPE '):
+                families.append(line.split()[2])
+            elif not line.startswith('#'):
+                name, value = line.rsplit(' ', 1)
+                assert name not in samples, name
+                samples[name] = float(value)
+        assert len(families) == len(set(families)), families
+        return samples
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.process.__exit__(*what)
+        shutil.rmtree(self.folder)
 
 
 def check_docs(port, absent=()):
@@ -199,10 +278,16 @@ def check_docs(port, absent=()):
     for target in ['/assets/docs.js', '/assets/dom.js', '/assets/style.css', '/assets/mark.svg']:
         assert ask(port, 'GET', target).status == 200, target
     paths = ask(port, 'GET', '/openapi.json').json()['paths']
-    assert '/predict' in paths and '/v2/models/{id}/infer' in paths and not set(absent) & set(paths), sorted(paths)
+    assert '/predict' in paths and '/v2/models/{model}/infer' in paths and not set(absent) & set(paths), sorted(paths)
     assert ask(port, 'POST', '/docs').status == 405 and ask(port, 'HEAD', '/docs').body == b''
     assert ask(port, 'GET', '/gateway/openapi.json').status in (401, 404)
     assert ask(port, 'GET', '/docs', If_None_Match=page.header('ETag')).status == 304
+
+
+def outstanding(port, model='cats'):
+    """Requests at a model, as gateway or serve counts them."""
+    text = ask(port, 'GET', '/metrics').body.decode()
+    return int(re.search(rf'^guichet_gateway_outstanding\{{model="{model}"\}} (\d+)$', text, re.M).group(1))
 
 
 def until(condition, seconds=20, what='the condition'):

@@ -23,32 +23,35 @@ static void answer_image(const struct image *image) {
     fwrite(image->pixels, 3, (size_t)image->width * (size_t)image->height, stdout);
 }
 
-static struct image_recipe recipe_usual(int width, int height, int shorter, int filter, int crop_w,
-                                        int crop_h) {
-    return (struct image_recipe){.do_resize = true,
-                                 .resize_short = shorter,
-                                 .resize_width = width,
-                                 .resize_height = height,
-                                 .filter = (enum image_filter)filter,
-                                 .do_center_crop = crop_w > 0,
-                                 .crop_width = crop_w,
-                                 .crop_height = crop_h,
-                                 .do_rescale = true,
-                                 .rescale_factor = 1 / 255.0,
-                                 .do_normalize = true,
-                                 .mean = {0.485, 0.456, 0.406},
-                                 .standard_deviation = {0.229, 0.224, 0.225}};
+static struct preprocessing usual_preprocessing(int width, int height, int shorter, int filter, int crop_w,
+                                                int crop_h) {
+    return (struct preprocessing){.do_resize = true,
+                                  .resize_short = shorter,
+                                  .resize_width = width,
+                                  .resize_height = height,
+                                  .filter = (enum image_filter)filter,
+                                  .do_center_crop = crop_w > 0,
+                                  .crop_width = crop_w,
+                                  .crop_height = crop_h,
+                                  .do_rescale = true,
+                                  .rescale_factor = 1 / 255.0,
+                                  .do_normalize = true,
+                                  .mean = {0.485, 0.456, 0.406},
+                                  .standard_deviation = {0.229, 0.224, 0.225}};
 }
 
 static void tensor(const struct image *image, const int *n) {
-    struct image_recipe recipe = recipe_usual(n[0], n[1], n[2], n[3], n[4], n[5]);
+    struct preprocessing config = usual_preprocessing(n[0], n[1], n[2], n[3], n[4], n[5]);
     struct error error = {0};
-    int width, height;
-    image_recipe_size(&recipe, image->width, image->height, &width, &height);
-    float *values = calloc((size_t)width * (size_t)height * 3, sizeof *values);
-    if (image_preprocess(image, &recipe, values, &error)) {
-        printf("tensor %d %d\n", width, height);
-        fwrite(values, sizeof *values, (size_t)width * (size_t)height * 3, stdout);
+    struct image_geometry geometry;
+    if (!image_geometry_find(&config, image->width, image->height, &geometry, &error))
+        return answer_error(&error);
+
+    size_t count = (size_t)geometry.width * (size_t)geometry.height * 3;
+    float *values = calloc(count, sizeof *values);
+    if (image_preprocess(image, &config, &geometry, false, values, &error)) {
+        printf("tensor %d %d\n", geometry.width, geometry.height);
+        fwrite(values, sizeof *values, count, stdout);
     } else {
         answer_error(&error);
     }
@@ -57,9 +60,9 @@ static void tensor(const struct image *image, const int *n) {
 
 static void resize(const char *verb, const struct image *image, const int *n) {
     struct error error = {0};
-    struct window window = {0, 0, n[0], n[1]};
+    struct crop_window window = {0, 0, n[0], n[1]};
     if (strcmp(verb, "window") == 0)
-        window = (struct window){n[3], n[4], n[5], n[6]};
+        window = (struct crop_window){n[3], n[4], n[5], n[6]};
     struct image resized = {window.width, window.height,
                             malloc((size_t)window.width * (size_t)window.height * 3)};
     if (image_resize_window(image, n[0], n[1], (enum image_filter)n[2], &window, resized.pixels, &error))
@@ -71,7 +74,7 @@ static void resize(const char *verb, const struct image *image, const int *n) {
 
 static void measure(const char *bytes, size_t size, int count) {
     double decode = 1e9, prepare = 1e9;
-    struct image_recipe recipe = recipe_usual(0, 0, 256, IMAGE_BILINEAR, 224, 224);
+    struct preprocessing config = usual_preprocessing(0, 0, 256, IMAGE_BILINEAR, 224, 224);
     static float values[3 * 224 * 224];
     for (int i = 0; i < count; i++) {
         struct image image;
@@ -80,7 +83,10 @@ static void measure(const char *bytes, size_t size, int count) {
         if (!image_decode((const uint8_t *)bytes, size, &image, &error))
             return answer_error(&error);
         double middle = clock_ms();
-        image_preprocess(&image, &recipe, values, &error);
+        struct image_geometry geometry;
+        if (!image_geometry_find(&config, image.width, image.height, &geometry, &error))
+            return answer_error(&error);
+        image_preprocess(&image, &config, &geometry, false, values, &error);
         double end = clock_ms();
         decode = middle - start < decode ? middle - start : decode;
         prepare = end - middle < prepare ? end - middle : prepare;

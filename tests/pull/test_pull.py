@@ -59,7 +59,7 @@ class Place:
         return sorted(os.listdir(self.models))
 
 
-def whole_pull_with_labels_and_recipe_supplied(place):
+def whole_pull_with_labels_and_preprocessing_supplied(place):
     out = place.pull('hf:owner/net')
     assert 'labels were added' in out and 'preprocessing was added' in out, out
     assert place.listed() == ['net']
@@ -68,8 +68,8 @@ def whole_pull_with_labels_and_recipe_supplied(place):
     assert place.read('net', 'model.onnx') == LONG
     labels = json.loads(place.read('net', 'config.json'))['id2label']
     assert len(labels) == 1000 and labels['0'].startswith('tench') and labels['281'].startswith('tabby'), labels['281']
-    recipe = json.loads(place.read('net', 'preprocessor_config.json'))
-    assert recipe['image_mean'] == [0.485, 0.456, 0.406] and recipe['resample'] == 2, recipe
+    config = json.loads(place.read('net', 'preprocessor_config.json'))
+    assert config['image_mean'] == [0.485, 0.456, 0.406] and config['resample'] == 2, config
     source = json.loads(place.read('net', 'source.json'))
     assert source['source'] == 'hf:owner/net@main'
     assert source['files'][0]['sha256'] == hashlib.sha256(LONG).hexdigest()
@@ -283,6 +283,31 @@ def refusals_say_what_to_do(place):
     assert place.listed() == []
 
 
+def token_is_not_asked_for_elsewhere(place):
+    other = Hub()
+    other.token = 'secret-2'
+    try:
+        error = place.pull(other.url + '/a/b/resolve/main/model.onnx', status=1)
+        assert '401' in error and 'HF_TOKEN' not in error, error
+        error = place.pull(other.url + '/a/b/resolve/main/model.onnx', status=1, HF_TOKEN='secret-1')
+        assert '401' in error and 'HF_TOKEN' not in error and 'refused' not in error, error
+    finally:
+        other.close()
+
+
+def urls_with_passwords_are_refused_and_not_repeated(place):
+    error = place.pull(place.hub.url.replace('//', '//name:secret@') + '/model.onnx', status=1)
+    assert 'user name or password' in error and 'secret' not in error, error
+    assert place.listed() == [] and not place.hub.requests
+
+
+def damaged_config_is_refused(place):
+    for classes in (2, 1000):
+        place.hub.repositories['owner/net'] = {'model.onnx': network(classes), 'config.json': b'{"id2label": '}
+        assert 'config.json' in place.pull('hf:owner/net', status=1)
+    assert place.listed() == []
+
+
 def no_network_is_said_clearly(place):
     place.hub.close()
     assert 'is there a network?' in place.pull('hf:owner/net', status=1)
@@ -312,7 +337,7 @@ def hostile_listing_cannot_write_elsewhere(place):
                           {**good, 'path': 'z.onnx', 'lfs': {'oid': 'zz', 'size': -5}}]
     assert 'no ONNX file' in place.pull('hf:owner/net', status=1)
     place.hub.listing = {'error': 'not a list'}
-    assert 'no list of files' in place.pull('hf:owner/net', status=1)
+    assert 'not a list of files' in place.pull('hf:owner/net', status=1)
     place.hub.listing = [{'type': 'file', 'path': 'model.onnx', 'size': 1 << 60}]
     assert 'limit' in place.pull('hf:owner/net', status=1)
     assert place.listed() == []

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "data/photo_set.h"
 #include "model/model.h"
-#include "quant/runner.h"
 
 static bool write_floats(const char *path, const float *values, size_t count) {
     FILE *file = fopen(path, "wb");
@@ -12,33 +12,43 @@ static bool write_floats(const char *path, const float *values, size_t count) {
     return file && fclose(file) == 0 && done;
 }
 
+/* The raw output that scores the classes, photo by photo: [set->count, classes]. */
+static bool run_photos(const struct model *model, const struct photo_set *set, float *ret,
+                       struct error *error) {
+    struct engine *engine = model_engine(model);
+    struct engine_context *context = engine_context_create(engine, error);
+    int64_t classes = model_class_count(model);
+    struct tensor outputs[8];
+    bool done = context && engine_output_count(engine) <= 8;
+    for (int i = 0; done && i < set->count; i++) {
+        struct tensor input =
+            photo_input_tensor(&set->input, 1, set->width, set->height, set->tensors + i * set->elements);
+        done = engine_run(context, &input, 1, outputs, engine_output_count(engine), error);
+        if (done)
+            elements_convert(outputs[model_output(model)].dtype, outputs[model_output(model)].data, DTYPE_F32,
+                             ret + i * classes, classes);
+    }
+    engine_context_free(context);
+    return done;
+}
+
 static bool probe(char **argv, struct error *error) {
     const struct model_options options = {.engine = {.precision = PRECISION_AUTO}};
     struct model *model = model_load(argv[1], &options, error);
     if (!model)
         return false;
-    const struct photo_request request = {.folder = argv[2], .recipe = model_recipe(model), .threads = 2};
+    const struct photo_request request = {.source = {.folder = argv[2]}, .threads = 2};
     struct photo_set set;
-    if (!photo_set_load(&request, &set, error))
+    if (!photo_set_load(&request, model, &set, error))
         return false;
-    struct runner *runner = runner_create_for(model_engine(model), &set, 1, error);
-    int output;
-    int64_t classes;
-    if (!runner || !runner_classes(runner, 0, &output, &classes, error))
-        return false;
-    float *answers = calloc((size_t)(set.count * classes), sizeof *answers);
-    int *samples = calloc((size_t)set.count, sizeof *samples);
-    for (int i = 0; samples && i < set.count; i++)
-        samples[i] = i;
-    bool done = answers && samples &&
-                runner_collect(runner, samples, set.count, output, classes, answers, error) &&
+    int classes = model_class_count(model);
+    float *outputs = calloc((size_t)set.count * (size_t)classes, sizeof *outputs);
+    bool done = outputs && run_photos(model, &set, outputs, error) &&
                 write_floats(argv[3], set.tensors, (size_t)(set.count * set.elements)) &&
-                write_floats(argv[4], answers, (size_t)(set.count * classes));
-    printf("%d %d %d %lld %s\n", set.count, set.height, set.width, (long long)classes,
+                write_floats(argv[4], outputs, (size_t)set.count * (size_t)classes);
+    printf("%d %d %d %d %s\n", set.count, set.height, set.width, classes,
            engine_precision_used(model_engine(model)));
-    free(answers);
-    free(samples);
-    runner_free(runner);
+    free(outputs);
     photo_set_release(&set);
     model_free(model);
     return done;

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""What tests/run counts: it must see every failure. TAP; the argument is the root of the source tree."""
+"""What tests/run and tests/tidy.py count: they must see every failure. TAP; the argument is the root of the source tree."""
 import importlib.machinery
 import importlib.util
 import os
 import sys
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(sys.argv[1], 'tests'))
+import tidy  # noqa: E402
+
 LOADER = importlib.machinery.SourceFileLoader('runner', os.path.join(sys.argv[1], 'tests', 'run'))
 SPEC = importlib.util.spec_from_loader('runner', LOADER)
 
@@ -30,10 +33,26 @@ def count(result, output):
     return runner.passed, len(runner.failures), sum(runner.skipped.values())
 
 
-print(f'1..{len(CASES)}')
+# what clang-tidy finds in a file, whether the list of tests/tidy.py has it, and whether it passes
+TIDY_CASES = [
+    ('a clean file passes', [], False, True),
+    ('a finding fails', ['x.c:1: error'], False, False),
+    ('a finding in a file of the list passes', ['x.c:1: error'], True, True),
+    ('a clean file must leave the list', [], True, False),
+]
+
+
+def tidy_passes(findings, listed):
+    tidy.STILL = {'x.c'} if listed else set()
+    return tidy.verdict('x.c', findings)[0]
+
+
+CHECKS = [(name, count(result, output), expected) for name, result, output, expected in CASES]
+CHECKS += [(f'tidy: {name}', tidy_passes(findings, listed), expected) for name, findings, listed, expected in TIDY_CASES]
+
+print(f'1..{len(CHECKS)}')
 wrong = 0
-for number, (name, result, output, expected) in enumerate(CASES, 1):
-    counted = count(result, output)
+for number, (name, counted, expected) in enumerate(CHECKS, 1):
     wrong += counted != expected
     print(f'{"" if counted == expected else "not "}ok {number} - {name}')
     if counted != expected:

@@ -19,14 +19,14 @@ static inline bool interpret_node(struct graph *graph, struct node *node, struct
             return node_error(node, error, "input %d is not there", i);
         else if (node->inputs[i])
             inputs[i] = *node->inputs[i]->constant;
-    if (!node->operator->infer(node, error))
+    if (!node->op->infer(node, error))
         return false;
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i]) {
             outputs[i] = (struct tensor){node->outputs[i]->dtype, node->outputs[i]->shape, NULL};
             outputs[i].data = graph_own_memory(graph, tensor_bytes(&outputs[i]));
         }
-    if (!node->operator->compute(node, inputs, outputs, error))
+    if (!operator_compute(node, inputs, outputs, error))
         return false;
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i])
@@ -51,12 +51,12 @@ static inline struct graph *interpret(const struct graph *graph, const struct te
     return run;
 }
 
-/* The largest difference between two tensors, over the largest magnitude of the first; 1e9 where they are not
- * alike. */
-static inline double tensor_distance(const struct tensor *a, const struct tensor *b) {
+/* The largest difference between two tensors, over the largest magnitude of the first or `least`, whichever
+ * is more; 1e9 where they are not alike. */
+static inline double tensor_distance_above(const struct tensor *a, const struct tensor *b, double least) {
     if (!a || !b || a->dtype != b->dtype || !shape_equal(&a->shape, &b->shape))
         return 1e9;
-    double distance = 0, largest = 1e-30;
+    double distance = 0, largest = least;
     for (int64_t i = 0; i < shape_elements(&a->shape); i++) {
         double x = tensor_get_f64(a, i), y = tensor_get_f64(b, i);
         distance = fmax(distance, isnan(x) && isnan(y)     ? 0
@@ -66,6 +66,10 @@ static inline double tensor_distance(const struct tensor *a, const struct tensor
         largest = fmax(largest, fabs(x));
     }
     return distance / largest;
+}
+
+static inline double tensor_distance(const struct tensor *a, const struct tensor *b) {
+    return tensor_distance_above(a, b, 1e-30);
 }
 
 /* Numbers between -1 and 1 that look random and are the same everywhere. */

@@ -291,7 +291,7 @@ static inline struct value *network_qdq(struct graph *g, struct value *x, enum d
 }
 
 /* Weights of `weights_dtype`, a scale for each output channel (or one), dequantised. */
-static inline struct value *network_quantised_conv(struct graph *g, struct value *x, int inputs, int outputs,
+static inline struct value *network_quantized_conv(struct graph *g, struct value *x, int inputs, int outputs,
                                                    int kernel, int group, enum dtype weights_dtype,
                                                    int zero) {
     const int64_t dims[4] = {outputs, inputs / group, kernel, kernel};
@@ -316,16 +316,16 @@ static inline struct value *network_quantised_conv(struct graph *g, struct value
 
 /* QDQ as quantisers write it: signed and unsigned, symmetric and not, a residual, pools, a classifier. [n, 3,
  * 16, 16] -> [n, 10] */
-static inline struct graph *network_quantised(void) {
+static inline struct graph *network_quantized(void) {
     struct value *x;
     struct graph *g = network_begin(&x, 4, -1, 3, 16, 16);
     x = network_qdq(g, x, DTYPE_U8, 2.0f / 255, 128);
-    x = network_node(g, "Relu", network_quantised_conv(g, x, 3, 32, 3, 1, DTYPE_I8, 0), NULL);
+    x = network_node(g, "Relu", network_quantized_conv(g, x, 3, 32, 3, 1, DTYPE_I8, 0), NULL);
     x = network_qdq(g, x, DTYPE_U8, 0.01f, 0);
     struct value *y =
-        network_node(g, "Relu", network_quantised_conv(g, x, 32, 32, 3, 32, DTYPE_U8, 121), NULL);
+        network_node(g, "Relu", network_quantized_conv(g, x, 32, 32, 3, 32, DTYPE_U8, 121), NULL);
     y = network_qdq(g, y, DTYPE_U8, 0.02f, 0);
-    y = network_qdq(g, network_quantised_conv(g, y, 32, 32, 1, 1, DTYPE_I8, 0), DTYPE_U8, 0.05f, 117);
+    y = network_qdq(g, network_quantized_conv(g, y, 32, 32, 1, 1, DTYPE_I8, 0), DTYPE_U8, 0.05f, 117);
     x = network_qdq(g, network_node(g, "Relu", network_node(g, "Add", y, x, NULL), NULL), DTYPE_U8, 0.03f, 0);
     struct value *pooled = network_node(g, "MaxPool", x, NULL);
     int64_t two[2] = {2, 2};
@@ -333,9 +333,9 @@ static inline struct graph *network_quantised(void) {
     node_set_ints(g, pooled->producer, "strides", two, 2);
     x = network_qdq(g, pooled, DTYPE_U8, 0.03f, 0);
     struct value *left =
-        network_qdq(g, network_quantised_conv(g, x, 32, 16, 1, 1, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
+        network_qdq(g, network_quantized_conv(g, x, 32, 16, 1, 1, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
     struct value *right =
-        network_qdq(g, network_quantised_conv(g, x, 32, 16, 3, 2, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
+        network_qdq(g, network_quantized_conv(g, x, 32, 16, 3, 2, DTYPE_I8, 0), DTYPE_I8, 0.04f, -3);
     x = network_qdq(g, network_node(g, "Add", left, right, NULL), DTYPE_I8, 0.06f, 5);
     struct value *positive = network_qdq(g, network_node(g, "Relu", x, NULL), DTYPE_U8, 0.03f, 0);
     x = network_qdq(g, network_node(g, "Add", x, positive, NULL), DTYPE_I8, 0.09f, -7);
@@ -349,7 +349,7 @@ static inline struct graph *network_quantised(void) {
     return network_end(g, x);
 }
 
-static inline struct value *network_quantised_matmul(struct graph *g, struct value *x, int inputs,
+static inline struct value *network_quantized_matmul(struct graph *g, struct value *x, int inputs,
                                                      int outputs) {
     const int64_t dims[2] = {inputs, outputs};
     struct value *q = network_bytes(g, DTYPE_I8, 2, dims, (uint32_t)g->value_count, 0);
@@ -360,19 +360,19 @@ static inline struct value *network_quantised_matmul(struct graph *g, struct val
 
 /* Integers and floats side by side, as quantisers leave them that keep some operators out: sums that are read
  * both ways, integers added to floats, and both on three axes. [n, 3, 16, 16] -> [n, 64, 32] */
-static inline struct graph *network_half_quantised(void) {
+static inline struct graph *network_half_quantized(void) {
     struct value *x;
     struct graph *g = network_begin(&x, 4, -1, 3, 16, 16);
     x = network_qdq(g, x, DTYPE_U8, 2.0f / 255, 128);
-    x = network_node(g, "Relu", network_quantised_conv(g, x, 3, 32, 3, 1, DTYPE_I8, 0), NULL);
+    x = network_node(g, "Relu", network_quantized_conv(g, x, 3, 32, 3, 1, DTYPE_I8, 0), NULL);
     x = network_qdq(g, x, DTYPE_U8, 0.01f, 0);
     struct value *sum =
-        network_node(g, "Add", network_quantised_conv(g, x, 32, 32, 1, 1, DTYPE_I8, 0), x, NULL);
+        network_node(g, "Add", network_quantized_conv(g, x, 32, 32, 1, 1, DTYPE_I8, 0), x, NULL);
     struct value *both = network_node(g, "Relu", sum, NULL);
     struct value *weights = network_floats(g, 8, 0.1f, 4, 32, 32, 1, 1);
     struct value *plain = network_node(g, "Conv", both, weights, NULL);
     x = network_qdq(g, both, DTYPE_U8, 0.02f, 0);
-    x = network_node(g, "Add", network_quantised_conv(g, x, 32, 32, 1, 1, DTYPE_I8, 0), plain, NULL);
+    x = network_node(g, "Add", network_quantized_conv(g, x, 32, 32, 1, 1, DTYPE_I8, 0), plain, NULL);
     struct value *pooled = network_node(g, "MaxPool", x, NULL);
     int64_t two[2] = {2, 2};
     node_set_ints(g, pooled->producer, "kernel_shape", two, 2);
@@ -382,7 +382,7 @@ static inline struct graph *network_half_quantised(void) {
     int64_t order[3] = {0, 2, 1};
     node_set_ints(g, x->producer, "perm", order, 3);
     struct value *rows = network_qdq(g, x, DTYPE_I8, 0.04f, -5);
-    struct value *y = network_node(g, "Add", network_quantised_matmul(g, rows, 32, 32), rows, NULL);
+    struct value *y = network_node(g, "Add", network_quantized_matmul(g, rows, 32, 32), rows, NULL);
     y = network_qdq(g, y, DTYPE_U8, 0.05f, 110);
-    return network_end(g, network_node(g, "Add", network_quantised_matmul(g, y, 32, 32), x, NULL));
+    return network_end(g, network_node(g, "Add", network_quantized_matmul(g, y, 32, 32), x, NULL));
 }

@@ -11,10 +11,10 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "serve/batcher.h"
-#include "serve/metrics.h"
-#include "serve/numbers.h"
-#include "serve/workers.h"
+#include "server/backend/batcher.h"
+#include "server/edge/metrics.h"
+#include "server/backend/protocol/json_numbers.h"
+#include "base/workers.h"
 
 /* ---- The queue ---- */
 
@@ -41,8 +41,10 @@ static bool scene_run(void *context, struct batcher_item **items, int count, str
     usleep((unsigned)scene->run_us);
     scene->batches++;
     scene->run += count;
+
     if (count > scene->largest)
         scene->largest = count;
+
     for (int i = 1; i < count; i++)
         assert_int_equal(items[i]->key, items[0]->key);
     return items[0]->key != 13 || error_set(error, ERROR_INTERNAL, "unlucky");
@@ -74,6 +76,7 @@ static struct batcher *begin(struct scene *scene, int max_batch, int max_wait_us
                                       .is_wanted = scene_is_wanted,
                                       .done = scene_done,
                                       .context = scene};
+
     struct batcher *batcher = batcher_create(&options, &error);
     assert_non_null(batcher);
     return batcher;
@@ -98,19 +101,23 @@ static void test_batches(void **state) {
     struct error error;
     struct thing things[24] = {0};
     struct batcher *batcher = begin(&scene, 8, 0, false);
+
     assert_true(batcher_wait_started(batcher, &error));
     submit(batcher, &things[0], 1);
     while (batcher_length(batcher))
         usleep(100);
+
     for (int i = 1; i < 24; i++)
         submit(batcher, &things[i], i == 20 ? 13 : i >= 22 ? -1 : 1 + i % 2);
     scene.hold = false;
     wait_done(&scene, 24);
+
     assert_int_equal(scene.largest, 8);
     assert_int_equal(scene.failed, 1);
     assert_int_equal(things[22].item.batch, 1);
     assert_int_equal(things[23].item.batch, 1);
     assert_true(scene.batches < 14);
+
     batcher_free(batcher);
 }
 
@@ -118,11 +125,14 @@ static void test_prepared(void **state) {
     struct scene scene = {.run_us = 1000};
     struct thing *things = calloc(400, sizeof *things);
     struct batcher *batcher = begin(&scene, 4, 0, true);
+
     for (int i = 0; i < 400; i++)
         submit(batcher, &things[i], 1);
     wait_done(&scene, 400);
+
     assert_int_equal(scene.prepared, 4);
     assert_int_equal(scene.largest, 4);
+
     batcher_free(batcher);
     free(things);
 }
@@ -135,32 +145,39 @@ static void test_lone(void **state) {
     submit(batcher, &thing, 1);
     wait_done(&scene, 1);
     assert_true(clock_ns() - start < 2000000000);
-    batcher_expect(batcher, 1); /* somebody is on the way, and then does not come */
+
+    batcher_expect(batcher, 1); /* a request is announced, and then does not come */
     submit(batcher, &late, 1);
     usleep(50000);
     assert_int_equal(scene.done, 1);
+
     batcher_expect(batcher, -1);
     wait_done(&scene, 2);
     assert_true(clock_ns() - start < 4000000000);
     batcher_free(batcher);
 }
 
-static void test_hopeless(void **state) {
+static void test_expired(void **state) {
     struct scene scene = {.hold = true};
     struct thing things[4] = {0};
     struct batcher *batcher = begin(&scene, 8, 0, false);
+
     submit(batcher, &things[0], 1);
     while (batcher_length(batcher))
         usleep(100);
+
     things[1].item.deadline_ns = clock_ns() + 10000000;
     things[2].unwanted = true;
     for (int i = 1; i < 4; i++)
         submit(batcher, &things[i], 1);
+
     usleep(20000);
     scene.hold = false;
     wait_done(&scene, 4);
+
     assert_int_equal(scene.timed_out, 2);
     assert_int_equal(scene.run, 2);
+
     batcher_free(batcher);
 }
 
@@ -186,6 +203,7 @@ static void test_start_with_an_error_that_did_not_matter(void **state) {
     struct error error = {0};
     struct batcher_options options = {.start = start_without_something};
     struct batcher *batcher = batcher_create(&options, &error);
+
     assert_non_null(batcher);
     assert_true(batcher_wait_started(batcher, &error));
     batcher_free(batcher);
@@ -199,10 +217,12 @@ static void test_workers(void **state) {
     struct error error;
     struct work works[200];
     struct workers *workers = workers_create(4, "test", &error);
+
     for (int i = 0; i < 200; i++) {
         works[i].run = work_once;
         workers_submit(workers, &works[i]);
     }
+
     workers_free(workers);
     assert_int_equal(worked, 200);
 }
@@ -221,11 +241,13 @@ static void test_numbers(void **state) {
     int64_t dims[LIMIT_TENSOR_RANK];
     size_t count;
     int rank;
+
     assert_true(read_f32("[[1, -2.5e-3,3E+2] ,[true,false,\n0.1]]", values, 64, &count, dims, &rank));
     assert_int_equal(rank, 2);
     assert_int_equal(dims[0], 2);
     assert_int_equal(dims[1], 3);
     assert_true(values[1] == -2.5e-3f && values[2] == 300 && values[3] == 1 && values[5] == 0.1f);
+
     static const char *const numbers[] = {"3.4028234663852886e38",
                                           "1.401298464324817e-45",
                                           "123456789012345678901234567890",
@@ -239,15 +261,18 @@ static void test_numbers(void **state) {
         double value;
         struct error error;
         struct numbers_span span = {text, strlen(text)};
+
         assert_true(numbers_read_f64(&span, &value, 1, &count, dims, &rank, &error));
         assert_true(value == strtod(numbers[i], NULL));
     }
+
     static const char *const bad[] = {
         "",        "[",    "[]",   "[1",   "[1,]", "[,1]", "[1 2]", "[[1],[1,2]]", "[[1],2]",
         "[1,[2]]", "[1]]", "[1.]", "[.5]", "[1e]", "[-]",  "[nan]", "[\"1\"]",     "[[[[[[[[[1]]]]]]]]]",
         "1",       "[[]]"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(read_f32(bad[i], values, 64, &count, dims, &rank));
+
     assert_false(read_f32("[1,2,3]", values, 2, &count, dims, &rank));
 }
 
@@ -258,12 +283,14 @@ static void test_extract(void **state) {
     struct numbers_span spans[NUMBERS_SPANS];
     struct error error;
     int count;
+
     assert_true(numbers_extract(json, strlen(json), "data", &rest, spans, &count, &error));
     assert_int_equal(count, 2);
     assert_string_equal(rest.bytes, "{\"a\": \"\\\"data\\\": [1]\", \"data\" : [0], \"b\": {\"data\": "
                                     "[\"x\"]}, \"c\": {\"data\":[1]}, \"data\"");
     assert_memory_equal(spans[1].text, "[[3]]", spans[1].size);
     buffer_release(&rest);
+
     const char any[] = "{\"x\": [4], \"y\": [{\"z\":[5,6]}, [7]], \"w\": [\"a\"]}";
     assert_true(numbers_extract(any, strlen(any), NULL, &rest, spans, &count, &error));
     assert_string_equal(rest.bytes, "{\"x\": [0], \"y\": [{\"z\":[1]}, [7]], \"w\": [\"a\"]}");
@@ -275,14 +302,17 @@ static void test_extract(void **state) {
 static void test_metrics(void **state) {
     struct metrics *metrics = metrics_create();
     char labels[64] = "";
+
     metrics_label(labels, sizeof labels, "model", "a\"b\\c\nd");
     struct metric *counter = metrics_get(metrics, METRIC_COUNTER, "requests_total", "Requests.", labels);
     metric_add(counter, 2);
     metric_add(metrics_get(metrics, METRIC_COUNTER, "requests_total", "Requests.", labels), 1);
+
     struct metric *seconds = metrics_get(metrics, METRIC_SECONDS, "time_seconds", "Time.", "");
     metric_observe(seconds, 0.002);
     metric_observe(seconds, 100);
     metric_add(NULL, 1);
+
     struct buffer text = {0};
     assert_true(metrics_write(metrics, &text));
     assert_non_null(
@@ -291,8 +321,10 @@ static void test_metrics(void **state) {
     assert_non_null(strstr(text.bytes, "time_seconds_bucket{le=\"0.0025\"} 1\n"));
     assert_non_null(strstr(text.bytes, "time_seconds_bucket{le=\"+Inf\"} 2\n"));
     assert_non_null(strstr(text.bytes, "time_seconds_count 2\n"));
+
     metrics_write_process(&text);
     assert_non_null(strstr(text.bytes, "process_resident_memory_bytes "));
+
     buffer_release(&text);
     metrics_free(metrics);
 }
@@ -300,7 +332,7 @@ static void test_metrics(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches),       cmocka_unit_test(test_prepared),
-        cmocka_unit_test(test_lone),          cmocka_unit_test(test_hopeless),
+        cmocka_unit_test(test_lone),          cmocka_unit_test(test_expired),
         cmocka_unit_test(test_start_failure), cmocka_unit_test(test_start_with_an_error_that_did_not_matter),
         cmocka_unit_test(test_workers),       cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_extract),       cmocka_unit_test(test_metrics),

@@ -30,6 +30,7 @@ static struct engine *load(struct graph *graph, const struct engine_options *opt
 
 static struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
     struct tensor input = {.dtype = DTYPE_F32, .shape = {.rank = rank}};
+
     memcpy(input.shape.dims, dims, (size_t)rank * sizeof *dims);
     int64_t count = shape_elements(&input.shape);
     input.data = malloc((size_t)count * sizeof(float));
@@ -37,22 +38,25 @@ static struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
     return input;
 }
 
-/* The engine's first output beside the interpreter's, as tensor_distance has it. 0 where the processor does
- * not have the precision: then there is nothing to compare. */
-static double distance_to_plain(struct graph *(*make)(void), const struct engine_options *options,
-                                const struct tensor *input) {
+/* tensor_distance between the engine's first output and the interpreter's; 0 if the processor lacks the
+ * precision. */
+static double distance_to_reference(struct graph *(*make)(void), const struct engine_options *options,
+                                    const struct tensor *input) {
     if ((options->precision == PRECISION_BF16 && !primitive_has_avx512()) ||
         (options->precision == PRECISION_INT8 && !primitive_has_native_int8()))
         return 0;
+
     struct error error = {0};
     struct graph *plain = make(), *run = interpret(plain, input, &error);
     if (!run)
         fail_msg("%s", error.message);
+
     struct engine *engine = load(make(), options);
     struct engine_context *context = engine_context_create(engine, &error);
     struct tensor output;
     if (!engine_run(context, input, 1, &output, 1, &error))
         fail_msg("%s", error.message);
+
     double distance = tensor_distance(run->outputs[0]->constant, &output);
     engine_context_free(context);
     engine_free(engine);
@@ -65,8 +69,8 @@ static void convolutional_network_agrees_with_the_interpreter(void **state) {
     const int64_t dims[][4] = {{1, 3, 32, 32}, {3, 3, 32, 32}, {1, 3, 45, 61}};
     for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++) {
         struct tensor input = make_input(4, dims[i], (uint32_t)i);
-        assert_true(distance_to_plain(network_convolutional, &f32, &input) < 1e-5);
-        assert_true(distance_to_plain(network_convolutional, &bf16, &input) < 0.03);
+        assert_true(distance_to_reference(network_convolutional, &f32, &input) < 1e-5);
+        assert_true(distance_to_reference(network_convolutional, &bf16, &input) < 0.03);
         free(input.data);
     }
 }
@@ -74,16 +78,16 @@ static void convolutional_network_agrees_with_the_interpreter(void **state) {
 static void residual_that_the_convolution_reads_is_not_overwritten(void **state) {
     const int64_t dims[4] = {2, 24, 29, 31};
     struct tensor input = make_input(4, dims, 3);
-    assert_true(distance_to_plain(network_direct_residual, &f32, &input) < 1e-5);
-    assert_true(distance_to_plain(network_direct_residual, &bf16, &input) < 0.03);
+    assert_true(distance_to_reference(network_direct_residual, &f32, &input) < 1e-5);
+    assert_true(distance_to_reference(network_direct_residual, &bf16, &input) < 0.03);
     free(input.data);
 }
 
 static void operand_in_another_layout_is_added_where_it_belongs(void **state) {
     const int64_t dims[4] = {1, 64, 14, 17};
     struct tensor input = make_input(4, dims, 4);
-    assert_true(distance_to_plain(network_row_major_operand, &f32, &input) < 1e-5);
-    assert_true(distance_to_plain(network_row_major_operand, &bf16, &input) < 0.03);
+    assert_true(distance_to_reference(network_row_major_operand, &f32, &input) < 1e-5);
+    assert_true(distance_to_reference(network_row_major_operand, &bf16, &input) < 0.03);
     free(input.data);
 }
 
@@ -91,8 +95,8 @@ static void slices_with_gaps_are_joined(void **state) {
     for (int64_t batch = 1; batch < 4; batch += 2) {
         const int64_t dims[4] = {batch, 32, 9, 11};
         struct tensor input = make_input(4, dims, 5);
-        assert_true(distance_to_plain(network_swapped_halves, &f32, &input) < 1e-5);
-        assert_true(distance_to_plain(network_swapped_halves, &bf16, &input) < 0.03);
+        assert_true(distance_to_reference(network_swapped_halves, &f32, &input) < 1e-5);
+        assert_true(distance_to_reference(network_swapped_halves, &bf16, &input) < 0.03);
         free(input.data);
     }
 }
@@ -101,8 +105,8 @@ static void batch_norm_before_a_convolution_agrees_with_the_interpreter(void **s
     const int64_t dims[][4] = {{1, 32, 28, 28}, {3, 32, 9, 11}};
     for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++) {
         struct tensor input = make_input(4, dims[i], (uint32_t)i);
-        assert_true(distance_to_plain(network_dense_block, &f32, &input) < 1e-5);
-        assert_true(distance_to_plain(network_dense_block, &bf16, &input) < 0.03);
+        assert_true(distance_to_reference(network_dense_block, &f32, &input) < 1e-5);
+        assert_true(distance_to_reference(network_dense_block, &bf16, &input) < 0.03);
         free(input.data);
     }
 }
@@ -111,35 +115,72 @@ static void transformer_agrees_with_the_interpreter(void **state) {
     for (int64_t batch = 1; batch < 4; batch += 2) {
         const int64_t dims[4] = {batch, 8, 8, 32};
         struct tensor input = make_input(4, dims, 7);
-        assert_true(distance_to_plain(network_transformer, &f32, &input) < 1e-5);
-        assert_true(distance_to_plain(network_transformer, &bf16, &input) < 0.03);
+        assert_true(distance_to_reference(network_transformer, &f32, &input) < 1e-5);
+        assert_true(distance_to_reference(network_transformer, &bf16, &input) < 0.03);
         free(input.data);
     }
 }
 
+/* Before opset 13, Softmax flattens what follows its axis: over the last one, that is the same. */
+static struct graph *network_old_transformer(void) {
+    struct graph *graph = network_transformer();
+    for (struct node *node = graph->first; node; node = node->next)
+        if (node_is(node, "Softmax")) {
+            node->opset = 12;
+            node_set_int(graph, node, "axis", -1);
+        }
+
+    return graph;
+}
+
+static void attention_is_found_in_files_of_opset_12(void **state) {
+    const int64_t dims[4] = {2, 8, 8, 32};
+    struct tensor input = make_input(4, dims, 7);
+    struct error error = {0};
+    assert_true(distance_to_reference(network_old_transformer, &f32, &input) < 1e-5);
+
+    struct engine *engine = load(network_old_transformer(), &f32);
+    struct engine_context *context = engine_context_create(engine, &error);
+    assert_true(engine_prepare(context, &input, 1, &error));
+    const struct plan *plan = engine_context_plan(context);
+    int found = 0;
+    for (int i = 0; i < plan->step_count; i++)
+        found += strcmp(plan->steps[i].action, "Attention") == 0;
+    assert_true(found > 0);
+
+    engine_context_free(context);
+    engine_free(engine);
+    free(input.data);
+}
+
 static const struct engine_options int8 = {.precision = PRECISION_INT8};
 
-static void quantised_network_runs_in_integers(void **state) {
+static void quantized_network_runs_in_integers(void **state) {
     for (int64_t batch = 1; batch < 40; batch += 19) {
         const int64_t dims[4] = {batch, 3, 16, 16};
         struct tensor input = make_input(4, dims, 5);
         /* A few steps of 255: where a residual is added, one rounding less happens than the graph says. */
-        assert_true(distance_to_plain(network_quantised, &int8, &input) < 0.03);
+        assert_true(distance_to_reference(network_quantized, &int8, &input) < 0.03);
         free(input.data);
     }
+
     const int64_t dims[4] = {1, 3, 16, 16};
     struct tensor input = make_input(4, dims, 5);
     struct error error = {0};
-    struct engine *engine = load(network_quantised(), &int8);
+
+    struct engine *engine = load(network_quantized(), &int8);
     struct engine_context *context = engine_context_create(engine, &error);
     assert_true(engine_prepare(context, &input, 1, &error));
+
     int products = 0;
     const struct plan *plan = engine_context_plan(context);
     for (int i = 0; i < plan->step_count; i++) {
         products += strncmp(plan->steps[i].action, "Quantized", 9) == 0;
         assert_int_not_equal(plan->steps[i].kind, STEP_REFERENCE);
     }
+
     assert_int_equal(products, 7); /* six products, and an addition; two are part of their products */
+
     engine_context_free(context);
     engine_free(engine);
     free(input.data);
@@ -149,17 +190,18 @@ static void integers_and_floats_live_side_by_side(void **state) {
     for (int64_t batch = 1; batch < 20; batch += 9) {
         const int64_t dims[4] = {batch, 3, 16, 16};
         struct tensor input = make_input(4, dims, 8);
-        assert_true(distance_to_plain(network_half_quantised, &int8, &input) < 0.03);
+        assert_true(distance_to_reference(network_half_quantized, &int8, &input) < 0.03);
         free(input.data);
     }
 }
 
-static void integers_are_for_quantised_files_only(void **state) {
+static void integers_are_for_quantized_files_only(void **state) {
     struct error error = {0};
     assert_null(engine_load_graph(network_convolutional(), &int8, &error));
     assert_int_equal(error.code, ERROR_INVALID);
+
     struct engine_options automatic = {.precision = PRECISION_AUTO};
-    struct engine *engine = load(network_quantised(), &automatic);
+    struct engine *engine = load(network_quantized(), &automatic);
     if (primitive_has_native_int8())
         assert_string_equal(engine_precision_used(engine), "int8");
     engine_free(engine);
@@ -176,9 +218,11 @@ static void exporters_patterns_become_single_steps(void **state) {
     const int64_t dims[4] = {1, 8, 8, 32};
     struct tensor input = make_input(4, dims, 7);
     struct error error = {0};
+
     struct engine *engine = load(network_transformer(), &f32);
     struct engine_context *context = engine_context_create(engine, &error);
     assert_true(engine_prepare(context, &input, 1, &error));
+
     const struct plan *plan = engine_context_plan(context);
     assert_int_equal(steps_with(plan, "LayerNormalization"), 1);
     assert_int_equal(steps_with(plan, "Attention"), 1);
@@ -186,8 +230,10 @@ static void exporters_patterns_become_single_steps(void **state) {
     assert_int_equal(steps_with(plan, "MatMul+Add+Gelu"), 1);
     assert_int_equal(steps_with(plan, "MatMul+Add"), 2);
     assert_int_equal(steps_with(plan, "Softmax"), 0);
+
     for (int i = 0; i < plan->step_count; i++)
         assert_int_not_equal(plan->steps[i].kind, STEP_REFERENCE);
+
     engine_context_free(context);
     engine_free(engine);
     free(input.data);
@@ -197,9 +243,11 @@ static void tensors_that_live_together_do_not_overlap(void **state) {
     const int64_t dims[4] = {2, 3, 48, 48};
     struct tensor input = make_input(4, dims, 1);
     struct error error = {0};
+
     struct engine *engine = load(network_convolutional(), &f32);
     struct engine_context *context = engine_context_create(engine, &error);
     assert_true(engine_prepare(context, &input, 1, &error));
+
     const struct plan *plan = engine_context_plan(context);
     size_t sum = 0;
     for (int i = 0; i < plan->storage_count; i++) {
@@ -213,7 +261,9 @@ static void tensors_that_live_together_do_not_overlap(void **state) {
             assert_true(!together || apart);
         }
     }
+
     assert_true(plan->scratch_offset < sum); /* something was shared */
+
     engine_context_free(context);
     engine_free(engine);
     free(input.data);
@@ -242,6 +292,7 @@ static void *run_worker(void *argument) {
                 worker->failed |= fabsf(first[i] - ((float *)output.data)[i]) > 1e-4f;
         free(input.data);
     }
+
     engine_context_free(context);
     return NULL;
 }
@@ -251,30 +302,34 @@ static void threads_share_an_engine_and_a_row_does_not_depend_on_its_batch(void 
     struct engine *engine = load(network_convolutional(), &single);
     pthread_t threads[3];
     struct worker workers[3];
+
     for (uint32_t i = 0; i < 3; i++) {
         workers[i] = (struct worker){engine, i, false};
         assert_int_equal(pthread_create(&threads[i], NULL, run_worker, &workers[i]), 0);
     }
+
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
         assert_false(workers[i].failed);
     }
+
     engine_free(engine);
 }
 
-/* Two threads and four rows: each thread takes rows of its own, and they come out as if each had been alone.
- */
+/* Two threads, four rows: each thread runs its own rows, with the results of single runs. */
 static void rows_side_by_side_are_those_of_single_runs(void **state) {
     const int64_t dims[4] = {4, 3, 32, 32};
     struct tensor input = make_input(4, dims, 3), output;
     struct engine_options alone = {.precision = PRECISION_F32, .threads = 1},
                           both = {.precision = PRECISION_F32, .threads = 2};
     struct error error = {0};
+
     struct engine *engine = load(network_convolutional(), &both);
     struct engine_context *context = engine_context_create(engine, &error);
     assert_true(engine_run(context, &input, 1, &output, 1, &error));
     assert_int_equal(engine_context_plan(context)->outputs[0]->shape.dims[0], 1); /* a row's plan */
     assert_true(output.shape.rank == 2 && output.shape.dims[0] == 4 && output.shape.dims[1] == 10);
+
     struct engine *other = load(network_convolutional(), &alone);
     struct engine_context *single = engine_context_create(other, &error);
     for (int row = 0; row < 4; row++) {
@@ -284,6 +339,7 @@ static void rows_side_by_side_are_those_of_single_runs(void **state) {
         assert_true(engine_run(single, &one, 1, &expected, 1, &error));
         assert_memory_equal((float *)output.data + (int64_t)row * 10, expected.data, 10 * sizeof(float));
     }
+
     engine_context_free(single);
     engine_free(other);
     engine_context_free(context);
@@ -302,6 +358,7 @@ static void more_shapes_than_plans_are_kept_still_run(void **state) {
         assert_int_equal(output.shape.dims[1], 10);
         free(input.data);
     }
+
     engine_context_free(context);
     engine_free(engine);
 }
@@ -325,12 +382,15 @@ static void weights_are_unpacked_for_a_plan_that_wants_them_otherwise(void **sta
             struct tensor input = make_input(2, dims, 4), output;
             if (!engine_run(context, &input, 1, &output, 1, &error))
                 fail_msg("%s", error.message);
+
             struct graph *plain = network_large_product(), *run = interpret(plain, &input, &error);
             assert_true(tensor_distance(run->outputs[0]->constant, &output) < (i ? 0.02 : 1e-5));
+
             graph_free(run);
             graph_free(plain);
             free(input.data);
         }
+
         engine_context_free(context);
         engine_free(engine);
     }
@@ -343,15 +403,18 @@ static void inputs_that_do_not_fit_are_refused(void **state) {
     const int64_t channels[4] = {1, 4, 32, 32}, short_dims[3] = {3, 32, 32}, tiny[4] = {1, 3, 1, 1};
     struct tensor wrong = make_input(4, channels, 1), flat = make_input(3, short_dims, 1),
                   small = make_input(4, tiny, 1), output;
+
     assert_false(engine_run(context, &wrong, 1, &output, 1, &error));
     assert_int_equal(error.code, ERROR_INVALID);
     assert_non_null(strstr(error.message, "1x4x32x32"));
     assert_false(engine_run(context, &flat, 1, &output, 1, &error));
     assert_false(engine_run(context, NULL, 0, &output, 1, &error));
     assert_false(engine_run(context, &small, 1, &output, 1, &error)); /* nothing is left to pool */
+
     wrong.shape.dims[1] = 3;
     wrong.dtype = DTYPE_F64;
     assert_false(engine_run(context, &wrong, 1, &output, 1, &error));
+
     engine_context_free(context);
     engine_free(engine);
     free(wrong.data);
@@ -372,21 +435,25 @@ static void write_model(struct graph *graph) {
     graph_free(graph);
 }
 
-/* The first output for a batch of the model file; malloc'ed. *ret_state: what became of the baked file. */
-static float *answer(const struct engine_options *options, int64_t batch, bool bake, char *ret_state) {
+/* The first output of the model file for a batch, to be freed. *ret_state: engine_baked_state. */
+static float *run_model_file(const struct engine_options *options, int64_t batch, bool bake,
+                             char *ret_state) {
     struct error error = {0};
     const int64_t dims[4] = {batch, 3, 32, 32};
     struct tensor input = make_input(4, dims, 3), output;
     struct engine *engine = engine_load(model_path, options, &error);
     if (!engine)
         fail_msg("%s", error.message);
+
     struct engine_context *context = engine_context_create(engine, &error);
     if (!engine_run(context, &input, 1, &output, 1, &error) || (bake && !engine_bake(engine, NULL, &error)))
         fail_msg("%s", error.message);
+
     float *copy = malloc(tensor_bytes(&output));
     memcpy(copy, output.data, tensor_bytes(&output));
     snprintf(ret_state, 256, "%s", engine_baked_state(engine));
     engine_baked_path(engine, baked_file, sizeof baked_file);
+
     engine_context_free(context);
     engine_free(engine);
     free(input.data);
@@ -398,18 +465,20 @@ static void baked_model_answers_as_the_file_it_came_from(void **state) {
     write_model(network_convolutional());
     for (int i = 0; i < (primitive_has_avx512() ? 2 : 1); i++) {
         char text[256];
-        float *cold = answer(precisions[i], 1, true, text);
+        float *cold = run_model_file(precisions[i], 1, true, text);
         assert_string_equal(text, "");
-        float *baked = answer(precisions[i], 1, false, text);
+        float *baked = run_model_file(precisions[i], 1, false, text);
         assert_string_equal(text, "used");
         assert_memory_equal(cold, baked, 10 * sizeof(float));
+
         /* a batch that wants the weights packed otherwise gets them */
         struct engine_options fresh = *precisions[i];
         fresh.no_baked = true;
-        float *many = answer(precisions[i], 20, false, text);
-        float *reference = answer(&fresh, 20, false, text);
+        float *many = run_model_file(precisions[i], 20, false, text);
+        float *reference = run_model_file(&fresh, 20, false, text);
         for (int j = 0; j < 200; j++)
             assert_true(fabsf(many[j] - reference[j]) <= 0.03f * fabsf(reference[j]) + 0.03f);
+
         free(cold);
         free(baked);
         free(many);
@@ -422,26 +491,31 @@ static void baked_file_that_is_not_current_is_refused_with_a_reason(void **state
     char text[256];
     struct error error = {0};
     write_model(network_convolutional());
-    free(answer(&f32, 1, true, text));
+    free(run_model_file(&f32, 1, true, text));
+
     size_t size;
     char *bytes = file_read(baked_file, 1 << 30, &size, &error);
-    const size_t places[] = {0, 9, 17, 30, 100, size / 2, size - 1};
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        bytes[places[i]] ^= 0x40;
+    const size_t offsets[] = {0, 9, 17, 30, 100, size / 2, size - 1};
+
+    for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+        bytes[offsets[i]] ^= 0x40;
         assert_true(file_write(baked_file, bytes, size, &error));
-        bytes[places[i]] ^= 0x40;
-        free(answer(&f32, 1, false, text));
+        bytes[offsets[i]] ^= 0x40;
+        free(run_model_file(&f32, 1, false, text));
         assert_non_null(strstr(text, ".baked: "));
     }
+
     assert_true(file_write(baked_file, bytes, size / 3, &error));
-    free(answer(&f32, 1, false, text));
+    free(run_model_file(&f32, 1, false, text));
     assert_non_null(strstr(text, "damaged"));
+
     assert_true(file_write(baked_file, bytes, size, &error));
     struct graph *other = network_convolutional();
     ((float *)other->values[1]->constant->data)[0] += 1;
     write_model(other);
-    free(answer(&f32, 1, false, text));
+    free(run_model_file(&f32, 1, false, text));
     assert_non_null(strstr(text, "baked from another"));
+
     free(bytes);
     unlink(baked_file);
 }
@@ -464,9 +538,10 @@ int main(void) {
         cmocka_unit_test(slices_with_gaps_are_joined),
         cmocka_unit_test(batch_norm_before_a_convolution_agrees_with_the_interpreter),
         cmocka_unit_test(transformer_agrees_with_the_interpreter),
-        cmocka_unit_test(quantised_network_runs_in_integers),
+        cmocka_unit_test(attention_is_found_in_files_of_opset_12),
+        cmocka_unit_test(quantized_network_runs_in_integers),
         cmocka_unit_test(integers_and_floats_live_side_by_side),
-        cmocka_unit_test(integers_are_for_quantised_files_only),
+        cmocka_unit_test(integers_are_for_quantized_files_only),
         cmocka_unit_test(exporters_patterns_become_single_steps),
         cmocka_unit_test(tensors_that_live_together_do_not_overlap),
         cmocka_unit_test(threads_share_an_engine_and_a_row_does_not_depend_on_its_batch),

@@ -11,10 +11,10 @@
 #include <sodium.h>
 
 #include "base/file.h"
-#include "serve/gateway_backends.h"
-#include "serve/gateway_keys.h"
-#include "serve/gateway_rate.h"
-#include "serve/gateway_routes.h"
+#include "server/gateway/backend_list.h"
+#include "server/edge/api_keys.h"
+#include "server/edge/rate_limit.h"
+#include "server/gateway/balancer.h"
 
 #define SECOND 1000000000ll
 
@@ -31,10 +31,10 @@ static void backends_are_read_from_text(void **state) {
     assert_int_equal(list.entries[0].url.port, 8081);
     assert_string_equal(list.entries[1].model, "cats");
     assert_string_equal(list.entries[1].url.host, "10.0.0.2");
-    assert_string_equal(list.entries[1].url.base, "/base");
+    assert_string_equal(list.entries[1].url.path, "/base");
     assert_int_equal(list.entries[1].url.port, 80);
     assert_string_equal(list.entries[2].model, "dogs:int8");
-    assert_true(list.entries[2].url.tls);
+    assert_true(list.entries[2].url.secure);
     assert_int_equal(list.entries[2].url.port, 443);
     assert_string_equal(list.entries[3].url.host, "::1");
     assert_int_equal(list.entries[3].url.port, 9);
@@ -59,20 +59,23 @@ static void api_keys_are_kept_as_hashes(void **state) {
     char path[] = "/tmp/guichet-test-XXXXXX", key[API_KEY_BYTES], line[API_KEY_LINE_BYTES], text[400];
     close(mkstemp(path));
     struct error error = {0};
-    assert_true(api_keys_make("ci", key, line, &error));
+
+    assert_true(api_keys_make("ci", NULL, key, line, &error));
     assert_null(strstr(line, key));
+
     int length = snprintf(text, sizeof text,
                           "# keys\n\n%s\n guest "
                           "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 # x\r\n",
                           line);
     assert_true(file_write(path, text, (size_t)length, &error));
+
     struct api_keys *keys = api_keys_read(path, &error);
     assert_non_null(keys);
-    assert_string_equal(api_keys_find(keys, key, strlen(key)), "ci");
-    assert_string_equal(api_keys_find(keys, "password", 8), "guest");
+    assert_string_equal(api_key_name(api_keys_find(keys, key, strlen(key))), "ci");
+    assert_string_equal(api_key_name(api_keys_find(keys, "password", 8)), "guest");
     assert_null(api_keys_find(keys, "Password", 8));
     assert_null(api_keys_find(keys, "", 0));
-    api_keys_free(keys);
+    api_keys_release(keys);
 
     const char *bad[] = {"name", "name 12",
                          "name zz884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
@@ -83,22 +86,64 @@ static void api_keys_are_kept_as_hashes(void **state) {
         assert_null(api_keys_read(path, &error));
         assert_non_null(strstr(error.message, ":1: "));
     }
+
     unlink(path);
     assert_null(api_keys_read(path, &error));
-    assert_false(api_keys_make("a b", key, line, &error));
-    assert_false(api_keys_make("", key, line, &error));
+    assert_false(api_keys_make("a b", NULL, key, line, &error));
+    assert_false(api_keys_make("", NULL, key, line, &error));
+}
+
+static const struct api_key *read_key(const char *path, const char *rest, struct api_keys **ret_keys) {
+    struct error error = {0};
+    char text[200];
+    int length =
+        snprintf(text, sizeof text,
+                 "guest 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 %s\n", rest);
+
+    assert_true(file_write(path, text, (size_t)length, &error));
+    *ret_keys = api_keys_read(path, &error);
+    return *ret_keys ? api_keys_find(*ret_keys, "password", 8) : NULL;
+}
+
+static void api_keys_have_roles_and_models(void **state) {
+    char path[] = "/tmp/guichet-test-XXXXXX";
+    struct api_keys *keys;
+    close(mkstemp(path));
+
+    const struct api_key *key = read_key(path, "", &keys);
+    assert_true(api_key_has_right(key, RIGHT_PREDICT) && api_key_has_right(key, RIGHT_METRICS));
+    assert_false(api_key_has_right(key, RIGHT_MANAGE));
+    assert_true(api_key_allows_model(key, "cats"));
+    api_keys_release(keys);
+
+    key = read_key(path, "roles=manage models=cats,dogs:int8", &keys);
+    assert_true(api_key_has_right(key, RIGHT_MANAGE));
+    assert_false(api_key_has_right(key, RIGHT_PREDICT) || api_key_has_right(key, RIGHT_METRICS));
+    assert_true(api_key_allows_model(key, "cats") && api_key_allows_model(key, "dogs:int8"));
+    assert_false(api_key_allows_model(key, "dogs") || api_key_allows_model(key, "cat") ||
+                 api_key_allows_model(key, ""));
+    api_keys_release(keys);
+
+    static const char *const bad[] = {"roles=", "roles=root", "roles=predict,", "models=", "role=predict"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_null(read_key(path, bad[i], &keys));
+    assert_true(api_key_allows_model(NULL, "cats"));
+    unlink(path);
 }
 
 static void each_client_has_a_bucket_of_its_own(void **state) {
     struct rate_limiter *limiter = rate_limiter_create(10, 5);
     double wait = 0;
+
     for (int i = 0; i < 5; i++)
         assert_true(rate_limiter_take(limiter, "a", 1, SECOND, &wait));
     assert_false(rate_limiter_take(limiter, "a", 1, SECOND, &wait));
     assert_true(wait > 0.09 && wait < 0.11);
+
     assert_true(rate_limiter_take(limiter, "b", 1, SECOND, &wait));
     assert_true(rate_limiter_take(limiter, "a", 1, SECOND + SECOND / 10, &wait));
     assert_false(rate_limiter_take(limiter, "a", 1, SECOND + SECOND / 10, &wait));
+
     /* A flood of clients stays within the table. */
     for (uint64_t i = 0; i < 300000; i++)
         rate_limiter_take(limiter, (const char *)&i, sizeof i, 2 * SECOND, &wait);
@@ -107,7 +152,7 @@ static void each_client_has_a_bucket_of_its_own(void **state) {
 }
 
 /* A table with models "a" (three replicas) and "b" (one). */
-static void table_fill(struct route_table *table, const struct backend_url *url) {
+static void table_fill(struct route_table *table, const struct url *url) {
     struct route_target targets[] = {
         {"a", url, "10.0.0.1"}, {"b", url, "10.0.1.1"}, {"a", url, "10.0.0.2"}, {"a", url, "10.0.0.3"}};
     assert_true(route_table_update(table, targets, 4));
@@ -115,26 +160,31 @@ static void table_fill(struct route_table *table, const struct backend_url *url)
 
 static void the_least_loaded_replica_is_chosen(void **state) {
     struct route_table table;
-    struct backend_url url = {.port = 80, .host = "a"};
+    struct url url = {.port = 80, .host = "a"};
     route_table_init(&table, 4);
     table_fill(&table, &url);
     assert_int_equal(table.count, 2);
+
     struct route *route = route_table_find(&table, "a", 1);
     assert_int_equal(route->count, 3);
     assert_null(route_table_find(&table, "ab", 2));
+
     struct replica *chosen;
     for (int i = 0; i < 12; i++) {
         assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_FOUND);
         replica_begin(chosen);
     }
+
     for (int i = 0; i < 3; i++)
         assert_int_equal(route->replicas[i]->outstanding, 4);
     assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_FULL);
+
     replica_succeeded(route->replicas[1]);
     assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_FOUND);
     assert_ptr_equal(chosen, route->replicas[1]);
     assert_int_equal(route_choose(route, &route->replicas[1], 1, SECOND, &chosen), ROUTE_FULL);
     assert_int_equal(route_outstanding(route), 11);
+
     for (int i = 0; i < 3; i++)
         while (route->replicas[i]->outstanding)
             replica_abandoned(route->replicas[i]);
@@ -143,40 +193,64 @@ static void the_least_loaded_replica_is_chosen(void **state) {
 
 static void failing_replicas_are_left_alone_for_a_while(void **state) {
     struct route_table table;
-    struct backend_url url = {.port = 80, .host = "a"};
+    struct url url = {.port = 80, .host = "a"};
     route_table_init(&table, 4);
     table_fill(&table, &url);
+
     struct route *route = route_table_find(&table, "a", 1);
     struct replica *first = route->replicas[0], *chosen;
     replica_begin(first);
     replica_failed(first, true, SECOND); /* refused: ejected at once, for a second */
+
     for (int i = 0; i < 9; i++) {
         assert_int_equal(route_choose(route, NULL, 0, SECOND + 5, &chosen), ROUTE_FOUND);
         assert_ptr_not_equal(chosen, first);
     }
+
     bool seen = false;
     for (int i = 0; i < 9; i++) {
         route_choose(route, NULL, 0, 2 * SECOND, &chosen);
         seen |= chosen == first;
     }
     assert_true(seen);
+
     replica_begin(first);
     replica_failed(first, true, 2 * SECOND); /* again: for two */
     assert_int_equal(first->ejected_until, 4 * SECOND);
+
     replica_checked(first, true); /* a good check brings it back */
     assert_int_equal(first->ejected_until, 0);
+
     for (int i = 0; i < 3; i++) {
         assert_int_equal(first->ejected_until, 0);
         replica_begin(first);
         replica_failed(first, false, 5 * SECOND);
     }
     assert_true(first->ejected_until > 5 * SECOND);
-    /* All unwell: a doubtful one is better than none. */
+
+    /* All unhealthy: an unhealthy replica is better than none. */
     for (int i = 0; i < 3; i++)
         replica_checked(route->replicas[i], false);
     assert_false(route_ready(route, 5 * SECOND));
     assert_int_equal(route_choose(route, NULL, 0, 5 * SECOND, &chosen), ROUTE_FOUND);
     assert_int_equal(route_choose(route, route->replicas, 3, 5 * SECOND, &chosen), ROUTE_TRIED);
+
+    /* One whose last check failed is better than one that just failed requests, however few those have. */
+    for (int i = 0; i < 3; i++) {
+        replica_begin(route->replicas[i]);
+        replica_failed(route->replicas[i], true, 9 * SECOND);
+    }
+
+    replica_begin(first);
+    replica_succeeded(first);
+    replica_begin(first);
+
+    for (int i = 0; i < 9; i++) {
+        assert_int_equal(route_choose(route, NULL, 0, 9 * SECOND, &chosen), ROUTE_FOUND);
+        assert_ptr_equal(chosen, first);
+    }
+    assert_int_equal(route_choose(route, &first, 1, 9 * SECOND, &chosen), ROUTE_FOUND);
+    replica_abandoned(first);
     route_table_release(&table);
 }
 
@@ -184,34 +258,41 @@ static void retries_are_paid_for(void **state) {
     struct route_table table;
     route_table_init(&table, 4);
     struct route *route = route_table_add(&table, "a");
+
     int taken = 0;
     while (route_budget_take(route, SECOND))
         taken++;
     assert_int_equal(taken, 200);
+
     for (int i = 0; i < 6; i++)
         route_budget_deposit(route, SECOND);
     assert_true(route_budget_take(route, SECOND));
     assert_false(route_budget_take(route, SECOND));
     assert_true(route_budget_take(route, SECOND + SECOND / 5));
+
     route_table_release(&table);
 }
 
 static void a_new_table_keeps_what_stays(void **state) {
     struct route_table table;
-    struct backend_url url = {.port = 80, .host = "a"};
+    struct url url = {.port = 80, .host = "a"};
     route_table_init(&table, 4);
     table_fill(&table, &url);
+
     struct route *route = route_acquire(route_table_find(&table, "a", 1));
     struct replica *kept = route->replicas[1], *dropped = route->replicas[2];
     replica_begin(kept);
     replica_begin(dropped);
+
     struct route_target next[] = {
         {"c", &url, ""}, {"a", &url, "10.0.0.2"}, {"a", &url, "10.0.0.9"}, {"a", &url, "10.0.0.2"}};
     assert_true(route_table_update(&table, next, 4));
+
     assert_int_equal(table.count, 2);
     assert_null(route_table_find(&table, "b", 1));
     struct replica *chosen;
     assert_int_equal(route_choose(route_table_find(&table, "c", 1), NULL, 0, SECOND, &chosen), ROUTE_EMPTY);
+
     assert_ptr_equal(route_table_find(&table, "a", 1), route);
     assert_int_equal(route->count, 2);
     assert_ptr_equal(route->replicas[0], kept);
@@ -219,11 +300,14 @@ static void a_new_table_keeps_what_stays(void **state) {
     assert_false(kept->retired);
     assert_true(dropped->retired);
     assert_string_equal(route->replicas[1]->address, "10.0.0.9");
+
     replica_succeeded(dropped); /* its last request ends: freed */
     replica_succeeded(kept);
+
     route_table_remove(&table, "a");
     assert_true(route->retired);
     assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_EMPTY);
+
     route_release(route);
     route_table_release(&table);
 }
@@ -234,6 +318,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backends_are_read_from_text),
         cmocka_unit_test(api_keys_are_kept_as_hashes),
+        cmocka_unit_test(api_keys_have_roles_and_models),
         cmocka_unit_test(each_client_has_a_bucket_of_its_own),
         cmocka_unit_test(the_least_loaded_replica_is_chosen),
         cmocka_unit_test(failing_replicas_are_left_alone_for_a_while),

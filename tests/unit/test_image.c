@@ -50,13 +50,15 @@ static void every_filter_resizes_as_pillow_does(void **state) {
     for (int filter = 0; filter < 6; filter++)
         for (int i = 0; i < 4; i++) {
             int width = sizes[i][0], height = sizes[i][1];
-            struct window all = {0, 0, width, height};
+            struct crop_window all = {0, 0, width, height};
             struct image resized = {width, height, malloc((size_t)width * (size_t)height * 3)};
+
             assert_true(image_resize_window(&image, width, height, (enum image_filter)filter, &all,
                                             resized.pixels, &error));
             assert_int_equal(image_hash(&resized), expected[filter][i]);
             image_release(&resized);
         }
+
     image_release(&image);
 }
 
@@ -68,15 +70,18 @@ static void fast_loops_equal_the_portable_ones(void **state) {
         for (int to = 1; to <= 301; to += 43) {
             struct taps taps;
             assert_true(taps_create(301, to, (enum image_filter)filter, 0, to, &taps, &error));
-            row_resample(image.pixels, 1000, &taps, fast);
-            row_resample_portable(image.pixels, &taps, plain);
+            resample_row(image.pixels, 1000, &taps, fast);
+            resample_row_portable(image.pixels, &taps, plain);
             assert_memory_equal(fast, plain, (size_t)to * 3);
+
             int rows = taps.counts[0] < 16 ? taps.counts[0] : 16;
-            column_resample(image.pixels, 903, taps.weights, rows, fast, (size_t)to * 3);
-            column_resample_portable(image.pixels, 903, taps.weights, rows, plain, (size_t)to * 3);
+            resample_column(image.pixels, 903, taps.weights, rows, fast, (size_t)to * 3);
+            resample_column_portable(image.pixels, 903, taps.weights, rows, plain, (size_t)to * 3);
             assert_memory_equal(fast, plain, (size_t)to * 3);
+
             taps_release(&taps);
         }
+
     image_release(&image);
 }
 
@@ -99,17 +104,21 @@ static void files_decode_as_pillow_does(void **state) {
         struct error error;
         struct image image;
         size_t size;
+
         char *bytes = file_read(path, 1 << 20, &size, &error);
         assert_non_null(bytes);
+
         assert_true(image_decode((uint8_t *)bytes, size, &image, &error));
         assert_int_equal(image.width, files[i].width);
         assert_int_equal(image.height, files[i].height);
         assert_int_equal(image_hash(&image), files[i].hash);
         image_release(&image);
+
         for (size_t cut = 0; cut < size; cut++) {
-            uint8_t *copy = malloc(cut + 1); /* of its exact size, so that a sanitizer sees a step too far */
+            uint8_t *copy = malloc(cut + 1); /* in its exact size, so that sanitizers detect overruns */
             copy = realloc(copy, cut ? cut : 1);
             memcpy(copy, bytes, cut);
+
             error = (struct error){0};
             assert_false(image_decode(copy, cut, &image, &error));
             assert_int_equal(error.code, ERROR_INVALID);
@@ -131,10 +140,12 @@ static void refused(const void *bytes, size_t size, const char *part) {
 
 static void sizes_are_refused_from_the_header(void **state) {
     uint8_t png[40] = "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
+
     memcpy(png + 16, "\0\1\x86\xa0\0\1\x86\xa0\x08\x02", 10);
     refused(png, sizeof png, "100000x100000");
     memset(png + 16, 0, 8);
     refused(png, sizeof png, "empty (0x0");
+
     uint8_t jpeg[] = "\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x11\0\2\x11\0\3\x11\0\xff\xd9";
     refused(jpeg, sizeof jpeg - 1, "65535x65535");
     memcpy(jpeg + 7, "\x20\0\x20", 3);
@@ -143,8 +154,10 @@ static void sizes_are_refused_from_the_header(void **state) {
     refused(jpeg, sizeof jpeg - 1, "empty (65535x0");
     jpeg[6] = 12;
     refused(jpeg, sizeof jpeg - 1, "12 bits");
+
     uint8_t webp[] = "RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff";
     refused(webp, sizeof webp - 1, "WebP");
+
     struct image image;
     struct error error;
     assert_false(image_decode(png, LIMIT_IMAGE_BYTES + 1, &image, &error));
@@ -167,73 +180,95 @@ static void foreign_files_are_named(void **state) {
 static void orientation_is_read_within_bounds(void **state) {
     uint8_t big[] = "Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0";
     uint8_t little[] = "II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\3\0\0\0";
+
     assert_int_equal(exif_orientation(big, sizeof big - 1), 6);
     assert_int_equal(exif_orientation(little, sizeof little - 1), 3);
     for (size_t cut = 0; cut < 26; cut++)
         assert_int_equal(exif_orientation(big, cut), 1);
+
     big[25] = 9;
     assert_int_equal(exif_orientation(big, sizeof big - 1), 1);
     memset(little + 4, 0xff, 4);
     assert_int_equal(exif_orientation(little, sizeof little - 1), 1);
 }
 
-static void a_small_picture_is_padded_with_black(void **state) {
-    struct image_recipe recipe = {.do_center_crop = true, .crop_width = 4, .crop_height = 3};
-    struct image image = {1, 5, (uint8_t[]){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+static bool preprocess(const struct image *image, const struct preprocessing *config, bool channels_last,
+                       float *tensor) {
+    struct image_geometry geometry;
     struct error error;
-    float tensor[36], expected[36] = {0};
+    return image_geometry_find(config, image->width, image->height, &geometry, &error) &&
+           image_preprocess(image, config, &geometry, channels_last, tensor, &error);
+}
+
+static void a_small_picture_is_padded_with_black(void **state) {
+    struct preprocessing config = {.do_center_crop = true, .crop_width = 4, .crop_height = 3};
+    struct image image = {1, 5, (uint8_t[]){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+    float tensor[36], expected[36] = {0}, last[36];
+
     for (int c = 0; c < 3; c++)
-        for (int y = 0; y < 3; y++) /* one column of four is kept: three go to the sides, two of them left */
+        for (int y = 0; y < 3; y++) /* one column of four: padding is two on the left, one on the right */
             expected[c * 12 + y * 4 + 2] = (float)(4 + 3 * y + c);
-    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+
+    assert_true(preprocess(&image, &config, false, tensor));
     assert_memory_equal(tensor, expected, sizeof tensor);
-    recipe.flip_channels = true;
-    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+    assert_true(preprocess(&image, &config, true, last));
+    for (int i = 0; i < 36; i++)
+        assert_true(last[i % 12 * 3 + i / 12] == expected[i]);
+
+    config.flip_channels = true;
+    assert_true(preprocess(&image, &config, false, tensor));
     assert_true(tensor[2] == 6 && tensor[26] == 4);
 }
 
-static void values_are_scaled_and_normalised_in_order(void **state) {
-    struct image_recipe recipe = {.do_rescale = true,
-                                  .rescale_factor = 1 / 127.5,
-                                  .rescale_offset = 1,
-                                  .do_normalize = true,
-                                  .mean = {0.5, 0.25, 0},
-                                  .standard_deviation = {0.5, 2, 0.229},
-                                  .divide_again = true};
+static void values_are_scaled_and_normalized_in_order(void **state) {
+    struct preprocessing config = {.do_rescale = true,
+                                   .rescale_factor = 1 / 127.5,
+                                   .rescale_offset = 1,
+                                   .do_normalize = true,
+                                   .mean = {0.5, 0.25, 0},
+                                   .standard_deviation = {0.5, 2, 0.229},
+                                   .divide_again = true};
     struct image image = drawing(19, 3);
-    struct error error;
-    float tensor[3 * 19 * 3];
-    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+    float tensor[3 * 19 * 3], last[3 * 19 * 3];
+
+    assert_true(preprocess(&image, &config, true, last));
+    assert_true(preprocess(&image, &config, false, tensor));
+
     for (int i = 0; i < 57; i++)
         for (int c = 0; c < 3; c++) {
-            volatile float value = (float)(image.pixels[3 * i + c] * recipe.rescale_factor);
-            volatile float deviation = (float)recipe.standard_deviation[c];
+            volatile float value = (float)(image.pixels[3 * i + c] * config.rescale_factor);
+            volatile float deviation = (float)config.standard_deviation[c];
             value = value - 1;
-            value = value - (float)recipe.mean[c];
+            value = value - (float)config.mean[c];
             value = value / deviation;
             value = value / deviation;
-            assert_true(tensor[57 * c + i] == value);
+            assert_true(tensor[57 * c + i] == value && last[3 * i + c] == value);
         }
-    recipe = (struct image_recipe){0};
-    assert_true(image_preprocess(&image, &recipe, tensor, &error));
+
+    config = (struct preprocessing){0};
+    assert_true(preprocess(&image, &config, false, tensor));
     for (int i = 0; i < 57; i++)
         assert_true(tensor[57 + i] == image.pixels[3 * i + 1]);
+
     image_release(&image);
 }
 
 static void the_longer_side_is_rounded_down(void **state) {
-    struct image_recipe recipe = {.do_resize = true, .resize_short = 256};
-    int width, height;
-    image_recipe_size(&recipe, 500, 333, &width, &height);
-    assert_true(width == 384 && height == 256);
-    image_recipe_size(&recipe, 333, 500, &width, &height);
-    assert_true(width == 256 && height == 384);
-    struct image image = {30000, 1, calloc(30000, 3)};
+    struct preprocessing config = {.do_resize = true, .resize_short = 256};
+    struct image_geometry geometry;
     struct error error = {0};
-    float nothing;
-    assert_false(image_preprocess(&image, &recipe, &nothing, &error)); /* 7,680,000 x 256 */
+    assert_true(image_geometry_find(&config, 500, 333, &geometry, &error));
+    assert_true(geometry.width == 384 && geometry.height == 256);
+    assert_true(image_geometry_find(&config, 333, 500, &geometry, &error));
+    assert_true(geometry.width == 256 && geometry.height == 384);
+    assert_false(image_geometry_find(&config, 30000, 1, &geometry, &error)); /* 7,680,000 x 256 */
     assert_int_equal(error.code, ERROR_INVALID);
-    image_release(&image);
+    assert_non_null(strstr(error.message, "30000x1"));
+
+    config.do_center_crop = true;
+    config.crop_width = config.crop_height = 224;
+    assert_true(image_geometry_find(&config, 30000, 1, &geometry, &error));
+    assert_true(geometry.resized_width == 7680000 && geometry.width == 224 && geometry.height == 224);
 }
 
 int main(void) {
@@ -245,7 +280,7 @@ int main(void) {
         cmocka_unit_test(foreign_files_are_named),
         cmocka_unit_test(orientation_is_read_within_bounds),
         cmocka_unit_test(a_small_picture_is_padded_with_black),
-        cmocka_unit_test(values_are_scaled_and_normalised_in_order),
+        cmocka_unit_test(values_are_scaled_and_normalized_in_order),
         cmocka_unit_test(the_longer_side_is_rounded_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

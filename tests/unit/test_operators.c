@@ -43,6 +43,7 @@ static int64_t random_number(void) {
 static struct shape random_shape(void) {
     static const int64_t dims[] = {1, 1, 2, 2, 3, 4, 4, 5, 8};
     struct shape shape = {.rank = random_below(20) ? random_below(6) : LIMIT_TENSOR_RANK};
+
     for (int i = 0; i < shape.rank; i++)
         shape.dims[i] = shape.rank > 5 ? 1 + random_below(2) : PICK(dims);
     if (!random_below(25) && shape.rank)
@@ -55,6 +56,7 @@ static struct shape random_shape(void) {
 /* Shapes that tend to fit a first one. */
 static struct shape related_shape(const struct shape *base) {
     struct shape shape = *base;
+
     switch (random_below(6)) {
     case 0:
         return random_shape();
@@ -77,6 +79,7 @@ static struct shape related_shape(const struct shape *base) {
 static enum dtype random_dtype(enum dtype base) {
     static const enum dtype often[] = {DTYPE_I64, DTYPE_I64,  DTYPE_F32, DTYPE_U8,
                                        DTYPE_I8,  DTYPE_BOOL, DTYPE_I32};
+
     if (random_below(10) < 7)
         return base;
     return random_below(3) ? PICK(often) : (enum dtype)(1 + random_below(DTYPE_STRING - 1));
@@ -86,6 +89,7 @@ static enum dtype random_dtype(enum dtype base) {
 static void fill(struct tensor *tensor, bool is_wild) {
     int64_t count = shape_elements(&tensor->shape);
     size_t size = dtype_size(tensor->dtype);
+
     for (int64_t i = 0; i < count; i++) {
         int64_t number = is_wild ? random_number() : random_below(5) - (random_below(4) == 0);
         elements_convert(DTYPE_I64, &number, tensor->dtype, (char *)tensor->data + (size_t)i * size, 1);
@@ -97,6 +101,7 @@ static struct tensor *random_tensor(struct graph *graph, enum dtype dtype, const
     struct tensor *tensor = arena_allocate(graph->arena, sizeof *tensor);
     *tensor = (struct tensor){dtype, *shape, NULL};
     tensor->data = graph_own_memory(graph, tensor_bytes(tensor) ? tensor_bytes(tensor) : 1);
+
     fill(tensor, is_wild);
     return tensor;
 }
@@ -165,10 +170,12 @@ static const float floats[] = {0, 1, -1, 0.5f, 2, 1e30f, -1e-30f, NAN, INFINITY}
 static void random_attribute(struct graph *graph, struct attribute *attribute) {
     int64_t *ints = arena_allocate_array(graph->arena, 20, sizeof *ints);
     float *values = arena_allocate_array(graph->arena, 20, sizeof *values);
+
     for (int i = 0; i < 20; i++) {
         ints[i] = random_number();
         values[i] = PICK(floats);
     }
+
     int kind = random_below(8);
     *attribute = (struct attribute){.i = random_number(),
                                     .f = PICK(floats),
@@ -176,6 +183,7 @@ static void random_attribute(struct graph *graph, struct attribute *attribute) {
                                     .count = (size_t)random_below(random_below(4) ? 5 : 18),
                                     .ints = ints,
                                     .floats = values};
+
     if (kind < 3) {
         attribute->name = PICK(int_names);
         attribute->kind = ATTRIBUTE_INT;
@@ -198,6 +206,7 @@ static void random_attribute(struct graph *graph, struct attribute *attribute) {
         if (!attribute->tensor)
             attribute->kind = ATTRIBUTE_INT;
     }
+
     if (!random_below(20)) /* of another kind than the operator expects */
         attribute->kind =
             (enum attribute_kind[]){ATTRIBUTE_INT,  ATTRIBUTE_FLOAT,  ATTRIBUTE_STRING,
@@ -209,11 +218,14 @@ static struct value *random_value(struct graph *graph, struct shape *base, enum 
     struct value *value = graph_add_value(graph, "x");
     value->dtype = is_plan_input && random_below(4) ? DTYPE_I64 : random_dtype(base_dtype);
     value->shape = index == 0 ? *base : related_shape(base);
+
     if (is_plan_input && random_below(3))
         value->shape =
             (struct shape){1, {random_below(3) ? base->rank : random_below(2 * LIMIT_TENSOR_RANK + 2)}};
+
     if (!random_below(60) && value->shape.rank)
         value->shape.dims[0] = -1;
+
     if (shape_elements(&value->shape) >= 0 && shape_elements(&value->shape) < COMPUTE_LIMIT &&
         random_below(30))
         value->constant = random_tensor(graph, value->dtype, &value->shape, is_plan_input);
@@ -269,6 +281,7 @@ static void value_hint(struct graph *graph, struct value *value, char letter, co
                        enum dtype dtype) {
     if (!value || !letter || letter == '?')
         return;
+
     struct shape shape = *base;
     if (letter == 's' || letter == 'z')
         shape = (struct shape){0};
@@ -279,11 +292,13 @@ static void value_hint(struct graph *graph, struct value *value, char letter, co
         for (int i = 2; i < shape.rank; i++)
             shape.dims[i] = 1 + random_below(2);
     }
+
     value->shape = shape;
     value->dtype = letter == 's'                                     ? DTYPE_F32
                    : letter == 'b' || letter == 'z' || letter == 'v' ? DTYPE_U8
                    : letter == 'i' || letter == 'n'                  ? DTYPE_I64
                                                                      : dtype;
+
     value->constant = shape_elements(&shape) >= 0 && shape_elements(&shape) < COMPUTE_LIMIT
                           ? random_tensor(graph, value->dtype, &shape, false)
                           : NULL;
@@ -292,9 +307,11 @@ static void value_hint(struct graph *graph, struct value *value, char letter, co
 static void attribute_hint(struct graph *graph, struct node *node, const struct hint *hint, int rank) {
     if (!hint->attribute)
         return;
+
     int64_t *ints = arena_allocate_array(graph->arena, LIMIT_TENSOR_RANK, sizeof *ints);
     for (int i = 0; i < LIMIT_TENSOR_RANK; i++)
         ints[i] = hint->value;
+
     node->attributes[0] = (struct attribute){.name = hint->attribute,
                                              .kind = hint->kind,
                                              .i = hint->value,
@@ -304,7 +321,7 @@ static void attribute_hint(struct graph *graph, struct node *node, const struct 
     node->attribute_count += node->attribute_count == 0;
 }
 
-static struct node *random_node(struct graph *graph, const struct operator* entry) {
+static struct node *random_node(struct graph *graph, const struct op_def *entry) {
     static const enum dtype bases[] = {DTYPE_F32, DTYPE_F32,  DTYPE_F32, DTYPE_F32, DTYPE_U8,   DTYPE_I8,
                                        DTYPE_I64, DTYPE_BOOL, DTYPE_F16, DTYPE_F64, DTYPE_BF16, DTYPE_U32};
     struct shape base = random_shape();
@@ -312,41 +329,49 @@ static struct node *random_node(struct graph *graph, const struct operator* entr
     const struct hint *hint = hint_find(entry->op_type);
     while (hint && hint->rank && base.rank != hint->rank)
         base = random_shape();
+
     struct value *inputs[INPUTS] = {0}, *outputs[INPUTS] = {0};
-    int most = entry->max_inputs < 0 || entry->max_inputs > INPUTS ? INPUTS : entry->max_inputs;
-    int input_count = entry->min_inputs + random_below(most - entry->min_inputs + 1);
+    int most = entry->inputs.most < 0 || entry->inputs.most > INPUTS ? INPUTS : entry->inputs.most;
+    int input_count = entry->inputs.least + random_below(most - entry->inputs.least + 1);
+
     for (int i = 0; i < input_count; i++)
-        if (i < entry->min_inputs || random_below(5))
+        if (i < entry->inputs.least || random_below(5))
             inputs[i] = random_value(graph, &base, dtype, i, entry->plan_inputs >> i & 1);
     for (int i = 0; hint && i < input_count && hint->inputs[i]; i++)
         value_hint(graph, inputs[i], hint->inputs[i], &base, dtype);
-    int output_most = entry->max_outputs < 0 ? 4 : entry->max_outputs;
-    int output_count = entry->min_outputs + random_below(output_most - entry->min_outputs + 1);
+
+    int output_most = entry->outputs.most < 0 ? 4 : entry->outputs.most;
+    int output_count = entry->outputs.least + random_below(output_most - entry->outputs.least + 1);
     for (int i = 0; i < output_count; i++)
-        if (i < entry->min_outputs || random_below(5))
+        if (i < entry->outputs.least || random_below(5))
             outputs[i] = graph_add_value(graph, "y");
+
     struct node *node = graph_add_node(graph, NULL, entry->domain, entry->op_type, "fuzzed", inputs,
                                        input_count, outputs, output_count);
+
     node->opset = entry->since + random_below(entry->until - entry->since + 1);
     node->attribute_count = random_below(7);
     node->attributes = arena_allocate_array(graph->arena, 8, sizeof *node->attributes);
     for (int i = 0; i < node->attribute_count; i++)
         random_attribute(graph, &node->attributes[i]);
+
     if (hint)
         attribute_hint(graph, node, hint, base.rank);
     return node;
 }
 
-/* Memory of exactly the size that is needed, so that a step beyond is seen. */
+/* Outputs have their exact size, so that sanitizers detect overruns. */
 static bool node_run(struct node *node, struct error *error) {
     struct tensor inputs[INPUTS] = {0}, outputs[INPUTS] = {0};
     int64_t total = 0;
+
     for (int i = 0; i < node->input_count; i++) {
         if (node->inputs[i] && !node->inputs[i]->constant)
             return false;
         if (node->inputs[i])
             inputs[i] = *node->inputs[i]->constant;
     }
+
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i]) {
             outputs[i] = (struct tensor){node->outputs[i]->dtype, node->outputs[i]->shape, NULL};
@@ -354,14 +379,17 @@ static bool node_run(struct node *node, struct error *error) {
             assert_true(dtype_size(outputs[i].dtype) > 0);
             total += shape_elements(&outputs[i].shape);
         }
+
     if (total > COMPUTE_LIMIT)
         return false;
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i])
             outputs[i].data = malloc(tensor_bytes(&outputs[i]) ? tensor_bytes(&outputs[i]) : 1);
-    bool done = node->operator->compute(node, inputs, outputs, error);
+
+    bool done = operator_compute(node, inputs, outputs, error);
     if (!done)
         assert_true(error->code != ERROR_NONE && error->message[0]);
+
     for (int i = 0; i < node->output_count; i++)
         free(outputs[i].data);
     return done;
@@ -369,7 +397,7 @@ static bool node_run(struct node *node, struct error *error) {
 
 static void hostile_nodes_end_in_errors_or_results(void **state) {
     int count, computed_operators = 0;
-    const struct operator* entries = operator_table(&count);
+    const struct op_def *entries = operator_table(&count);
     for (int i = 0; i < count; i++) {
         int computed = 0;
         for (int round = 0; round < ROUNDS; round++) {
@@ -412,7 +440,7 @@ static void missing_operators_are_named(void **state) {
 
 static void entries_do_not_overlap(void **state) {
     int count;
-    const struct operator* entries = operator_table(&count);
+    const struct op_def *entries = operator_table(&count);
     for (int i = 0; i < count; i++) {
         assert_true(entries[i].since <= entries[i].until);
         assert_non_null(entries[i].infer);

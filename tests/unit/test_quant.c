@@ -1,4 +1,4 @@
-/* quant/: ranges, weights, rewriting, equalisation, photos, and the whole road on a small network. */
+/* quant/: ranges, weights, rewriting, equalisation, photos, and a complete run on a small network. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,15 +42,18 @@ static float noise(void) {
 static void a_histogram_grows_and_loses_nothing(void **state) {
     struct histogram *histogram = calloc(1, sizeof *histogram);
     float first[] = {0, 1, 2, 3}, later[] = {-100, 50, 2.5f};
+
     assert_true(histogram_add(histogram, first, 4, 1));
     assert_true(histogram_add(histogram, later, 3, 1));
     assert_true(histogram->low == -100 && histogram->high == 50);
     assert_int_equal(histogram->total, 7);
+
     uint64_t sum = 0;
     for (int i = 0; i < HISTOGRAM_BINS; i++)
         sum += histogram->bins[i];
     assert_int_equal(sum, 7);
     assert_true(histogram_quantile(histogram, 0.1) < -99 && histogram_quantile(histogram, 1) > 49);
+
     float bad[] = {1, NAN, 2}, endless[] = {INFINITY};
     assert_false(histogram_add(histogram, bad, 3, 1));
     assert_false(histogram_add(histogram, endless, 1, 1));
@@ -61,11 +64,13 @@ static void a_histogram_grows_and_loses_nothing(void **state) {
 static void constant_values_have_a_range(void **state) {
     struct histogram *histogram = calloc(1, sizeof *histogram);
     float zeros[3] = {0}, fours[3] = {4, 4, 4};
+
     assert_true(histogram_add(histogram, zeros, 3, 1));
     for (int method = QUANT_MINMAX; method < QUANT_METHODS; method++) {
         struct quant_range range = histogram_range(histogram, (enum quant_method)method);
         assert_true(range.low <= 0 && range.high >= 0 && range.high < 1);
     }
+
     assert_true(histogram_add(histogram, fours, 3, 1));
     assert_true(histogram_range(histogram, QUANT_MINMAX).high == 4);
     free(histogram);
@@ -74,18 +79,22 @@ static void constant_values_have_a_range(void **state) {
 static void methods_differ_on_outliers(void **state) {
     struct histogram *histogram = calloc(1, sizeof *histogram);
     float *values = malloc(100000 * sizeof *values), far = 20;
+
     for (int i = 0; i < 100000; i++)
         values[i] = noise();
     assert_true(histogram_add(histogram, values, 100000, 1));
     assert_true(histogram_add(histogram, &far, 1, 1));
+
     struct quant_range all = histogram_range(histogram, QUANT_MINMAX),
                        share = histogram_range(histogram, QUANT_PERCENTILE);
     struct quant_range square = histogram_range(histogram, QUANT_MSE),
                        information = histogram_range(histogram, QUANT_ENTROPY);
+
     assert_true(all.high == 20 && all.low < -2);
     assert_true(share.high < 6 && share.low > all.low - 1e-3f && share.low < -2);
     assert_true(square.high < 19 && square.high > 3 && square.low < -2);
     assert_true(information.high < 20 && information.high > 2);
+
     for (int i = 0; i < 100000; i++)
         values[i] = fabsf(values[i]) + 1;
     memset(histogram, 0, sizeof *histogram);
@@ -100,10 +109,12 @@ static void zero_is_exact(void **state) {
     struct quant_parameters relu = quant_parameters_choose((struct quant_range){0, 6}, DTYPE_U8);
     assert_int_equal(relu.zero, 0);
     assert_float_equal(relu.scale, 6.0 / 255, 1e-7);
+
     struct quant_parameters both = quant_parameters_choose((struct quant_range){-1, 3}, DTYPE_U8);
     assert_int_equal(both.zero, 64);
     both = quant_parameters_choose((struct quant_range){-1, 3}, DTYPE_I8);
     assert_int_equal(both.zero, -64);
+
     assert_int_equal(quant_parameters_choose((struct quant_range){2, 3}, DTYPE_U8).zero, 0);
     assert_int_equal(quant_parameters_choose((struct quant_range){-3, -2}, DTYPE_U8).zero, 255);
     assert_true(quant_parameters_choose((struct quant_range){0, 0}, DTYPE_U8).scale > 0);
@@ -123,16 +134,19 @@ static void weights_round_by_channel(void **state) {
     float values[] = {1, -2, 0.5f, 10, 20, -40, 0, 0, 0}, scales[3];
     struct tensor weights = {DTYPE_F32, {.rank = 2, .dims = {3, 3}}, values};
     int8_t integers[9];
+
     assert_int_equal(weights_channels(&weights, 0), 3);
     weights_choose_scales(&weights, 0, NULL, 1, scales);
     assert_float_equal(scales[0], 2.0 / 127, 1e-7);
     assert_float_equal(scales[1], 40.0 / 127, 1e-6);
     assert_true(scales[2] > 0);
+
     weights_round(&weights, 0, scales, integers);
     assert_int_equal(integers[1], -127);
     assert_int_equal(integers[5], -127);
     assert_int_equal(integers[4], 64);
     assert_int_equal(integers[8], 0);
+
     weights_choose_scales(&weights, -1, NULL, 1, scales);
     assert_float_equal(scales[0], 40.0 / 127, 1e-6);
     weights_choose_scales(&weights, 1, NULL, 1, scales);
@@ -144,6 +158,7 @@ static void a_large_bias_widens_the_step(void **state) {
     struct tensor weights = {DTYPE_F32, {.rank = 2, .dims = {2, 1}}, values};
     double bias[] = {1000, 1};
     int32_t integers[2];
+
     weights_choose_scales(&weights, 0, bias, 0.01, scales);
     bias_round(bias, 2, scales, false, 0.01f, integers);
     assert_true(abs(integers[0]) <= QUANT_BIAS_TOP + 1);
@@ -158,6 +173,7 @@ static struct value *random_constant(struct graph *graph, const char *name, stru
                                      float spread) {
     int64_t count = shape_elements(&shape);
     float *data = graph_own_memory(graph, (size_t)count * sizeof *data);
+
     for (int64_t i = 0; i < count; i++)
         data[i] = noise() * spread;
     return graph_add_constant(graph, name, DTYPE_F32, &shape, data);
@@ -173,11 +189,13 @@ static struct value *add(struct graph *graph, const char *op_type, const char *n
 static struct value *conv(struct graph *graph, const char *name, struct value *input, int inputs, int outputs,
                           int group) {
     char weights[32], bias[32];
+
     snprintf(weights, sizeof weights, "%s_w", name);
     snprintf(bias, sizeof bias, "%s_b", name);
     struct value *all[] = {
         input, random_constant(graph, weights, (struct shape){4, {outputs, inputs / group, 3, 3}}, 0.25f),
         random_constant(graph, bias, (struct shape){1, {outputs}}, 0.2f)};
+
     struct value *output = add(graph, "Conv", name, all, 3);
     assert_true(node_set_ints(graph, output->producer, "pads", (const int64_t[]){1, 1, 1, 1}, 4));
     assert_true(node_set_int(graph, output->producer, "group", group));
@@ -189,44 +207,56 @@ static struct graph *small_network(int opset) {
     struct graph *graph = graph_create();
     seed = 7;
     assert_true(graph_add_import(graph, "", opset));
+
     struct value *x = graph_add_value(graph, "input");
     x->dtype = DTYPE_F32;
     x->shape = (struct shape){4, {-1, 3, SIDE, SIDE}};
     assert_true(graph_add_input(graph, x));
+
     struct value *one = conv(graph, "one", x, 3, CHANNELS, 1);
     struct value *relu = add(graph, "Relu", "relu", &one, 1);
     struct value *pool = add(graph, "MaxPool", "pool", &relu, 1);
     assert_true(node_set_ints(graph, pool->producer, "kernel_shape", (const int64_t[]){2, 2}, 2));
     assert_true(node_set_ints(graph, pool->producer, "strides", (const int64_t[]){2, 2}, 2));
+
     struct value *two = conv(graph, "two", pool, CHANNELS, CHANNELS, CHANNELS);
     struct value *two_relu = add(graph, "Relu", "two_relu", &two, 1);
     struct value *three = conv(graph, "three", two_relu, CHANNELS, CHANNELS, 1);
     struct value *sum = add(graph, "Add", "sum", (struct value *[]){three, pool}, 2);
     struct value *sum_relu = add(graph, "Relu", "sum_relu", &sum, 1);
+
     struct value *mean = add(graph, "GlobalAveragePool", "mean", &sum_relu, 1);
     struct value *flat = add(graph, "Flatten", "flat", &mean, 1);
     struct value *dense[] = {flat, random_constant(graph, "fc_w", (struct shape){2, {CHANNELS, CLASSES}}, 1),
                              random_constant(graph, "fc_b", (struct shape){1, {CLASSES}}, 0.3f)};
+
     struct value *logits = add(graph, "Gemm", "logits", dense, 3);
     logits->dtype = DTYPE_F32;
     logits->shape = (struct shape){2, {-1, CLASSES}};
     assert_true(graph_add_output(graph, logits));
+
     struct error error = {0};
     assert_true(operators_bind(graph, &error));
     return graph;
 }
 
-/* Photos out of thin air: smooth, so that they differ more than noise would. */
+/* Synthetic photos: smooth, so that they differ more than noise would. */
 static void make_photos(int count, struct photo_set *ret) {
-    *ret = (struct photo_set){
-        .count = count, .found = count, .elements = 3 * SIDE * SIDE, .height = SIDE, .width = SIDE, .key = 5};
+    *ret = (struct photo_set){.count = count,
+                              .found = count,
+                              .input = {.dtype = DTYPE_F32, .batch = -1, .height = SIDE, .width = SIDE},
+                              .elements = 3 * SIDE * SIDE,
+                              .height = SIDE,
+                              .width = SIDE,
+                              .key = 5};
     ret->photos = calloc((size_t)count + 1, sizeof *ret->photos);
     ret->tensors = aligned_alloc(64, size_align((size_t)(count * ret->elements) * sizeof(float), 64));
+
     seed = 99;
     for (int i = 0; i < count; i++) {
         float a = noise(), b = noise(), c = noise();
         assert_true(asprintf(&ret->photos[i].name, "photo%03d.png", i) > 0);
-        ret->photos[i].class = -1;
+        ret->photos[i].class_index = -1;
         for (int64_t j = 0; j < ret->elements; j++)
             ret->tensors[i * ret->elements + j] = a + b * sinf((float)j * 0.05f * c) + 0.3f * noise();
     }
@@ -258,29 +288,45 @@ static void prepare(const struct graph *graph, const struct photo_set *set, stru
                     struct observations *observations) {
     struct error error = {0};
     int *values, *axes, count, samples[64];
+
     for (int i = 0; i < set->count; i++)
         samples[i] = i;
+
     assert_true(scheme_create(graph, DTYPE_U8, false, scheme, &error));
     scheme_settle(scheme);
     assert_true(scheme_watch(scheme, &values, &axes, &count, &error));
     assert_true(observations_create(values, axes, count, observations, &error));
     free(values);
     free(axes);
-    if (!observe(graph, set, samples, set->count, 1, NULL, NULL, NULL, NULL, observations, &error))
+
+    const struct observe_options options = {
+        .set = set, .samples = samples, .count = set->count, .threads = 1};
+    if (!observe(graph, &options, observations, &error))
         fail_msg("%s", error.message);
+
     scheme_set_ranges(scheme, observations, QUANT_MINMAX);
     scheme_settle(scheme);
 }
 
-/* All outputs: [count, CLASSES]; takes the graph over. */
+static bool copy_outputs(void *context, const struct tensor *outputs, int output_count, const int *samples,
+                         int count, struct error *error) {
+    for (int i = 0; i < count; i++)
+        memcpy((float *)context + (size_t)samples[i] * CLASSES, (const float *)outputs[0].data + i * CLASSES,
+               CLASSES * sizeof(float));
+    return true;
+}
+
+/* All outputs: [count, CLASSES]; takes ownership of the graph. */
 static float *run_all(struct graph *graph, const struct photo_set *set) {
     struct error error = {0};
     int samples[64];
     float *values = calloc((size_t)set->count * CLASSES, sizeof *values);
+
     for (int i = 0; i < set->count; i++)
         samples[i] = i;
+
     struct runner *runner = runner_create(graph, set, 4, 1, NULL, &error);
-    if (!runner || !runner_collect(runner, samples, set->count, 0, CLASSES, values, &error))
+    if (!runner || !runner_run(runner, samples, set->count, copy_outputs, values, &error))
         fail_msg("%s", error.message);
     runner_free(runner);
     return values;
@@ -291,11 +337,14 @@ static void integers_come_in_where_they_should(void **state) {
     struct scheme scheme;
     struct observations observations;
     struct error error = {0};
+
     make_photos(12, &set);
     cleanup(graph_freep) struct graph *graph = small_network(13);
     prepare(graph, &set, &scheme, &observations);
+
     cleanup(graph_freep) struct graph *made = scheme_write(&scheme, &error);
     assert_non_null(made);
+
     /* The input, relu, pool, two_relu, three, sum_relu, mean, flat: each once, however many read it. */
     assert_int_equal(count_nodes(made, "QuantizeLinear"), 8);
     assert_int_equal(count_nodes(made, "DequantizeLinear"), 8 + 4 * 2);
@@ -304,40 +353,48 @@ static void integers_come_in_where_they_should(void **state) {
     assert_true(node_is(find_node(made, "one")->inputs[1]->producer, "DequantizeLinear"));
     assert_int_equal(node_int(find_node(made, "logits")->inputs[1]->producer, "axis", -9), 1);
     assert_true(find_node(made, "logits")->outputs[0]->is_output);
+
     const struct quant_parameters *parameters = scheme.parameters;
     int in = find_node(graph, "pool")->inputs[0]->id, out = find_node(graph, "pool")->outputs[0]->id;
     assert_true(parameters[in].scale == parameters[out].scale && parameters[in].zero == parameters[out].zero);
     assert_int_equal(parameters[in].zero, 0);
+
     /* The bias is in steps of input scale times weight scale. */
     const struct node *weights = find_node(made, "two")->inputs[1]->producer,
                       *bias = find_node(made, "two")->inputs[2]->producer;
     float step = ((const float *)weights->inputs[1]->constant->data)[3] * parameters[out].scale;
     assert_true(((const float *)bias->inputs[1]->constant->data)[3] == step);
     assert_int_equal(bias->inputs[0]->dtype, DTYPE_I32);
+
     scheme_release(&scheme);
     observations_release(&observations);
     photo_set_release(&set);
 }
 
-static void answers_stay_near(void **state) {
+static void predictions_stay_near(void **state) {
     struct photo_set set;
     struct scheme scheme;
     struct observations observations;
     struct error error = {0};
+
     make_photos(24, &set);
     cleanup(graph_freep) struct graph *graph = small_network(13);
     prepare(graph, &set, &scheme, &observations);
+
     assert_true(correct_bias(&scheme, &observations, &error));
     scheme.correct_bias = true;
     cleanup(freep) float *before = run_all(graph_clone(graph), &set);
     cleanup(freep) float *after = run_all(scheme_write(&scheme, &error), &set);
+
     double square = 0, difference = 0;
     for (int i = 0; i < set.count * CLASSES; i++) {
         square += (double)before[i] * before[i];
         difference += ((double)before[i] - after[i]) * ((double)before[i] - after[i]);
     }
+
     assert_true(difference > 0); /* something was rounded */
     assert_true(sqrt(difference / square) < 0.03);
+
     scheme_release(&scheme);
     observations_release(&observations);
     photo_set_release(&set);
@@ -348,15 +405,18 @@ static void what_is_excluded_reads_floats(void **state) {
     struct scheme scheme;
     struct observations observations;
     struct error error = {0};
+
     make_photos(6, &set);
     cleanup(graph_freep) struct graph *graph = small_network(13);
     prepare(graph, &set, &scheme, &observations);
     find_unit(&scheme, "two")->excluded = true;
     scheme_settle(&scheme);
+
     cleanup(graph_freep) struct graph *made = scheme_write(&scheme, &error);
     assert_true(node_is(find_node(made, "two")->inputs[0]->producer, "MaxPool"));
     assert_non_null(find_node(made, "two")->inputs[1]->constant);
     assert_true(node_is(find_node(made, "three")->inputs[0]->producer, "DequantizeLinear"));
+
     /* With all layers in float nothing is left to round. */
     for (int i = 0; i < scheme.count; i++)
         scheme.units[i].excluded = true;
@@ -364,19 +424,22 @@ static void what_is_excluded_reads_floats(void **state) {
     cleanup(graph_freep) struct graph *plain = scheme_write(&scheme, &error);
     assert_int_equal(count_nodes(plain, "QuantizeLinear"), 0);
     assert_int_equal(plain->node_count, graph->node_count);
+
     scheme_release(&scheme);
     observations_release(&observations);
     photo_set_release(&set);
 }
 
-static void equalisation_changes_no_answer(void **state) {
+static void equalization_changes_no_prediction(void **state) {
     struct photo_set set;
     struct scheme scheme;
     struct observations observations;
     struct error error = {0};
     int pairs;
+
     make_photos(12, &set);
     cleanup(graph_freep) struct graph *graph = small_network(13);
+
     /* Channels of very different sizes: what equalisation is for. */
     float *weights = find_node(graph, "two")->inputs[1]->constant->data,
           *bias = find_node(graph, "two")->inputs[2]->constant->data;
@@ -385,11 +448,14 @@ static void equalisation_changes_no_answer(void **state) {
         for (int i = 0; i < 9; i++)
             weights[c * 9 + i] *= powf(3, (float)-c);
     }
+
     prepare(graph, &set, &scheme, &observations);
     assert_true(has_depthwise(graph));
+
     struct graph *equal = graph_clone(graph);
-    assert_true(equalise_layers(equal, &observations, &pairs, &error));
+    assert_true(equalize_layers(equal, &observations, &pairs, &error));
     assert_int_equal(pairs, 1); /* two -> relu -> three; nothing else is a chain */
+
     const float *now = find_node(equal, "two")->inputs[1]->constant->data;
     float least = INFINITY, most = 0;
     for (int c = 0; c < CHANNELS; c++) {
@@ -399,11 +465,13 @@ static void equalisation_changes_no_answer(void **state) {
         least = fminf(least, top);
         most = fmaxf(most, top);
     }
+
     assert_true(most / least < 300); /* was 2187 between the channels alone */
     cleanup(freep) float *before = run_all(graph_clone(graph), &set);
     cleanup(freep) float *after = run_all(equal, &set);
     for (int i = 0; i < set.count * CLASSES; i++)
         assert_float_equal(before[i], after[i], 1e-4);
+
     scheme_release(&scheme);
     observations_release(&observations);
     photo_set_release(&set);
@@ -414,14 +482,17 @@ static void a_shift_of_the_mean_is_corrected(void **state) {
     struct scheme scheme;
     struct observations observations;
     struct error error = {0};
+
     make_photos(4, &set);
     cleanup(graph_freep) struct graph *graph = small_network(13);
     prepare(graph, &set, &scheme, &observations);
     assert_true(correct_bias(&scheme, &observations, &error));
+
     /* Gemm: (rounded - weights)^T * mean, by hand for one class. */
     const struct unit *unit = find_unit(&scheme, "logits");
     const struct observation *seen = observations_find(&observations, unit->node->inputs[0]->id);
     const float *weights = unit->node->inputs[1]->constant->data;
+
     float top = 0;
     for (int i = 0; i < CHANNELS; i++)
         top = fmaxf(top, fabsf(weights[i * CLASSES + 2]));
@@ -431,6 +502,7 @@ static void a_shift_of_the_mean_is_corrected(void **state) {
         expected += ((double)rintf(weights[i * CLASSES + 2] / scale) * scale - weights[i * CLASSES + 2]) *
                     observation_mean(seen, i);
     }
+
     assert_float_equal(unit->correction[2], expected, 1e-6);
     scheme_release(&scheme);
     observations_release(&observations);
@@ -440,11 +512,13 @@ static void a_shift_of_the_mean_is_corrected(void **state) {
 static void older_opsets_are_raised(void **state) {
     struct error error = {0};
     cleanup(graph_freep) struct graph *graph = graph_create();
+
     assert_true(graph_add_import(graph, "", 9));
     struct value *x = graph_add_value(graph, "x");
     x->dtype = DTYPE_F32;
     x->shape = (struct shape){2, {1, 4}};
     assert_true(graph_add_input(graph, x));
+
     struct value *clip = add(graph, "Clip", "clip", &x, 1);
     assert_true(node_set_float(graph, clip->producer, "min", 0) &&
                 node_set_float(graph, clip->producer, "max", 6));
@@ -452,6 +526,7 @@ static void older_opsets_are_raised(void **state) {
     assert_true(node_set_ints(graph, wide->producer, "axes", (const int64_t[]){0}, 1));
     assert_true(graph_add_output(graph, wide));
     assert_true(operators_bind(graph, &error));
+
     assert_true(quant_raise_opset(graph, &error));
     float high;
     assert_int_equal(graph_opset(graph, ""), QUANT_OPSET);
@@ -459,6 +534,7 @@ static void older_opsets_are_raised(void **state) {
     assert_null(node_attribute(clip->producer, "max"));
     assert_int_equal(tensor_get_i64(node_input(wide->producer, 1)->constant, 0), 0);
     assert_int_equal(clip->producer->opset, QUANT_OPSET);
+
     /* A softmax over several axes means something else later: said, not guessed. */
     cleanup(graph_freep) struct graph *other = graph_create();
     assert_true(graph_add_import(other, "", 9));
@@ -467,6 +543,7 @@ static void older_opsets_are_raised(void **state) {
     y->shape = (struct shape){4, {1, 4, 2, 2}};
     assert_true(graph_add_input(other, y));
     assert_true(graph_add_output(other, add(other, "Softmax", "several", &y, 1)));
+
     assert_true(operators_bind(other, &error));
     assert_false(quant_raise_opset(other, &error));
     assert_non_null(strstr(error.message, "several"));
@@ -475,25 +552,51 @@ static void older_opsets_are_raised(void **state) {
 /* --- Measures
  * --------------------------------------------------------------------------------------------------- */
 
-static void answers_are_compared(void **state) {
-    float a[] = {0.7f, 0.2f, 0.1f, 0.1f, 0.6f, 0.3f}, b[] = {0.7f, 0.2f, 0.1f, 0.1f, 0.4f, 0.5f},
-          logits[] = {1, 2, 3};
-    struct answers first = {a, 2, 3}, second = {b, 2, 3};
-    struct likeness same = answers_compare(&first, &first), other = answers_compare(&first, &second);
+/* Predictions for two photos, from what the network gives. */
+static struct predictions predict(const float *values, int count, int classes) {
+    struct tensor output = {DTYPE_F32, {2, {count, classes}}, (void *)values};
+    struct predictions predictions;
+    struct error error;
+    assert_true(predictions_create(count, classes, HEAD_BY_VALUES, &predictions, &error));
+    for (int i = 0; i < count; i++)
+        assert_true(predictions_set(&predictions, i, &output, i, &error));
+    return predictions;
+}
+
+static void predictions_are_compared(void **state) {
+    const float a[] = {0.7f, 0.2f, 0.1f, 0.1f, 0.6f, 0.3f}, b[] = {0.7f, 0.2f, 0.1f, 0.1f, 0.4f, 0.5f},
+                logits[] = {1, 2, 3};
+    struct predictions first = predict(a, 2, 3), second = predict(b, 2, 3), one = predict(logits, 1, 3);
+    struct agreement same = predictions_compare(&first, &first), other = predictions_compare(&first, &second);
+
     assert_true(same.same == 2 && same.mean == 0 && same.worst == 0);
     assert_int_equal(other.same, 1);
     assert_int_equal(other.worst_at, 1);
     assert_float_equal(other.worst, 0.6 * log(0.6 / 0.4) + 0.3 * log(0.3 / 0.5), 1e-6);
-    answers_normalise(logits, 3);
-    assert_float_equal(logits[0] + logits[1] + logits[2], 1, 1e-6);
-    answers_normalise(a, 3);
-    assert_true(a[0] == 0.7f); /* shares already */
-    struct hits hits = answers_hits(&second, (const int[]){0, -1});
-    assert_true(hits.count == 1 && hits.first == 1 && hits.five == 1);
-    float ties[] = {1, 1, 1, 1, 1, 1};
-    assert_true(answers_hold(ties, 6, 4, 5) && !answers_hold(ties, 6, 5, 5) && !answers_hold(ties, 6, -1, 5));
-    float gone[] = {1, 0}, sure[] = {0, 1};
-    assert_true(isfinite(answers_divergence(gone, sure, 2)));
+
+    assert_true(first.probabilities[0] == 0.7f); /* probabilities already */
+    assert_float_equal(one.probabilities[0] + one.probabilities[1] + one.probabilities[2], 1, 1e-6);
+    assert_int_equal(one.best[0], 2);
+    predictions_release(&first);
+    predictions_release(&second);
+    predictions_release(&one);
+
+    const float gone[] = {1, 0}, sure[] = {0, 1};
+    struct predictions low = predict(gone, 1, 2), high = predict(sure, 1, 2);
+    assert_true(isfinite(predictions_divergence(&low, &high, 0)));
+    predictions_release(&low);
+    predictions_release(&high);
+}
+
+static void scores_that_are_not_finite_are_refused(void **state) {
+    const float values[] = {1, NAN, 2};
+    const struct tensor output = {DTYPE_F32, {2, {1, 3}}, (void *)values};
+    struct predictions predictions;
+    struct error error;
+    assert_true(predictions_create(1, 3, HEAD_BY_VALUES, &predictions, &error));
+    assert_false(predictions_set(&predictions, 0, &output, 0, &error));
+    assert_int_equal(error.code, ERROR_MODEL);
+    predictions_release(&predictions);
 }
 
 static void few_photos_are_told(void **state) {
@@ -520,51 +623,6 @@ static void remove_folder(char *folder) {
     free(folder);
 }
 
-static void copy_file(const char *from, const char *folder, const char *name) {
-    struct error error = {0};
-    char to[256];
-    size_t size;
-    cleanup(freep) char *bytes = file_read(from, 1 << 20, &size, &error);
-    snprintf(to, sizeof to, "%s/%s", folder, name);
-    assert_true(bytes && file_write(to, bytes, size, &error));
-}
-
-static void photos_are_found_and_the_broken_named(void **state) {
-    struct error error = {0};
-    struct photo_set set;
-    const struct image_recipe recipe = {
-        .do_resize = true, .resize_width = SIDE, .resize_height = SIDE, .filter = IMAGE_BILINEAR};
-    char *folder = make_folder(), sub[256];
-    struct photo_request request = {.folder = folder, .recipe = &recipe, .threads = 2};
-    assert_false(photo_set_load(&request, &set, &error));
-    assert_int_equal(error.code, ERROR_NOT_FOUND);
-    assert_true(strstr(error.message, "no photos") != NULL);
-    copy_file("meson.build", folder, "broken.jpg");
-    assert_false(photo_set_load(&request, &set, &error));
-    assert_int_equal(error.code, ERROR_INVALID);
-    snprintf(sub, sizeof sub, "%s/cats", folder);
-    assert_int_equal(mkdir(sub, 0777), 0);
-    copy_file("tests/fuzz/corpus/image/palette.png", sub, "one.png");
-    copy_file("tests/fuzz/corpus/image/grey.jpg", folder, "two.JPG");
-    copy_file("meson.build", folder, "notes.txt");
-    if (!photo_set_load(&request, &set, &error))
-        fail_msg("%s", error.message);
-    assert_int_equal(set.found, 3);
-    assert_int_equal(set.count, 2);
-    assert_string_equal(set.photos[0].name, "cats/one.png");
-    assert_string_equal(set.photos[0].group, "cats");
-    assert_null(set.photos[1].group);
-    assert_int_equal(set.skipped_count, 1);
-    assert_non_null(strstr(set.skipped[0], "broken.jpg"));
-    uint64_t key = set.key;
-    photo_set_release(&set);
-    request.limit = 2;
-    assert_true(photo_set_load(&request, &set, &error));
-    assert_true(set.key != key && set.found == 3);
-    photo_set_release(&set);
-    remove_folder(folder);
-}
-
 struct stop {
     const char *stage;
     uint64_t after, first; /* first: what the stage began with, the last time */
@@ -575,23 +633,38 @@ static bool stop_at(void *context, const char *stage, uint64_t done, uint64_t to
     struct stop *stop = context;
     if (strcmp(stage, stop->stage) != 0)
         return true;
+
     if (!stop->seen)
         stop->first = done;
     stop->seen = true;
     return done < stop->after;
 }
 
-static void the_whole_road(void **state) {
+static struct model *load_float(const char *network) {
+    const struct model_options options = {.engine = {.precision = PRECISION_F32, .threads = 1}};
+    struct error error;
+    struct model *model = model_load(network, &options, &error);
+
+    if (!model)
+        fail_msg("%s", error.message);
+    return model;
+}
+
+static void a_complete_run(void **state) {
     struct error error = {0};
     struct photo_set set;
     struct quant_result result;
     char *folder = make_folder(), network[256], output[256], unfinished[256];
+
     snprintf(network, sizeof network, "%s/model.onnx", folder);
     snprintf(output, sizeof output, "%s/model_int8.onnx", folder);
     snprintf(unfinished, sizeof unfinished, "%s/.calibration", folder);
+
     make_photos(60, &set);
     cleanup(graph_freep) struct graph *graph = small_network(13);
     assert_true(onnx_graph_write(graph, network, &error));
+    struct model *model = load_float(network);
+
     struct stop stop = {.stage = "calibrating", .after = 9};
     struct quant_options options = {.max_loss = 5,
                                     .threads = 1,
@@ -599,72 +672,84 @@ static void the_whole_road(void **state) {
                                     .state_path = unfinished,
                                     .progress = stop_at,
                                     .context = &stop};
+
     /* Interrupted: no model, but what was calibrated is kept, and used. */
-    assert_false(quant_run(network, &set, output, &options, &result, &error));
+    assert_false(quant_run(model, &set, output, &options, &result, &error));
     assert_int_equal(error.code, ERROR_UNAVAILABLE);
     assert_int_equal(access(output, F_OK), -1);
     assert_int_equal(access(unfinished, F_OK), 0);
+
     stop = (struct stop){.stage = "calibrating", .after = UINT64_MAX};
-    if (!quant_run(network, &set, output, &options, &result, &error))
+    if (!quant_run(model, &set, output, &options, &result, &error))
         fail_msg("%s", error.message);
     assert_true(stop.first > 9);
     assert_int_equal(access(unfinished, F_OK), -1);
+
     assert_int_equal(result.layer_count, 4);
     assert_int_equal(result.calibrated + result.held_out, 60);
     assert_true(result.search.met && result.layers[0].damage >= 0);
     assert_true(result.search.after.same >= result.search.after.count - result.search.allowed);
     quant_result_release(&result);
+
     /* What was written is quantised, and is not quantised again. */
     assert_false(quant_network_check(output, &error));
     assert_int_equal(error.code, ERROR_INVALID);
-    assert_false(quant_run(output, &set, network, &options, &result, &error));
+    struct model *quantized = load_float(output);
+    assert_false(quant_run(quantized, &set, network, &options, &result, &error));
     assert_non_null(strstr(error.message, "quantised already"));
+
+    model_free(quantized);
+    model_free(model);
     photo_set_release(&set);
     remove_folder(folder);
 }
 
-static const char *label(const void *context, int class) {
-    static const char *const names[CLASSES] = {"<cat>", "dog", "ox", "bee", "fly"};
-    return names[class];
-}
-
 static void the_report_holds_what_was_measured(void **state) {
+    static const char labels[] = "{\"id2label\": [\"<cat>\", \"dog\", \"ox\", \"bee\", \"fly\"]}";
     struct error error = {0};
     struct photo_set set;
     int samples[12];
     char *folder = make_folder(), network[256];
-    snprintf(network, sizeof network, "%s/model.onnx", folder);
+
+    snprintf(network, sizeof network, "%s/a & b", folder);
+    assert_int_equal(mkdir(network, 0777), 0);
+    strcat(network, "/config.json");
+    assert_true(file_write(network, labels, sizeof labels - 1, &error));
+    snprintf(network, sizeof network, "%s/a & b/model.onnx", folder);
+
     make_photos(12, &set);
     for (int i = 0; i < 12; i++) {
         samples[i] = i;
-        set.photos[i].class = 1;
+        set.photos[i].class_index = 1;
     }
+
     cleanup(graph_freep) struct graph *graph = small_network(13);
     assert_true(onnx_graph_write(graph, network, &error));
-    const struct engine_options options = {.precision = PRECISION_F32, .threads = 1};
-    struct engine *engine = engine_load(network, &options, &error);
-    assert_non_null(engine);
-    struct report_side side = {
-        .name = "a & b", .path = network, .engine = engine, .set = &set, .label = label};
+    struct model *model = load_float(network);
+
+    struct report_side side = {.model = model, .set = &set};
     struct report report = {.sides = {side, side}};
     assert_true(report_measure(&report, samples, 12, 0.05, NULL, NULL, &error));
-    assert_true(report.likeness.same == 12 && report.likeness.worst == 0 && report.change_count == 0);
+    assert_true(report.agreement.same == 12 && report.agreement.worst == 0 && report.change_count == 0);
     assert_true(report.sides[0].bytes > 1000 && report.sides[1].milliseconds > 0 &&
                 report.sides[0].hits.count == 12);
+
     report.changes[report.change_count++] = (struct report_change){3, {0, 1}, {0.6f, 0.5f}};
     json_t *json = report_json(&report);
     assert_non_null(json);
     assert_float_equal(json_number_value(json_object_get(json, "agreement")), 1, 1e-9);
     assert_int_equal(json_array_size(json_object_get(json, "changed")), 1);
+
     struct buffer page = {0};
     assert_true(report_html(&report, &page));
     assert_non_null(strstr(page.bytes, "&lt;cat&gt;"));
     assert_non_null(strstr(page.bytes, "a &amp; b"));
     assert_null(strstr(page.bytes, "<script"));
+
     buffer_release(&page);
     json_decref(json);
     report_release(&report);
-    engine_free(engine);
+    model_free(model);
     photo_set_release(&set);
     remove_folder(folder);
 }
@@ -679,15 +764,15 @@ int main(void) {
         cmocka_unit_test(weights_round_by_channel),
         cmocka_unit_test(a_large_bias_widens_the_step),
         cmocka_unit_test(integers_come_in_where_they_should),
-        cmocka_unit_test(answers_stay_near),
+        cmocka_unit_test(predictions_stay_near),
         cmocka_unit_test(what_is_excluded_reads_floats),
-        cmocka_unit_test(equalisation_changes_no_answer),
+        cmocka_unit_test(equalization_changes_no_prediction),
         cmocka_unit_test(a_shift_of_the_mean_is_corrected),
         cmocka_unit_test(older_opsets_are_raised),
-        cmocka_unit_test(answers_are_compared),
+        cmocka_unit_test(predictions_are_compared),
+        cmocka_unit_test(scores_that_are_not_finite_are_refused),
         cmocka_unit_test(few_photos_are_told),
-        cmocka_unit_test(photos_are_found_and_the_broken_named),
-        cmocka_unit_test(the_whole_road),
+        cmocka_unit_test(a_complete_run),
         cmocka_unit_test(the_report_holds_what_was_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

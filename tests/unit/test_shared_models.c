@@ -48,37 +48,45 @@ static void models_survive_a_round_trip(void **state) {
     unlink(copy);
 }
 
-static void a_simplified_and_specialised_model_computes_the_same(void **state) {
+static void a_simplified_and_specialized_model_computes_the_same(void **state) {
     struct error error = {0};
     cleanup(graph_freep) struct graph *model = read_model(model_path("mobilenet_v2"));
     cleanup(graph_freep) struct graph *untouched = read_model(model_path("mobilenet_v2"));
+
     cleanup(graph_freep) struct graph *before = interpret(untouched, &photo, &error);
     if (!before || !passes_simplify(model, &error))
         fail_msg("%s", error.message);
+
     cleanup(graph_freep) struct graph *plan = graph_clone(model);
     struct tensor shape_only = {photo.dtype, photo.shape, NULL};
-    if (!passes_specialise(plan, &shape_only, 1, &error))
+    if (!passes_specialize(plan, &shape_only, 1, &error))
         fail_msg("%s", error.message);
+
     cleanup(graph_freep) struct graph *after = interpret(plan, &photo, &error);
     if (!after)
         fail_msg("%s", error.message);
+
     double distance = tensor_distance(before->outputs[0]->constant, after->outputs[0]->constant);
     if (!(distance < 1e-4))
         fail_msg("differs by %g", distance);
 }
 
-static void a_quantised_model_runs_in_floats(void **state) {
+static void a_quantized_model_runs_in_floats(void **state) {
     struct error error = {0};
     cleanup(graph_freep) struct graph *untouched = read_model(model_path("mobilenet_v2_qat"));
     cleanup(graph_freep) struct graph *model = read_model(model_path("mobilenet_v2_qat"));
+
     cleanup(graph_freep) struct graph *exact = interpret(untouched, &photo, &error);
     if (!exact || !passes_simplify(model, &error) || !passes_dequantize(model, &error))
         fail_msg("%s", error.message);
+
     for (const struct node *node = model->first; node; node = node->next)
         assert_false(node_is(node, "QuantizeLinear") || node_is(node, "DequantizeLinear"));
+
     cleanup(graph_freep) struct graph *floating = interpret(model, &photo, &error);
     if (!floating)
         fail_msg("%s", error.message);
+
     double distance = tensor_distance(exact->outputs[0]->constant, floating->outputs[0]->constant);
     if (!(distance < 0.5)) /* noise as input gives flat probabilities, which rounding moves far */
         fail_msg("differs by %g", distance);
@@ -91,10 +99,11 @@ int main(void) {
     }
     photo = (struct tensor){DTYPE_F32, {4, {1, 3, 224, 224}}, malloc(sizeof(float) * 3 * 224 * 224)};
     fill_floats(photo.data, 3 * 224 * 224, 99);
+
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_survive_a_round_trip),
-        cmocka_unit_test(a_simplified_and_specialised_model_computes_the_same),
-        cmocka_unit_test(a_quantised_model_runs_in_floats),
+        cmocka_unit_test(a_simplified_and_specialized_model_computes_the_same),
+        cmocka_unit_test(a_quantized_model_runs_in_floats),
     };
     int failed = cmocka_run_group_tests_name("shared_models", tests, NULL, NULL);
     free(photo.data);

@@ -21,6 +21,7 @@ static void every_float16_survives_the_round_trip(void **state) {
         double expected = exponent == 31 ? (double)INFINITY
                           : exponent     ? ldexp(1024 + mantissa, exponent - 25)
                                          : ldexp(mantissa, -24);
+
         assert_true((double)value == (bits & 0x8000 ? -expected : expected));
         assert_int_equal(f32_to_f16(value), bits);
     }
@@ -31,12 +32,14 @@ static void float16_rounds_to_nearest_even(void **state) {
     for (uint32_t bits = 0; bits < 0x7c00; bits++) {
         float low = f16_to_f32((uint16_t)bits);
         float high = bits == 0x7bff ? 65536 : f16_to_f32((uint16_t)(bits + 1));
+
         float middle = low + (high - low) / 2;
         assert_int_equal(f32_to_f16(middle), bits & 1 ? bits + 1 : bits);
         assert_int_equal(f32_to_f16(nextafterf(middle, 0)), bits);
         assert_int_equal(f32_to_f16(nextafterf(middle, INFINITY)), bits + 1);
         assert_int_equal(f32_to_f16(-middle), 0x8000 | (bits & 1 ? bits + 1 : bits));
     }
+
     assert_int_equal(f32_to_f16(1e30f), 0x7c00);
     assert_int_equal(f32_to_f16(-INFINITY), 0xfc00);
     assert_int_equal(f32_to_f16(1e-30f), 0);
@@ -49,12 +52,15 @@ static void bfloat16_rounds_to_nearest_even(void **state) {
             assert_true(isnan(bf16_to_f32(f32_to_bf16(value))));
             continue;
         }
+
         assert_int_equal(f32_to_bf16(value), bits);
         if ((bits & 0x7fff) >= 0x7f80)
             continue;
+
         uint32_t middle_bits = bits << 16 | 0x8000;
         float middle;
         memcpy(&middle, &middle_bits, 4);
+
         assert_int_equal(f32_to_bf16(middle), bits & 1 ? bits + 1 : bits);
     }
 }
@@ -63,6 +69,7 @@ static void doubles_are_rounded_once(void **state) {
     /* Through float32, 1 + 2^-11 + 2^-40 would first become a tie and then 1. */
     double values[] = {1 + 0x1p-11 + 0x1p-40, 1 + 0x1p-11, -1 - 0x1p-11 - 0x1p-40, 1e300, -0.0};
     uint16_t halves[5];
+
     elements_convert(DTYPE_F64, values, DTYPE_F16, halves, 5);
     assert_int_equal(halves[0], 0x3c01);
     assert_int_equal(halves[1], 0x3c00);
@@ -79,19 +86,24 @@ static void conversions_truncate_and_wrap(void **state) {
     assert_int_equal(integers[1], -1);
     assert_int_equal(integers[2], 300);
     assert_int_equal(integers[4], 0);
+
     uint8_t bytes[8];
     elements_convert(DTYPE_F32, floats, DTYPE_U8, bytes, 8);
     assert_int_equal(bytes[2], 44);
     assert_int_equal(bytes[3], 255);
+
     elements_convert(DTYPE_F32, floats, DTYPE_BOOL, bytes, 8);
     for (int i = 0; i < 8; i++)
         assert_int_equal(bytes[i], 1);
+
     uint64_t large[] = {UINT64_MAX, 1ull << 63, 5};
     double doubles[3];
     elements_convert(DTYPE_U64, large, DTYPE_F64, doubles, 3);
     assert_true(doubles[0] == 0x1p64 && doubles[1] == 0x1p63 && doubles[2] == 5);
+
     elements_convert(DTYPE_F64, doubles + 1, DTYPE_U64, large, 2);
     assert_true(large[0] == 1ull << 63 && large[1] == 5);
+
     int64_t wide[] = {(1ll << 53) + 1, -5};
     float narrow[2];
     elements_convert(DTYPE_I64, wide, DTYPE_F32, narrow, 2);
@@ -106,10 +118,12 @@ static void every_pair_of_types_converts(void **state) {
             bool boolean = a == DTYPE_BOOL || b == DTYPE_BOOL;
             for (int i = 0; i < 600; i++)
                 start[i] = boolean ? i % 2 : i % 100;
+
             elements_convert(DTYPE_F64, start, (enum dtype)a, from, 600);
             elements_convert((enum dtype)a, from, (enum dtype)b, to, 600);
             elements_convert((enum dtype)b, to, DTYPE_F64, back, 600);
             assert_memory_equal(start, back, sizeof start);
+
             struct tensor tensor = {.dtype = (enum dtype)b, .shape = {.rank = 1, .dims = {600}}, .data = to};
             assert_int_equal(tensor_get_i64(&tensor, 577), boolean ? 1 : 77);
             assert_true(tensor_get_f64(&tensor, 577) == (boolean ? 1 : 77));
@@ -121,8 +135,10 @@ static void shapes_broadcast_as_numpy_does(void **state) {
     struct shape a = {4, {2, 1, 4, 1}}, b = {2, {4, 5}}, scalar = {0}, result;
     assert_true(shape_broadcast(&a, &b, &result));
     assert_true(shape_equal(&result, &(struct shape){4, {2, 1, 4, 5}}));
+
     assert_true(shape_broadcast(&scalar, &b, &result));
     assert_true(shape_equal(&result, &b));
+
     assert_false(shape_broadcast(&(struct shape){1, {3}}, &(struct shape){1, {4}}, &result));
     assert_true(shape_broadcast(&(struct shape){1, {0}}, &(struct shape){1, {1}}, &result));
     assert_int_equal(result.dims[0], 0);
@@ -136,10 +152,12 @@ static void shapes_are_counted_within_limits(void **state) {
     assert_int_equal(shape_elements(&SHAPE_UNKNOWN), -1);
     assert_int_equal(shape_elements(&(struct shape){3, {1ll << 40, 1ll << 40, 0}}), -1);
     assert_int_equal(shape_elements(&(struct shape){2, {1ll << 16, 1ll << 15}}), 1ll << 31);
+
     assert_string_equal(shape_format(&(struct shape){3, {1, -1, 224}}, text, sizeof text), "1x?x224");
     assert_string_equal(shape_format(&(struct shape){0}, text, sizeof text), "scalar");
     assert_string_equal(shape_format(&SHAPE_UNKNOWN, text, sizeof text), "unknown");
     assert_string_equal(shape_format(&(struct shape){3, {100, 100, 224}}, text, 6), "100x1");
+
     assert_string_equal(dtype_name(DTYPE_BF16), "bfloat16");
 }
 

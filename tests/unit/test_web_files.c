@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "serve/web_files.h"
+#include "server/edge/web_files.h"
 
 static void pages_and_their_parts_are_found_by_path(void **state) {
     const struct web_file *page = web_file_find("/");

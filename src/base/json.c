@@ -1,0 +1,88 @@
+#include "base/json.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+
+/* Length of the well-formed UTF-8 sequence that `text` starts with; 0 where there is none. */
+static size_t utf8_length(const unsigned char *text) {
+    unsigned char c = text[0];
+    size_t length = c < 0x80                ? 1
+                    : c >= 0xc2 && c < 0xe0 ? 2
+                    : c >= 0xe0 && c < 0xf0 ? 3
+                    : c >= 0xf0 && c < 0xf5 ? 4
+                                            : 0;
+
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+
+    /* Overlong forms, surrogates, beyond U+10FFFF. */
+    if ((c == 0xe0 && text[1] < 0xa0) || (c == 0xed && text[1] > 0x9f) || (c == 0xf0 && text[1] < 0x90) ||
+        (c == 0xf4 && text[1] > 0x8f))
+        return 0;
+
+    return length;
+}
+
+void json_append_string(struct buffer *buffer, const char *text) {
+    buffer_append(buffer, "\"", 1);
+
+    for (const unsigned char *c = (const unsigned char *)text; *c;) {
+        size_t length = utf8_length(c);
+        if (!length) {
+            buffer_append_string(buffer, "\xef\xbf\xbd");
+            c++;
+        } else if (*c == '"' || *c == '\\') {
+            buffer_printf(buffer, "\\%c", *c++);
+        } else if (*c < 0x20 || *c == 0x7f) {
+            buffer_printf(buffer, "\\u%04x", *c++);
+        } else {
+            buffer_append(buffer, c, length);
+            c += length;
+        }
+    }
+
+    buffer_append(buffer, "\"", 1);
+}
+
+/* jansson limits nesting to 2048 at build time; our own bound comes first, from the brackets outside of
+ * strings. */
+static bool depth_is_bounded(const char *text, size_t size) {
+    int depth = 0;
+    bool in_string = false;
+
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > LIMIT_JSON_DEPTH)
+                return false;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+
+    return true;
+}
+
+json_t *json_parse(const char *text, size_t size, struct error *error) {
+    if (!depth_is_bounded(text, size)) {
+        error_set(error, ERROR_INVALID, "the JSON is nested deeper than %d levels", LIMIT_JSON_DEPTH);
+        return NULL;
+    }
+
+    json_error_t failure;
+    json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &failure);
+    if (!json)
+        error_set(error, ERROR_INVALID, "the body is not JSON: line %d, column %d: %s", failure.line,
+                  failure.column, failure.text);
+
+    return json;
+}

@@ -1,0 +1,14 @@
+/* Bodies that came compressed: Content-Encoding gzip and deflate, inflated within a limit. Any thread. */
+#pragma once
+#include "http/http.h"
+
+#define HTTP_ENCODINGS "gzip, deflate" /* what is read, as Accept-Encoding has it */
+
+/* Is there an encoding to undo? NULL, "" and "identity" are none. */
+bool http_encoding_is_set(const char *encoding);
+
+/* The body as it was before it was encoded; one reference for the caller, the body itself where `encoding` is
+ * none. ERROR_MEDIA: another encoding than those; ERROR_INVALID: damaged or truncated; ERROR_TOO_LARGE: more
+ * than `limit` bytes come out; ERROR_MEMORY. */
+struct http_body *http_body_decode_content(struct http_body *body, const char *encoding, size_t limit,
+                                           struct error *error);

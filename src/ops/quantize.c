@@ -1,0 +1,231 @@
+/* Between floats and 8-bit integers: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear.
+ * https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html. q = saturate(round(x / scale) + zero_point),
+ * halves to even. */
+#include <math.h>
+#include <string.h>
+
+#include "ops/family.h"
+
+#define TYPES_QUANTIZED (TYPES_BYTE | TYPE(I16) | TYPE(U16))
+
+/* The tensor as outer x channels x inner, one scale a channel; one channel where the scale is a scalar. */
+struct scale_channels {
+    int64_t outer, count, inner;
+};
+
+static bool channels_of(const struct node *node, const struct shape *x, const struct shape *scale,
+                        struct scale_channels *ret, struct error *error) {
+    *ret = (struct scale_channels){1, 1, shape_elements(x)};
+    if (shape_elements(scale) == 1 && scale->rank <= 1)
+        return true;
+
+    int axis;
+    if (!node_axis(node, node_int(node, "axis", 1), x->rank, &axis, error))
+        return false;
+    if (scale->rank != 1 || scale->dims[0] != x->dims[axis])
+        return node_error(node, error, "the scale is neither a scalar nor one for each of %lld channels",
+                          (long long)x->dims[axis]);
+
+    *ret = (struct scale_channels){shape_product(x, 0, axis), x->dims[axis],
+                                   shape_product(x, axis + 1, x->rank)};
+
+    return true;
+}
+
+static bool linear_check(const struct node *node, struct error *error) {
+    return node_int(node, "block_size", 0) == 0 ||
+           node_error(node, error, "blocks (block_size) are not supported");
+}
+
+/* The zero point is left out, or has the scale's shape. */
+static bool linear_operands(const struct node *node, struct error *error) {
+    const struct shape *scale = node_shape(node, 1), *zero = node_shape(node, 2);
+    struct scale_channels channels;
+    if (zero && shape_elements(zero) != shape_elements(scale))
+        return node_error(node, error, "scale and zero point have different shapes");
+
+    return node_want_types(node, 1, TYPES_F32, error) &&
+           channels_of(node, node_shape(node, 0), scale, &channels, error);
+}
+
+static bool quantize_infer(struct node *node, struct error *error) {
+    enum dtype type =
+        node_has_input(node, 2) ? node_dtype(node, 2) : dtype_from_onnx(node_int(node, "output_dtype", 2));
+    if (type == DTYPE_UNKNOWN || !(TYPES_QUANTIZED >> type & 1))
+        return node_error(node, error, "the zero point's type %s is not supported", dtype_name(type));
+    return node_want_types(node, 0, TYPES_F32 | TYPE(I32), error) && linear_operands(node, error) &&
+           infer_output(node, 0, type, node_shape(node, 0), error);
+}
+
+static void saturation(enum dtype dtype, float *least, float *most) {
+    *least = dtype == DTYPE_I8 ? -128 : dtype == DTYPE_I16 ? -32768 : 0;
+    *most = dtype == DTYPE_I8 ? 127 : dtype == DTYPE_U8 ? 255 : dtype == DTYPE_I16 ? 32767 : 65535;
+}
+
+static void quantize_run(const struct tensor *x, const struct tensor *y, int64_t start, int64_t count,
+                         float scale, float zero) {
+    float least, most, piece[256];
+    int16_t wide[256];
+    saturation(y->dtype, &least, &most);
+
+    size_t from = dtype_size(x->dtype), to = dtype_size(y->dtype);
+    for (int64_t i = start; i < start + count; i += 256) {
+        int64_t part = start + count - i < 256 ? start + count - i : 256;
+        elements_convert(x->dtype, (const char *)x->data + (size_t)i * from, DTYPE_F32, piece, part);
+        for (int64_t j = 0; j < part; j++) {
+            float value = rintf(piece[j] / scale) + zero;
+            piece[j] = value < least ? least : value > most ? most : value == value ? value : zero;
+        }
+
+        if (to == 1) {
+            for (int64_t j = 0; j < part; j++)
+                wide[j] = (int16_t)piece[j];
+            elements_convert(DTYPE_I16, wide, y->dtype, (char *)y->data + i, part);
+        } else {
+            elements_convert(DTYPE_F32, piece, y->dtype, (char *)y->data + (size_t)i * to, part);
+        }
+    }
+}
+
+static bool quantize_compute(const struct node *node, const struct tensor *inputs,
+                             const struct tensor *outputs, struct error *error) {
+    struct scale_channels c;
+    if (!channels_of(node, &inputs[0].shape, &inputs[1].shape, &c, error))
+        return false;
+
+    bool with_zero = node->input_count > 2 && inputs[2].data;
+#pragma omp parallel for schedule(static) if (c.outer * c.count * c.inner > PARALLEL_ELEMENTS && \
+                                              c.outer * c.count > 1)
+    for (int64_t run = 0; run < c.outer * c.count; run++)
+        quantize_run(&inputs[0], &outputs[0], run * c.inner, c.inner,
+                     (float)tensor_get_f64(&inputs[1], run % c.count),
+                     with_zero ? (float)tensor_get_f64(&inputs[2], run % c.count) : 0);
+
+    return true;
+}
+
+static bool dequantize_infer(struct node *node, struct error *error) {
+    return node_want_types(node, 0, TYPES_QUANTIZED | TYPE(I32), error) &&
+           node_want_same_type(node, 2, 0, error) && linear_operands(node, error) &&
+           infer_output(node, 0, node_dtype(node, 1), node_shape(node, 0), error);
+}
+
+static bool dequantize_wide(const struct node *node, const struct tensor *inputs,
+                            const struct tensor *outputs, struct error *error) {
+    struct scale_channels c;
+    const struct tensor *x = &inputs[0];
+    if (!channels_of(node, &x->shape, &inputs[1].shape, &c, error))
+        return false;
+
+    bool with_zero = node->input_count > 2 && inputs[2].data;
+    size_t size = dtype_size(x->dtype);
+#pragma omp parallel for schedule(static) if (c.outer * c.count * c.inner > PARALLEL_ELEMENTS && \
+                                              c.outer * c.count > 1)
+    for (int64_t run = 0; run < c.outer * c.count; run++) {
+        float scale = (float)tensor_get_f64(&inputs[1], run % c.count);
+        int64_t zero = with_zero ? tensor_get_i64(&inputs[2], run % c.count) : 0, values[256];
+        float *to = (float *)outputs[0].data + run * c.inner;
+
+        for (int64_t i = 0; i < c.inner; i += 256) {
+            int64_t part = c.inner - i < 256 ? c.inner - i : 256;
+            elements_convert(x->dtype, (const char *)x->data + (size_t)(run * c.inner + i) * size, DTYPE_I64,
+                             values, part);
+            for (int64_t j = 0; j < part; j++)
+                to[i + j] = (float)(values[j] - zero) * scale;
+        }
+    }
+
+    return true;
+}
+
+static bool dequantize_compute(const struct node *node, const struct tensor *inputs,
+                               const struct tensor *outputs, struct error *error) {
+    return compute_widened(node, inputs, outputs, error, dequantize_wide);
+}
+
+/* One scale for the whole tensor. */
+static bool linear_rows_apart(const struct node *node) {
+    return node_shape(node, 1)->rank == 0;
+}
+
+/* --- DynamicQuantizeLinear: scale and zero point from the tensor's own range, which always holds zero --- */
+
+static bool dynamic_infer(struct node *node, struct error *error) {
+    struct shape scalar = {0};
+    return node_want_types(node, 0, TYPE(F32), error) &&
+           infer_output(node, 0, DTYPE_U8, node_shape(node, 0), error) &&
+           infer_output(node, 1, DTYPE_F32, &scalar, error) &&
+           infer_output(node, 2, DTYPE_U8, &scalar, error);
+}
+
+static bool dynamic_compute(const struct node *node, const struct tensor *inputs,
+                            const struct tensor *outputs, struct error *error) {
+    int64_t count = shape_elements(&inputs[0].shape);
+    const float *x = inputs[0].data;
+    float least = 0, most = 0;
+
+    for (int64_t i = 0; i < count; i++) {
+        least = x[i] < least ? x[i] : least;
+        most = x[i] > most ? x[i] : most;
+    }
+
+    float scale = (most - least) / 255;
+    float zero = scale > 0 ? rintf(fminf(fmaxf(-least / scale, 0), 255)) : 0;
+    if (!(scale > 0) || !isfinite(zero)) {
+        scale = 1;
+        zero = 0;
+    }
+
+    quantize_run(&inputs[0], &outputs[0], 0, count, scale, zero);
+    *(float *)outputs[1].data = scale;
+    *(uint8_t *)outputs[2].data = (uint8_t)zero;
+
+    return true;
+}
+
+#define NAMES_QUANTIZED "int8, uint8, int16, uint16"
+
+const struct op_def quantize_operators[] = {
+    {.op_type = "QuantizeLinear",
+     .since = 10,
+     .inputs = {2, 3},
+     .rows_apart = linear_rows_apart,
+     .traits = OP_QUANTIZED,
+     .types = NAMES_F32 ", int32 to " NAMES_QUANTIZED,
+     .check = linear_check,
+     FUNCTIONS(quantize)},
+    {.op_type = "DequantizeLinear",
+     .since = 10,
+     .inputs = {2, 3},
+     .rows_apart = linear_rows_apart,
+     .traits = OP_QUANTIZED,
+     .types = NAMES_QUANTIZED ", int32 to " NAMES_F32,
+     .check = linear_check,
+     FUNCTIONS(dequantize)},
+    {.domain = MICROSOFT,
+     .op_type = "QuantizeLinear",
+     .since = 1,
+     .inputs = {2, 3},
+     .rows_apart = linear_rows_apart,
+     .traits = OP_QUANTIZED,
+     .types = NAMES_F32 ", int32 to " NAMES_QUANTIZED,
+     .check = linear_check,
+     FUNCTIONS(quantize)},
+    {.domain = MICROSOFT,
+     .op_type = "DequantizeLinear",
+     .since = 1,
+     .inputs = {2, 3},
+     .rows_apart = linear_rows_apart,
+     .traits = OP_QUANTIZED,
+     .types = NAMES_QUANTIZED ", int32 to " NAMES_F32,
+     .check = linear_check,
+     FUNCTIONS(dequantize)},
+    {.op_type = "DynamicQuantizeLinear",
+     .since = 11,
+     .inputs = {1, 1},
+     .outputs = {3, 3},
+     .traits = OP_QUANTIZED,
+     .types = "float32",
+     FUNCTIONS(dynamic)},
+    {0},
+};

@@ -1,0 +1,19 @@
+/* The backend's column of the table of endpoints. On loops' threads. */
+#pragma once
+#include "http/http.h"
+#include "server/backend/backend.h"
+
+/* protocol/predict.c: a photo, to labels. */
+void backend_predict(struct backend *backend, struct http_request *request);
+/* protocol/tensors.c: tensors, or photos as tensors of bytes, to outputs. */
+void backend_infer(struct backend *backend, struct http_request *request);
+void backend_predict_tensorflow(struct backend *backend, struct http_request *request);
+/* What needs no run of the model. */
+void backend_confirm_model(struct backend *backend, struct http_request *request);
+void backend_metrics(struct backend *backend, struct http_request *request);
+void backend_describe(struct backend *backend, struct http_request *request);
+void backend_ready(struct backend *backend, struct http_request *request);
+void backend_status_tensorflow(struct backend *backend, struct http_request *request);
+void backend_signature(struct backend *backend, struct http_request *request);
+/* OpenAI's endpoints: this model is no language model. */
+void backend_refuse_language(struct backend *backend, struct http_request *request);

@@ -1,0 +1,59 @@
+/* Tensors in and out of a model over HTTP: the Open Inference Protocol V2 (JSON and binary tensors, photos as
+ * BYTES, classification) and TensorFlow Serving's predict. Parsing and writing only; no sockets. All input is
+ * hostile. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "model/model.h"
+
+#define INFERENCE_PORTS 16   /* inputs or outputs of one request */
+#define INFERENCE_PHOTOS 256 /* photos in one request */
+
+/* A run of bytes within the request. */
+struct inference_photo {
+    const char *bytes;
+    size_t size;
+};
+
+/* An output that was asked for. */
+struct inference_output {
+    int port; /* of the engine */
+    bool binary;
+    int classes;          /* > 0: classification, the best so many */
+    struct tensor tensor; /* after inference_run: owned */
+};
+
+struct inference {
+    char *id; /* NULL where there is none; owned */
+    bool tensorflow;
+    bool row_format;                       /* TensorFlow: "instances", not "inputs" */
+    struct tensor inputs[INFERENCE_PORTS]; /* in the engine's order; owned, but for photos not decoded yet */
+    int input_count;
+    int photo_input; /* the input that photos become; -1: none */
+    struct inference_photo photos[INFERENCE_PHOTOS];
+    int photo_count;
+    char *decoded; /* photos that came as base64; owned */
+    struct inference_output outputs[INFERENCE_PORTS];
+    int output_count;
+};
+
+/* `json_size`: bytes of the body that are JSON, the rest is binary tensors; the body lives as long as the
+ * inference. */
+struct inference *inference_parse(const struct model *model, const char *body, size_t size, size_t json_size,
+                                  struct error *error);
+struct inference *inference_parse_tensorflow(const struct model *model, const char *body, size_t size,
+                                             struct error *error);
+void inference_free(struct inference *inference); /* NULL is welcome */
+/* Turn the photos into the input they stand for. Timing grows by decode and preprocess. */
+bool inference_decode(struct inference *inference, const struct model *model, struct timing *timing,
+                      struct error *error);
+/* Run, on the context's thread; outputs are copied into the inference. */
+bool inference_run(struct inference *inference, struct engine *engine, struct engine_context *context,
+                   struct error *error);
+/* The answer: JSON into `json`, binary outputs into `binary`, which follow it. */
+bool inference_write(const struct inference *inference, const struct model *model, const char *name,
+                     struct buffer *json, struct buffer *binary, struct error *error);
+/* "FP32", "INT64", …; NULL for types the protocol has no name for. */
+const char *inference_type_name(enum dtype dtype);

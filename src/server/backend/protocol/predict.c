@@ -1,0 +1,216 @@
+/* POST /predict: a photo in one of its wrappings, through decoding and the model, to the answer. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/url.h"
+#include "http/multipart.h"
+#include "model/document.h"
+#include "server/backend/handlers.h"
+#include "server/backend/jobs.h"
+
+#define TOP 5 /* predictions where ?top= says nothing */
+
+/* ---- The response ---- */
+
+void job_finish_photo(struct job *job) {
+    static const struct http_header header = {"Content-Type", "application/json"};
+    const struct prediction_document document = {
+        .model = backend_model(job->backend),
+        .name = backend_name(job->backend),
+        .image = job->url,
+        .language = job->language,
+        .predictions = job->predictions,
+        .count = job->prediction_count,
+        .timing = job->timing,
+        .queue_ms = (double)(job->item.begun_ns - job->item.queued_ns) / 1e6,
+        .batch = job->item.batch,
+    };
+    struct buffer text = {0};
+
+    prediction_document_write_body(&document, &text);
+    if (text.failed) {
+        buffer_release(&text);
+        job_fail(job, &(struct error){ERROR_MEMORY, "out of memory"});
+        return;
+    }
+    job_respond(job, &header, 1, http_body_take(text.bytes, text.size));
+}
+
+/* ---- Decoding ---- */
+
+static void run_decode(struct work *work) {
+    struct job *job = job_of_work(work);
+    struct error error = {0};
+
+    if (!job_is_alive(job))
+        return;
+    if (!photo_prepare(model_input(backend_model(job->backend)), (const uint8_t *)job->photo, job->photo_size,
+                       &job->prepared, &job->timing, &error)) {
+        job_fail(job, &error);
+        return;
+    }
+    job->item.key = (int64_t)job->prepared.width << 32 | job->prepared.height;
+    job_submit(job);
+}
+
+/* ---- Reading the request ---- */
+
+/* The photo's address out of {"url": "…"}. malloc'ed; NULL and *error where there is none. */
+static char *read_address(const char *text, size_t size, struct error *error) {
+    json_t *json = json_parse(text, size, error);
+    if (!json)
+        return NULL;
+    const json_t *url = json_object_get(json, "url");
+    char *address = NULL;
+    if (!json_is_object(json) || !url)
+        error_set(error, ERROR_INVALID,
+                  "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+    else if (!json_is_string(url) || strlen(json_string_value(url)) != json_string_length(url) ||
+             !json_string_length(url))
+        error_set(error, ERROR_INVALID, "\"url\" must be a text: the address of a photo");
+    else if (!(address = strdup(json_string_value(url))))
+        error_set(error, ERROR_MEMORY, "no memory for an address");
+    json_decref(json);
+    return address;
+}
+
+static bool type_is(const char *type, const char *name) {
+    size_t length = strlen(name);
+    return !strncasecmp(type, name, length) && strchr("; \t", type[length]);
+}
+
+static bool read_form(struct job *job, const char *type, struct error *error) {
+    const struct http_body *body = job->body;
+    struct multipart_part part;
+    if (multipart_find(type, body->bytes, body->size, "file", &part, error)) {
+        if (!part.size)
+            return error_set(error, ERROR_INVALID, "the form's file is empty");
+        job->photo = part.bytes;
+        job->photo_size = part.size;
+        return true;
+    }
+    if (error->code != ERROR_NOT_FOUND)
+        return false;
+    if (!multipart_find(type, body->bytes, body->size, "url", &part, error))
+        return error_set(error, ERROR_INVALID, "the form has no field \"file\" with a photo");
+    job->url = strndup(part.bytes, part.size);
+    return job->url || error_set(error, ERROR_MEMORY, "no memory for an address");
+}
+
+/* "url=…" as HTML forms send it. */
+static bool read_url_form(struct job *job, struct error *error) {
+    char address[LIMIT_URL_BYTES + 1];
+    if (!url_query_get(job->body->bytes, "url", address, sizeof address))
+        return error_set(
+            error, ERROR_INVALID,
+            "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+    job->url = strdup(address);
+    return job->url || error_set(error, ERROR_MEMORY, "no memory for an address");
+}
+
+/* Where the photo is: in the body, in a field of it, or at an address that it gives. */
+static bool read_photo(struct job *job, struct error *error) {
+    const struct http_body *body = job->body;
+    const char *type = http_request_header(job->request, "Content-Type");
+    if (type && multipart_is_form(type))
+        return read_form(job, type, error);
+    bool image = type && !strncasecmp(type, "image/", 6);
+    bool json = type && (type_is(type, "application/json") || type_is(type, "text/json"));
+    bool form = type && type_is(type, "application/x-www-form-urlencoded");
+    bool open =
+        !type || !*type || type_is(type, "application/octet-stream") || type_is(type, "binary/octet-stream");
+    if (!image && !json && !form && !open)
+        return error_set(error, ERROR_MEDIA,
+                         "a body of type %.100s is not read here: send JSON, an image, or a form", type);
+    if (!body->size)
+        return error_set(
+            error, ERROR_INVALID,
+            image ? "the photo is empty"
+                  : "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+    bool braced = body->bytes[strspn(body->bytes, " \t\r\n")] == '{';
+    if (form && !braced)
+        return read_url_form(job, error);
+    if (json || form || (open && braced)) {
+        job->url = read_address(body->bytes, body->size, error);
+        return job->url != NULL;
+    }
+    job->photo = body->bytes;
+    job->photo_size = body->size;
+    return true;
+}
+
+static bool read_top(struct job *job, struct error *error) {
+    char text[16];
+    int classes = model_class_count(backend_model(job->backend));
+    job->top = TOP;
+    if (http_request_query(job->request, "top", text, sizeof text)) {
+        char *end;
+        long top = strtol(text, &end, 10);
+        if (end == text || *end || top < 1 || top > classes)
+            return error_set(error, ERROR_INVALID, "top=%s: a number from 1 to %d is wanted", text, classes);
+        job->top = (int)top;
+    }
+    job->predictions = calloc((size_t)job->top, sizeof *job->predictions);
+    return job->predictions || error_set(error, ERROR_MEMORY, "no memory for %d predictions", job->top);
+}
+
+/* ?lang=fr, else the language that Accept-Language wants most, else English. */
+static void read_language(struct job *job) {
+    strcpy(job->language, "en");
+    if (http_request_query(job->request, "lang", job->language, sizeof job->language))
+        return;
+    const char *header = http_request_header(job->request, "Accept-Language");
+    double best = 0;
+    while (header && *header) {
+        header += strspn(header, " \t,");
+        size_t item = strcspn(header, ","), tag = strcspn(header, "-;, \t");
+        const char *weight = memmem(header, item, "q=", 2);
+        double q = weight ? strtod(weight + 2, NULL) : 1;
+        if (q > best && tag >= 2 && tag < sizeof job->language && *header != '*') {
+            best = q;
+            for (size_t i = 0; i < tag; i++)
+                job->language[i] = (char)(header[i] | 0x20);
+            job->language[tag] = 0;
+        }
+        header += item;
+    }
+}
+
+static void begin(struct job *job) {
+    struct error error = {0};
+    if (!read_photo(job, &error) || !read_top(job, &error)) {
+        job_fail(job, &error);
+        return;
+    }
+
+    job_announce(job);
+    if (job->url)
+        job_fetch(job, run_decode);
+    else
+        job_decode(job, run_decode);
+}
+
+static void run_unpack(struct work *work) {
+    struct job *job = job_of_work(work);
+    if (job_is_alive(job) && job_unpack(job))
+        begin(job);
+}
+
+void backend_predict(struct backend *backend, struct http_request *request) {
+    struct job *job = job_create(backend, request, JOB_PHOTO);
+    struct error error;
+    if (!job)
+        return;
+
+    read_language(job);
+    if (!model_check_classifier(backend_model(backend), &error))
+        job_fail(job, &error);
+    else if (job_is_encoded(job))
+        job_decode(job, run_unpack);
+    else
+        begin(job);
+}

@@ -1,0 +1,109 @@
+/* POST …/infer and …:predict: tensors, or photos as tensors of bytes, to the model and back. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "server/backend/handlers.h"
+#include "server/backend/jobs.h"
+#include "server/backend/protocol/inference.h"
+
+static void run_write(struct work *work) {
+    struct job *job = job_of_work(work);
+    struct error error = {0};
+    struct buffer json = {0}, binary = {0};
+    if (!inference_write(job->inference, backend_model(job->backend), backend_name(job->backend), &json,
+                         &binary, &error)) {
+        buffer_release(&json);
+        buffer_release(&binary);
+        job_fail(job, &error);
+        return;
+    }
+    char length[24];
+    struct http_header headers[2] = {{"Content-Type", "application/json"}};
+    int count = 1;
+    if (binary.size) {
+        snprintf(length, sizeof length, "%zu", json.size);
+        headers[0].value = "application/octet-stream";
+        headers[count++] = (struct http_header){"Inference-Header-Content-Length", length};
+        buffer_append(&json, binary.bytes, binary.size);
+        buffer_release(&binary);
+    }
+    if (json.failed) {
+        buffer_release(&json);
+        job_fail(job, &(struct error){ERROR_MEMORY, "no memory for the answer"});
+        return;
+    }
+    job_respond(job, headers, count, http_body_take(json.bytes, json.size));
+}
+
+/* Numbers are written on a decoding thread: the model's own goes on with the next batch. */
+void job_finish_tensors(struct job *job) {
+    job_decode(job, run_write);
+}
+
+/* Parsing thousands of numbers and decoding photos is for the decoding threads, too. */
+static void begin(struct job *job, struct inference *inference, struct error *error) {
+    struct backend *backend = job->backend;
+    job->inference = inference;
+    if (!inference || !inference_decode(inference, backend_model(backend), &job->timing, error)) {
+        job_fail(job, error);
+        return;
+    }
+    job_submit(job);
+}
+
+/* How much of the body is JSON. */
+static bool find_json_size(const struct job *job, size_t *ret, struct error *error) {
+    const char *header = http_request_header(job->request, "Inference-Header-Content-Length");
+    *ret = job->body->size;
+    if (!header)
+        return true;
+    char *end;
+    unsigned long long size = strtoull(header, &end, 10);
+    if (*header < '0' || *header > '9' || *end || size > job->body->size)
+        return error_set(error, ERROR_INVALID,
+                         "Inference-Header-Content-Length: %.40s is no length within the body", header);
+    *ret = (size_t)size;
+    return true;
+}
+
+static void run_infer(struct work *work) {
+    struct job *job = job_of_work(work);
+    struct error error = {0};
+    size_t json_size;
+    if (!job_is_alive(job) || !job_unpack(job))
+        return;
+    const struct http_body *body = job->body;
+    bool good = find_json_size(job, &json_size, &error);
+    begin(job,
+          good ? inference_parse(backend_model(job->backend), body->bytes, body->size, json_size, &error)
+               : NULL,
+          &error);
+}
+
+static void run_tensorflow(struct work *work) {
+    struct job *job = job_of_work(work);
+    struct error error = {0};
+    if (!job_is_alive(job) || !job_unpack(job))
+        return;
+    begin(job,
+          inference_parse_tensorflow(backend_model(job->backend), job->body->bytes, job->body->size, &error),
+          &error);
+}
+
+static void start(struct backend *backend, struct http_request *request, void (*run)(struct work *work)) {
+    struct job *job = job_create(backend, request, JOB_TENSORS);
+    if (!job)
+        return;
+    job_announce(job);
+    job_decode(job, run);
+}
+
+void backend_infer(struct backend *backend, struct http_request *request) {
+    start(backend, request, run_infer);
+}
+
+void backend_predict_tensorflow(struct backend *backend, struct http_request *request) {
+    start(backend, request, run_tensorflow);
+}

@@ -1,0 +1,127 @@
+#include "server/edge/service.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "server/edge/context.h"
+#include "server/edge/metrics.h"
+#include "server/edge/respond.h"
+#include "server/edge/server.h"
+
+void service_hello(const struct service *service, struct http_request *request) {
+    respond_text(request, 200, "\"Hello!\"");
+}
+
+void service_live(const struct service *service, struct http_request *request) {
+    respond_text(request, 200, "{\"live\":true}");
+}
+
+void service_ready(const struct service *service, struct http_request *request) {
+    bool ready = service->is_ready(service->context);
+    respond_text(request, ready ? 200 : 503, ready ? "{\"ready\":true}" : "{\"ready\":false}");
+}
+
+void service_metrics(const struct service *service, struct http_request *request) {
+    static const struct http_header header = {"Content-Type", METRICS_CONTENT_TYPE};
+    struct buffer text = {.limit = LIMIT_METRICS_BYTES};
+
+    bool written = service->write_metrics(service->context, &text);
+    server_write_metrics(context_of(request)->server, &text);
+    if (written && !text.failed)
+        respond(request, 200, &header, 1, http_body_create(text.bytes, text.size));
+    else
+        respond_error(request, &(struct error){ERROR_MEMORY, "out of memory"});
+    buffer_release(&text);
+}
+
+/* ---- Listings ---- */
+
+static json_t *describe_name(const struct model_status *status) {
+    return json_string(status->name);
+}
+
+static json_t *describe_details(const struct model_status *status) {
+    json_t *entry = json_pack("{s:s, s:s}", "name", status->name, "state", status->state);
+    if (status->bytes > 0)
+        json_object_set_new(entry, "bytes", json_integer(status->bytes));
+    if (status->precision[0])
+        json_object_set_new(entry, "precision", json_string(status->precision));
+    if (status->typical_ms > 0)
+        json_object_set_new(entry, "typical_ms", json_real(status->typical_ms));
+    if (status->reason[0])
+        json_object_set_new(entry, "reason", json_string(status->reason));
+    return entry;
+}
+
+/* An entry of V2's repository index. */
+static json_t *describe_index(const struct model_status *status) {
+    const char *state = strcmp(status->state, "ready") == 0      ? "READY"
+                        : strcmp(status->state, "starting") == 0 ? "LOADING"
+                                                                 : "UNAVAILABLE";
+    bool asleep = strcmp(status->state, "stopped") == 0 && !status->reason[0];
+    return json_pack("{s:s, s:s, s:s, s:s}", "name", status->name, "version", "1", "state", state, "reason",
+                     asleep ? "not loaded; it starts on first use" : status->reason);
+}
+
+/* An array of what `describe` says of each model; NULL when memory is out. `ready_only`: of those alone. */
+static json_t *list_models(const struct service *service, const struct http_request *request,
+                           json_t *(*describe)(const struct model_status *), bool ready_only) {
+    size_t count;
+    struct model_status *models =
+        service->list_models(service->context, request, describe != describe_name, &count);
+    json_t *array = models ? json_array() : NULL;
+
+    for (size_t i = 0; array && i < count; i++)
+        if (!ready_only || strcmp(models[i].state, "ready") == 0)
+            json_array_append_new(array, describe(&models[i]));
+    free(models);
+    return array;
+}
+
+void service_models(const struct service *service, struct http_request *request) {
+    char value[8];
+    bool details = http_request_query(request, "details", value, sizeof value) && strcmp(value, "1") == 0;
+    respond_json(request, 200,
+                 list_models(service, request, details ? describe_details : describe_name, false));
+}
+
+void service_v2(const struct service *service, struct http_request *request) {
+    respond_json(request, 200,
+                 json_pack("{s:s, s:s, s:[s, s, s]}", "name", "guichet", "version", GUICHET_VERSION,
+                           "extensions", "binary_tensor_data", "classification", "model_repository"));
+}
+
+void service_v2_models(const struct service *service, struct http_request *request) {
+    json_t *models = list_models(service, request, describe_name, false);
+    respond_json(request, 200, models ? json_pack("{s:o}", "models", models) : NULL);
+}
+
+/* {"ready": true} or nothing. */
+static bool read_index_options(const struct http_body *body, bool *ret_ready_only, struct error *error) {
+    *ret_ready_only = false;
+    if (!body->size)
+        return true;
+
+    json_t *options = json_parse(body->bytes, body->size, error);
+    const json_t *ready = json_object_get(options, "ready");
+    bool good = json_is_object(options) && (!ready || json_is_boolean(ready));
+    if (options && !good)
+        error_set(error, ERROR_INVALID, "the body is not {\"ready\": true or false}");
+    *ret_ready_only = json_is_true(ready);
+    json_decref(options);
+    return good;
+}
+
+void service_v2_index(const struct service *service, struct http_request *request) {
+    struct error error;
+    bool ready_only;
+
+    if (!read_index_options(request->body, &ready_only, &error)) {
+        respond_error(request, &error);
+        return;
+    }
+    respond_json(request, 200, list_models(service, request, describe_index, ready_only));
+}

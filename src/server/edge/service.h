@@ -1,0 +1,42 @@
+/* What every tier that stands for models tells of itself: greeting, health, listings, metrics. A tier fills
+ * in a `struct service`; the handlers here answer from it, so that the same path gives the same body
+ * everywhere. Handlers run on loops' threads; the functions of a service must not block. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "http/http.h"
+#include "model/name.h"
+
+/* What a listing says of a model. */
+struct model_status {
+    char name[MODEL_NAME_BYTES];
+    char state[12];     /* "ready", "starting", "stopped", "failed" */
+    char precision[16]; /* "" unknown */
+    int64_t bytes;      /* of its files; 0: unknown */
+    double typical_ms;  /* of a prediction; 0: none was made yet */
+    char reason[480];   /* why it failed; "" else */
+};
+
+struct service {
+    void *context;
+    /* Requests can be answered now. */
+    bool (*is_ready)(void *context);
+    /* The models that the caller of `request` may use, the default one first: malloc'ed, *ret_count of them;
+     * NULL when memory is out. `details`: more than the names is wanted. */
+    struct model_status *(*list_models)(void *context, const struct http_request *request, bool details,
+                                        size_t *ret_count);
+    /* Prometheus text. False when memory is out. */
+    bool (*write_metrics)(void *context, struct buffer *text);
+};
+
+void service_hello(const struct service *service, struct http_request *request);
+void service_live(const struct service *service, struct http_request *request);
+void service_ready(const struct service *service, struct http_request *request);
+void service_metrics(const struct service *service, struct http_request *request);
+void service_models(const struct service *service, struct http_request *request);
+void service_v2(const struct service *service, struct http_request *request);
+void service_v2_models(const struct service *service, struct http_request *request);
+void service_v2_index(const struct service *service, struct http_request *request);

@@ -1,0 +1,96 @@
+/* Shared by the files of supervisor/; not for other rooms. */
+#pragma once
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "model/name.h"
+#include "server/supervisor/metrics_merge.h"
+#include "server/edge/server.h"
+#include "server/frontend/frontend.h"
+#include "server/gateway/gateway.h"
+#include "server/supervisor/child_client.h"
+#include "server/supervisor/supervisor.h"
+
+#define SECOND_NS 1000000000ll
+
+/* A child: `guichet backend` of one model. pid 0: none. */
+struct process {
+    pid_t pid;
+    int port;
+    struct child_client *client;
+    int output; /* read end of what it writes, -1: none */
+    int64_t started_ns;
+    int64_t kill_ns; /* leaving: when SIGKILL is sent */
+    char line[320];  /* the line being read from `output` */
+    size_t line_length;
+    char last_line[320];
+};
+
+enum model_state { MODEL_STOPPED, MODEL_STARTING, MODEL_READY, MODEL_FAILED };
+
+struct supervised {
+    char name[MODEL_NAME_BYTES];
+    char *path;           /* for --model: the folder, followed by ":variant" if there is one */
+    int64_t bytes;        /* of its folder */
+    int64_t changed;      /* stamp of the folder's files, as model_folder has it … */
+    int64_t changed_seen; /* … and as the last look found it: a change counts once it has settled */
+    bool present;         /* the folder is there (used within a look) */
+    enum model_state state;
+    char reason[480];       /* why it failed, or why its new version does */
+    struct process current; /* serving, or starting */
+    struct process next;    /* the new version, starting while the old one serves */
+    bool wanted, unload;    /* set by the gateway's threads */
+    int crashes;            /* in a row */
+    int64_t retry_ns;       /* not restarted before */
+    int64_t ready_ns, unhealthy_ns;
+    char precision[16]; /* as its process said when it was last ready; "" before */
+    int64_t memory;     /* bytes, as last measured; kept when it ends, as the estimate for the next time */
+    uint64_t loads, evictions, crashed;
+    int64_t metrics_ns; /* when its metrics were last fetched */
+};
+
+struct supervisor {
+    const struct supervisor_options *options;
+    struct http_loops *loops;
+    struct gateway *gateway;
+    struct frontend *frontend;
+    struct server *server;
+    struct server *control; /* NULL: no control listener */
+    int wake;               /* eventfd: something to do */
+    int signals;            /* signalfd */
+    pthread_mutex_t lock;   /* guards `models` and what is in them against the gateway's threads */
+    struct supervised **models;
+    size_t model_count;
+    struct metrics_merge *metrics; /* of the models' processes, ended ones included (under `lock`) */
+    struct process *leaving;       /* told to end */
+    size_t leaving_count;
+    int64_t look_ns, measure_ns; /* when the folders, the memory are looked at next */
+    bool ending;
+    bool shown_failed_look;
+};
+
+/* process.c */
+bool process_start(struct supervisor *supervisor, struct process *process, const char *name, const char *path,
+                   struct error *error);
+/* Forget a process that has ended. */
+void process_close(struct process *process);
+/* The precision that the process reports; "" if it does not answer in time. */
+void process_precision(const struct process *process, char ret[16]);
+/* Copy the process's output to standard error, each line prefixed with the model's name; keep the last line.
+ */
+void process_read(struct process *process, const char *name);
+/* Proportional set size in bytes; 0 if it cannot be read. */
+int64_t process_memory(pid_t pid);
+/* Send SIGTERM and move the process to `leaving`; supervisor_reap does the rest. */
+void process_leave(struct supervisor *supervisor, struct process *process);
+
+/* models.c: called without the lock; each function takes it where needed. */
+void supervisor_look(struct supervisor *supervisor);    /* scan the model folders */
+void supervisor_measure(struct supervisor *supervisor); /* memory and metrics */
+void supervisor_reap(struct supervisor *supervisor);    /* collect ended children */
+void supervisor_step(struct supervisor *supervisor, struct supervised *model);
+/* NULL if there is no such model. Lock held, or on the supervisor's thread. */
+struct supervised *supervisor_find(struct supervisor *supervisor, const char *name);
+void supervised_free(struct supervised *model);

@@ -1,0 +1,52 @@
+"""What cases share: writing networks, running them, TAP."""
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'cli'))
+import tiny  # noqa: E402
+
+
+def network(nodes, inputs, outputs, constants=(), opset=13):
+    """The bytes of an ONNX file; each part as tiny makes it."""
+    graph = b''.join(tiny.field(1, node) for node in nodes) + tiny.field(2, 'case') + \
+        b''.join(tiny.field(5, constant) for constant in constants) + \
+        b''.join(tiny.field(11, value) for value in inputs) + b''.join(tiny.field(12, value) for value in outputs)
+    return tiny.field(1, 8) + tiny.field(7, graph) + tiny.field(8, tiny.field(1, '') + tiny.field(2, opset))
+
+
+def integer(name, value):
+    """An attribute."""
+    return tiny.field(1, name) + tiny.field(20, 2) + tiny.field(3, value)
+
+
+def run(guichet, model, values, shape, precision='f32'):
+    """The first output of the network on these float32 numbers; the error line where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, name) for name in ('model.onnx', 'in.f32', 'out.f32')]
+        for path, content in zip(paths, (model, struct.pack(f'<{len(values)}f', *values))):
+            with open(path, 'wb') as file:
+                file.write(content)
+        process = subprocess.run([guichet, 'run', *paths, '--shape', shape, '--precision', precision],
+                                 stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        if process.returncode:
+            return process.stderr.decode(errors='replace').strip()
+        with open(paths[2], 'rb') as file:
+            data = file.read()
+        return struct.unpack(f'<{len(data) // 4}f', data)
+
+
+def same(actual, expected, tolerance=1e-4):
+    """Numbers are alike: NaN as NaN, infinities as themselves."""
+    return not isinstance(actual, str) and len(actual) == len(expected) and all(
+        (a != a and b != b) or a == b or abs(a - b) <= tolerance * max(1, abs(b)) for a, b in zip(actual, expected))
+
+
+def check(results):
+    """Write TAP for [(name, fault or '')]; the exit status."""
+    print(f'1..{len(results)}')
+    for number, (name, fault) in enumerate(results, 1):
+        print(f'{"not ok" if fault else "ok"} {number} - {name}' + (f'\n# {fault}' if fault else ''))
+    return any(fault for _, fault in results)
