@@ -21,7 +21,7 @@ static const struct op_def *const families[] = {
     reshape_operators,   move_operators,
     pad_operators,       slice_operators,
     softmax_operators,   microsoft_operators,
-    det_operators,
+    det_operators,       grid_sample_operators,
 };
 
 #define TABLE_ENTRIES 512
