@@ -172,7 +172,8 @@ int verb_evaluate(int argc, char **argv) {
         !cli_engine_options(&self, settings.precision, settings.threads, &engine, &code))
         return code;
     if (!settings.data)
-        return cli_usage(&self, "--data is missing");
+        return cli_usage(&self,
+                         "--data DIR is needed: photos in a folder for each class, or with labels.tsv");
 
     struct model *model = cli_model_load(settings.model, &engine, &error);
     bool done = model && evaluate(&settings, model, &error);

@@ -103,11 +103,11 @@ static void reload(void *context) {
 
     if ((parts->arguments->key_file && !read_keys(parts->arguments, &keys, &error)) ||
         !server_reload(parts->server, &error)) {
-        fprintf(stderr, "guichet frontend: nothing changed: %s\n", error.message);
+        fprintf(stderr, "guichet frontend: not reloaded: %s\n", error.message);
         return;
     }
     frontend_set_keys(parts->frontend, &keys);
-    fprintf(stderr, "guichet frontend: read the files again\n");
+    fprintf(stderr, "guichet frontend: reloaded the files\n");
 }
 
 static bool start(struct frontend_parts *parts, struct error *error) {

@@ -114,9 +114,9 @@ static void reload(void *context) {
     struct error error;
 
     if (server_reload(parts->server, &error) && gateway_reload(parts->gateway, &error))
-        fprintf(stderr, "guichet gateway: read the files again\n");
+        fprintf(stderr, "guichet gateway: reloaded the files\n");
     else
-        fprintf(stderr, "guichet gateway: nothing changed: %s\n", error.message);
+        fprintf(stderr, "guichet gateway: not reloaded: %s\n", error.message);
 }
 
 static bool start(struct gateway_parts *parts, const struct gateway_arguments *arguments,

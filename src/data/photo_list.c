@@ -22,7 +22,7 @@ struct photo_listing {
 };
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory for a list of photos");
+    return error_set(error, ERROR_MEMORY, "not enough memory for a list of photos");
 }
 
 void photo_list_release(struct photo_list *list) {
@@ -36,7 +36,7 @@ void photo_list_release(struct photo_list *list) {
     *list = (struct photo_list){0};
 }
 
-/* `name` is taken over; NULL: there was no memory for it. */
+/* `name` is taken over; NULL: there was not enough memory for it. */
 static bool add_file(struct photo_listing *listing, char *name, int class_index) {
     struct photo_list *list = &listing->list;
     if (!name)
@@ -172,7 +172,7 @@ static bool read_lines(struct photo_listing *listing, const char *path, char *te
 
         int class_index = class_text ? read_class(class_text, offset, listing->model) : -1;
         if (class_index < 0)
-            return error_set(listing->error, ERROR_INVALID, "%s: line %d: '%s' is no class of the model",
+            return error_set(listing->error, ERROR_INVALID, "%s: line %d: '%s' is not a class of the model",
                              path, number, class_text ? class_text : "");
         if (!add_file(listing, strdup(name), class_index))
             return false;
@@ -269,7 +269,8 @@ bool photo_list_read(const struct photo_source *source, const struct model *mode
         goto fail;
 
     if (listing.list.count == 0) {
-        error_set(error, ERROR_NOT_FOUND, "%s: no photos in it (.jpg, .jpeg, .png or .webp)", source->folder);
+        error_set(error, ERROR_NOT_FOUND, "%s: contains no photos (.jpg, .jpeg, .png or .webp)",
+                  source->folder);
         goto fail;
     }
 

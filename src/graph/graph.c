@@ -415,7 +415,7 @@ bool graph_sort(struct graph *graph, struct error *error) {
     cleanup(freep) struct sort_step *stack = calloc(room, sizeof *stack);
     cleanup(freep) struct node **order = calloc(room, sizeof(struct node *));
     if (!stack || !order)
-        return error_set(error, ERROR_MEMORY, "no memory to sort %d nodes", graph->node_count);
+        return error_set(error, ERROR_MEMORY, "not enough memory to sort %d nodes", graph->node_count);
 
     for (struct node *node = graph->first; node; node = node->next)
         node->mark = MARK_NEW;

@@ -378,7 +378,7 @@ static bool transfer_perform(struct transfer *transfer) {
         url = target;
     }
 
-    return transfer_fail(transfer, false, ERROR_UPSTREAM, "redirects without end");
+    return transfer_fail(transfer, false, ERROR_UPSTREAM, "redirects too many times");
 }
 
 /* ---- Files ---- */
@@ -426,7 +426,7 @@ static bool transfer_check(struct transfer *transfer, char ret_sha256[SHA256_TEX
     bool resumed = transfer->offset > 0;
 
     if (options->size && transfer->done != options->size) {
-        snprintf(text, sizeof text, "%llu bytes arrived, and its size should be %llu",
+        snprintf(text, sizeof text, "%llu bytes arrived, but its size should be %llu",
                  (unsigned long long)transfer->done, (unsigned long long)options->size);
         return transfer_fail(transfer, true, ERROR_UPSTREAM, text);
     }
@@ -505,7 +505,7 @@ bool download_file(const char *url, const char *path, const struct download_opti
     if (asprintf(&note, "%s.part.from", path) < 0)
         note = NULL;
     if (!handle || !part || !note)
-        return error_set(error, ERROR_MEMORY, "%s: no memory to download it", url);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to download it", url);
 
     struct transfer transfer = {.url = url,
                                 .options = options,
@@ -533,7 +533,7 @@ bool download_text(const char *url, const struct download_options *options, stru
                    char **ret_next, struct error *error) {
     cleanup(curl_freep) CURL *handle = curl_easy_init();
     if (!handle)
-        return error_set(error, ERROR_MEMORY, "%s: no memory to download it", url);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to download it", url);
 
     struct transfer transfer = {
         .url = url, .options = options, .error = error, .handle = handle, .file = -1, .body = body};

@@ -118,7 +118,7 @@ static bool read_page(const char *url, const struct buffer *body, struct hugging
         return error_set(error, ERROR_TOO_LARGE, "%s: lists more than %d files", url, LIMIT_LISTING_FILES);
     struct huggingface_file *files = realloc(listing->files, (total + 1) * sizeof *files);
     if (!files)
-        return error_set(error, ERROR_MEMORY, "%s: no memory for its list of files", url);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory for its list of files", url);
     listing->files = files;
 
     for (size_t i = 0; i < json_array_size(page); i++)

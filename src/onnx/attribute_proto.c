@@ -73,7 +73,7 @@ static enum attribute_kind find_kind(const struct scan *scan) {
 }
 
 static bool no_memory(struct onnx_reader *reader) {
-    return error_set(reader->error, ERROR_MEMORY, "no memory for an attribute");
+    return error_set(reader->error, ERROR_MEMORY, "not enough memory for an attribute");
 }
 
 static bool read_numbers(struct onnx_reader *reader, struct protobuf message, struct attribute *ret) {

@@ -177,8 +177,8 @@ static bool check_size(const struct tensor_proto *tensor, const struct protobuf 
     if (raw->at) {
         size_t size = (size_t)(raw->end - raw->at);
         return size == tensor->bytes ||
-               error_set(error, ERROR_MODEL, "raw data has %zu bytes, shape %s of %s needs %zu", size, text,
-                         dtype_name(tensor->dtype), tensor->bytes);
+               error_set(error, ERROR_MODEL, "raw data has %zu bytes, but shape %s of %s needs %zu", size,
+                         text, dtype_name(tensor->dtype), tensor->bytes);
     }
 
     enum wire wire;

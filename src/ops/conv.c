@@ -8,7 +8,7 @@ bool conv_geometry_read(const struct node *node, int input, int weights, struct 
                         struct error *error) {
     const struct shape *x = node_shape(node, input), *w = node_shape(node, weights);
     if (x->rank < 3 || x->rank != w->rank)
-        return node_error(node, error, "input of rank %d, weights of rank %d", x->rank, w->rank);
+        return node_error(node, error, "input of rank %d does not fit weights of rank %d", x->rank, w->rank);
     return conv_geometry_make(node, x, w, ret, error);
 }
 

@@ -82,7 +82,7 @@ static bool dims_collect(const struct node *node, struct einsum *e, struct error
             int label = (unsigned char)e->terms[k][i];
             int64_t dim = node_shape(node, k)->dims[i];
             if (e->seen[label] && e->dims[label] != dim && e->dims[label] != 1 && dim != 1)
-                return node_error(node, error, "label %c has %lld elements, and %lld", label,
+                return node_error(node, error, "label %c stands for %lld elements and for %lld", label,
                                   (long long)e->dims[label], (long long)dim);
             e->dims[label] = e->seen[label] && dim == 1 ? e->dims[label] : dim;
             e->seen[label] = true;
@@ -91,7 +91,7 @@ static bool dims_collect(const struct node *node, struct einsum *e, struct error
     bool kept[LABELS] = {false};
     for (const char *at = e->result; *at; at++) {
         if (!e->seen[(unsigned char)*at] || kept[(unsigned char)*at])
-            return node_error(node, error, "the result has the label %c twice, or alone", *at);
+            return node_error(node, error, "label %c of the result is repeated, or in no input", *at);
         kept[(unsigned char)*at] = true;
     }
 

@@ -205,8 +205,8 @@ static bool nd_infer(struct node *node, struct error *error) {
 
     int64_t length = indices->dims[indices->rank - 1];
     if (length < 1 || length > data->rank - batch)
-        return node_error(node, error, "index tuples of %lld for data of rank %d", (long long)length,
-                          data->rank);
+        return node_error(node, error, "index tuples of length %lld do not fit data of rank %d",
+                          (long long)length, data->rank);
 
     for (int i = 0; i < batch; i++)
         if (data->dims[i] != indices->dims[i])

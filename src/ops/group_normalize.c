@@ -15,8 +15,8 @@ static bool group_infer(struct node *node, struct error *error) {
         !node_want_rank(node, 0, 3, LIMIT_TENSOR_RANK, error))
         return false;
     if (groups < 1 || x->dims[1] % groups)
-        return node_error(node, error, "%lld channels in %lld groups", (long long)x->dims[1],
-                          (long long)groups);
+        return node_error(node, error, "%lld channels cannot be divided into %lld groups",
+                          (long long)x->dims[1], (long long)groups);
 
     int64_t values = node->opset < 21 ? groups : x->dims[1];
     return node_want_same_type(node, 1, 0, error) && node_want_same_type(node, 2, 0, error) &&

@@ -13,7 +13,7 @@ static bool transpose_order(const struct node *node, int rank, int *ret, struct 
     if (!node_attribute_ints(node, "perm", LIMIT_TENSOR_RANK, order, &count, error))
         return false;
     if (count >= 0 && count != rank)
-        return node_error(node, error, "perm has %d axes for rank %d", count, rank);
+        return node_error(node, error, "perm has %d axes, but the input has rank %d", count, rank);
 
     for (int i = 0; i < rank; i++) {
         int64_t axis = count < 0 ? rank - 1 - i : order[i];
@@ -152,8 +152,8 @@ static bool split_lengths(const struct node *node, int64_t total, int64_t *ret, 
     }
 
     if (count != parts || sum != total)
-        return node_error(node, error, "%d lengths that add up to %lld for %d parts of %lld", count,
-                          (long long)sum, parts, (long long)total);
+        return node_error(node, error, "%d lengths that add up to %lld do not fit %d parts of %lld elements",
+                          count, (long long)sum, parts, (long long)total);
     return true;
 }
 
@@ -251,7 +251,7 @@ static bool tile_repeats(const struct node *node, int64_t *ret, struct error *er
         if (ret[i] < 0)
             return node_error(node, error, "a repeat is negative");
 
-    return count == rank || node_error(node, error, "%d repeats for rank %d", count, rank);
+    return count == rank || node_error(node, error, "%d repeats do not fit an input of rank %d", count, rank);
 }
 
 static bool tile_infer(struct node *node, struct error *error) {

@@ -12,7 +12,7 @@ static bool pads_assign(const struct node *node, const int64_t *values, int coun
     int named = axis_count < 0 ? rank : axis_count;
     bool seen[LIMIT_TENSOR_RANK] = {false};
     if (count != 2 * named)
-        return node_error(node, error, "%d pads for %d axes", count, named);
+        return node_error(node, error, "%d pads do not fit %d axes", count, named);
 
     *ret = (struct pads){0};
     for (int i = 0; i < named; i++) {

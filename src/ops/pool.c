@@ -319,7 +319,8 @@ static bool unpool_source(const struct node *node, const struct shape *x, struct
         ret->dims[i] = length + w.kernel[at] - w.pad[at] - w.pad_end[at];
     }
 
-    return shape_elements(ret) >= 0 || node_error(node, error, "the result is too large, or less than empty");
+    return shape_elements(ret) >= 0 ||
+           node_error(node, error, "the result is too large, or has a negative size");
 }
 
 static bool unpool_infer(struct node *node, struct error *error) {
@@ -333,7 +334,7 @@ static bool unpool_infer(struct node *node, struct error *error) {
         !unpool_source(node, x, &shape, error))
         return false;
     if (!shape_equal(x, node_shape(node, 1)))
-        return node_error(node, error, "the indices' shape is not the input's");
+        return node_error(node, error, "the indices and the input have different shapes");
     if (count >= 0 && count != x->rank)
         return node_error(node, error, "the output shape has %d dimensions", count);
 

@@ -98,8 +98,8 @@ static bool nd_infer(struct node *node, struct error *error) {
 
     int64_t length = indices->rank ? indices->dims[indices->rank - 1] : 0;
     if (length < 1 || length > data->rank)
-        return node_error(node, error, "index tuples of %lld for data of rank %d", (long long)length,
-                          data->rank);
+        return node_error(node, error, "index tuples of length %lld do not fit data of rank %d",
+                          (long long)length, data->rank);
 
     int slice = data->rank - (int)length, tuples = indices->rank - 1;
     bool fits = updates->rank == tuples + slice;

@@ -152,7 +152,7 @@ static bool topk_infer(struct node *node, struct error *error) {
         (node->opset >= 10 && !node_read_ints(node, 1, 1, &k, &count, error)))
         return false;
     if (count != 1 || k < 0 || k > shape.dims[axis])
-        return node_error(node, error, "k is %lld, and the axis has %lld elements", (long long)k,
+        return node_error(node, error, "k is %lld, but the axis has %lld elements", (long long)k,
                           (long long)shape.dims[axis]);
 
     shape.dims[axis] = k;
@@ -240,7 +240,8 @@ static bool onehot_infer(struct node *node, struct error *error) {
     int axis;
     int64_t count = tensor_get_i64(depth, 0);
     if (shape.rank > LIMIT_TENSOR_RANK || count < 1)
-        return node_error(node, error, "depth is %lld, the result's rank %d", (long long)count, shape.rank);
+        return node_error(node, error, "depth %lld does not fit a result of rank %d", (long long)count,
+                          shape.rank);
     if (!node_axis(node, node_int(node, "axis", -1), shape.rank, &axis, error))
         return false;
 

@@ -282,7 +282,8 @@ bool passes_fold_affine(struct graph *graph, struct error *error) {
             result = fold_into(graph, node, i);
 
         if (result < 0)
-            return error_set(error, ERROR_MEMORY, "no memory to fold node %s into its weights", node->name);
+            return error_set(error, ERROR_MEMORY, "not enough memory to fold node %s into its weights",
+                             node->name);
     }
 
     return true;

@@ -187,7 +187,7 @@ bool passes_share_constants(struct graph *graph, struct error *error) {
         capacity *= 2;
     cleanup(freep) struct value **slots = calloc(capacity, sizeof(struct value *));
     if (!slots)
-        return error_set(error, ERROR_MEMORY, "no memory to share constants");
+        return error_set(error, ERROR_MEMORY, "not enough memory to share constants");
 
     for (int i = 0; i < graph->value_count; i++) {
         struct value *value = graph->values[i];
@@ -195,7 +195,7 @@ bool passes_share_constants(struct graph *graph, struct error *error) {
             value->dtype == DTYPE_STRING || tensor_bytes(value->constant) > SHARE_BYTES)
             continue;
         if (!share_constant(graph, slots, capacity, value))
-            return error_set(error, ERROR_MEMORY, "no memory to share constants");
+            return error_set(error, ERROR_MEMORY, "not enough memory to share constants");
     }
 
     return true;

@@ -71,7 +71,7 @@ static bool add_pads(struct graph *graph, struct node *node, const int64_t *oute
     if (!node_set_ints(graph, node, "pads", sum, (size_t)spatial * 2) ||
         (pool && !node_set_int(graph, node, "count_include_pad", 1)) ||
         !node_set_input(graph, node, 0, inner))
-        return error_set(error, ERROR_MEMORY, "no memory to fold node %s", pad->name);
+        return error_set(error, ERROR_MEMORY, "not enough memory to fold node %s", pad->name);
 
     graph_remove_node(graph, pad);
 

@@ -213,7 +213,7 @@ static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node 
     for (struct node *node = graph->first; node;) {
         struct node *resume = NULL;
         if (!rule(graph, node, &resume))
-            return error_set(error, ERROR_MEMORY, "no memory to fuse operators");
+            return error_set(error, ERROR_MEMORY, "not enough memory to fuse operators");
         node = resume ? resume : node->next;
     }
     graph_remove_dead_nodes(graph);

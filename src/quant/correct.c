@@ -8,7 +8,7 @@
 #include "quant/weights.h"
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory to correct the biases");
+    return error_set(error, ERROR_MEMORY, "not enough memory to correct the biases");
 }
 
 /* The share of outputs for which tap `tap` of the kernel is on a pixel, not on padding. */

@@ -32,7 +32,7 @@ struct quant_job {
 };
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory to quantise");
+    return error_set(error, ERROR_MEMORY, "not enough memory to quantise");
 }
 
 int quant_photos_wanted(int count, double max_loss) {
@@ -259,7 +259,7 @@ static bool run_job(struct quant_job *job, const char *output, struct quant_resu
     if (!count_layers(&job->scheme))
         return error_set(
             error, ERROR_INVALID,
-            "there is nothing to quantise in it: no convolution and no product with constant weights");
+            "nothing to quantise: it has no convolution and no matrix product with constant weights");
     if (!split_photos(job, result, error) || !run_reference(job, error) ||
         !calibrate(job, job->graph, &job->scheme, 0, &job->observations, error) ||
         !choose_method(job, &job->scheme, &job->observations, &result->method, &best, error) ||

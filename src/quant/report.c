@@ -11,7 +11,7 @@
 #define MOST_RUNS 400
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory to compare the models");
+    return error_set(error, ERROR_MEMORY, "not enough memory to compare the models");
 }
 
 static void processor_name(char *ret, size_t size) {

@@ -98,7 +98,7 @@ static void respond_failure(struct http_request *request, const struct http_resp
         return;
     }
     if (response->failure == HTTP_COMPLETE)
-        error_set(&error, ERROR_UPSTREAM, "the gateway's response cannot be read");
+        error_set(&error, ERROR_UPSTREAM, "the gateway's response is not valid JSON");
     else
         error_set(&error, response->failure == HTTP_FAILED_TIMEOUT ? ERROR_TIMEOUT : ERROR_UPSTREAM, "%s",
                   response->reason);
