@@ -209,6 +209,7 @@ out:
     free(bench.inputs);
     free(bench.outputs);
     engine_context_free(bench.context);
+
     return done;
 }
 

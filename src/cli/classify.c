@@ -165,6 +165,7 @@ static bool classify_one(const struct classify_settings *settings, const struct 
         done = print_json(&document, &error);
     else if (done)
         print_document(&document, blank_line_before);
+
     if (!done)
         report_failure(settings, image, &error);
     return done;

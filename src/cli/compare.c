@@ -94,6 +94,7 @@ static bool measure(const struct compare_settings *settings, struct report *repo
     stages_end(stages);
     done = done && show(settings, report, error);
     report_release(report);
+
     return done;
 }
 

@@ -90,6 +90,7 @@ static void print_score(const struct evaluate_settings *settings, const struct m
                         const struct score *score) {
     const struct hits *hits = &score->hits;
     double all = hits->count, rate = all / score->seconds;
+
     if (settings->json) {
         cli_print_json(json_pack("{s:i, s:o, s:o, s:o}", "images", hits->count, "top1",
                                  cli_json_real(hits->first / all, 6), "top5",
@@ -113,6 +114,7 @@ static bool score_list(const struct evaluate_settings *settings, struct model *m
     double start = clock_ms();
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     bool done = false;
+
     if (!evaluator)
         goto out;
 
@@ -123,9 +125,11 @@ static bool score_list(const struct evaluate_settings *settings, struct model *m
     score->seconds = (clock_ms() - start) / 1000;
     done = score->hits.count || error_set(error, ERROR_INVALID, "%s: none of %zu photos could be read",
                                           settings->data, score->failed);
+
 out:
     photo_loader_free(loader);
     evaluator_free(evaluator);
+
     return done;
 }
 

@@ -60,6 +60,7 @@ static int compare_counts(const void *a, const void *b) {
 static void print_operators(const struct graph *graph) {
     struct operator_count kinds[KINDS];
     int count = 0, column = 0;
+
     for (const struct node *node = graph->first; node; node = node->next) {
         int i = 0;
         while (i < count && strcmp(kinds[i].name, node->op_type) != 0)
@@ -108,6 +109,7 @@ static double count_node_work(const struct node *node) {
 
     double outputs = (double)shape_elements(&node->outputs[0]->shape), per_output = 1;
     const struct shape *shape = &weights->shape, *input = &node->inputs[0]->shape;
+
     if (node_is(node, "Conv") || node_is(node, "ConvTranspose")) {
         if (node_is(node, "ConvTranspose"))
             outputs = (double)shape_elements(input);
@@ -293,6 +295,7 @@ int verb_inspect(int argc, char **argv) {
 
     cleanup(freep) char *path = NULL;
     cleanup(freep) char *variant = NULL;
+
     if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
         !cli_engine_options(&self, settings.precision, 0, &engine_options, &code))
         return code;

@@ -82,6 +82,7 @@ bool options_parse(const struct command *command, int argc, char **argv, const s
                    int least, int most, int *ret_words, int *ret_exit) {
     int words = 0;
     bool only_words = false;
+
     for (int i = 1; i < argc; i++) {
         if (only_words || argv[i][0] != '-' || !argv[i][1]) {
             argv[++words] = argv[i];

@@ -147,6 +147,7 @@ static bool report_loss(const struct quantize_settings *settings, const struct q
                             .quant = result,
                             .options = options};
     bool done = false;
+
     if (!fast)
         goto out;
 
@@ -157,10 +158,12 @@ static bool report_loss(const struct quantize_settings *settings, const struct q
     if (done)
         done =
             cli_report_write(&report, paths->output, error) && print_report(settings, paths, &report, error);
+
 out:
     report_release(&report);
     model_free(fast);
     model_free(quantized);
+
     return done;
 }
 
@@ -202,11 +205,13 @@ static bool quantize(const struct quantize_settings *settings, const struct quan
     if (done)
         done = copy_configuration(&paths, error) &&
                report_loss(settings, &paths, model, &set, &result, &options, &stages, error);
+
 out:
     stages_end(&stages);
     quant_result_release(&result);
     photo_set_release(&set);
     paths_release(&paths);
+
     return done;
 }
 

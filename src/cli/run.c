@@ -49,8 +49,10 @@ static void *read_input(const char *path, const struct shape *shape, enum dtype 
     size_t size, count = (size_t)shape_elements(shape), bytes;
     cleanup(freep) char *values = file_read(path, LIMIT_MODEL_BYTES, &size, error);
     char text[SHAPE_TEXT];
+
     if (!values)
         return NULL;
+
     if (!size_multiply(count, sizeof(float), &bytes) || bytes != size) {
         error_set(error, ERROR_INVALID, "%s has %zu bytes, but a float32 tensor of shape %s has %zu", path,
                   size, shape_format(shape, text, sizeof text), count * sizeof(float));
@@ -90,6 +92,7 @@ static bool run_network(struct engine *engine, const char *in, const char *out, 
     struct tensor input = {engine_input(engine, 0)->dtype, *shape, NULL};
     cleanup(freep) void *data = read_input(in, shape, input.dtype, error);
     cleanup(freep) struct tensor *outputs = calloc((size_t)engine_output_count(engine), sizeof *outputs);
+
     if (!data)
         return false;
     if (!outputs)

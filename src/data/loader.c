@@ -88,6 +88,7 @@ struct photo_loader *photo_loader_create(const struct photo_list *list, const st
     while (loader->thread_count < threads &&
            pthread_create(&loader->threads[loader->thread_count], NULL, work, loader) == 0)
         loader->thread_count++;
+
     if (loader->thread_count)
         return loader;
 

@@ -30,6 +30,7 @@ void photo_list_release(struct photo_list *list) {
         free(list->files[i].name);
     for (size_t i = 0; i < list->unknown_count; i++)
         free(list->unknown[i]);
+
     free(list->files);
     free(list->unknown);
     free(list->folder);
@@ -41,6 +42,7 @@ static bool add_file(struct photo_listing *listing, char *name, int class_index)
     struct photo_list *list = &listing->list;
     if (!name)
         return no_memory(listing->error);
+
     if (list->count >= LIMIT_PHOTOS) {
         free(name);
         return error_set(listing->error, ERROR_TOO_LARGE, "%s: more than %d photos", list->folder,
@@ -67,6 +69,7 @@ static bool add_unknown(struct photo_listing *listing, const char *group) {
     char **unknown = reallocarray(list->unknown, list->unknown_count + 1, sizeof *unknown);
     if (!unknown)
         return no_memory(listing->error);
+
     list->unknown = unknown;
     if (asprintf(&unknown[list->unknown_count], "%s/%s", list->folder, group) < 0)
         return no_memory(listing->error);
@@ -257,6 +260,7 @@ static bool read_classes(const struct photo_source *source, const struct model *
     if (done)
         take_classes(list, &listing.list);
     photo_list_release(&listing.list);
+
     return done;
 }
 
@@ -279,6 +283,7 @@ bool photo_list_read(const struct photo_source *source, const struct model *mode
         goto fail;
     if (text && !read_classes(source, model, path, text, &listing.list, error))
         goto fail;
+
     *ret = listing.list;
     return true;
 
@@ -309,6 +314,7 @@ bool photo_list_read_labelled(const struct photo_source *source, const struct mo
 
     if (text ? !read_lines(&listing, path, text, source->label_offset) : !read_folder(&listing, NULL, -1))
         goto fail;
+
     drop_unlabelled(&listing.list);
     if (listing.list.count == 0) {
         error_set(error, ERROR_NOT_FOUND,

@@ -19,6 +19,7 @@ void photo_set_release(struct photo_set *set) {
         free(set->photos[i].name);
     for (int i = 0; i < set->skipped_count; i++)
         free(set->skipped[i]);
+
     free(set->photos);
     free(set->skipped);
     free(set->tensors);
@@ -93,6 +94,7 @@ static bool find_size(const struct photo_list *list, const struct photo_input *i
         if (!found && !*first)
             snprintf(first, sizeof first, "%s", photo.error.message);
     }
+
     photo_loader_free(loader);
     return found || error_set(error, ERROR_INVALID, "%s: no photo in it can be used; the first: %s",
                               list->folder, first);
@@ -137,6 +139,7 @@ static bool add(struct photo_set *set, struct photo_list *list, struct loaded_ph
     } else {
         done = skip(set, list->folder, photo->error.message, error);
     }
+
     free(prepared->tensor);
     return done;
 }
@@ -169,6 +172,7 @@ static bool load(const struct photo_request *request, struct photo_list *list, s
     size_t bytes = photo_input_bytes(&set->input, set->width, set->height);
     if (!bytes)
         return no_memory(error);
+
     set->elements = (int64_t)(bytes / sizeof(float));
     photo_list_thin(list, bytes < PHOTO_SET_BYTES ? PHOTO_SET_BYTES / bytes : 1);
     set->key = list_key(list, &set->input);
@@ -183,6 +187,7 @@ bool photo_set_load(const struct photo_request *request, const struct model *mod
                     struct error *error) {
     struct photo_set set = {.input = *model_input(model)};
     struct photo_list list;
+
     if (set.input.dtype != DTYPE_F32)
         return error_set(error, ERROR_MODEL, "%s: its input is %s, but only float32 inputs can be used here",
                          model_path(model), dtype_name(set.input.dtype));

@@ -223,6 +223,7 @@ static bool transfer_accept(struct transfer *transfer) {
         return transfer_fail(transfer, false, ERROR_TOO_LARGE, "exceeds the size limit");
     if (!transfer->body && transfer->total && total != transfer->total)
         return transfer_fail(transfer, false, ERROR_UPSTREAM, "its size is not the expected one");
+
     transfer->total = total;
     return true;
 }
@@ -296,6 +297,7 @@ static bool add_header(struct curl_slist **headers, const char *text) {
 static bool transfer_add_headers(struct transfer *transfer, const char *url, struct curl_slist **headers) {
     const struct download_options *options = transfer->options;
     cleanup(freep) char *authorization = NULL;
+
     if (options->token && is_token_origin(options, url)) {
         if (strpbrk(options->token, "\r\n"))
             return transfer_fail(transfer, false, ERROR_INVALID, "the token contains a line break");
@@ -309,11 +311,13 @@ static bool transfer_add_headers(struct transfer *transfer, const char *url, str
 
     if (!transfer->offset)
         return true;
+
     char range[64], condition[ETAG_BYTES + 16];
     snprintf(range, sizeof range, "Range: bytes=%llu-", (unsigned long long)transfer->offset);
     snprintf(condition, sizeof condition, "If-Range: %s", transfer->etag);
     if (!add_header(headers, range) || (transfer->etag[0] && !add_header(headers, condition)))
         return transfer_fail(transfer, false, ERROR_MEMORY, "no memory");
+
     return true;
 }
 
@@ -497,9 +501,11 @@ bool download_file(const char *url, const char *path, const struct download_opti
     cleanup(sha256_freep) struct sha256 *digest = sha256_create(error);
     if (!digest)
         return false;
+
     cleanup(curl_freep) CURL *handle = curl_easy_init();
     cleanup(freep) char *part = NULL;
     cleanup(freep) char *note = NULL;
+
     if (asprintf(&part, "%s.part", path) < 0)
         part = NULL;
     if (asprintf(&note, "%s.part.from", path) < 0)
@@ -526,6 +532,7 @@ bool download_file(const char *url, const char *path, const struct download_opti
         unlink(part);
         unlink(note);
     }
+
     return done;
 }
 

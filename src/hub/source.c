@@ -203,6 +203,7 @@ bool pull_source_list_files(struct pull_source *source, const struct pull_option
         if (!source_add_file(source, url, file->name, file->size, file->sha256, LIMIT_MODEL_BYTES, error))
             return false;
     }
+
     if (known)
         return true;
 
@@ -276,6 +277,7 @@ void pull_source_release(struct pull_source *source) {
         free(source->files[i].url);
         free(source->files[i].name);
     }
+
     free(source->origin);
     free(source->repository);
     free(source->revision);

@@ -41,6 +41,7 @@ bool reader_copy_name(struct onnx_reader *reader, const struct protobuf *bytes, 
     if (!protobuf_is_name(bytes))
         return error_set(reader->error, ERROR_MODEL,
                          "the name of %s is longer than %d bytes, or not UTF-8 text", what, LIMIT_NAME_BYTES);
+
     size_t size = (size_t)(bytes->end - bytes->at);
     const char *name = size ? arena_copy_string(reader->graph->arena, (const char *)bytes->at, size) : "";
     if (!name)
@@ -81,6 +82,7 @@ bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor
 static struct value *reader_value(struct onnx_reader *reader, const struct protobuf *bytes) {
     char name[LIMIT_NAME_BYTES + 1];
     size_t size = (size_t)(bytes->end - bytes->at);
+
     if (!protobuf_is_name(bytes)) {
         error_set(reader->error, ERROR_MODEL, "the name of a value is longer than %d bytes, or not text",
                   LIMIT_NAME_BYTES);
@@ -185,6 +187,7 @@ static bool read_input(struct onnx_reader *reader, struct protobuf message) {
     struct value *value = reader_value(reader, &info.name);
     if (!value)
         return false;
+
     if (value->constant)
         return true; /* IR version 3 lists initializers as inputs, too: defaults, and constants here */
     if (!reader_define(reader, &info.name))
@@ -350,6 +353,7 @@ static bool each_field(struct onnx_reader *reader, struct protobuf graph, uint32
                        bool (*read)(struct onnx_reader *, struct protobuf)) {
     struct protobuf_field field;
     int step, position = 0;
+
     while ((step = protobuf_next(&graph, &field, reader->error)) > 0) {
         if (field.number != number || field.wire != WIRE_BYTES)
             continue;
@@ -485,6 +489,7 @@ struct graph *onnx_graph_read(const char *path, struct error *error) {
         error_set(error, ERROR_MEMORY, "%s: not enough memory for its graph", path);
         return NULL;
     }
+
     if (!reader_hold_map(&reader, &map)) {
         graph_free(reader.graph);
         return NULL;

@@ -173,6 +173,7 @@ static bool put_attribute(struct onnx_writer *writer, struct buffer *node,
         return error_set(writer->error, ERROR_MODEL, "attribute '%.64s' is of a kind that cannot be written",
                          attribute->name);
     }
+
     protobuf_put_int(&inner, 20, types[attribute->kind]);
     protobuf_put_bytes(node, 5, inner.bytes, inner.size);
 

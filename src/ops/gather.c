@@ -181,6 +181,7 @@ static bool elements_compute(const struct node *node, const struct tensor *input
 
     int64_t count = shape_elements(&inputs[1].shape);
     size_t size = dtype_size(inputs[0].dtype);
+
     for (int64_t i = 0; i < count; i++) {
         int64_t offset;
         if (!element_offset(node, &inputs[0].shape, &inputs[1].shape, gather->axis, i, indices[i], &offset,
@@ -251,6 +252,7 @@ static bool nd_compute(const struct node *node, const struct tensor *inputs, con
 
     const int64_t *tuple = inputs[1].data;
     char *to = outputs[0].data;
+
     for (int64_t b = 0; b < batches; b++)
         for (int64_t i = 0; i < tuples; i++, tuple += length, to += slice) {
             int64_t offset;

@@ -11,6 +11,7 @@
 static bool group_infer(struct node *node, struct error *error) {
     const struct shape *x = node_shape(node, 0);
     int64_t groups = node_int(node, "num_groups", 0);
+
     if (!node_want_types(node, 0, TYPES_FLOAT, error) ||
         !node_want_rank(node, 0, 3, LIMIT_TENSOR_RANK, error))
         return false;
@@ -98,6 +99,7 @@ static bool variance_wide(const struct node *node, const struct tensor *inputs, 
 
     if (!total)
         return true;
+
     int64_t members = total / kept;
     double count = (double)members;
     cleanup(freep) double *sums = calloc((size_t)kept * 2 + 1, sizeof *sums);

@@ -54,6 +54,7 @@ static bool pad_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
     struct pads pads;
     bool constant = strcmp(node_string(node, "mode", "constant"), "constant") == 0;
+
     if (!pads_read(node, shape.rank, &pads, error))
         return false;
     if (node_has_input(node, 2) &&

@@ -181,6 +181,7 @@ static double padded_count(const struct window *w, const struct kernel_span span
         int64_t steps = (room + w->dilation[i] - 1) / w->dilation[i];
         count *= (double)(steps < w->kernel[i] ? steps : w->kernel[i]);
     }
+
     return count;
 }
 
@@ -258,6 +259,7 @@ static bool global_infer(struct node *node, struct error *error) {
     if (!node_want_types(node, 0, TYPES_FLOAT, error) ||
         !node_want_rank(node, 0, 3, LIMIT_TENSOR_RANK, error))
         return false;
+
     struct shape shape = *node_shape(node, 0);
     for (int i = 2; i < shape.rank; i++) {
         if (!shape.dims[i])
@@ -328,6 +330,7 @@ static bool unpool_infer(struct node *node, struct error *error) {
     int64_t dims[LIMIT_TENSOR_RANK];
     int count;
     struct shape shape;
+
     if (!node_want_types(node, 0, TYPES_FLOAT, error) || !node_want_types(node, 1, TYPE(I64), error) ||
         !node_want_rank(node, 0, 3, WINDOW_DIMS + 2, error) ||
         !node_read_ints(node, 2, LIMIT_TENSOR_RANK, dims, &count, error) ||

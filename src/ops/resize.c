@@ -88,6 +88,7 @@ static bool sizes_read(const struct node *node, const int *axes, int count, stru
     const char *policy = node_string(node, "keep_aspect_ratio_policy", "stretch");
     bool larger = strcmp(policy, "not_smaller") == 0, smaller = strcmp(policy, "not_larger") == 0;
     double common = larger ? 0 : INFINITY;
+
     if (given != count || (!larger && !smaller && strcmp(policy, "stretch") != 0))
         return node_error(node, error,
                           "%d sizes do not fit %d axes, or keep_aspect_ratio_policy '%.20s' is unknown",

@@ -8,6 +8,7 @@ static bool read_spatial(const struct node *node, const char *name, int spatial,
                          int64_t *ret, struct error *error) {
     int64_t values[2 * WINDOW_DIMS];
     int count;
+
     if (!node_attribute_ints(node, name, 2 * WINDOW_DIMS, values, &count, error))
         return false;
     if (count >= 0 && count != spatial)
@@ -67,6 +68,7 @@ bool window_read_steps(const struct node *node, const struct shape *input, const
 bool window_read_pads(const struct node *node, struct window *ret, struct error *error) {
     int64_t pads[2 * WINDOW_DIMS] = {0};
     int count;
+
     if (!node_attribute_ints(node, "pads", 2 * WINDOW_DIMS, pads, &count, error))
         return false;
     if (count >= 0 && count != 2 * ret->spatial)
@@ -126,6 +128,7 @@ bool window_read(const struct node *node, const struct shape *input, const int64
     const char *mode = node_string(node, "auto_pad", "NOTSET");
     bool upper = strcmp(mode, "SAME_UPPER") == 0, same = upper || strcmp(mode, "SAME_LOWER") == 0;
     bool valid = strcmp(mode, "VALID") == 0, ceiling = node_int(node, "ceil_mode", 0) != 0;
+
     if (!same && !valid && strcmp(mode, "NOTSET") != 0 && *mode)
         return node_error(node, error, "auto_pad '%.40s' is not supported", mode);
     if (!same && !valid && !window_read_pads(node, &window, error))

@@ -96,6 +96,7 @@ static void become_constant(struct graph *graph, struct node *node, const struct
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i])
             node->outputs[i]->constant = &outputs[i];
+
     graph_remove_node(graph, node);
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i])
@@ -150,6 +151,7 @@ bool passes_fold_constants(struct graph *graph, struct error *error) {
             node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
+
     return true;
 }
 

@@ -65,6 +65,7 @@ static bool compute_conv_shift(const struct unit *unit, const struct observation
 
     compute_coverage(unit->node, &weights->shape, &seen->shape, coverage);
     const float *values = weights->data;
+
     for (int64_t o = 0; o < outputs; o++) {
         int64_t first = o / (outputs / group) * inputs;
         double shift = 0;

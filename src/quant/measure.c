@@ -51,6 +51,7 @@ double predictions_divergence(const struct predictions *a, const struct predicti
     const float *p = a->probabilities + (int64_t)index * a->classes;
     const float *q = b->probabilities + (int64_t)index * b->classes;
     double divergence = 0;
+
     for (int i = 0; i < a->classes; i++) {
         if (p[i] > 0)
             divergence += p[i] * log(p[i] / fmax(q[i], LEAST_PROBABILITY));

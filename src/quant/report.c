@@ -81,6 +81,7 @@ static bool measure_speed(struct report *report, double seconds, struct error *e
     struct timed *timed = calloc(3, sizeof *timed);
     int count = report->fast ? 3 : 2;
     bool done = false;
+
     if (!timed)
         return no_memory(error);
 
@@ -167,6 +168,7 @@ static bool measure_predictions(struct report *report, progress_report progress,
     struct predictions predictions[2] = {0};
     int done_count = 0;
     bool done = false;
+
     if (model_class_count(a) != model_class_count(b))
         return error_set(error, ERROR_INVALID, "%s has %d classes and %s has %d: they cannot be compared",
                          model_name(a), model_class_count(a), model_name(b), model_class_count(b));
