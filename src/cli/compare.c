@@ -77,7 +77,8 @@ static bool show(const struct compare_settings *settings, const struct report *r
     }
 
     json_t *json = report_json(report);
-    return (json && cli_print_json(json)) || error_set(error, ERROR_MEMORY, "no memory for the report");
+    return (json && cli_print_json(json)) ||
+           error_set(error, ERROR_MEMORY, "not enough memory for the report");
 }
 
 static bool measure(const struct compare_settings *settings, struct report *report, struct stages *stages,
@@ -85,7 +86,7 @@ static bool measure(const struct compare_settings *settings, struct report *repo
     int count = report->sides[0].set->count;
     cleanup(freep) int *samples = calloc((size_t)count + 1, sizeof *samples);
     if (!samples)
-        return error_set(error, ERROR_MEMORY, "no memory to compare");
+        return error_set(error, ERROR_MEMORY, "not enough memory to compare");
 
     for (int i = 0; i < count; i++)
         samples[i] = i;
@@ -93,6 +94,7 @@ static bool measure(const struct compare_settings *settings, struct report *repo
     stages_end(stages);
     done = done && show(settings, report, error);
     report_release(report);
+
     return done;
 }
 

@@ -73,6 +73,7 @@ static bool gather_backends(struct gateway_arguments *arguments, struct error *e
             return error_set(error, ERROR_INVALID, "--backend %s: expected NAME=URL", word);
         buffer_printf(&arguments->backends, "%s\n", word);
     }
+
     arguments->gateway.backends = arguments->backends.bytes;
     return !arguments->backends.failed || error_set(error, ERROR_MEMORY, "out of memory");
 }
@@ -84,10 +85,12 @@ static bool finish_arguments(struct gateway_arguments *arguments, struct error *
     if (!serving_google_identity(&gateway->google_identity, error) || !gather_backends(arguments, error) ||
         !serving_finish(&arguments->serving, error))
         return false;
+
     gateway->timeout_ms = (int)(arguments->timeout_s * 1000);
     gateway->check_ms = (int)(arguments->check_s * 1000);
     gateway->resolve_ms = (int)(arguments->resolve_s * 1000);
     gateway->keep_keys = arguments->serving.server.api_keys_file == NULL; /* else they are checked here */
+
     return arguments->make_key || arguments->backends.size || gateway->backends_file ||
            error_set(error, ERROR_INVALID, "no backend: give --backend, --backends or $GUICHET_BACKENDS");
 }
@@ -114,9 +117,9 @@ static void reload(void *context) {
     struct error error;
 
     if (server_reload(parts->server, &error) && gateway_reload(parts->gateway, &error))
-        fprintf(stderr, "guichet gateway: read the files again\n");
+        fprintf(stderr, "guichet gateway: reloaded the files\n");
     else
-        fprintf(stderr, "guichet gateway: nothing changed: %s\n", error.message);
+        fprintf(stderr, "guichet gateway: not reloaded: %s\n", error.message);
 }
 
 static bool start(struct gateway_parts *parts, const struct gateway_arguments *arguments,
@@ -140,6 +143,7 @@ static bool start(struct gateway_parts *parts, const struct gateway_arguments *a
     parts->server = server_create(parts->loops, &options, error);
     if (!parts->server)
         return false;
+
     if (arguments->control)
         parts->control = server_create_control(parts->loops, &options, arguments->control, error);
     return parts->control || !arguments->control;
@@ -159,10 +163,12 @@ static int serve(const struct gateway_arguments *arguments) {
     } else {
         status = serving_failed("gateway", &error);
     }
+
     server_free(parts.control);
     server_free(parts.server);
     gateway_free(parts.gateway);
     http_loops_free(parts.loops);
+
     return status;
 }
 
@@ -182,6 +188,7 @@ int verb_gateway(int argc, char **argv) {
     arguments.serving.server.access_log = ACCESS_LOG_JSON;
     if (!serving_port(&arguments.serving.server.port, &error))
         return cli_usage(&command, "%s", error.message);
+
     const struct option_spec specs[] = {
         {"backend", OPTION_LIST, &arguments.backend_list, 0, 0},
         {"backends", OPTION_TEXT, &gateway->backends_file, 0, 0},
@@ -199,10 +206,12 @@ int verb_gateway(int argc, char **argv) {
         {0},
     };
     int words, status;
+
     if (options_parse(&command, argc, argv, specs, 0, 0, &words, &status))
         status = run(&arguments);
     buffer_release(&arguments.backends);
     free(arguments.backend_list.words);
     serving_release(&arguments.serving);
+
     return status;
 }

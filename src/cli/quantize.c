@@ -86,7 +86,7 @@ static bool find_paths(const struct model *model, const struct quantize_settings
     if (!ret->model_folder || !ret->output ||
         asprintf(&ret->network, "%s/model_int8.onnx", ret->output) < 0 ||
         asprintf(&ret->state, "%s/.model_int8.calibration", ret->output) < 0)
-        return error_set(error, ERROR_MEMORY, "no memory for the names of files");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the names of files");
     if (settings->output && mkdir(settings->output, 0777) < 0 && errno != EEXIST)
         return error_set_errno(error, ERROR_IO, errno, "%s", settings->output);
 
@@ -107,7 +107,7 @@ static bool copy_configuration(const struct quantize_paths *paths, struct error 
         size_t size;
         if (asprintf(&from, "%s/%s", paths->model_folder, names[i]) < 0 ||
             asprintf(&to, "%s/%s", paths->output, names[i]) < 0)
-            return error_set(error, ERROR_MEMORY, "no memory for the names of files");
+            return error_set(error, ERROR_MEMORY, "not enough memory for the names of files");
         cleanup(freep) char *bytes = file_read(from, LIMIT_CONFIG_BYTES, &size, error);
         if (!bytes && error->code == ERROR_NOT_FOUND)
             continue;
@@ -123,7 +123,8 @@ static bool print_report(const struct quantize_settings *settings, const struct 
     const struct search_result *search = &report->quant->search;
     if (settings->json) {
         json_t *json = report_json(report);
-        return (json && cli_print_json(json)) || error_set(error, ERROR_MEMORY, "no memory for the report");
+        return (json && cli_print_json(json)) ||
+               error_set(error, ERROR_MEMORY, "not enough memory for the report");
     }
 
     cli_report_print(report);
@@ -146,6 +147,7 @@ static bool report_loss(const struct quantize_settings *settings, const struct q
                             .quant = result,
                             .options = options};
     bool done = false;
+
     if (!fast)
         goto out;
 
@@ -156,10 +158,12 @@ static bool report_loss(const struct quantize_settings *settings, const struct q
     if (done)
         done =
             cli_report_write(&report, paths->output, error) && print_report(settings, paths, &report, error);
+
 out:
     report_release(&report);
     model_free(fast);
     model_free(quantized);
+
     return done;
 }
 
@@ -201,11 +205,13 @@ static bool quantize(const struct quantize_settings *settings, const struct quan
     if (done)
         done = copy_configuration(&paths, error) &&
                report_loss(settings, &paths, model, &set, &result, &options, &stages, error);
+
 out:
     stages_end(&stages);
     quant_result_release(&result);
     photo_set_release(&set);
     paths_release(&paths);
+
     return done;
 }
 
@@ -225,7 +231,7 @@ static bool read_options(const struct quantize_settings *settings, struct quant_
     else if (settings->activations && strcmp(settings->activations, "uint8") != 0)
         *ret_exit = cli_usage(&command, "--activations is uint8 or int8, not '%s'", settings->activations);
     else if (settings->per_channel && settings->per_tensor)
-        *ret_exit = cli_usage(&command, "--per-channel and --per-tensor exclude each other");
+        *ret_exit = cli_usage(&command, "--per-channel and --per-tensor cannot be combined");
 
     return *ret_exit == EXIT_DONE;
 }

@@ -193,7 +193,7 @@ static void tensors_that_lie_are_refused(void **state) {
     add_tensor("w", 1, (int64_t[]){1000, 2048}, 2);
     proto_bytes(&tensor, 9, bytes, 12);
     add_initializer_and_try(
-        "initializer 'w': raw data has 12 bytes, shape 1000x2048 of float32 needs 8192000");
+        "initializer 'w': raw data has 12 bytes, but shape 1000x2048 of float32 needs 8192000");
 
     add_tensor("w", 1, (int64_t[]){3}, 1);
     proto_bytes(&tensor, 9, bytes, 13);
@@ -524,7 +524,7 @@ static void external_data_stays_in_the_folder(void **state) {
         {"../../../../../../etc/passwd", NULL, NULL, "outside"},
         {"link", NULL, NULL, "outside"},
         {"sub", NULL, NULL, "not a regular file"},
-        {"", NULL, NULL, "without a file's name"},
+        {"", NULL, NULL, "without a file name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         g = read_external(cases[i].location, cases[i].offset, cases[i].length, &error);

@@ -696,7 +696,7 @@ static void a_complete_run(void **state) {
     assert_int_equal(error.code, ERROR_INVALID);
     struct model *quantized = load_float(output);
     assert_false(quant_run(quantized, &set, network, &options, &result, &error));
-    assert_non_null(strstr(error.message, "quantised already"));
+    assert_non_null(strstr(error.message, "already quantised"));
 
     model_free(quantized);
     model_free(model);
