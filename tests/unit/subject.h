@@ -95,8 +95,7 @@ static const struct recipe *recipe_find(const struct op_def *entry) {
     return &usual;
 }
 
-/* --- Making and running a node
- * ------------------------------------------------------------------------------------ */
+/* --- Making and running a node --- */
 
 /* An operator, and how it is tried. */
 struct subject {
@@ -297,8 +296,7 @@ static inline bool subject_init(struct subject *subject, const struct op_def *en
     return false;
 }
 
-/* --- Comparing
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Comparing --- */
 
 static inline bool elements_equal(const struct tensor *a, int64_t i, const struct tensor *b, int64_t j) {
     double x = tensor_get_f64(a, i), y = tensor_get_f64(b, j);

@@ -422,8 +422,7 @@ static void inputs_that_do_not_fit_are_refused(void **state) {
     free(small.data);
 }
 
-/* --- Baked files
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Baked files --- */
 
 static char folder[] = "/tmp/guichet-engine-XXXXXX";
 static char model_path[64], baked_file[96];

@@ -10,8 +10,7 @@
 #include "quant/weights.h"
 #include "small_network.h"
 
-/* --- Ranges
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Ranges --- */
 
 static void a_histogram_grows_and_loses_nothing(void **state) {
     struct histogram *histogram = calloc(1, sizeof *histogram);
@@ -101,8 +100,7 @@ static void names_of_methods(void **state) {
     assert_string_equal(quant_method_name(QUANT_MSE), "mse");
 }
 
-/* --- Weights
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Weights --- */
 
 static void weights_round_by_channel(void **state) {
     float values[] = {1, -2, 0.5f, 10, 20, -40, 0, 0, 0}, scales[3];

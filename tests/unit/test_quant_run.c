@@ -13,8 +13,7 @@
 #include "quant/report.h"
 #include "small_network.h"
 
-/* --- Measures
- * --------------------------------------------------------------------------------------------------- */
+/* --- Measures --- */
 
 /* Predictions for two photos, from what the network gives. */
 static struct predictions predict(const float *values, int count, int classes) {
@@ -71,8 +70,7 @@ static void few_photos_are_told(void **state) {
     assert_int_equal(quant_photos_wanted(5000, 0.5), 0);
 }
 
-/* --- Files
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Files --- */
 
 static char *make_folder(void) {
     char *folder = strdup("/tmp/guichet-quant-XXXXXX");

@@ -14,8 +14,7 @@
 #include "plan/plan.h"
 #include "subject.h"
 
-/* --- The traits: each function says what is wrong, or NULL
- * -------------------------------------------------------- */
+/* --- The traits: each function says what is wrong, or NULL --- */
 
 static const char *check_elementwise(const struct subject *subject) {
     static const int axes[] = {2, 0, 1};
@@ -358,8 +357,7 @@ static const char *check_prepare(const struct subject *subject) {
     return fault;
 }
 
-/* --- Activations
- * -------------------------------------------------------------------------------------------------- */
+/* --- Activations --- */
 
 static double post_apply(const struct post_op *post, double x) {
     double a = (double)post->alpha, b = (double)post->beta;
@@ -476,8 +474,7 @@ static const char *check_step(const struct subject *subject, bool convolve) {
     return fault;
 }
 
-/* --- The tests
- * ---------------------------------------------------------------------------------------------------- */
+/* --- The tests --- */
 
 /* Every operator of the table for which `applies`. */
 static void each(bool (*applies)(const struct op_def *), struct shape shape,

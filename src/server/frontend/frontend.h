@@ -20,8 +20,7 @@ void frontend_free(struct frontend *frontend); /* NULL is welcome */
 /* What a frontend before a remote gateway tells of its own process. */
 const struct service *frontend_service(const struct frontend *frontend);
 
-/* ---- Handlers, on loops' threads
- * --------------------------------------------------------------------------------- */
+/* --- Handlers, on loops' threads --- */
 
 /* GET /session: who the caller is, and which model answers them. */
 void frontend_session(struct frontend *frontend, struct http_request *request);
