@@ -138,6 +138,21 @@ def documents_name_what_exists(tree):
         yield f'{name} is in NAMED_ELSEWHERE, and no document names it'
 
 
+LOCK = re.compile(r'^\s*(?:static )?(?:pthread_mutex_t|pthread_rwlock_t|pthread_once_t|once_flag) (\w+)', re.M)
+
+
+def threads_and_locks_are_documented(tree):
+    """docs/threads.md has a row for each file that starts a thread, and for each lock, by its name and file."""
+    rows = [line for line in tree.read('docs/threads.md').split('\n') if line.startswith('|')]
+    for path in tree.tracked('src/*.c', 'src/*.h'):
+        text, file = tree.read(path), f'`{path[len("src/"):]}`'
+        if 'pthread_create(' in text and not any(file in row for row in rows):
+            yield f'{path} starts a thread: docs/threads.md has no row with {file}'
+        for name in LOCK.findall(text):
+            if not any(file in row and re.search(rf'[`.]{name}`', row) for row in rows):
+                yield f'{path} has the lock {name}: docs/threads.md has no row with it and {file}'
+
+
 def files_are_clean(tree):
     for path in tree.tracked('src', 'web', 'tests', 'tools', 'deploy'):
         if not path.endswith(('.c', '.h', '.js', '.mjs', '.css', '.html', '.py', '.build')):
@@ -186,7 +201,8 @@ def formatter_is_missing():
 
 CHECKS = [*house.CHECKS, libraries_do_not_end_the_process, headers_guard_and_explain_themselves, nothing_is_left_to_do,
           no_machine_path_or_outside_resource, page_has_no_inline_script_or_style, description_is_of_this_service,
-          documents_link_to_what_exists, documents_name_what_exists, files_are_clean, shell_scripts_are_clean, formatted]
+          documents_link_to_what_exists, documents_name_what_exists, threads_and_locks_are_documented,
+          files_are_clean, shell_scripts_are_clean, formatted]
 MISSING = {formatted: formatter_is_missing, shell_scripts_are_clean: checker_is_missing}  # a tool that a check needs
 
 
