@@ -243,9 +243,10 @@ void plan_print(const struct plan *plan, bool every_step) {
         fused += strchr(plan->steps[i].action, '+') != NULL;
     }
 
-    printf("  %-11s %d steps: %d of oneDNN, %d own kernels, %d reference kernels; %d have other operators "
-           "fused into them\n",
-           "plan", plan->step_count, kinds[STEP_PRIMITIVE], kinds[STEP_KERNEL], kinds[STEP_REFERENCE], fused);
+    printf(
+        "  %-11s %d steps: %d by oneDNN, %d by own kernels, %d by reference kernels; %d have other operators "
+        "fused into them\n",
+        "plan", plan->step_count, kinds[STEP_PRIMITIVE], kinds[STEP_KERNEL], kinds[STEP_REFERENCE], fused);
 
     for (int i = 0; rows && i < count; i++) {
         printf("  %-11s %4d  %-24s", "", rows[i].steps, rows[i].action);

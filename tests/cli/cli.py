@@ -306,7 +306,7 @@ def test_bench():
     check('a profile for a person', done.code == 0 and 'slowest steps' in done.out and 'products alone' in done.out, done)
     done = Done('inspect', 'colours')
     check('inspect', done.code == 0 and all(part in done.out for part in ('photo', '?x3x8x8', 'Gemm 1', 'logits')), done)
-    check('inspect shows the plan', all(part in done.out for part in ('plan ', 'of oneDNN', 'packed weights')), done)
+    check('inspect shows the plan', all(part in done.out for part in ('plan ', 'by oneDNN', 'packed weights')), done)
     done = Done('inspect', 'colours', '--precision', 'f32', '--steps')
     check('inspect shows every step', done.code == 0 and 'f32' in done.out and ' -> ' in done.out, done)
 
