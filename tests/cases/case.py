@@ -1,5 +1,8 @@
-"""What cases share: writing networks, running them, TAP."""
+"""What cases share: writing networks, running and serving them, TAP."""
+import http.client
+import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -36,6 +39,47 @@ def run(guichet, model, values, shape, precision='f32'):
         with open(paths[2], 'rb') as file:
             data = file.read()
         return struct.unpack(f'<{len(data) // 4}f', data)
+
+
+def folder_write(folder, network_bytes, configuration=None):
+    """A model's folder; returns it."""
+    tiny.write(os.path.join(folder, 'model.onnx'), network_bytes)
+    tiny.write(os.path.join(folder, 'preprocessor_config.json'), json.dumps(tiny.RECIPE))
+    if configuration:
+        tiny.write(os.path.join(folder, 'config.json'), json.dumps(configuration))
+    return folder
+
+
+class Backend:
+    """`guichet backend` of a folder, for a `with` block."""
+
+    def __init__(self, guichet, folder, *arguments):
+        self.process = subprocess.Popen([guichet, 'backend', '--model', folder, '--name', 'm', '--address', '127.0.0.1', '--port', '0',
+                                         *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = ''
+        for line in self.process.stderr:
+            said += line
+            if found := re.search(r'listening on port (\d+)', line):
+                self.port = int(found[1])
+                return
+        raise RuntimeError(f'the backend did not start: {said}')
+
+    def post(self, path, body, **headers):
+        """Status and body; header names are written with underscores."""
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
+        body = body if isinstance(body, bytes) else json.dumps(body)
+        connection.request('POST', path, body, {name.replace('_', '-'): value for name, value in headers.items()})
+        reply = connection.getresponse()
+        result = reply.status, reply.read()
+        connection.close()
+        return result
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.communicate(timeout=30)
 
 
 def same(actual, expected, tolerance=1e-4):
