@@ -1,4 +1,4 @@
-/* guichet frontend: the page and the sessions, before a gateway. */
+/* guichet frontend: the page and the sessions, in front of a gateway. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -38,7 +38,7 @@ struct frontend_arguments {
     char url[600];
 };
 
-/* Where the gateway is, as the environment of the system's versions says it. */
+/* The gateway's URL, from the variables that earlier versions of the service used. */
 static void find_gateway(struct frontend_arguments *arguments) {
     const char *host = getenv("SERVING_HOST"), *port = getenv("SERVING_PORT");
     const char **relay = &arguments->gateway.relay;
@@ -62,7 +62,7 @@ static bool read_keys(const struct frontend_arguments *arguments, struct session
     return true;
 }
 
-/* What the options' words mean; whatever is wrong here was typed wrong. */
+/* Interpret the options; any error is a usage error. */
 static bool finish_arguments(struct frontend_arguments *arguments, struct error *error) {
     struct gateway_options *gateway = &arguments->gateway;
 

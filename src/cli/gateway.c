@@ -1,4 +1,4 @@
-/* guichet gateway: the single entry before backends that run elsewhere. */
+/* guichet gateway: the single entry to backends that run elsewhere. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +70,7 @@ static bool gather_backends(struct gateway_arguments *arguments, struct error *e
     return !arguments->backends.failed || error_set(error, ERROR_MEMORY, "out of memory");
 }
 
-/* What the options' words mean; whatever is wrong here was typed wrong. */
+/* Interpret the options; any error is a usage error. */
 static bool finish_arguments(struct gateway_arguments *arguments, struct error *error) {
     struct gateway_options *gateway = &arguments->gateway;
 

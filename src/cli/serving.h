@@ -20,7 +20,7 @@ bool serving_bytes(const char *text, const char *option, long long *ret, struct 
 bool serving_seconds(const char *text, const char *option, double *ret, struct error *error);
 /* "N[:BURST]": requests per second; BURST defaults to N, at least one. */
 bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct error *error);
-/* What gateway, frontend and serve are told in the same words of their server, as they were typed. */
+/* The options that gateway, frontend and serve share, as they were typed. */
 struct serving_arguments {
     struct server_options server;
     struct option_list addresses, host_names;
@@ -58,7 +58,7 @@ struct serving_arguments {
     "  --body-limit SIZE      largest request body (20M)\n"                                  \
     "  --threads N            event loops (half the processors, at most 4)\n"
 
-/* What the words mean, into arguments->server; whatever is wrong here was typed wrong. */
+/* Interpret them, into arguments->server; any error is a usage error. */
 bool serving_finish(struct serving_arguments *arguments, struct error *error);
 void serving_release(struct serving_arguments *arguments);
 
@@ -85,8 +85,8 @@ void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *
 int serving_threads(void);
 /* Print "guichet VERB: message" and return EXIT_FAILED. */
 int serving_failed(const char *verb, const struct error *error);
-/* OpenMP's threads wait for each other by spinning, for so long that a processor shared with decoding threads
- * or other programs is burnt and each step of a network takes a time slice. Unless the person chose
+/* OpenMP's threads wait for each other by spinning. Where decoding threads or other programs need the
+ * processors, that wastes them, and each step of a network takes a time slice. Unless the person chose
  * (GOMP_SPINCOUNT, OMP_WAIT_POLICY), start this program again with a short spin: the library reads the
  * variable before main. Returns only where it is set already, or cannot be. */
 void serving_calm_threads(int argc, char **argv);

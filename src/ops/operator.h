@@ -1,4 +1,4 @@
-/* What an operator is, told once: what ONNX says of it (versions, attributes, the shape that comes out), a
+/* What an operator is, defined once: what ONNX says of it (versions, attributes, the shape that comes out), a
  * reference computation, and the traits by which the rest of the program treats it.
  *
  * One file for each family of operators, one table of all (ops/table.c). passes/, lowering/, engine/ and
