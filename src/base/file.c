@@ -132,6 +132,7 @@ bool file_map_detach(const struct file_map *map, struct file_range *kept, size_t
             return false;
         done = end > start ? (end + page - 1) & ~(page - 1) : start;
     }
+
     return detach_rest(map, done, map->size);
 }
 

@@ -68,6 +68,7 @@ static void progress_draw(const struct progress *progress, uint64_t done, double
 
     const char *unit = progress->unit ? progress->unit : "";
     const char *space = progress->unit ? " " : "";
+
     if (progress->total)
         fprintf(stderr, "\r\033[K%s |%s| %s of %s%s%s, %s/s%s", progress->label,
                 progress_bar((double)done / (double)progress->total, BAR_WIDTH, bar), now, all, space, unit,

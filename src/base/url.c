@@ -86,11 +86,13 @@ static bool port_parse(const char *text, size_t length, int *ret) {
 
     if (length > 5)
         return false;
+
     for (size_t i = 0; i < length; i++) {
         if (text[i] < '0' || text[i] > '9')
             return false;
         port = port * 10 + text[i] - '0';
     }
+
     if (port == 0 || port > 65535)
         return false;
 
@@ -147,6 +149,7 @@ bool url_parse(const char *text, struct url *ret, struct error *error) {
 
     const char *path = authority + authority_length;
     size_t length = strcspn(path, "#");
+
     if (!path_is_valid(path, strlen(path)))
         return error_set(error, ERROR_INVALID, "\"%.100s\" contains a character that must be percent-encoded",
                          text);

@@ -63,6 +63,7 @@ static enum engine_ending classify_division(const struct node *node) {
     bool constant = reciprocal || (above && above->constant);
     if (!constant || !is_producer(below, "Add"))
         return ENGINE_ENDING_UNKNOWN;
+
     const struct node *sum = below->producer;
     return is_producer(input_of(sum, 0), "Exp") || is_producer(input_of(sum, 1), "Exp")
                ? ENGINE_ENDING_SIGMOID
@@ -76,6 +77,7 @@ static enum engine_ending classify_node(const struct node *node) {
                                          "Sub",         "MatMulInteger",
                                          "ConvInteger", "BatchNormalization",
                                          NULL};
+
     if (node->post_op_count > 0)
         return ENGINE_ENDING_UNKNOWN;
     if (strcmp(node->op_type, "Softmax") == 0 || strcmp(node->op_type, "QLinearSoftmax") == 0)
@@ -87,6 +89,7 @@ static enum engine_ending classify_node(const struct node *node) {
         return ENGINE_ENDING_SIGMOID;
     if (strcmp(node->op_type, "Div") == 0 || strcmp(node->op_type, "Reciprocal") == 0)
         return classify_division(node);
+
     return is_among(node, linear) ? ENGINE_ENDING_LINEAR : ENGINE_ENDING_UNKNOWN;
 }
 

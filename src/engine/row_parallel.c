@@ -86,6 +86,7 @@ void row_parallel_free(struct row_parallel *rows) {
         row_thread_release(&rows->threads[i]);
     for (int i = 0; rows->results && i < rows->plan->output_count; i++)
         free(rows->results[i]);
+
     free(rows->results);
     free(rows->threads);
     free(rows);

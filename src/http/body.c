@@ -27,6 +27,7 @@ struct http_body *http_body_create(const void *bytes, size_t size) {
             memcpy(copy, bytes, size);
         copy[size] = 0;
     }
+
     return http_body_take(copy, size);
 }
 

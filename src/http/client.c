@@ -61,6 +61,7 @@ bool http_header_is_hop_by_hop(const char *name) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (http_names_equal(name, names[i]))
             return true;
+
     return false;
 }
 
@@ -215,6 +216,7 @@ void http_call_pause(struct http_call *call, bool paused) {
             call->silence_timeout_ms ? deadline_after(call->silence_timeout_ms) : INT64_MAX;
     else if (!paused)
         http_call_note_sent(call);
+
     if (!connection || connection->state != CLIENT_BUSY)
         return;
 
@@ -243,6 +245,7 @@ static bool send_runs(struct http_call *call, const struct iovec *runs, int coun
     connection->write_broken |= result == STREAM_BROKEN;
     if (result == STREAM_BROKEN && !call->paused)
         stream_read_soon(&connection->stream);
+
     return result != STREAM_BROKEN;
 }
 
@@ -251,6 +254,7 @@ bool http_call_write(struct http_call *call, const void *bytes, size_t size) {
         return false;
     if (!size)
         return true;
+
     if (call->body_left >= 0) {
         if (size > (uint64_t)call->body_left)
             return false;

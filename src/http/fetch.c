@@ -117,6 +117,7 @@ static void free_fetch(struct fetch *fetch) {
 static struct fetch *create_fetch(const char *url, const struct fetch_options *options, struct error *error) {
     size_t length = strlen(url);
     struct url parts;
+
     if (length > LIMIT_URL_BYTES) {
         error_set(error, ERROR_INVALID, "the URL is longer than %d bytes", LIMIT_URL_BYTES);
         return NULL;
@@ -131,6 +132,7 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
         fetch->handle = curl_easy_init();
         fetch->body = http_body_create(NULL, 0);
     }
+
     if (!fetch || !fetch->handle || !fetch->body) {
         free_fetch(fetch);
         error_set(error, ERROR_MEMORY, "no memory to fetch a URL");
@@ -176,6 +178,7 @@ static bool check_outcome(const struct fetch *fetch, CURLcode code, struct error
                          fetch->options.limit);
     if (code == CURLE_OK)
         return fetch->body->size || error_set(error, ERROR_UPSTREAM, "the file at the URL is empty");
+
     return fail_by_code(fetch, code, error);
 }
 
@@ -195,6 +198,7 @@ static bool decode_body(struct fetch *fetch, struct error *error) {
             error->code = ERROR_UPSTREAM;
         return error_prefix(error, "the file at the URL");
     }
+
     http_body_release(fetch->body);
     fetch->body = plain;
     return plain->size || error_set(error, ERROR_UPSTREAM, "the file at the URL is empty");
@@ -325,6 +329,7 @@ void fetcher_start(struct fetcher *fetcher, const char *url, bool (*is_wanted)(v
         done(context, NULL, &error);
         return;
     }
+
     fetch->is_wanted = is_wanted;
     fetch->done = done;
     fetch->context = context;

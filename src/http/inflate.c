@@ -68,6 +68,7 @@ struct http_body *http_body_decode_content(struct http_body *body, const char *e
     int window;
     if (!http_encoding_is_set(encoding))
         return http_body_reference(body);
+
     if (!choose_window(body, encoding, &window)) {
         error_set(error, ERROR_MEDIA, "Content-Encoding: %.40s is not read here; " HTTP_ENCODINGS " are",
                   encoding);

@@ -74,6 +74,7 @@ static const char *read_part_head(const char *at, const char *end, const char *f
             return at;
         read_part_header(line, field, is_field, part);
     }
+
     return NULL;
 }
 

@@ -44,6 +44,7 @@ bool name_look_up(const char *host,
     struct look_up *look_up = malloc(sizeof *look_up + size);
     if (!look_up)
         return false;
+
     look_up->done = done;
     look_up->context = context;
     memcpy(look_up->host, host, size);

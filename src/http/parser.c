@@ -65,6 +65,7 @@ bool http_list_contains(const char *list, const char *token) {
             return true;
         list += item;
     }
+
     return false;
 }
 
@@ -123,10 +124,12 @@ static bool parse_header_line(char *line, struct http_header *ret) {
     char *value = c, *end = skip_class(value, VALUE);
     if (*end)
         return false;
+
     while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
         end--;
     *end = 0;
     *ret = (struct http_header){line, value};
+
     return true;
 }
 
@@ -175,6 +178,7 @@ static int note_header(const struct http_header *header, struct framing_headers 
     } else if (http_names_equal(name, "expect")) {
         seen->expect = value;
     }
+
     return 0;
 }
 
@@ -195,6 +199,7 @@ static int check_framing(const struct framing_headers *seen, const struct http_h
         *ret_reason = "the only Transfer-Encoding supported is chunked";
         return 501;
     }
+
     return 0;
 }
 
@@ -243,6 +248,7 @@ static char *normalize_target(const char *method, char *target) {
         scheme = 7;
     else if (!strncasecmp(target, "https://", 8))
         scheme = 8;
+
     if (!scheme || !target[scheme] || target[scheme] == '/')
         return NULL;
 
@@ -333,6 +339,7 @@ static bool parse_status_line(char *line, struct http_head *head) {
             return false;
         head->status = head->status * 10 + line[i] - '0';
     }
+
     return head->minor_version >= 0 && head->status >= 100;
 }
 
@@ -345,6 +352,7 @@ int http_head_parse_response(char *text, size_t size, bool to_head, struct http_
         *ret_reason = "the status line is malformed";
         return 400;
     }
+
     int status = parse_headers(&at, end, capacity, &head, &seen, ret_reason);
     if (status)
         return status;
@@ -357,6 +365,7 @@ int http_head_parse_response(char *text, size_t size, bool to_head, struct http_
         head.framing = head.content_length ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
     else
         head.framing = HTTP_BODY_UNTIL_CLOSE;
+
     head.keep_alive &= head.framing != HTTP_BODY_UNTIL_CLOSE;
     *ret = head;
     return 0;

@@ -21,6 +21,7 @@ static enum http_response_event parse_head(struct http_response_reader *reader, 
     char *memory = reader->memory = malloc(table + size + 1);
     if (!memory)
         return HTTP_RESPONSE_NO_MEMORY;
+
     char *text = memory + table;
     memcpy(text, bytes, size);
     text[size] = 0;
@@ -42,6 +43,7 @@ static enum http_response_event parse_head(struct http_response_reader *reader, 
     reader->in_body = true;
     reader->keep_alive = head.keep_alive && head.status != 101;
     http_body_decoder_init(&reader->decoder, &head);
+
     return HTTP_RESPONSE_HEAD;
 }
 

@@ -51,6 +51,7 @@ static SSL_CTX *load_tls(const char *certificate, const char *key, struct error 
     else if (SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1 ||
              SSL_CTX_check_private_key(tls) != 1)
         failed = key;
+
     if (!failed)
         return tls;
 
@@ -107,6 +108,7 @@ static struct peer_name name_peer(const struct sockaddr_storage *address) {
         ip = (const uint8_t *)ip + 12;
         family = AF_INET;
     }
+
     if (ip)
         inet_ntop(family, ip, name.text, sizeof name.text);
     return name;
@@ -242,6 +244,7 @@ bool http_server_listen_fd(struct http_server *server, int fd, struct error *err
         server->port = socket_port(fd);
     while (!http_loop_post(http_loops_get(server->loops, 0), add_listener, arrival))
         usleep(10000);
+
     return true;
 }
 

@@ -108,6 +108,7 @@ static bool read_once(struct server_connection *connection) {
         end_reading(connection);
         return false;
     }
+
     return connection->state != CONNECTION_CLOSED && (more || stream_has_buffered(&connection->stream));
 }
 
@@ -179,6 +180,7 @@ void server_connection_start(struct server_part *part, int fd, SSL *ssl, const s
     } else {
         part->first->previous = connection;
     }
+
     connection->next = part->first;
     part->first = connection;
 

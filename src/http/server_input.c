@@ -40,6 +40,7 @@ static bool create_request(struct server_connection *connection, const char *hea
         .started_ns = connection->started_ns,
         .loop = server_connection_loop(connection),
     };
+
     return true;
 }
 
@@ -99,6 +100,7 @@ static void begin_body(struct server_connection *connection) {
         server_connection_refuse(connection, 503, "no memory for the body of this request");
         return;
     }
+
     body->size = 0;
     body->bytes[0] = 0;
 }
@@ -144,6 +146,7 @@ static void dispatch(struct server_connection *connection) {
         hand_over(connection);
         return;
     }
+
     if (request->expect_continue)
         server_connection_send_interim(connection);
     begin_body(connection);
@@ -157,6 +160,7 @@ static enum http_method find_method(const char *name) {
     int i = 0;
     while (i < HTTP_OTHER && strcmp(name, names[i]) != 0)
         i++;
+
     return (enum http_method)i;
 }
 
@@ -219,6 +223,7 @@ static void begin_request(struct server_connection *connection, const char *byte
 static size_t take_head(struct server_connection *connection, const char *bytes, size_t size) {
     const struct http_server_options *options = server_connection_options(connection);
     size_t at = 0;
+
     if (connection->state == CONNECTION_IDLE) {
         /* Empty lines before a request are ignored (RFC 9112, 2.2). */
         while (size - at >= 2 && bytes[at] == '\r' && bytes[at + 1] == '\n')
@@ -233,6 +238,7 @@ static size_t take_head(struct server_connection *connection, const char *bytes,
 
     ptrdiff_t length = http_head_scan(&connection->scanner, bytes + at, size - at);
     size_t limit = options->header_limit;
+
     if (length < 0) {
         server_connection_refuse(connection, 400, "the request is malformed");
     } else if ((size_t)length > limit || (!length && size - at >= limit)) {
@@ -242,6 +248,7 @@ static size_t take_head(struct server_connection *connection, const char *bytes,
         begin_request(connection, bytes + at, (size_t)length);
         return at + (size_t)length;
     }
+
     return at;
 }
 
@@ -285,6 +292,7 @@ static size_t take_body(struct server_connection *connection, const char *bytes,
         else
             server_connection_refuse(connection, 400, "a chunk of the body is malformed");
     }
+
     return at;
 }
 
@@ -343,6 +351,7 @@ static size_t take_pieces(struct server_connection *connection, const char *byte
         more = take_run(connection, bytes + at, size - at, &used);
         at += used;
     }
+
     return at;
 }
 
@@ -519,5 +528,6 @@ ssize_t server_connection_read(struct server_connection *connection, bool *ret_m
         *ret_more = (size_t)count == room;
         take_input(connection, scratch, (size_t)count);
     }
+
     return count;
 }

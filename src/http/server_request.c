@@ -25,6 +25,7 @@ struct server_request *server_request_create(struct http_server *server, const c
         memcpy(request->text, head, size);
     request->text[size] = 0;
     request->path[0] = 0;
+
     return request;
 }
 

@@ -65,6 +65,7 @@ static const struct buffer *write_head(const struct server_connection *connectio
         http_append_header(text, "Connection", "close");
     else if (!request->request.minor_version)
         http_append_header(text, "Connection", "keep-alive");
+
     buffer_append(text, "\r\n", 2);
     return text->failed ? NULL : text;
 }
@@ -160,6 +161,7 @@ static void finish_reply(struct server_connection *connection, enum stream_resul
         request->sent = request->reply.written;
     else if (request->reply_body && !has_no_body(request))
         request->sent = request->reply_body->size;
+
     connection->reset = needs_reset(request);
     connection->keep_alive &= !cut;
     connection->request = NULL;
@@ -239,6 +241,7 @@ void server_connection_reply(struct server_connection *connection) {
         server_connection_drop(connection);
         return;
     }
+
     struct iovec run = {text->bytes, text->size};
     finish_reply(connection, stream_send(&connection->stream, &run, 1,
                                          has_no_body(request) ? NULL : request->reply_body));
@@ -327,9 +330,11 @@ bool http_respond_begin(struct http_request *request, int status, const struct h
     const struct buffer *text = write_head(connection);
     if (!text)
         return note_result(connection, STREAM_BROKEN);
+
     struct iovec run = {text->bytes, text->size};
     enum stream_result result = stream_write(&connection->stream, &run, 1);
     note_output(connection, stream_pending(&connection->stream));
+
     return note_result(connection, result);
 }
 
@@ -354,6 +359,7 @@ bool http_respond_write(struct http_request *request, const void *bytes, size_t 
         return false;
     if (!size || self->reply.bare)
         return true;
+
     if (self->reply.length_left >= 0) {
         if (size > (uint64_t)self->reply.length_left)
             return false;
@@ -466,5 +472,6 @@ const char *http_status_text(int status) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i].status == status)
             return texts[i].text;
+
     return "Unknown";
 }

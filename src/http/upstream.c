@@ -45,6 +45,7 @@ static bool copy_address(struct upstream_address *address, const struct addrinfo
         ((struct sockaddr_in6 *)(void *)&address->address)->sin6_port = htons((uint16_t)port);
     else
         ((struct sockaddr_in *)(void *)&address->address)->sin_port = htons((uint16_t)port);
+
     return true;
 }
 
@@ -92,6 +93,7 @@ bool http_upstream_known(struct http_upstream *upstream, struct error *error) {
     else if (!known)
         error_set(error, ERROR_UPSTREAM, "%s%s: no address of \"%s\" is known: %s", origin, path, host,
                   upstream->failure);
+
     pthread_mutex_unlock(&upstream->mutex);
     return known;
 }

@@ -245,6 +245,7 @@ static void decoder_free(void *state) {
     struct jpeg_decoder *decoder = state;
     if (!decoder)
         return;
+
     jpeg_destroy_decompress(&decoder->jpeg);
     free(decoder->rows);
     free(decoder->cmyk);
@@ -284,6 +285,7 @@ static bool read_into(struct jpeg_decoder *decoder, uint8_t *pixels, int count) 
     JSAMPROW rows[IMAGE_ROWS_AT_ONCE];
     for (int i = 0; i < count; i++)
         rows[i] = pixels + (size_t)i * stride;
+
     for (int i = 0; i < count;)
         i += (int)jpeg_read_scanlines(&decoder->jpeg, rows + i, (JDIMENSION)(count - i));
     return check_premature(decoder);
@@ -294,6 +296,7 @@ static const uint8_t *decoder_read(void *state, int count, struct error *error) 
     decoder->error = error;
     if (!read_into(decoder, decoder->cmyk ? decoder->cmyk : decoder->rows, count))
         return NULL;
+
     if (decoder->cmyk)
         convert_cmyk(decoder->cmyk, (size_t)decoder->width * (size_t)count, decoder->rows);
     return decoder->rows;

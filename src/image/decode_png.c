@@ -51,6 +51,7 @@ static void reader_free(void *state) {
     struct png_reader *reader = state;
     if (!reader)
         return;
+
     png_destroy_read_struct(&reader->png, &reader->info, NULL);
     free(reader->rows);
     free(reader->raw);
@@ -178,6 +179,7 @@ static const uint8_t *reader_rows(void *state, int count, struct error *error) {
             convert_row(reader, reader->raw, rgb);
         }
     }
+
     return reader->rows;
 }
 

@@ -32,10 +32,12 @@ static int find_orientation(WebPDemuxer *demuxer) {
         WebPDemuxReleaseChunkIterator(&chunk);
         return orientation;
     }
+
     if ((flags & XMP_FLAG) && WebPDemuxGetChunk(demuxer, "XMP ", 1, &chunk)) {
         orientation = xmp_orientation(chunk.chunk.bytes, chunk.chunk.size);
         WebPDemuxReleaseChunkIterator(&chunk);
     }
+
     return orientation;
 }
 
@@ -59,6 +61,7 @@ static void skip_alpha(struct webp_frame *frame) {
     length += 8 + (length & 1);
     if (length > frame->size)
         return;
+
     frame->bytes += length;
     frame->size -= length;
 }
@@ -98,6 +101,7 @@ bool image_webp_info(const uint8_t *bytes, size_t size, struct stored_info *ret,
     const WebPData data = {bytes, size};
     cleanup(demuxer_freep) WebPDemuxer *demuxer = WebPDemux(&data);
     struct webp_frame frame;
+
     if (!demuxer)
         return refuse_damaged(error);
     if (!image_check_size(WebPDemuxGetI(demuxer, WEBP_FF_CANVAS_WIDTH),
@@ -141,6 +145,7 @@ static const uint8_t *reader_rows(void *state, int count, struct error *error) {
             memcpy(reader->rows + (size_t)i * stride + (size_t)frame->left * 3,
                    reader->pixels + (size_t)y * inner, inner);
     }
+
     return reader->rows;
 }
 
@@ -157,8 +162,10 @@ bool image_webp_open(const uint8_t *bytes, size_t size, struct row_reader *ret, 
 
     struct webp_reader *reader = calloc(1, sizeof *reader);
     size_t stride = (size_t)frame.width * 3, all = stride * (size_t)frame.height;
+
     if (!reader)
         return image_no_memory(frame.width, frame.height, error);
+
     reader->frame = frame;
     reader->pixels = malloc(all);
     reader->rows = malloc((size_t)frame.canvas_width * 3 * IMAGE_ROWS_AT_ONCE + RESAMPLE_SLACK);

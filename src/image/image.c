@@ -117,6 +117,7 @@ bool image_read_info(const uint8_t *bytes, size_t size, struct image_info *ret, 
                                .height = swapped ? stored.width : stored.height,
                                .orientation = stored.orientation,
                                .decoder_bytes = stored.decoder_bytes};
+
     return true;
 }
 

@@ -66,6 +66,7 @@ static uint8_t *inflate_text(const uint8_t *bytes, size_t size, size_t *ret_size
     inflateEnd(&stream);
     if (code == Z_STREAM_END)
         return text;
+
     free(text);
     return NULL;
 }
@@ -85,17 +86,20 @@ static uint8_t *read_profile(const uint8_t *text, size_t size, size_t *ret_size)
         at++;
     while (at < size && text[at] != '\n') /* the name */
         at++;
+
     while (at < size && (text[at] == '\n' || text[at] == ' '))
         at++;
     for (; at < size && text[at] >= '0' && text[at] <= '9'; at++)
         if ((length = length * 10 + (size_t)(text[at] - '0')) > size)
             return NULL;
+
     if (at >= size || text[at] != '\n' || length == 0)
         return NULL;
 
     uint8_t *bytes = malloc(length);
     size_t count = 0;
     int high = -1;
+
     for (; bytes && at < size && count < length; at++) {
         int digit = hexadecimal_digit(text[at]);
         if (digit < 0)
@@ -125,6 +129,7 @@ static int profile_orientation(const uint8_t *text, size_t size, enum content co
 static const uint8_t *skip_language(const uint8_t *at, const uint8_t *end, bool *ret_compressed) {
     if (end - at < 2 || at[0] > 1 || at[1] != 0)
         return NULL;
+
     *ret_compressed = at[0] == 1;
     at += 2;
     for (int i = 0; i < 2; i++) {
@@ -133,6 +138,7 @@ static const uint8_t *skip_language(const uint8_t *at, const uint8_t *end, bool 
             return NULL;
         at = zero + 1;
     }
+
     return at;
 }
 
@@ -149,6 +155,7 @@ static int text_orientation(const struct png_chunk *chunk, int *texts) {
         text = text < end && *text == 0 ? text + 1 : NULL; /* the method: deflate */
     else if (is_type(chunk, "iTXt"))
         text = skip_language(text, end, &compressed);
+
     if (!text)
         return 1;
     if (!compressed)
@@ -187,6 +194,7 @@ int xmp_orientation(const uint8_t *bytes, size_t size) {
         ;
     if (found >= end || !strchr("\"'>", *found) || !*found)
         return 1;
+
     bool single = end - found >= 3 && (found[2] == '"' || found[2] == '\'' || found[2] == '<');
     return single && found[1] >= '1' && found[1] <= '8' ? found[1] - '0' : 1;
 }

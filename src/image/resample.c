@@ -193,6 +193,7 @@ bool taps_create(int from, int to, enum image_filter filter, int first, int outp
         find_nearest(from, to, first, &taps);
     else
         find_taps(from, to, filter, first, scratch, &taps);
+
     split_all_weights(&taps);
     *ret = taps;
     return true;
@@ -224,6 +225,7 @@ static inline __attribute__((always_inline)) void resample_pixel(const uint8_t *
     const uint8_t *pixel = source + 3 * (size_t)taps->starts[i];
     const int32_t *weights = taps->weights + (size_t)i * (size_t)taps->stride;
     int32_t red = HALF, green = HALF, blue = HALF;
+
     for (int t = 0; t < taps->counts[i]; t++, pixel += 3) {
         red += pixel[0] * weights[t];
         green += pixel[1] * weights[t];

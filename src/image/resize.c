@@ -39,6 +39,7 @@ static struct sizes find_sizes(const struct resizing *resize) {
     const struct crop_window *window = &resize->window;
     struct sizes sizes = {resize->from_width, resize->width, resize->from_height,
                           resize->height,     window->width, window->height};
+
     if (columns)
         sizes = (struct sizes){resize->from_height, resize->height, resize->from_width,
                                resize->width,       window->height, window->width};
@@ -83,9 +84,11 @@ static bool is_mirrored(int orientation, bool columns) {
 static bool make_taps(struct resizer *resizer, const struct resizing *resize, struct error *error) {
     const struct crop_window *window = &resize->window;
     struct taps horizontal, vertical;
+
     if (!taps_create(resize->from_width, resize->width, resize->filter, window->left, window->width,
                      &horizontal, error))
         return false;
+
     if (!taps_create(resize->from_height, resize->height, resize->filter, window->top, window->height,
                      &vertical, error)) {
         taps_release(&horizontal);

@@ -49,10 +49,12 @@ static bool describe_addend(struct lowering *lowering, const struct value *value
         matrices *= shape->dims[i]; /* they repeat in the order of the pairs: see passes/fuse_attention.c */
     for (int64_t pair = 0; pair < pairs; pair++)
         starts[pair] = pair % matrices * rows * columns;
+
     *ret = (struct kernel_attention_addend){.data = value->constant->data,
                                             .starts = starts,
                                             .row_stride = rows == 1 ? 0 : columns,
                                             .column_stride = columns == 1 ? 0 : 1};
+
     return true;
 }
 
@@ -70,10 +72,12 @@ static const struct layout *output_layout(struct lowering *lowering, const struc
                                     1};
         return layout_strided(pool, lowering->compute, s, strides);
     }
+
     if (s->rank == 3 && count == 3 && permutation[0] == 1 && permutation[1] == 0 && permutation[2] == 2) {
         const int64_t strides[3] = {s->dims[2], s->dims[0] * s->dims[2], 1};
         return layout_strided(pool, lowering->compute, s, strides);
     }
+
     return layout_plain(pool, lowering->compute, s);
 }
 
@@ -95,6 +99,7 @@ static bool describe_attention(struct lowering *lowering, const struct node *nod
     for (int i = 3; i < node->input_count; i++)
         if (!describe_addend(lowering, node->inputs[i], ret, &ret->addends[ret->addend_count++]))
             return false;
+
     return true;
 }
 
@@ -113,6 +118,7 @@ bool lower_attention(struct lowering *lowering, struct node *node, bool *ret_don
     };
     if (!tensors[0] || !tensors[1] || !tensors[2])
         return error_prefix(error, "node %s", node->name);
+
     attention->k_strides[0] = transposed[0]; /* k has features before tokens */
     attention->k_strides[1] = transposed[1];
     attention->k_strides[2] = transposed[3];
@@ -121,6 +127,7 @@ bool lower_attention(struct lowering *lowering, struct node *node, bool *ret_don
     tensors[3] = plan_add_tensor(plan, lowering->compute, &output->shape, output_layout(lowering, output));
     if (!tensors[3] || !strides_of(tensors[3], attention->out_strides))
         return lower_no_memory(error);
+
     *ret_done = true;
     return lower_kernel(
         lowering, node,

@@ -108,6 +108,7 @@ static bool describe_binary(struct lowering *lowering, struct node *node, struct
                                      .posts = ret->posts.posts,
                                      .post_count = ret->posts.count};
     ret->primitive = primitive_binary(lowering->plan->pool, &spec, refused);
+
     return true;
 }
 
@@ -129,6 +130,7 @@ bool lower_binary(struct lowering *lowering, struct node *node, bool *ret_done, 
     struct error refused;
     if (!describe_binary(lowering, node, other, &binary, &refused, error))
         return false;
+
     if (!binary.primitive && !layout_is_plain(binary.first->layout)) {
         binary.first = lower_plain(lowering, full, binary.first->dtype, error);
         if (!binary.first || !describe_binary(lowering, node, other, &binary, &refused, error))
@@ -174,8 +176,10 @@ static bool describe_batch_norm(struct lowering *lowering, const struct node *no
     struct shape shape = {.rank = node->outputs[0]->shape.rank};
     for (int i = 0; i < shape.rank; i++)
         shape.dims[i] = i == 1 ? channels : 1;
+
     const struct layout *layout = channel_layout(plan->pool, tensor, &shape);
     float *factors[2];
+
     for (int i = 0; i < 2; i++) {
         factors[i] = plan_own_memory(plan, (size_t)channels * sizeof(float));
         ret[i] = factors[i] && layout ? plan_add_constant(plan, DTYPE_F32, &shape, layout, factors[i]) : NULL;
@@ -191,6 +195,7 @@ static bool describe_batch_norm(struct lowering *lowering, const struct node *no
         factors[0][c] = (float)scale;
         factors[1][c] = (float)(of[1] - of[2] * scale);
     }
+
     return true;
 }
 
@@ -227,6 +232,7 @@ static bool describe_affine(struct lowering *lowering, struct node *node, const 
                                      .posts = ret->posts.posts,
                                      .post_count = ret->posts.count};
     ret->primitive = primitive_binary(lowering->plan->pool, &spec, &refused);
+
     return true;
 }
 
@@ -245,6 +251,7 @@ bool lower_batch_norm(struct lowering *lowering, struct node *node, bool *ret_do
         layout = layout_channels_last(plan->pool, lowering->compute, &input->shape);
     if (!layout || !describe_affine(lowering, node, layout, &affine, error))
         return layout ? false : lower_no_memory(error);
+
     if (!affine.primitive || primitive_is_slow(affine.primitive)) {
         layout = layout_channels_last(plan->pool, current->dtype, &input->shape);
         if (!layout || !describe_affine(lowering, node, layout, &affine, error))

@@ -7,12 +7,14 @@ const struct layout *lower_matrix_view(struct primitive_pool *pool, const struct
                                        bool transpose) {
     int64_t strides[2] = {stored->dims[1], 1};
     struct shape shape = *stored;
+
     if (transpose) {
         shape.dims[0] = stored->dims[1];
         shape.dims[1] = stored->dims[0];
         strides[0] = 1;
         strides[1] = stored->dims[1];
     }
+
     return layout_strided(pool, DTYPE_F32, &shape, strides);
 }
 
@@ -28,6 +30,7 @@ struct weighted_matmul {
 static bool flatten_operands(struct lowering *lowering, struct weighted_matmul *matmul, struct error *error) {
     struct plan *plan = lowering->plan;
     const struct shape *destination = &matmul->spec.destination;
+
     for (int i = 0; i < matmul->posts.count; i++) {
         struct plan_tensor *operand = matmul->posts.operands[i];
         if (!operand)
@@ -43,6 +46,7 @@ static bool flatten_operands(struct lowering *lowering, struct weighted_matmul *
             return lower_no_memory(error);
         matmul->posts.posts[i].operand = layout;
     }
+
     return true;
 }
 
@@ -61,6 +65,7 @@ static const struct primitive *choose_primitive(struct lowering *lowering, struc
             return primitive;
         matmul->spec.weights_layout = NULL;
     }
+
     return matmul->inner ? primitive_inner_product(pool, &matmul->spec, error)
                          : primitive_matmul(pool, &matmul->spec, error);
 }
@@ -90,6 +95,7 @@ static bool emit_weighted(struct lowering *lowering, struct node *node, struct w
     struct plan_tensor *offset = bias ? lower_plain(lowering, bias, DTYPE_F32, error) : NULL;
     if (!packed || (bias && !offset))
         return false;
+
     if (offset) {
         offset = plan_add_view(plan, offset, layout_shape(primitive_layout(primitive, ARGUMENT_BIAS)),
                                primitive_layout(primitive, ARGUMENT_BIAS));
@@ -184,6 +190,7 @@ static bool lower_batched(struct lowering *lowering, struct node *node, bool *re
         return false;
     if (!left->layout || !right->layout)
         return true;
+
     if (left->dtype != lowering->compute || left->memory == PLAN_MEMORY_CONSTANT)
         left = lower_plain(lowering, a, lowering->compute, error);
     if (right->dtype != lowering->compute || right->memory == PLAN_MEMORY_CONSTANT)
@@ -255,13 +262,16 @@ bool lower_matmul(struct lowering *lowering, struct node *node, bool *ret_done, 
     int64_t depth = a->shape.dims[a->shape.rank - 1];
     describe_weighted(lowering, &matmul, shape_elements(&a->shape) / depth, depth, b, false);
     struct value *bias = NULL;
+
     if (node->post_op_count && node->post_ops[0].kind == POST_ADD &&
         bias_is_row(node->inputs[node->post_ops[0].input], b->shape.dims[1]))
         bias = node->inputs[node->post_ops[0].input];
+
     matmul.spec.has_bias = bias != NULL;
     if (!lower_posts(lowering, node, layout_plain(lowering->plan->pool, lowering->compute, &output->shape),
                      &matmul.posts, error))
         return false;
+
     if (bias)
         drop_first(&matmul.posts);
     if (!flatten_operands(lowering, &matmul, error))

@@ -44,6 +44,7 @@ bool lower_transpose(struct lowering *lowering, struct node *node, bool *ret_don
     int permutation[LIMIT_TENSOR_RANK];
     const int64_t *given;
     size_t count = node_ints(node, "perm", &given);
+
     for (int i = 0; i < rank; i++)
         permutation[i] = count ? (int)given[i] : rank - 1 - i;
     const struct layout *layout = layout_permute(plan->pool, source->layout, permutation);
@@ -140,6 +141,7 @@ static bool emit_concat(struct lowering *lowering, struct node *node, int axis, 
     parameters->count = count;
     for (int i = 0; i < count; i++)
         parameters->bytes[i] = plan_tensor_bytes(sources[i]) / (size_t)parameters->rows;
+
     return lower_kernel(lowering, node,
                         &(struct step){.kernel = concat_run,
                                        .kernel_name = "guichet:concat",
@@ -189,5 +191,6 @@ bool lower_concat(struct lowering *lowering, struct node *node, bool *ret_done, 
         if (!sources[i])
             return false;
     }
+
     return layout ? emit_concat(lowering, node, axis, sources, layout, error) : lower_no_memory(error);
 }

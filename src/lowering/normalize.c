@@ -26,9 +26,11 @@ bool lower_layer_norm(struct lowering *lowering, struct node *node, bool *ret_do
     struct value *input = node->inputs[0], *scale = node->inputs[1], *shift = node_input(node, 2);
     int rank = input->shape.rank;
     int64_t axis = node_int(node, "axis", -1), columns = input->shape.dims[rank - 1];
+
     if (node->output_count != 1 || (axis != -1 && axis != rank - 1) || input->dtype != DTYPE_F32 ||
         shape_elements(&input->shape) <= 0)
         return true;
+
     if (!is_vector_of(scale, columns) || (shift && !is_vector_of(shift, columns)))
         return true; /* broadcast in another way */
 
@@ -43,6 +45,7 @@ bool lower_layer_norm(struct lowering *lowering, struct node *node, bool *ret_do
     if (!tensors[0] || !(tensors[count++] = lower_plain(lowering, scale, DTYPE_F32, error)) ||
         (shift && !(tensors[count++] = lower_plain(lowering, shift, DTYPE_F32, error))))
         return false;
+
     const struct shape *shape = &node->outputs[0]->shape;
     tensors[count] =
         plan_add_tensor(plan, current->dtype, shape, layout_plain(plan->pool, current->dtype, shape));
@@ -56,6 +59,7 @@ bool lower_layer_norm(struct lowering *lowering, struct node *node, bool *ret_do
                      .epsilon = node_float(node, "epsilon", 1e-5f)},
             .has_shift = shift != NULL,
         };
+
     *ret_done = true;
     return lower_kernel(lowering, node,
                         &(struct step){.kernel = layer_norm_run,
@@ -100,6 +104,7 @@ bool lower_gather_rows(struct lowering *lowering, struct node *node, bool *ret_d
         parameters->rows = shape_elements(&table->shape);
         parameters->bytes = (size_t)(shape_elements(shape) / parameters->rows) * dtype_size(dtype);
     }
+
     *ret_done = true;
     return lower_kernel(lowering, node,
                         &(struct step){.kernel = gather_rows_run,

@@ -44,6 +44,7 @@ static bool slice_part(const struct node *node, const struct shape *shape, int i
     *ret_start = start < 0 ? 0 : start > size ? size : start;
     *ret_axis = (int)axis;
     *ret_step = step;
+
     return step > 0;
 }
 
@@ -133,6 +134,7 @@ bool lower_gather(struct lowering *lowering, struct node *node, bool *ret_done, 
     for (int i = 0, j = 0; i < input->shape.rank; i++)
         if (i != axis)
             kept[j++] = strides[i];
+
     struct plan_tensor *view = plan_add_slice(plan, source, &output->shape,
                                               layout_strided(plan->pool, source->dtype, &output->shape, kept),
                                               (size_t)(position * strides[axis]) * dtype_size(source->dtype));

@@ -47,6 +47,7 @@ static struct plan_tensor *operand_of_rank(struct lowering *lowering, struct val
         int from = i - (rank - tensor->shape.rank);
         shape.dims[i] = from < 0 ? 1 : tensor->shape.dims[from];
     }
+
     return plan_add_view(lowering->plan, tensor, &shape,
                          layout_plain(lowering->plan->pool, tensor->dtype, &shape));
 }
@@ -150,6 +151,7 @@ bool lower_kernel(struct lowering *lowering, const struct node *node, const stru
     step.argument_count = given->input_count + 1;
     if (!output || !given->parameters || !plan_add_step(lowering->plan, &step))
         return lower_no_memory(error);
+
     lower_define(lowering, node->outputs[0], output);
     return true;
 }

@@ -155,6 +155,7 @@ static bool predictions_make(struct model_classifier *classifier, const struct t
         ret[i] = (struct prediction){
             .index = index, .label = labels->names[index], .probability = (float)scores[index]};
     }
+
     for (int i = 0; ret_probabilities && i < labels->count; i++)
         ret_probabilities[i] = (float)scores[i];
     return true;
@@ -174,6 +175,7 @@ static bool classify(struct model_classifier *classifier, const void *tensors, i
     size_t photo_bytes = photo_input_bytes(&model->input, width, height);
     int64_t step = model->input.batch > 0 ? model->input.batch : count, classes = model->labels.count;
     int top = to->top < classes ? to->top : (int)classes;
+
     if (!model_check_classifier(model, error))
         return false;
     if (top < 1)
@@ -232,6 +234,7 @@ bool model_classifier_warm_up(struct model_classifier *classifier, int count, st
         done = batch_run(classifier, (char *)tensors + bytes * (size_t)at,
                          count - at < step ? count - at : step, width, height, &scores, error);
     }
+
     free(tensors);
     return done;
 }
@@ -246,6 +249,7 @@ bool model_classify(struct model_classifier *classifier, const uint8_t *bytes, s
     const struct model *model = classifier->model;
     const struct photo_input *input = &model->input;
     struct photo_plan plan;
+
     if (!model_check_classifier(model, error))
         return false;
     if (!photo_plan(input, bytes, size, &plan, timing, error) ||
@@ -255,8 +259,10 @@ bool model_classify(struct model_classifier *classifier, const uint8_t *bytes, s
 
     int width = plan.geometry.width, height = plan.geometry.height;
     double start = clock_ms();
+
     if (!model_classify_prepared(classifier, classifier->photo, 1, width, height, top, ret, error))
         return false;
+
     timing->infer += clock_ms() - start;
     *ret_count = top < model->labels.count ? top : model->labels.count;
     return true;

@@ -16,6 +16,7 @@ json_t *config_read(const char *path, json_type type, struct error *error) {
         error_set(error, ERROR_MODEL, "%s: line %d: %s", path, position.line, position.text);
         return NULL;
     }
+
     if (json_typeof(root) != type) {
         json_decref(root);
         error_set(error, ERROR_MODEL, "%s: not a JSON %s", path, type == JSON_ARRAY ? "list" : "object");

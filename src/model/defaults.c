@@ -75,6 +75,7 @@ static bool write_labels(const char *path, int classes, bool *ret_written, struc
 
     int background = classes - IMAGENET_CLASSES;
     json_t *labels = json_object();
+
     for (int i = 0; i < classes; i++) {
         char key[16];
         snprintf(key, sizeof key, "%d", i);
@@ -99,6 +100,7 @@ static bool write_preprocessing(const char *path, int side, struct error *error)
                   usual.crop_width, "do_rescale", usual.do_rescale, "rescale_factor", usual.rescale_factor,
                   "do_normalize", usual.do_normalize, "image_mean", mean[0], mean[1], mean[2], "image_std",
                   deviation[0], deviation[1], deviation[2]);
+
     return write_json(path, json, error);
 }
 

@@ -84,6 +84,7 @@ static int compare_folders(const void *a, const void *b) {
 static uint64_t stamp_file(const char *name, const struct stat *status) {
     if (name[0] == '.' || strstr(name, BAKED))
         return 0;
+
     const uint64_t parts[] = {
         hash_bytes(HASH_START, name, strlen(name)),
         (uint64_t)status->st_size,
@@ -93,6 +94,7 @@ static uint64_t stamp_file(const char *name, const struct stat *status) {
         (uint64_t)status->st_ctim.tv_sec,
         (uint64_t)status->st_ctim.tv_nsec,
     };
+
     return hash_bytes(HASH_START, parts, sizeof parts);
 }
 

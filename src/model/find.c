@@ -99,6 +99,7 @@ static bool look_up(const char *name, const char *variant, char **ret_path, char
         if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0)
             done = exists(path, variant, error) && return_copies(path, variant, ret_path, ret_variant, error);
     }
+
     model_roots_release(&roots);
     return done;
 }

@@ -30,6 +30,7 @@ static bool parse_problem(const char *name, enum problem *ret) {
             *ret = names[i].problem;
             return true;
         }
+
     return false;
 }
 
@@ -46,6 +47,7 @@ static bool has_own_labels(const json_t *config) {
         if (!json_is_string(value) || !starts_with(json_string_value(value), "LABEL_"))
             return true;
     }
+
     return false;
 }
 

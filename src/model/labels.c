@@ -27,6 +27,7 @@ static bool read_indexed(const char *path, const json_t *config, const char *fie
     const json_t *list = json_object_get(config, field), *value;
     const char *key;
     size_t at;
+
     if (!list || json_is_null(list))
         return true;
     if (!json_is_object(list) && !json_is_array(list))
@@ -214,6 +215,7 @@ bool labels_load(const char *folder, int classes, struct arena *arena, struct la
     if (!read_indexed(path, config, "id2label", labels.count, arena, labels.full, error) ||
         !read_indexed(path, config, "id2wnid", labels.count, arena, labels.wnids, error))
         goto out;
+
     if (json_object_size(json_object_get(config, "id2label")) ||
         json_array_size(json_object_get(config, "id2label")))
         labels.source = "config.json: id2label";
@@ -221,6 +223,7 @@ bool labels_load(const char *folder, int classes, struct arena *arena, struct la
         goto out;
     else if (json_array_size(json_object_get(config, "label_names")))
         labels.source = "config.json: label_names";
+
     done = fill_names(arena, &labels, error) && load_languages(folder, arena, &labels, error);
     if (done)
         *ret = labels;

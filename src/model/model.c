@@ -24,6 +24,7 @@ static bool understand_input(struct model *model, struct error *error) {
     const int64_t *dims = input->shape.dims;
     bool first = input->shape.rank == 4 && (dims[1] == 3 || (dims[1] < 0 && dims[3] != 3));
     bool last = input->shape.rank == 4 && !first && dims[3] == 3;
+
     if (!first && !last)
         return error_set(error, ERROR_MODEL, "%s: input '%s' is %s; a photo needs [n, 3, height, width]",
                          model->path, input->name, shape_format(&input->shape, text, sizeof text));
@@ -60,6 +61,7 @@ static bool fit_preprocessing(struct model *model, const char *path, struct erro
     photo_input_size(input, &width, &height);
     if (width == input->width && height == input->height)
         return true;
+
     return error_set(error, ERROR_MODEL, "%s: '%s' gives %dx%d pixels, and the network takes %lldx%lld", path,
                      config->do_center_crop ? "crop_size" : "size", width, height, (long long)input->width,
                      (long long)input->height);
@@ -72,6 +74,7 @@ static bool read_stated(struct model *model, const char *folder, struct error *e
     bool found = false;
     int width = input->width > 0 ? (int)input->width : USUAL_SIDE;
     int height = input->height > 0 ? (int)input->height : USUAL_SIDE;
+
     if (!path)
         return error_set(error, ERROR_MEMORY, "no memory for a model");
 
@@ -108,9 +111,11 @@ static bool load_preprocessing(struct model *model, const char *folder, struct e
 
     if (input->height > LIMIT_IMAGE_SIDE || input->width > LIMIT_IMAGE_SIDE)
         return error_set(error, ERROR_MODEL, "%s: the input is larger than any photo", model->path);
+
     preprocessing_default(input->width > 0 ? (int)input->width : USUAL_SIDE,
                           input->height > 0 ? (int)input->height : USUAL_SIDE, &input->preprocessing);
     model->preprocessing_source = "assumed: ImageNet's";
+
     /* A network that takes bytes scales them itself. */
     input->preprocessing.do_rescale = input->preprocessing.do_normalize = input->dtype != DTYPE_U8;
     return true;
@@ -126,6 +131,7 @@ static bool plan_classes(struct model *model, int *ret_classes, struct error *er
     struct engine_context *context = engine_context_create(model->engine, error);
     char text[SHAPE_TEXT];
     bool done = false;
+
     if (!context || !engine_prepare(context, &input, 1, error)) {
         error_prefix(error, "%s", model->path);
         goto out;
@@ -136,6 +142,7 @@ static bool plan_classes(struct model *model, int *ret_classes, struct error *er
     done = *ret_classes > 0 ||
            error_set(error, ERROR_MODEL, "%s: its output is %s; a classifier's is [n, classes]", model->path,
                      shape_format(&output.shape, text, sizeof text));
+
 out:
     engine_context_free(context);
     return done;

@@ -131,9 +131,11 @@ bool scores_to_probabilities(double *scores, int64_t count, enum head_kind kind)
 
     if (kind == HEAD_NONE)
         return false;
+
     if (kind == HEAD_BY_VALUES)
         kind = are_probabilities(scores, count, sum) ? HEAD_PROBABILITIES : HEAD_SOFTMAX;
     bool shares_one = kind == HEAD_SOFTMAX || kind == HEAD_LOG_PROBABILITIES;
+
     if (shares_one && largest == (double)-INFINITY)
         return false;
 

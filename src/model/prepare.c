@@ -76,6 +76,7 @@ bool photo_write(const struct photo_input *input, const uint8_t *bytes, size_t s
     if (!image_preprocess(bytes, size, &plan->image, &input->preprocessing, geometry, input->channels_last,
                           floats ? floats : tensor, &decode, error))
         return false;
+
     if (floats)
         elements_convert(DTYPE_F32, floats, input->dtype, tensor, (int64_t)values);
 

@@ -311,6 +311,7 @@ static bool read_geometry(const struct config_reader *reader, const struct proce
                                            : (struct extent){.shortest = processor->size};
     double crop_pct = processor->crop_pct;
     bool has_crop_size = find_field(reader, "crop_size") != NULL;
+
     if (is_unknown(processor))
         config->do_center_crop = has_crop_size;
     if (!read_bool(reader, "do_resize", &config->do_resize) ||
@@ -355,6 +356,7 @@ static bool has_known_field(const json_t *root) {
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (json_object_get(root, names[i]))
             return true;
+
     return false;
 }
 
@@ -364,11 +366,13 @@ static const json_t *find_fields(const json_t *root) {
     static const char *const nests[] = {"image_processor", "feature_extractor"};
     if (has_known_field(root) || json_object_size(root) == 0)
         return root;
+
     for (size_t i = 0; i < sizeof nests / sizeof nests[0]; i++) {
         const json_t *nested = json_object_get(root, nests[i]);
         if (json_is_object(nested) && has_known_field(nested))
             return nested;
     }
+
     return NULL;
 }
 
@@ -380,6 +384,7 @@ bool preprocessing_read(const char *path, struct preprocessing *ret, struct erro
     struct config_reader reader = {path, find_fields(root), error};
     struct preprocessing config;
     bool done = false;
+
     if (!reader.root) {
         const char *key = json_object_iter_key(json_object_iter(root));
         error_set(error, ERROR_MODEL,

@@ -46,6 +46,7 @@ static bool read_interpolation(const struct timm_reader *reader, enum image_filt
         [IMAGE_BICUBIC] = "bicubic", [IMAGE_BOX] = "box",         [IMAGE_HAMMING] = "hamming"};
     const json_t *json = find_field(reader, "interpolation");
     const char *name = json_string_value(json);
+
     if (!json)
         return true;
 
@@ -93,12 +94,14 @@ static bool read_crop(const struct timm_reader *reader, int64_t width, int64_t h
     config->crop_width = (int)width;
     config->crop_height = (int)height;
     bool square = width == height;
+
     if (strcmp(name, "center") == 0 && square)
         config->resize_short = (int)floor((double)width / crop_pct);
     config->resize_width = (int)floor((double)width / crop_pct);
     config->resize_height = (int)floor((double)height / crop_pct);
     if (strcmp(name, "center") == 0 && !square)
         return fail_field(reader, "input_size", "square, which crop_mode center needs here");
+
     return true;
 }
 
@@ -110,11 +113,13 @@ static bool read_timm(const struct timm_reader *reader, int64_t width, int64_t h
                                    .do_normalize = true,
                                    .mean = {0.485, 0.456, 0.406},
                                    .standard_deviation = {0.229, 0.224, 0.225}};
+
     if (!read_three(reader, "mean", false, config.mean) ||
         !read_three(reader, "std", true, config.standard_deviation) ||
         !read_interpolation(reader, &config.filter) || !read_input_size(reader, &width, &height) ||
         !read_crop(reader, width, height, &config))
         return false;
+
     *ret = config;
     return true;
 }
@@ -131,6 +136,7 @@ bool preprocessing_read_timm(const char *path, int64_t width, int64_t height, st
         json_object_get(root, "input_size") && json_object_get(root, "mean") && json_object_get(root, "std");
     struct timm_reader reader = {path, json_is_object(nested) ? nested : bare ? root : NULL, error};
     bool done = true;
+
     if (nested && !json_is_null(nested) && !json_is_object(nested))
         done = error_set(error, ERROR_MODEL, "%s: 'pretrained_cfg' is not an object", path);
     else if (reader.fields)
@@ -165,6 +171,7 @@ static bool read_range(const char *range, struct preprocessing *config) {
         config->do_rescale = config->rescale_factor != 1;
         return true;
     }
+
     return false;
 }
 

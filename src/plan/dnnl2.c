@@ -82,6 +82,7 @@ md_handle md_resize(md_const like, const int64_t *dims) {
         block[blocks.block_axes[i]] *= blocks.block_sizes[i];
         step *= blocks.block_sizes[i];
     }
+
     for (int i = 0; i < blocks.rank; i++) {
         md->dims[i] = dims[i];
         md->padded_dims[i] = (dims[i] + block[i] - 1) / block[i] * block[i];
@@ -94,6 +95,7 @@ md_handle md_resize(md_const like, const int64_t *dims) {
         md->format_desc.blocking.strides[axis] = step;
         step *= md->padded_dims[axis] / block[axis];
     }
+
     return md;
 }
 
@@ -128,6 +130,7 @@ bool md_blocks(md_const md, struct md_blocks *ret) {
     memcpy(ret->block_sizes, blocking->inner_blks, sizeof ret->block_sizes);
     memcpy(ret->block_axes, blocking->inner_idxs, sizeof ret->block_axes);
     ret->has_extra = md->extra.flags != 0;
+
     return true;
 }
 
@@ -172,6 +175,7 @@ static dnnl_status_t pd_create(dnnl_primitive_desc_t *ret, dnnl_status_t status,
         return status;
     if (!avoid)
         return dnnl_primitive_desc_create(ret, operation, attr, dnnl_processor(), NULL);
+
     status = dnnl_primitive_desc_iterator_create(&iterator, operation, attr, dnnl_processor(), NULL);
     if (status != dnnl_success)
         return status;

@@ -76,6 +76,7 @@ bool md_blocks(md_const md, struct md_blocks *ret) {
     dnnl_data_type_t dtype = dnnl_data_type_undef;
     const dnnl_dims_t *dims, *padded, *strides, *sizes, *axes;
     int rank = 0, blocks = 0;
+
     if (dnnl_memory_desc_query(md, dnnl_query_format_kind, &kind) != dnnl_success || kind != dnnl_blocked ||
         dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &rank) != dnnl_success ||
         dnnl_memory_desc_query(md, dnnl_query_dims, &dims) != dnnl_success ||
@@ -133,10 +134,13 @@ md_handle md_retype(md_const md, dnnl_data_type_t dtype) {
         return NULL;
     if (!blocks.block_count)
         return md_create_strided(blocks.rank, blocks.dims, dtype, blocks.strides);
+
     dnnl_format_tag_t tag = tag_of(md, &blocks);
     dnnl_memory_desc_t made = NULL;
+
     if (tag == dnnl_format_tag_undef)
         return NULL;
+
     return md_keep(dnnl_memory_desc_create_with_tag(&made, blocks.rank, blocks.dims, dtype, tag), &made);
 }
 
@@ -144,12 +148,15 @@ md_handle md_resize(md_const like, const int64_t *dims) {
     struct md_blocks blocks;
     dnnl_data_type_t dtype = dnnl_data_type_undef;
     dnnl_memory_desc_t made = NULL;
+
     if (!md_blocks(like, &blocks) || blocks.has_extra ||
         dnnl_memory_desc_query(like, dnnl_query_data_type, &dtype) != dnnl_success)
         return NULL;
+
     dnnl_format_tag_t tag = tag_of(like, &blocks);
     if (tag == dnnl_format_tag_undef)
         return NULL;
+
     return md_keep(dnnl_memory_desc_create_with_tag(&made, blocks.rank, dims, dtype, tag), &made);
 }
 
@@ -195,6 +202,7 @@ static dnnl_status_t pd_settle(dnnl_primitive_desc_t *pd, dnnl_status_t status, 
         dnnl_primitive_desc_destroy(*pd);
         *pd = NULL;
     }
+
     return status;
 }
 

@@ -110,6 +110,7 @@ struct execution *execution_create(const struct primitive *primitive, struct err
         if (execution_add_layouts(execution, primitive) && execution_add_quantization(execution))
             return execution;
     }
+
     execution_free(execution);
     error_set(error, ERROR_MEMORY, "no memory to bind a primitive");
     return NULL;

@@ -18,10 +18,12 @@ struct plan *plan_create(struct graph *graph, struct weights_store *weights, str
         error_set(error, ERROR_MEMORY, "no memory for a plan");
         return NULL;
     }
+
     plan->arena = arena;
     plan->pool = pool;
     plan->graph = graph;
     plan->weights = weights;
+
     return plan;
 }
 
@@ -49,6 +51,7 @@ static bool array_grow(void **array, int count, int *capacity, size_t size) {
     void *fresh = realloc(*array, (size_t)larger * size);
     if (!fresh)
         return false;
+
     *array = fresh;
     *capacity = larger;
     return true;
@@ -89,6 +92,7 @@ struct plan_tensor *plan_add_tensor(struct plan *plan, enum dtype dtype, const s
                                      .tensor_count = 1};
     plan->storages[plan->storage_count++] = storage;
     tensor->storage = storage;
+
     return tensor;
 }
 
@@ -109,6 +113,7 @@ struct plan_tensor *plan_add_slice(struct plan *plan, const struct plan_tensor *
     tensor->offset = of->offset + offset;
     if (tensor->storage)
         tensor->storage->tensor_count++;
+
     return tensor;
 }
 
@@ -227,6 +232,7 @@ bool plan_assign_memory(struct plan *plan, struct error *error) {
         if (order[i]->is_output)
             order[i]->last_step = plan->step_count;
     }
+
     qsort(order, (size_t)count, sizeof *order, larger_storage_first);
     plan->scratch_offset = assign_offsets(order, order + count, count);
     free(order);

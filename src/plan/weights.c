@@ -58,8 +58,10 @@ struct weights_store *weights_store_create(const struct graph *graph, struct err
         store->arena = arena_create();
         store->pool = primitive_pool_create(error);
     }
+
     if (store && store->arena && store->pool && collect_shared(store, graph))
         return store;
+
     weights_store_free(store);
     error_set(error, ERROR_MEMORY, "no memory for weights");
     return NULL;
@@ -131,9 +133,11 @@ static struct packed_weights *add_entry(struct weights_store *store, const struc
     char *role = arena_copy_string(store->arena, entry->role, strlen(entry->role));
     if (!added || !role || !entry->layout || !entry->from)
         return NULL;
+
     *added = *entry;
     added->role = role;
     store->entries[store->count++] = added;
+
     return added;
 }
 
@@ -178,6 +182,7 @@ static struct packed_weights *pack(struct weights_store *store, const struct wei
 
     if (bytes && !primitive_reorder_now(request->from, from_data, request->layout, bytes, error))
         return NULL;
+
     if (bytes)
         entry = add_entry(store, &(struct packed_weights){.source = request->data,
                                                           .role = request->role,
@@ -185,6 +190,7 @@ static struct packed_weights *pack(struct weights_store *store, const struct wei
                                                           .from = layout_copy(store->pool, request->from),
                                                           .bytes = bytes,
                                                           .size = size});
+
     if (!entry)
         error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
     return entry;
@@ -203,6 +209,7 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
             (store->entries[i]->adopted || store->entries[i]->source_gone) &&
             packed_is_reversible(store->entries[i]))
             packed = store->entries[i];
+
     if (!packed) /* the constant's own elements are there */
         return true;
 
@@ -213,6 +220,7 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
         free(bytes);
         return false;
     }
+
     *ret = bytes;
     return true;
 }
@@ -317,9 +325,11 @@ static bool want_node(struct weights_store *store, struct wanted_ranges *wanted,
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i] && !want_tensor(store, wanted, node->inputs[i]->constant))
             return false;
+
     for (int i = 0; i < node->attribute_count; i++)
         if (!want_tensor(store, wanted, node->attributes[i].tensor))
             return false;
+
     return true;
 }
 

@@ -38,11 +38,13 @@ static struct model_status *list_models(void *state, const struct http_request *
     *ret_count = 1;
     if (!status)
         return NULL;
+
     strcpy(status->name, backend->name);
     strcpy(status->state, ready ? "ready" : "starting");
     if (ready)
         snprintf(status->precision, sizeof status->precision, "%s",
                  engine_precision_used(model_engine(backend->model)));
+
     return status;
 }
 
@@ -198,11 +200,13 @@ bool backend_stop(struct backend *backend, int grace_ms) {
 void backend_free(struct backend *backend) {
     if (!backend)
         return;
+
     backend_stop(backend, 0);
     /* Jobs under way finish, without a client, before the server that counts them is freed. */
     fetcher_free(backend->fetcher);
     while (atomic_load(&backend->pending))
         usleep(1000);
+
     batcher_free(backend->batcher);
     workers_free(backend->workers);
     server_free(backend->server);

@@ -75,6 +75,7 @@ static int count_alike(const struct batcher *batcher, int limit) {
 static int choose_size(struct batcher *batcher) {
     int alike = count_alike(batcher, batcher->options.max_batch);
     int size = power_of_two(alike < batcher->prepared ? alike : batcher->prepared);
+
     if (alike > batcher->prepared && batcher->options.prepare && !batcher->preparing &&
         !batcher->prepare_failed) {
         batcher->preparing = true;

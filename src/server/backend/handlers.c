@@ -78,6 +78,7 @@ static json_t *describe_tensor(const struct engine_port *port) {
         {"INT64", "DT_INT64"},   {"FP16", "DT_HALF"},   {"BF16", "DT_BFLOAT16"}, {"FP32", "DT_FLOAT"},
         {"FP64", "DT_DOUBLE"}};
     const char *ours = inference_type_name(port->dtype), *type = "DT_STRING";
+
     for (size_t i = 0; ours && i < sizeof names / sizeof names[0]; i++)
         type = strcmp(ours, names[i][0]) == 0 ? names[i][1] : type;
 

@@ -67,6 +67,7 @@ static bool take_place(struct backend *backend, struct error *error) {
                          backend->name);
     if (atomic_fetch_add(&backend->pending, 1) < backend->options.queue_limit)
         return true;
+
     atomic_fetch_sub(&backend->pending, 1);
     backend_counts_refuse(&backend->counts);
     return error_set(error, ERROR_UNAVAILABLE,
@@ -80,12 +81,14 @@ struct job *job_create(struct backend *backend, struct http_request *request, en
         respond_error(request, &error);
         return NULL;
     }
+
     struct job *job = calloc(1, sizeof *job);
     if (!job) {
         atomic_fetch_sub(&backend->pending, 1);
         respond_error(request, &(struct error){ERROR_MEMORY, "out of memory"});
         return NULL;
     }
+
     struct context *context = context_of(request);
     text_copy(context->model, sizeof context->model, backend->name);
     context->model_known = true;
@@ -95,6 +98,7 @@ struct job *job_create(struct backend *backend, struct http_request *request, en
     job->body = http_body_reference(request->body);
     job->item.key = -1;
     job->item.deadline_ns = find_deadline(backend, request);
+
     return job;
 }
 
@@ -139,6 +143,7 @@ bool job_unpack(struct job *job) {
         job_fail(job, &error);
         return false;
     }
+
     http_body_release(job->body);
     job->body = plain;
     return true;
@@ -159,6 +164,7 @@ static void finish_fetch(void *context, struct http_body *body, const struct err
         job_fail(job, error);
         return;
     }
+
     job->fetched = http_body_reference(body);
     job->photo = body->bytes;
     job->photo_size = body->size;

@@ -55,6 +55,7 @@ static bool read_roles(const char *words, unsigned *ret_rights) {
         if (*words == ',' && !*++words)
             return false;
     }
+
     *ret_rights = rights;
     return rights != 1u << RIGHT_NONE;
 }
@@ -90,6 +91,7 @@ static bool read_line(char *line, struct api_key *ret) {
             return false;
         }
     }
+
     *ret = key;
     return true;
 }
@@ -119,6 +121,7 @@ static bool read_lines(struct api_keys *keys, const char *path, struct error *er
                 path, number);
         keys->count++;
     }
+
     return true;
 }
 
@@ -136,10 +139,12 @@ struct api_keys *api_keys_read(const char *path, struct error *error) {
         error_set(error, ERROR_MEMORY, "%s: out of memory", path);
         return NULL;
     }
+
     keys->references = 1;
     keys->text = text;
     if (read_lines(keys, path, error))
         return keys;
+
     api_keys_release(keys);
     return NULL;
 }
@@ -189,6 +194,7 @@ bool api_key_allows_model(const struct api_key *key, const char *model) {
             return true;
         at += length + (at[length] == ',');
     }
+
     return false;
 }
 
@@ -212,5 +218,6 @@ bool api_keys_make(const char *name, const char *roles, char ret_key[API_KEY_BYT
     sodium_bin2hex(hexadecimal, sizeof hexadecimal, hash, sizeof hash);
     snprintf(ret_line, API_KEY_LINE_BYTES, "%s %s%s%s", name, hexadecimal, roles ? " roles=" : "",
              roles ? roles : "");
+
     return true;
 }

@@ -42,6 +42,7 @@ static bool refuse_right(struct http_request *request, const struct api_key *key
         error_set(&error, ERROR_FORBIDDEN,
                   "this call changes the service: it is answered at the control listener (--control), or to "
                   "an API key with the role \"manage\"");
+
     respond_error(request, &error);
     return false;
 }
@@ -67,6 +68,7 @@ bool link_authenticate(struct http_request *request, struct api_keys *keys, bool
     const struct api_key *key = shown ? api_keys_find(keys, shown, strlen(shown)) : NULL;
     if (!key)
         return refuse_unknown(request, shown);
+
     context->keys = api_keys_reference(keys);
     context->key = key;
     text_copy(context->client, sizeof context->client, api_key_name(key));

@@ -15,6 +15,7 @@ static bool is_allowed(const char *list, const char *origin) {
             return true;
         list += length;
     }
+
     return false;
 }
 
@@ -34,9 +35,11 @@ bool link_allow_origin(struct http_request *request, const char *allowed) {
 
     if (!origin || !allowed || !is_allowed(allowed, origin))
         return true;
+
     context_of(request)->cors_origin = origin;
     if (!cors_is_preflight(request))
         return true;
+
     respond(request, 204, headers, 3, NULL);
     return false;
 }

@@ -26,6 +26,7 @@ static void feed_byte(struct event_stream *stream, char byte) {
         stream->open = true;
         stream->length = 0;
     }
+
     if (stream->length < sizeof stream->start)
         stream->start[stream->length++] = byte;
 }

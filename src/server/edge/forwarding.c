@@ -14,10 +14,12 @@ bool forwarded_headers_add_copy(struct forwarded_headers *headers, const char *n
                                 size_t length) {
     if (length >= sizeof headers->text - headers->text_used)
         return false;
+
     char *copy = headers->text + headers->text_used;
     memcpy(copy, value, length);
     copy[length] = 0;
     headers->text_used += length + 1;
+
     return forwarded_headers_add(headers, name, copy);
 }
 

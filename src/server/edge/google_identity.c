@@ -142,6 +142,7 @@ long identity_expiry(const char *token, size_t length) {
     const char *end = memchr(payload, '.', length - (size_t)(payload - token));
     char text[3072];
     size_t size;
+
     if (!end || sodium_base642bin((unsigned char *)text, sizeof text, payload, (size_t)(end - payload), NULL,
                                   &size, NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0)
         return 0;

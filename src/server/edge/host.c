@@ -13,10 +13,12 @@ static bool read_name(const char *host, char *ret, size_t size) {
     size_t length = strcspn(host, bracketed ? "]" : ":");
     if (length >= size)
         return false;
+
     memcpy(ret, host, length);
     ret[length] = 0;
     if (length > 1 && ret[length - 1] == '.') /* "localhost." is the same name */
         ret[length - 1] = 0;
+
     return true;
 }
 
@@ -32,6 +34,7 @@ static bool is_loopback(const char *name) {
         return true;
     if (inet_pton(AF_INET, name, &v4) == 1)
         return ntohl(v4.s_addr) >> 24 == 127;
+
     return inet_pton(AF_INET6, name, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 

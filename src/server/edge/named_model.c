@@ -31,6 +31,7 @@ static bool read_body(const struct http_request *request, char ret[MODEL_NAME_BY
         strcpy(ret, model);
     else
         error_set(error, ERROR_INVALID, "\"model\" is missing, or is not the name of a model");
+
     json_decref(json);
     return good;
 }

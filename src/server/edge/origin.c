@@ -20,13 +20,16 @@ bool link_check_origin(struct http_request *request) {
 
     if (!context->endpoint || !context->endpoint->changes_state || context->cors_origin)
         return true;
+
     /* Programs send neither. */
     bool good = true;
+
     if (origin)
         good = is_own(origin, http_request_header(request, "Host")) ||
                is_own(origin, http_request_header(request, "X-Forwarded-Host"));
     else if (site)
         good = strcasecmp(site, "same-origin") == 0 || strcasecmp(site, "none") == 0;
+
     if (good)
         return true;
 

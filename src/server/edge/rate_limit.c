@@ -32,10 +32,12 @@ struct rate_limiter *rate_limiter_create(double rate, double burst) {
     struct rate_limiter *limiter = calloc(1, sizeof *limiter);
     if (!limiter)
         return NULL;
+
     limiter->rate = rate;
     limiter->burst = burst;
     pthread_mutex_init(&limiter->mutex, NULL);
     randombytes_buf(limiter->key, sizeof limiter->key);
+
     return limiter;
 }
 
@@ -54,6 +56,7 @@ static struct bucket *bucket_find(struct rate_limiter *limiter, uint64_t client,
         if (set[i].client == 0 || (oldest->client != 0 && set[i].touched < oldest->touched))
             oldest = &set[i];
     }
+
     *oldest = (struct bucket){.client = client, .touched = now_ns, .tokens = limiter->burst};
     return oldest;
 }
@@ -69,6 +72,7 @@ static bool bucket_take(struct bucket *bucket, const struct rate_limiter *limite
         *ret_wait_seconds = (1 - bucket->tokens) / limiter->rate;
         return false;
     }
+
     bucket->tokens -= 1;
     return true;
 }
@@ -95,6 +99,7 @@ bool link_limit_rate(struct http_request *request, struct rate_limiter *limiter)
 
     if (!limiter || (context->endpoint && context->endpoint->right == RIGHT_NONE))
         return true;
+
     /* An IPv6 network of 64 bits is one client: its owner has all of it. */
     bool network = inet_pton(AF_INET6, context->client, &address) == 1;
     if (network ? rate_limiter_take(limiter, (const char *)&address, 8, clock_ns(), &wait)

@@ -26,6 +26,7 @@ static int add_own(const struct http_request *request, struct http_header *heade
                                                 "X-Request-Id, Retry-After, Inference-Header-Content-Length"};
         headers[count++] = (struct http_header){"Vary", "Origin"};
     }
+
     return count;
 }
 
@@ -92,6 +93,7 @@ bool error_write(struct buffer *text, enum error_form form, const struct error *
         write_openai(text, error);
         return !text->failed;
     }
+
     buffer_append_string(text, "{\"error\":");
     json_append_string(text, error->message);
     return buffer_append_string(text, "}");

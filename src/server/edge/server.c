@@ -35,6 +35,7 @@ static void read_forwarded(const char *header, char *ret, size_t size) {
     size_t length = strcspn(last, " \t");
     if (length == 0 || length >= sizeof text)
         return;
+
     memcpy(text, last, length);
     text[length] = 0;
     if (inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1)
@@ -66,6 +67,7 @@ static void find_endpoint(struct context *context, const struct http_request *re
     context->errors = row->errors;
     if (!length)
         return;
+
     if (length >= sizeof context->model) /* a name that is too long is cut, and no model is called that */
         length = sizeof context->model - 1;
     memcpy(context->model, name, length);
@@ -86,6 +88,7 @@ static struct context *context_create(struct server *server, const struct http_r
     if (forwarded)
         read_forwarded(forwarded, context->client, sizeof context->client);
     find_endpoint(context, request);
+
     return context;
 }
 
@@ -145,6 +148,7 @@ static bool link_find_route(struct server *server, struct http_request *request)
         respond_error(request, &error);
         return false;
     }
+
     if (options->pass && cors_is_preflight(request))
         return true; /* the gateway knows which origins may call */
     if (!context->endpoint) {
@@ -156,11 +160,14 @@ static bool link_find_route(struct server *server, struct http_request *request)
             respond_method_not_allowed(request, methods);
         return false;
     }
+
     if (!context->model[0] || !options->check_model)
         return true;
+
     context->model_known = options->check_model(options->service->context, context->model, &error);
     if (context->model_known)
         return true;
+
     respond_error(request, &error); /* the context is gone with it */
     return false;
 }
@@ -281,6 +288,7 @@ static void count(const struct server *server, const struct context *context, in
         metric_add(metrics_get(metrics, METRIC_COUNTER, tiers[tier].retries,
                                "Times that a request was sent to an upstream again.", labels),
                    context->tries - 1);
+
     metrics_label(labels, sizeof labels, "status", digits);
     metric_add(metrics_get(metrics, METRIC_COUNTER, tiers[tier].requests,
                            "Requests by model, route and status; 499: the client left.", labels),
@@ -327,9 +335,11 @@ static bool listen_on_addresses(struct server *server, struct error *error) {
     const struct server_options *options = &server->options;
     if (!options->addresses || !options->addresses[0])
         return http_server_listen(server->http, NULL, options->port, error);
+
     for (const char *const *address = options->addresses; *address; address++)
         if (!http_server_listen(server->http, *address, options->port, error))
             return false;
+
     return true;
 }
 
@@ -359,11 +369,13 @@ static bool create_parts(struct server *server, struct http_loops *loops, struct
 
     if (options->api_keys_file && !(server->keys = api_keys_read(options->api_keys_file, error)))
         return false;
+
     if (options->rate > 0) {
         server->limiter = rate_limiter_create(options->rate, options->burst >= 1 ? options->burst : 1);
         if (!server->limiter)
             return error_set(error, ERROR_MEMORY, "out of memory");
     }
+
     server->http = http_server_create(loops, &http, error);
     return server->http && start_listening(server, error);
 }
@@ -375,10 +387,12 @@ struct server *server_create(struct http_loops *loops, const struct server_optio
         error_set(error, ERROR_MEMORY, "out of memory");
         return NULL;
     }
+
     server->options = *options;
     pthread_mutex_init(&server->lock, NULL);
     if (create_parts(server, loops, error))
         return server;
+
     server_free(server);
     return NULL;
 }
@@ -413,6 +427,7 @@ struct server *server_create_control(struct http_loops *loops, const struct serv
 
     if (!read_address(address, host, &control.port, error))
         return NULL;
+
     control.addresses = addresses;
     control.inherit = false;
     control.tls_certificate = control.tls_key = NULL;
@@ -422,6 +437,7 @@ struct server *server_create_control(struct http_loops *loops, const struct serv
     struct server *server = server_create(loops, &control, error);
     if (server)
         server->options.addresses = NULL; /* they were used */
+
     return server;
 }
 
@@ -445,11 +461,13 @@ bool server_reload(struct server *server, struct error *error) {
         api_keys_release(keys);
         return false;
     }
+
     pthread_mutex_lock(&server->lock);
     struct api_keys *old = server->keys;
     server->keys = keys;
     pthread_mutex_unlock(&server->lock);
     api_keys_release(old);
+
     return true;
 }
 
@@ -460,6 +478,7 @@ bool server_stop(struct server *server, int grace_ms) {
 void server_free(struct server *server) {
     if (!server)
         return;
+
     if (server->http)
         http_server_stop(server->http, 0);
     http_server_free(server->http);

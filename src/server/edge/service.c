@@ -53,6 +53,7 @@ static json_t *describe_details(const struct model_status *status) {
         json_object_set_new(entry, "typical_ms", json_real(status->typical_ms));
     if (status->reason[0])
         json_object_set_new(entry, "reason", json_string(status->reason));
+
     return entry;
 }
 
@@ -112,6 +113,7 @@ static bool read_index_options(const struct http_body *body, bool *ret_ready_onl
         error_set(error, ERROR_INVALID, "the body is not {\"ready\": true or false}");
     *ret_ready_only = json_is_true(ready);
     json_decref(options);
+
     return good;
 }
 

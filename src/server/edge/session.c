@@ -64,6 +64,7 @@ static bool keys_file_private(const char *path, struct error *error) {
             error, ERROR_FORBIDDEN,
             "session key file %s: others can read it (mode %03o); chmod 600 it, and change the key", path,
             (unsigned)(status.st_mode & 0777));
+
     return true;
 }
 
@@ -134,6 +135,7 @@ bool session_open(const char *value, size_t length, const struct session_keys *k
                   struct session *ret) {
     uint8_t bytes[PAYLOAD_BYTES + TAG_BYTES + 1];
     size_t size;
+
     if (length >= SESSION_COOKIE_BYTES ||
         sodium_base642bin(bytes, PAYLOAD_BYTES + TAG_BYTES, value, length, NULL, &size, NULL,
                           sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||

@@ -23,6 +23,7 @@ bool link_serve_file(struct http_request *request, enum web_tier tier) {
     const struct web_file *file = find_file(tier, request->path);
     if (!file)
         return true;
+
     context_of(request)->label = "page";
     if (cors_is_preflight(request))
         return true; /* cors.c answers it */
@@ -44,5 +45,6 @@ bool link_serve_file(struct http_request *request, enum web_tier tier) {
     bool same = known && strstr(known, file->etag);
     respond(request, same ? 304 : 200, headers, sizeof headers / sizeof headers[0],
             same ? NULL : http_body_create(file->bytes, file->size));
+
     return false;
 }

@@ -28,9 +28,11 @@ static bool request_id_usable(const char *id) {
     size_t length = strlen(id);
     if (length == 0 || length > 128)
         return false;
+
     for (; *id; id++)
         if (*id <= ' ' || *id >= 127 || *id == '"' || *id == '\\')
             return false;
+
     return true;
 }
 
@@ -41,6 +43,7 @@ static bool hexadecimal_nonzero(const char *text, size_t length) {
             return false;
         zero &= text[i] == '0';
     }
+
     return !zero;
 }
 

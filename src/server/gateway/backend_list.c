@@ -11,11 +11,13 @@ static bool list_append(struct backend_list *list, const char *model, size_t mod
     struct backend_entry *entries = realloc(list->entries, (list->count + 1) * sizeof *entries);
     if (!entries)
         return false;
+
     list->entries = entries;
     struct backend_entry *entry = &entries[list->count++];
     memset(entry, 0, sizeof *entry);
     memcpy(entry->model, model, model_length);
     entry->url = *url;
+
     return true;
 }
 
@@ -34,13 +36,16 @@ static bool word_parse(struct backend_list *list, const char *word, size_t lengt
         length -= (size_t)(equals + 1 - word);
         word = equals + 1;
     }
+
     if (!*model)
         return error_set(error, ERROR_INVALID, "\"%.*s\" is not NAME=URL", (int)length, word);
 
     char text[LIMIT_URL_BYTES + 1];
     struct url url;
+
     if (length >= sizeof text)
         return error_set(error, ERROR_INVALID, "a URL is longer than %d bytes", LIMIT_URL_BYTES);
+
     memcpy(text, word, length);
     text[length] = 0;
     if (!url_parse_base(text, &url, error))

@@ -55,11 +55,13 @@ void gateway_predict_with(struct gateway *gateway, struct http_request *request,
 
     if (!auth_allow_model(request, model))
         return;
+
     if (!write_predict_target(request, model, target)) {
         error_set(&error, ERROR_INVALID, "the query is too long");
         respond_error(request, &error);
         return;
     }
+
     proxy_start(gateway, request,
                 &(struct proxy_options){.model = model, .target = target, .aim = PROXY_ASK});
 }

@@ -41,6 +41,7 @@ static void client_release(struct child_client *client) {
     pthread_mutex_unlock(&client->mutex);
     if (!last)
         return;
+
     http_upstream_free(client->upstream);
     pthread_mutex_destroy(&client->mutex);
     free(client);
@@ -93,6 +94,7 @@ static void ready_done(void *context, const struct http_response *response) {
     pthread_mutex_lock(&client->mutex);
     client->checking_ready = false;
     client->is_ready |= ready;
+
     /* Under the mutex: the descriptor is open until child_client_free has returned. */
     if (ready && !client->closed)
         (void)!write(client->wake, &one, sizeof one); /* full: the supervisor is already being woken */
@@ -120,9 +122,11 @@ bool child_client_is_ready(struct child_client *client) {
         client->checking_ready = true;
         client->references++;
     }
+
     pthread_mutex_unlock(&client->mutex);
     if (asks && !http_loop_post(client->loop, start_ready_check, client))
         ready_done(client, &(struct http_response){.failure = HTTP_FAILED_MEMORY});
+
     return ready;
 }
 
@@ -179,6 +183,7 @@ static struct child_request *request_create(struct child_client *client, const c
     pthread_mutex_init(&request->mutex, NULL);
     pthread_cond_init(&request->changed, &attributes);
     pthread_condattr_destroy(&attributes);
+
     return request;
 }
 
@@ -196,11 +201,13 @@ bool child_client_get(struct child_client *client, const char *target, int timeo
     pthread_mutex_lock(&request->mutex);
     while (!request->done && pthread_cond_timedwait(&request->changed, &request->mutex, &until) != ETIMEDOUT)
         ;
+
     bool done = request->done;
     bool whole = done && request->whole && buffer_append(text, request->text.bytes, request->text.size);
     request->abandoned = !done;
     pthread_mutex_unlock(&request->mutex);
     if (done)
         request_free(request);
+
     return whole;
 }

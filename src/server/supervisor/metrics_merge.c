@@ -135,6 +135,7 @@ static struct merged_family *header_read(struct metrics_merge *merge, const char
     if ((!help && !word_is(kind, "TYPE")) || name.size == 0 || at >= end ||
         word_is(name, "guichet_build_info") || (name.size > 8 && memcmp(name.bytes, "process_", 8) == 0))
         return NULL;
+
     for (; left_out && *left_out; left_out++)
         if (word_is(name, *left_out))
             return NULL;
@@ -161,6 +162,7 @@ static const char *key_end(const char *at, const char *end) {
         else if (!labels && *at == ' ')
             return at;
     }
+
     return end;
 }
 

@@ -40,10 +40,12 @@ static enum dtype type_parse(const char *name) {
 void inference_free(struct inference *inference) {
     if (!inference)
         return;
+
     for (int i = 0; i < INFERENCE_PORTS; i++) {
         free(inference->inputs[i].data);
         free(inference->outputs[i].tensor.data);
     }
+
     free(inference->decoded);
     free(inference->id);
     free(inference);
@@ -60,6 +62,7 @@ bool inference_shape_fits(const struct shape *shape, const struct engine_port *p
     for (int i = 0; fits && i < shape->rank; i++)
         fits = port->shape.dims[i] < 0 || port->shape.dims[i] == shape->dims[i];
     char wanted[SHAPE_TEXT], given[SHAPE_TEXT];
+
     return fits || error_set(error, ERROR_INVALID, "input \"%.100s\": the shape is %s, and %s is wanted",
                              port->name, shape_format(shape, given, sizeof given),
                              shape_format(&port->shape, wanted, sizeof wanted));
@@ -80,6 +83,7 @@ bool inference_photo_input(struct reading *reading, int port) {
     if (engine_input_count(reading->engine) != 1 || input->shape.rank != 4)
         return error_set(reading->error, ERROR_INVALID, "this model's input \"%.100s\" is no photo",
                          input->name);
+
     inference->photo_input = port;
     reading->filled[port] = true;
     return true;
@@ -97,6 +101,7 @@ static bool photo_add(struct reading *reading, const char *bytes, size_t size) {
 bool inference_photo_base64(struct reading *reading, const json_t *text, size_t room, size_t *used) {
     struct inference *inference = reading->inference;
     size_t size = 0;
+
     if (!json_is_string(text))
         return error_set(reading->error, ERROR_INVALID, "a photo in JSON is a text in base64");
     if (!inference->decoded && !(inference->decoded = malloc(room)))
@@ -104,6 +109,7 @@ bool inference_photo_base64(struct reading *reading, const json_t *text, size_t 
     if (sodium_base642bin((unsigned char *)inference->decoded + *used, room - *used, json_string_value(text),
                           json_string_length(text), "\r\n", &size, NULL, sodium_base64_VARIANT_ORIGINAL))
         return error_set(reading->error, ERROR_INVALID, "a photo in JSON is not base64");
+
     const char *start = inference->decoded + *used;
     *used += size;
     return photo_add(reading, start, size);
@@ -134,6 +140,7 @@ static bool photos_read_level(struct reading *reading, const json_t *data, const
     size_t index;
     const json_t *item;
     bool nested = json_is_array(json_array_get(data, 0));
+
     if (!json_is_array(data))
         return error_set(reading->error, ERROR_INVALID, "\"data\" must be an array of photos in base64");
     if ((nested || level > 0) &&
@@ -165,10 +172,12 @@ static const char *binary_take(struct reading *reading, const json_t *size, cons
                   "input \"%.100s\": binary_data_size is beyond the end of the body", name);
         return NULL;
     }
+
     const char *bytes = reading->binary;
     reading->binary += wanted;
     reading->binary_size -= (size_t)wanted;
     *ret = (size_t)wanted;
+
     return bytes;
 }
 
@@ -225,6 +234,7 @@ bool inference_check_values(const char *name, enum dtype dtype, const double *va
                              "input \"%.100s\": %.17g is no whole number, and %s takes none else", name,
                              value, inference_type_name(dtype));
     }
+
     return true;
 }
 
@@ -238,6 +248,7 @@ static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *
         return error_set(error, ERROR_INVALID, "input \"%.100s\" has fewer values than its shape says", name);
     if (!inference_tensor_allocate(tensor, error))
         return false;
+
     bool done;
     if (tensor->dtype == DTYPE_F32) {
         done = numbers_read_f32(span, tensor->data, elements, &count, dims, &rank, error);
@@ -254,8 +265,10 @@ static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *
             elements_convert(DTYPE_F64, values, tensor->dtype, tensor->data, (int64_t)count);
         free(values);
     }
+
     if (!done)
         return error_prefix(error, "input \"%.100s\"", name);
+
     return count == elements ||
            error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu values, and its shape %zu", name, count,
                      elements);
@@ -269,9 +282,11 @@ static bool shape_read(const json_t *json, const char *name, struct shape *ret, 
         shape.dims[i] = json_integer_value(dim);
         good = json_is_integer(dim) && shape.dims[i] > 0 && shape.dims[i] <= LIMIT_TENSOR_ELEMENTS;
     }
+
     if (!good || shape_elements(&shape) < 1)
         return error_set(error, ERROR_INVALID, "input \"%.100s\": \"shape\" is no array of positive numbers",
                          name);
+
     *ret = shape;
     return true;
 }
@@ -281,9 +296,11 @@ static bool photos_read(struct reading *reading, int port, const json_t *input, 
     const char *name = engine_input(reading->engine, port)->name;
     struct shape shape;
     size_t bytes_size = 0;
+
     if (!inference_photo_input(reading, port) ||
         !shape_read(json_object_get(input, "shape"), name, &shape, reading->error))
         return false;
+
     if (size) {
         const char *bytes = binary_take(reading, size, name, &bytes_size);
         if (!bytes || !photos_read_binary(reading, bytes, bytes_size))
@@ -291,6 +308,7 @@ static bool photos_read(struct reading *reading, int port, const json_t *input, 
     } else if (!photos_read_json(reading, json_object_get(input, "data"), &shape, room)) {
         return false;
     }
+
     return shape_elements(&shape) == reading->inference->photo_count ||
            error_set(reading->error, ERROR_INVALID, "input \"%.100s\" has %d photos, and its shape says %lld",
                      name, reading->inference->photo_count, (long long)shape_elements(&shape));
@@ -310,15 +328,18 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
     const char *type = json_string_value(json_object_get(input, "datatype"));
     if (!name || !type)
         return error_set(error, ERROR_INVALID, "every input needs a \"name\" and a \"datatype\"");
+
     int port = inference_port_find(reading->engine, name, true);
     if (port < 0)
         return error_set(error, ERROR_INVALID, "the model has no input \"%.100s\"; its first is \"%.100s\"",
                          name, engine_input(reading->engine, 0)->name);
     if (reading->filled[port])
         return error_set(error, ERROR_INVALID, "input \"%.100s\" is there twice", name);
+
     const json_t *size = json_object_get(json_object_get(input, "parameters"), "binary_data_size");
     if (!strcmp(type, "BYTES"))
         return photos_read(reading, port, input, size, room);
+
     const struct engine_port *wanted = engine_input(reading->engine, port);
     struct tensor *tensor = &reading->inference->inputs[port];
     tensor->dtype = type_parse(type);
@@ -328,6 +349,7 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
     if (!shape_read(json_object_get(input, "shape"), name, &tensor->shape, error) ||
         !inference_shape_fits(&tensor->shape, wanted, error))
         return false;
+
     reading->filled[port] = true;
     if (size) {
         size_t given = 0;
@@ -342,10 +364,12 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         memcpy(tensor->data, bytes, given);
         return true;
     }
+
     const struct numbers_span *span = inference_span(reading, json_object_get(input, "data"));
     if (!span)
         return error_set(error, ERROR_INVALID,
                          "input \"%.100s\" has no \"data\": an array of numbers is wanted", name);
+
     return tensor_read_numbers(span, tensor, name, error);
 }
 
@@ -362,9 +386,11 @@ static bool output_read(struct reading *reading, const json_t *output, bool bina
         return error_set(reading->error, ERROR_INVALID,
                          "the model has no output \"%.100s\"; its first is \"%.100s\"", name ? name : "",
                          engine_output(reading->engine, 0)->name);
+
     for (int i = 0; i < inference->output_count; i++)
         if (inference->outputs[i].port == port)
             return error_set(reading->error, ERROR_INVALID, "output \"%.100s\" is asked for twice", name);
+
     if (inference->output_count == INFERENCE_PORTS)
         return error_set(reading->error, ERROR_INVALID, "more than %d outputs are asked for",
                          INFERENCE_PORTS);
@@ -372,10 +398,12 @@ static bool output_read(struct reading *reading, const json_t *output, bool bina
                     json_integer_value(classes) > LIMIT_CLASSES))
         return error_set(reading->error, ERROR_INVALID,
                          "output \"%.100s\": \"classification\" is no number of classes", name);
+
     inference->outputs[inference->output_count++] =
         (struct inference_output){.port = port,
                                   .binary = wants_binary ? json_is_true(wants_binary) : binary,
                                   .classes = (int)json_integer_value(classes)};
+
     return true;
 }
 
@@ -383,15 +411,19 @@ static bool outputs_read(struct reading *reading, const json_t *request) {
     bool binary = json_is_true(json_object_get(json_object_get(request, "parameters"), "binary_data_output"));
     const json_t *outputs = json_object_get(request, "outputs"), *output;
     size_t index;
+
     if (outputs && !json_is_array(outputs))
         return error_set(reading->error, ERROR_INVALID, "\"outputs\" must be an array");
+
     json_array_foreach(outputs, index, output) if (!output_read(reading, output, binary)) return false;
     struct inference *inference = reading->inference;
     int count = engine_output_count(reading->engine);
+
     if (!inference->output_count)
         for (int i = 0; i < count && i < INFERENCE_PORTS; i++)
             inference->outputs[inference->output_count++] =
                 (struct inference_output){.port = i, .binary = binary};
+
     return true;
 }
 
@@ -408,18 +440,22 @@ static bool id_read(struct reading *reading, const json_t *id) {
 static bool request_read(struct reading *reading, const json_t *request, size_t room) {
     const json_t *inputs = json_object_get(request, "inputs"), *input;
     size_t index;
+
     if (!json_is_array(inputs) || !json_array_size(inputs))
         return error_set(reading->error, ERROR_INVALID, "there are no \"inputs\" in the request");
     if (!id_read(reading, json_object_get(request, "id")))
         return false;
+
     json_array_foreach(inputs, index, input) if (!input_read(reading, input, room)) return false;
     for (int i = 0; i < reading->inference->input_count; i++)
         if (!reading->filled[i])
             return error_set(reading->error, ERROR_INVALID, "input \"%.100s\" is missing",
                              engine_input(reading->engine, i)->name);
+
     if (reading->binary_size)
         return error_set(reading->error, ERROR_INVALID, "%zu bytes are left over behind the binary tensors",
                          reading->binary_size);
+
     return outputs_read(reading, request);
 }
 
@@ -431,6 +467,7 @@ struct inference *inference_create(const struct engine *engine, struct error *er
                   INFERENCE_PORTS);
         return NULL;
     }
+
     inference->input_count = engine_input_count(engine);
     inference->photo_input = -1;
     return inference;
@@ -449,12 +486,14 @@ struct inference *inference_parse(const struct model *model, const char *body, s
     if (reading.inference &&
         numbers_extract(body, json_size, "data", &rest, reading.spans, &reading.span_count, error))
         request = json_parse(rest.size ? rest.bytes : "", rest.size, error);
+
     if (request)
         good = request_read(&reading, request, json_size + 1);
     json_decref(request);
     buffer_release(&rest);
     if (good)
         return reading.inference;
+
     inference_free(reading.inference);
     return NULL;
 }

@@ -23,11 +23,13 @@ static bool photo_place(struct inference *inference, const struct photo_input *f
 
     struct tensor batch =
         photo_input_tensor(format, inference->photo_count, plan.geometry.width, plan.geometry.height, NULL);
+
     if (index == 0) {
         *input = batch;
         if (!inference_tensor_allocate(input, error))
             return false;
     }
+
     if (!shape_equal(&input->shape, &batch.shape))
         return error_set(error, ERROR_INVALID, "photo %d: the photos of one request must have one size",
                          index);
@@ -64,6 +66,7 @@ bool inference_run(struct inference *inference, struct engine *engine, struct en
         return error_set(error, ERROR_INTERNAL, "a model with more than %d outputs", INFERENCE_PORTS);
     if (!engine_run(context, inference->inputs, inference->input_count, all, count, error))
         return false;
+
     for (int i = 0; i < inference->output_count; i++) {
         struct inference_output *output = &inference->outputs[i];
         size_t bytes = tensor_bytes(&all[output->port]);
@@ -73,6 +76,7 @@ bool inference_run(struct inference *inference, struct engine *engine, struct en
             return error_set(error, ERROR_MEMORY, "no memory for an output of %zu bytes", bytes);
         memcpy(output->tensor.data, all[output->port].data, bytes);
     }
+
     return true;
 }
 
@@ -82,6 +86,7 @@ bool inference_check_finite(const char *name, const struct tensor *tensor, struc
     int64_t elements = shape_elements(&tensor->shape);
     if (!dtype_is_float(tensor->dtype))
         return true;
+
     for (int64_t i = 0; i < elements; i++)
         if (!isfinite(tensor_get_f64(tensor, i)))
             return error_set(
@@ -89,6 +94,7 @@ bool inference_check_finite(const char *name, const struct tensor *tensor, struc
                 "output \"%.100s\" holds a value that is not finite (NaN or infinity), which JSON cannot "
                 "say: ask for it in binary",
                 name);
+
     return true;
 }
 
@@ -156,6 +162,7 @@ static bool write_classes(const struct inference_output *output, const struct mo
         buffer_append_string(json, "\"data\": [");
     bool has_labels = output->port == model_output(model) && model_head(model) != HEAD_NONE;
     size_t before = binary->size;
+
     for (int64_t row = 0; row < rows; row++) {
         scores_read(tensor, row, classes, scores);
         if (!are_usable(scores, classes))
@@ -207,6 +214,7 @@ static bool write_output(const struct inference_output *output, const struct mod
             buffer_append_string(json, "]");
         }
     }
+
     buffer_append_string(json, "}");
     return true;
 }

@@ -30,6 +30,7 @@ static size_t skip_numbers(const char *text, size_t at, size_t size) {
         else if (c == '"' || c == '{' || c == '}')
             return 0;
     }
+
     return 0;
 }
 
@@ -44,6 +45,7 @@ bool numbers_extract(const char *json, size_t size, const char *key, struct buff
                      struct numbers_span *spans, int *ret_count, struct error *error) {
     size_t key_length = key ? strlen(key) : 0, copied = 0;
     int count = 0;
+
     for (size_t at = 0; at < size;) {
         if (json[at] != '"') {
             at++;
@@ -67,8 +69,10 @@ bool numbers_extract(const char *json, size_t size, const char *key, struct buff
         spans[count++] = (struct numbers_span){json + value, end - value};
         at = copied = end;
     }
+
     if (!buffer_append(rest, json + copied, size - copied))
         return error_set(error, ERROR_MEMORY, "no memory for the request");
+
     *ret_count = count;
     return true;
 }
@@ -86,10 +90,12 @@ static bool read_number(const char **at, const char *end, double *ret) {
     uint64_t mantissa = 0;
     int digits = 0, exponent = 0;
     const char *whole = c;
+
     for (; c < end && *c >= '0' && *c <= '9'; c++, digits++)
         mantissa = mantissa * 10 + (uint64_t)(*c - '0');
     if (c == whole)
         return false;
+
     if (c < end && *c == '.') {
         const char *fraction = ++c;
         for (; c < end && *c >= '0' && *c <= '9'; c++, digits++, exponent--)
@@ -97,6 +103,7 @@ static bool read_number(const char **at, const char *end, double *ret) {
         if (c == fraction)
             return false;
     }
+
     if (c < end && (*c == 'e' || *c == 'E')) {
         c++;
         bool small = c < end && *c == '-';
@@ -109,6 +116,7 @@ static bool read_number(const char **at, const char *end, double *ret) {
             return false;
         exponent += small ? -value : value;
     }
+
     if (digits <= 19 && mantissa <= (1ull << 53) && exponent >= -22 && exponent <= 22) {
         double value =
             exponent < 0 ? (double)mantissa / powers[-exponent] : (double)mantissa * powers[exponent];
@@ -122,6 +130,7 @@ static bool read_number(const char **at, const char *end, double *ret) {
         text[length] = 0;
         *ret = strtod(text, NULL);
     }
+
     *at = c;
     return true;
 }
@@ -132,11 +141,13 @@ static bool read_value(const char **at, const char *end, double *ret) {
         *at += 4;
         return true;
     }
+
     if (end - *at >= 5 && !memcmp(*at, "false", 5)) {
         *ret = 0;
         *at += 5;
         return true;
     }
+
     return read_number(at, end, ret);
 }
 
@@ -155,9 +166,11 @@ static bool open_array(struct nesting *nesting) {
     if (nesting->comma_due || nesting->depth == LIMIT_TENSOR_RANK ||
         (nesting->leaf && nesting->depth >= nesting->leaf))
         return false;
+
     nesting->counts[nesting->depth]++;
     nesting->counts[++nesting->depth] = 0;
     nesting->value_due = false;
+
     return true;
 }
 
@@ -165,20 +178,24 @@ static bool close_array(struct nesting *nesting) {
     int depth = nesting->depth;
     if (!depth || nesting->value_due || !nesting->counts[depth])
         return false;
+
     if (nesting->dims[depth] < 0)
         nesting->dims[depth] = nesting->counts[depth];
     nesting->comma_due = true;
     nesting->depth--;
+
     return nesting->dims[depth] == nesting->counts[depth];
 }
 
 static bool note_value(struct nesting *nesting) {
     if (nesting->comma_due || !nesting->depth || (nesting->leaf && nesting->leaf != nesting->depth))
         return false;
+
     nesting->leaf = nesting->depth;
     nesting->counts[nesting->depth]++;
     nesting->comma_due = true;
     nesting->value_due = false;
+
     return true;
 }
 
@@ -218,13 +235,16 @@ static bool read_array(const struct numbers_span *span, float *f32, double *f64,
                 f64[count++] = value;
         }
     }
+
     if (!good || nesting.depth || !nesting.leaf)
         return error_set(error, ERROR_INVALID,
                          "a tensor's data is no regular array of numbers, near \"%.*s\"",
                          end - at > 20 ? 20 : (int)(end - at), at);
+
     memcpy(dims, nesting.dims + 1, (size_t)nesting.leaf * sizeof *dims);
     *ret_rank = nesting.leaf;
     *ret_count = count;
+
     return true;
 }
 

@@ -48,11 +48,13 @@ static void run_decode(struct work *work) {
 
     if (!job_is_alive(job))
         return;
+
     if (!photo_prepare(model_input(backend_model(job->backend)), (const uint8_t *)job->photo, job->photo_size,
                        &job->prepared, &job->timing, &error)) {
         job_fail(job, &error);
         return;
     }
+
     job->item.key = (int64_t)job->prepared.width << 32 | job->prepared.height;
     job_submit(job);
 }
@@ -64,8 +66,10 @@ static char *read_address(const char *text, size_t size, struct error *error) {
     json_t *json = json_parse(text, size, error);
     if (!json)
         return NULL;
+
     const json_t *url = json_object_get(json, "url");
     char *address = NULL;
+
     if (!json_is_object(json) || !url)
         error_set(error, ERROR_INVALID,
                   "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
@@ -74,6 +78,7 @@ static char *read_address(const char *text, size_t size, struct error *error) {
         error_set(error, ERROR_INVALID, "\"url\" must be a text: the address of a photo");
     else if (!(address = strdup(json_string_value(url))))
         error_set(error, ERROR_MEMORY, "no memory for an address");
+
     json_decref(json);
     return address;
 }
@@ -86,6 +91,7 @@ static bool type_is(const char *type, const char *name) {
 static bool read_form(struct job *job, const char *type, struct error *error) {
     const struct http_body *body = job->body;
     struct multipart_part part;
+
     if (multipart_find(type, body->bytes, body->size, "file", &part, error)) {
         if (!part.size)
             return error_set(error, ERROR_INVALID, "the form's file is empty");
@@ -93,10 +99,12 @@ static bool read_form(struct job *job, const char *type, struct error *error) {
         job->photo_size = part.size;
         return true;
     }
+
     if (error->code != ERROR_NOT_FOUND)
         return false;
     if (!multipart_find(type, body->bytes, body->size, "url", &part, error))
         return error_set(error, ERROR_INVALID, "the form has no field \"file\" with a photo");
+
     job->url = strndup(part.bytes, part.size);
     return job->url || error_set(error, ERROR_MEMORY, "no memory for an address");
 }
@@ -108,6 +116,7 @@ static bool read_url_form(struct job *job, struct error *error) {
         return error_set(
             error, ERROR_INVALID,
             "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+
     job->url = strdup(address);
     return job->url || error_set(error, ERROR_MEMORY, "no memory for an address");
 }
@@ -118,6 +127,7 @@ static bool read_photo(struct job *job, struct error *error) {
     const char *type = http_request_header(job->request, "Content-Type");
     if (type && multipart_is_form(type))
         return read_form(job, type, error);
+
     bool image = type && !strncasecmp(type, "image/", 6);
     bool json = type && (type_is(type, "application/json") || type_is(type, "text/json"));
     bool form = type && type_is(type, "application/x-www-form-urlencoded");
@@ -131,6 +141,7 @@ static bool read_photo(struct job *job, struct error *error) {
             error, ERROR_INVALID,
             image ? "the photo is empty"
                   : "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
+
     bool braced = body->bytes[strspn(body->bytes, " \t\r\n")] == '{';
     if (form && !braced)
         return read_url_form(job, error);
@@ -138,6 +149,7 @@ static bool read_photo(struct job *job, struct error *error) {
         job->url = read_address(body->bytes, body->size, error);
         return job->url != NULL;
     }
+
     job->photo = body->bytes;
     job->photo_size = body->size;
     return true;
@@ -154,6 +166,7 @@ static bool read_top(struct job *job, struct error *error) {
             return error_set(error, ERROR_INVALID, "top=%s: a number from 1 to %d is wanted", text, classes);
         job->top = (int)top;
     }
+
     job->predictions = calloc((size_t)job->top, sizeof *job->predictions);
     return job->predictions || error_set(error, ERROR_MEMORY, "no memory for %d predictions", job->top);
 }
@@ -163,8 +176,10 @@ static void read_language(struct job *job) {
     strcpy(job->language, "en");
     if (http_request_query(job->request, "lang", job->language, sizeof job->language))
         return;
+
     const char *header = http_request_header(job->request, "Accept-Language");
     double best = 0;
+
     while (header && *header) {
         header += strspn(header, " \t,");
         size_t item = strcspn(header, ","), tag = strcspn(header, "-;, \t");

@@ -12,6 +12,7 @@ static void run_write(struct work *work) {
     struct job *job = job_of_work(work);
     struct error error = {0};
     struct buffer json = {0}, binary = {0};
+
     if (!inference_write(job->inference, backend_model(job->backend), backend_name(job->backend), &json,
                          &binary, &error)) {
         buffer_release(&json);
@@ -19,9 +20,11 @@ static void run_write(struct work *work) {
         job_fail(job, &error);
         return;
     }
+
     char length[24];
     struct http_header headers[2] = {{"Content-Type", "application/json"}};
     int count = 1;
+
     if (binary.size) {
         snprintf(length, sizeof length, "%zu", json.size);
         headers[0].value = "application/octet-stream";
@@ -29,6 +32,7 @@ static void run_write(struct work *work) {
         buffer_append(&json, binary.bytes, binary.size);
         buffer_release(&binary);
     }
+
     if (json.failed) {
         buffer_release(&json);
         job_fail(job, &(struct error){ERROR_MEMORY, "no memory for the answer"});
@@ -59,11 +63,13 @@ static bool find_json_size(const struct job *job, size_t *ret, struct error *err
     *ret = job->body->size;
     if (!header)
         return true;
+
     char *end;
     unsigned long long size = strtoull(header, &end, 10);
     if (*header < '0' || *header > '9' || *end || size > job->body->size)
         return error_set(error, ERROR_INVALID,
                          "Inference-Header-Content-Length: %.40s is no length within the body", header);
+
     *ret = (size_t)size;
     return true;
 }
@@ -72,8 +78,10 @@ static void run_infer(struct work *work) {
     struct job *job = job_of_work(work);
     struct error error = {0};
     size_t json_size;
+
     if (!job_is_alive(job) || !job_unpack(job))
         return;
+
     const struct http_body *body = job->body;
     bool good = find_json_size(job, &json_size, &error);
     begin(job,
@@ -85,8 +93,10 @@ static void run_infer(struct work *work) {
 static void run_tensorflow(struct work *work) {
     struct job *job = job_of_work(work);
     struct error error = {0};
+
     if (!job_is_alive(job) || !job_unpack(job))
         return;
+
     begin(job,
           inference_parse_tensorflow(backend_model(job->backend), job->body->bytes, job->body->size, &error),
           &error);

@@ -42,20 +42,25 @@ static bool numbers_add(struct tensorflow *request, int port, const struct numbe
     size_t capacity = request->text_size / 2 + 1,
            count = 1; /* a number takes two bytes, its comma included */
     struct shape shape = {0};
+
     if (!input->values && !(input->values = malloc(capacity * sizeof *input->values)))
         return error_set(error, ERROR_MEMORY, "no memory for a tensor");
+
     double *place = input->values + input->count;
     if (span &&
         !numbers_read_f64(span, place, capacity - input->count, &count, shape.dims, &shape.rank, error))
         return error_prefix(error, "input \"%.100s\"", input_name(request, port));
+
     if (!span)
         *place = json_number_value(number);
     if (input->instances > 0 && !shape_same(&shape, &input->shape))
         return error_set(error, ERROR_INVALID, "input \"%.100s\": the instances have not all one shape",
                          input_name(request, port));
+
     input->shape = shape;
     input->count += count;
     input->instances++;
+
     return true;
 }
 
@@ -78,15 +83,18 @@ static bool value_add(struct tensorflow *request, int port, const json_t *value)
     struct error *error = request->reading.error;
     size_t index;
     const json_t *item;
+
     if (span || json_is_number(value))
         return request->reading.inference->photo_count > 0
                    ? error_set(error, ERROR_INVALID, "photos and numbers are mixed in one request")
                    : numbers_add(request, port, span, value);
     if (base64_of(value))
         return photo_add(request, port, base64_of(value));
+
     bool good = !request->rows && json_is_array(value) && json_array_size(value) > 0;
     json_array_foreach(value, index, item) good =
         good && base64_of(item) && photo_add(request, port, base64_of(item));
+
     return good || error->code ||
            error_set(error, ERROR_INVALID, "input \"%.100s\" takes numbers in nested arrays%s",
                      input_name(request, port),
@@ -101,9 +109,11 @@ static bool named_add(struct tensorflow *request, json_t *object) {
     int count = engine_input_count(reading->engine);
     const char *name;
     json_t *value;
+
     if (json_object_size(object) != (size_t)count && count > 1)
         return error_set(reading->error, ERROR_INVALID, "the model has %d inputs, and %zu are given", count,
                          json_object_size(object));
+
     json_object_foreach(object, name, value) {
         int port = inference_port_find(reading->engine, name, true);
         if (port < 0 && count == 1 && (base64_of(value) || base64_of(json_array_get(value, 0))))
@@ -115,6 +125,7 @@ static bool named_add(struct tensorflow *request, json_t *object) {
         if (!value_add(request, port, value))
             return false;
     }
+
     return true;
 }
 
@@ -148,16 +159,19 @@ static bool rows_read(struct tensorflow *request, json_t *instances) {
     struct error *error = request->reading.error;
     size_t index;
     json_t *instance;
+
     if (inference_span(&request->reading, instances)) {
         request->rows = false;
         return bare_add(request, instances);
     }
     if (!json_is_array(instances) || json_array_size(instances) == 0)
         return error_set(error, ERROR_INVALID, "\"instances\" must be an array with something in it");
+
     json_array_foreach(instances, index, instance) {
         if (!instance_add(request, instance))
             return error_prefix(error, "instance %zu", index);
     }
+
     return true;
 }
 
@@ -167,10 +181,12 @@ static bool gathering_finish(struct tensorflow *request, int port, int instances
     struct reading *reading = &request->reading;
     const struct engine_port *wanted = engine_input(reading->engine, port);
     struct tensor *tensor = &reading->inference->inputs[port];
+
     if (reading->inference->photo_input == port)
         return true;
     if (input->instances != instances)
         return error_set(reading->error, ERROR_INVALID, "input \"%.100s\" is missing", wanted->name);
+
     struct shape shape = input->shape;
     if (request->rows) {
         if (shape.rank == LIMIT_TENSOR_RANK)
@@ -180,6 +196,7 @@ static bool gathering_finish(struct tensorflow *request, int port, int instances
         shape.dims[0] = instances;
         shape.rank++;
     }
+
     tensor->dtype = wanted->dtype;
     tensor->shape = shape;
     if (!inference_shape_fits(&shape, wanted, reading->error) ||
@@ -187,6 +204,7 @@ static bool gathering_finish(struct tensorflow *request, int port, int instances
         return false;
     if (!inference_check_values(wanted->name, tensor->dtype, input->values, input->count, reading->error))
         return false;
+
     elements_convert(DTYPE_F64, input->values, tensor->dtype, tensor->data, (int64_t)input->count);
     return true;
 }
@@ -210,10 +228,12 @@ static bool request_read(struct tensorflow *request, const json_t *json) {
                               : "there are no \"instances\" (or \"inputs\") in the request");
     if (!signature_known(json, error) || !(rows ? rows_read(request, rows) : entry_add(request, columns)))
         return false;
+
     int instances = request->rows ? (int)json_array_size(rows) : 1;
     for (int i = 0; i < request->reading.inference->input_count; i++)
         if (!gathering_finish(request, i, instances))
             return false;
+
     return true;
 }
 
@@ -227,19 +247,23 @@ struct inference *inference_parse_tensorflow(const struct model *model, const ch
     struct inference *inference = reading->inference = inference_create(reading->engine, error);
     if (!inference)
         return NULL;
+
     error->code = ERROR_NONE;
     inference->tensorflow = true;
     for (int i = 0; i < engine_output_count(reading->engine) && i < INFERENCE_PORTS; i++)
         inference->outputs[inference->output_count++] = (struct inference_output){.port = i};
+
     bool good = numbers_extract(body, size, NULL, &rest, reading->spans, &reading->span_count, error) &&
                 (json = json_parse(rest.size ? rest.bytes : "", rest.size, error)) &&
                 request_read(&request, json);
+
     for (int i = 0; i < INFERENCE_PORTS; i++)
         free(request.inputs[i].values);
     json_decref(json);
     buffer_release(&rest);
     if (good)
         return inference;
+
     inference_free(inference);
     return NULL;
 }
@@ -277,10 +301,12 @@ static bool rows_write(const struct inference *inference, const struct engine *e
                        struct error *error) {
     const struct shape *first = &inference->outputs[0].tensor.shape;
     int64_t rows = first->rank > 0 ? first->dims[0] : -1;
+
     for (int i = 0; i < inference->output_count; i++)
         if (inference->outputs[i].tensor.shape.rank < 1 || inference->outputs[i].tensor.shape.dims[0] != rows)
             return error_set(error, ERROR_INVALID,
                              "the model's outputs are not one for each instance: ask with \"inputs\"");
+
     buffer_append_string(json, "{\"predictions\": [");
     for (int64_t row = 0; row < rows; row++) {
         buffer_append_string(json, row ? ", " : "");
@@ -292,6 +318,7 @@ static bool rows_write(const struct inference *inference, const struct engine *e
         }
         buffer_append_string(json, inference->output_count > 1 ? "}" : "");
     }
+
     buffer_append_string(json, "]}\n");
     return true;
 }
@@ -305,12 +332,14 @@ bool inference_tensorflow_write(const struct inference *inference, const struct 
 
     if (inference->row_format)
         return rows_write(inference, engine, json, error);
+
     buffer_append_string(json, "{\"outputs\": ");
     for (int i = 0; i < inference->output_count; i++) {
         if (inference->output_count > 1)
             name_write(json, inference, engine, i);
         nested_write(json, &inference->outputs[i].tensor, 0, 0);
     }
+
     buffer_append_string(json, inference->output_count > 1 ? "}}\n" : "}\n");
     return true;
 }
