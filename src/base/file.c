@@ -25,7 +25,7 @@ static int file_open_regular(const char *path, uint64_t limit, size_t *ret_size,
     else if (!S_ISREG(status.st_mode))
         error_set(error, ERROR_INVALID, "%s: not a regular file", path);
     else if ((uint64_t)status.st_size > limit)
-        error_set(error, ERROR_TOO_LARGE, "%s: %lld bytes, and the limit is %llu", path,
+        error_set(error, ERROR_TOO_LARGE, "%s: it has %lld bytes, but the limit is %llu", path,
                   (long long)status.st_size, (unsigned long long)limit);
     else {
         *ret_size = (size_t)status.st_size;
@@ -144,7 +144,7 @@ char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error
 
     char *bytes = malloc(size + 1);
     if (!bytes)
-        error_set(error, ERROR_MEMORY, "%s: no memory for %zu bytes", path, size);
+        error_set(error, ERROR_MEMORY, "%s: not enough memory for %zu bytes", path, size);
     while (bytes && done < size) {
         ssize_t got = read(descriptor, bytes + done, size - done);
         if (got < 0 && errno == EINTR)
@@ -171,7 +171,7 @@ bool file_write_with(const char *path, bool (*produce)(const void *context, FILE
     cleanup(freep) char *temporary = NULL;
     if (asprintf(&temporary, "%s.XXXXXX", path) < 0) {
         temporary = NULL;
-        return error_set(error, ERROR_MEMORY, "%s: no memory for its name", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory for its name", path);
     }
 
     int descriptor = mkostemp(temporary, O_CLOEXEC);

@@ -19,7 +19,7 @@ struct sha256 *sha256_create(struct error *error) {
     struct sha256 *digest = calloc(1, sizeof *digest);
     if (!digest || !(digest->context = EVP_MD_CTX_new())) {
         free(digest);
-        error_set(error, ERROR_MEMORY, "no memory for a SHA-256");
+        error_set(error, ERROR_MEMORY, "not enough memory for a SHA-256");
         return NULL;
     }
 
@@ -50,7 +50,7 @@ bool sha256_add(struct sha256 *digest, const void *bytes, size_t size, struct er
 bool sha256_add_file(struct sha256 *digest, int file, uint64_t size, const char *path, struct error *error) {
     cleanup(freep) char *chunk = malloc(CHUNK_BYTES);
     if (!chunk)
-        return error_set(error, ERROR_MEMORY, "%s: no memory to read it", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to read it", path);
 
     for (uint64_t at = 0; at < size;) {
         size_t wanted = size - at < CHUNK_BYTES ? (size_t)(size - at) : CHUNK_BYTES;

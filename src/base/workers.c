@@ -44,7 +44,7 @@ static void *worker_main(void *context) {
 struct workers *workers_create(int threads, const char *name, struct error *error) {
     struct workers *workers = calloc(1, sizeof *workers + (size_t)threads * sizeof *workers->threads);
     if (!workers) {
-        error_set(error, ERROR_MEMORY, "no memory for %d threads", threads);
+        error_set(error, ERROR_MEMORY, "not enough memory for %d threads", threads);
         return NULL;
     }
 

@@ -157,7 +157,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
                          struct error *error) {
     cleanup(graph_freep) struct graph *copy = graph_clone(graph);
     if (!copy) {
-        error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+        error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
         return NULL;
     }
 
@@ -177,7 +177,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
         value->shape = value->constant->shape;
         value->constant = NULL;
         if (!graph_add_input(copy, value)) {
-            error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+            error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
             return NULL;
         }
     }
@@ -327,7 +327,7 @@ static bool describe_parts(struct baking *baking, const char *path, const struct
     size_t graph_bytes = 0;
 
     if (!collect(baking->weights, &baking->numbered))
-        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
 
     baking->graph = write_graph(graph, baking->weights, &baking->numbered, path, &graph_bytes, error);
     if (!baking->graph)
@@ -340,7 +340,7 @@ static bool describe_parts(struct baking *baking, const char *path, const struct
     header->table_offset = size_align(sizeof *header + graph_bytes, 64);
     baking->entries = calloc(header->entry_count + 1, sizeof *baking->entries);
     if (!baking->entries || !plan_entries(baking))
-        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
 
     return true;
 }

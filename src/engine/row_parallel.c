@@ -74,7 +74,7 @@ struct row_parallel *row_parallel_create(const struct plan *plan, int64_t row_co
     }
 
     row_parallel_free(rows);
-    error_set(error, ERROR_MEMORY, "no memory for a batch of %lld", (long long)row_count);
+    error_set(error, ERROR_MEMORY, "not enough memory for a batch of %lld", (long long)row_count);
     return NULL;
 }
 

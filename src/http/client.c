@@ -25,7 +25,7 @@ void http_call_complete(struct http_call *call) {
     if (!call->head && !call->response.body)
         call->response.body = http_body_create(NULL, 0);
     if (!call->head && !call->response.body) {
-        http_call_fail(call, HTTP_FAILED_MEMORY, "no memory for a response");
+        http_call_fail(call, HTTP_FAILED_MEMORY, "not enough memory for a response");
         return;
     }
 

@@ -135,7 +135,7 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
 
     if (!fetch || !fetch->handle || !fetch->body) {
         free_fetch(fetch);
-        error_set(error, ERROR_MEMORY, "no memory to fetch a URL");
+        error_set(error, ERROR_MEMORY, "not enough memory to fetch a URL");
         return NULL;
     }
 
@@ -172,7 +172,7 @@ static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error 
 /* curl's outcome as an error of ours; true: the body is complete. */
 static bool check_outcome(const struct fetch *fetch, CURLcode code, struct error *error) {
     if (fetch->no_memory)
-        return error_set(error, ERROR_MEMORY, "no memory for the file at the URL");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the file at the URL");
     if (fetch->too_large || code == CURLE_FILESIZE_EXCEEDED)
         return error_set(error, ERROR_TOO_LARGE, "the file at the URL is larger than %zu bytes",
                          fetch->options.limit);

@@ -37,7 +37,7 @@ static bool append_piece(struct http_body *body, const void *bytes, size_t size,
         return error_set(error, ERROR_TOO_LARGE, "the body is larger than %zu bytes when it is inflated",
                          limit);
     return http_body_append(body, bytes, size) ||
-           error_set(error, ERROR_MEMORY, "no memory for the body of this request");
+           error_set(error, ERROR_MEMORY, "not enough memory for the body of this request");
 }
 
 /* Members of a gzip file follow each other; of the others there is one. */
@@ -56,7 +56,7 @@ static bool inflate_all(z_stream *zlib, bool members, struct http_body *to, size
         if (code == Z_STREAM_END && !members)
             return error_set(error, ERROR_INVALID, "bytes follow the compressed body");
         if (code == Z_MEM_ERROR)
-            return error_set(error, ERROR_MEMORY, "no memory to inflate a body");
+            return error_set(error, ERROR_MEMORY, "not enough memory to inflate a body");
         if ((code != Z_OK && code != Z_STREAM_END) ||
             (code == Z_OK && zlib->avail_in == 0 && zlib->avail_out))
             return error_set(error, ERROR_INVALID, "the compressed body is damaged or truncated");
@@ -79,7 +79,7 @@ struct http_body *http_body_decode_content(struct http_body *body, const char *e
     struct http_body *plain = http_body_create(NULL, 0);
     if (!plain || body->size > UINT32_MAX || inflateInit2(&zlib, window) != Z_OK) {
         http_body_release(plain);
-        error_set(error, ERROR_MEMORY, "no memory to inflate a body");
+        error_set(error, ERROR_MEMORY, "not enough memory to inflate a body");
         return NULL;
     }
 

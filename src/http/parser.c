@@ -188,7 +188,7 @@ static int check_framing(const struct framing_headers *seen, const struct http_h
     if (!seen->encodings)
         return 0;
     if (seen->lengths) {
-        *ret_reason = "Transfer-Encoding and Content-Length exclude each other";
+        *ret_reason = "Transfer-Encoding and Content-Length cannot be combined";
         return 400;
     }
     if (!head->minor_version) {

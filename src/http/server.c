@@ -34,7 +34,7 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
 static SSL_CTX *load_tls(const char *certificate, const char *key, struct error *error) {
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     if (!tls) {
-        error_set(error, ERROR_MEMORY, "no memory for TLS");
+        error_set(error, ERROR_MEMORY, "not enough memory for TLS");
         return NULL;
     }
 
@@ -399,7 +399,7 @@ static bool init_tls(struct http_server *server, struct error *error) {
     server->certificate = strdup(options->tls_certificate);
     server->key = strdup(options->tls_key);
     if (!server->certificate || !server->key)
-        return error_set(error, ERROR_MEMORY, "no memory for a server");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a server");
     return http_server_reload_tls(server, error);
 }
 
@@ -413,7 +413,7 @@ struct http_server *http_server_create(struct http_loops *loops, const struct ht
         free(server);
         free(parts);
         free(name);
-        error_set(error, ERROR_MEMORY, "no memory for a server");
+        error_set(error, ERROR_MEMORY, "not enough memory for a server");
         return NULL;
     }
 

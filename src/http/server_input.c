@@ -97,7 +97,7 @@ static void begin_body(struct server_connection *connection) {
     struct http_body *body = http_body_create(NULL, left > 0 ? (size_t)left : 0);
     connection->request->request.body = body;
     if (!body) {
-        server_connection_refuse(connection, 503, "no memory for the body of this request");
+        server_connection_refuse(connection, 503, "not enough memory for the body of this request");
         return;
     }
 
@@ -269,7 +269,7 @@ static void append_body(struct server_connection *connection, const char *bytes,
     if (size > server_connection_options(connection)->body_limit - body->size)
         server_connection_refuse(connection, 413, "the body is larger than this server accepts");
     else if (!http_body_append(body, bytes, size))
-        server_connection_refuse(connection, 503, "no memory for the body of this request");
+        server_connection_refuse(connection, 503, "not enough memory for the body of this request");
     else
         reserve_body(connection, size);
 }

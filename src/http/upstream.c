@@ -101,7 +101,7 @@ bool http_upstream_known(struct http_upstream *upstream, struct error *error) {
 static bool load_client_tls(struct http_upstream *upstream, struct error *error) {
     upstream->tls = SSL_CTX_new(TLS_client_method());
     if (!upstream->tls)
-        return error_set(error, ERROR_MEMORY, "no memory for TLS");
+        return error_set(error, ERROR_MEMORY, "not enough memory for TLS");
 
     SSL_CTX_set_min_proto_version(upstream->tls, TLS1_2_VERSION);
     SSL_CTX_set_mode(upstream->tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -150,7 +150,7 @@ static bool copy_options(struct http_upstream *upstream, const struct http_upstr
     upstream->address = options->address ? strdup(options->address) : NULL;
 
     bool copied = !upstream->ca_file == !options->ca_file && !upstream->address == !options->address;
-    return copied || error_set(error, ERROR_MEMORY, "no memory for an upstream");
+    return copied || error_set(error, ERROR_MEMORY, "not enough memory for an upstream");
 }
 
 struct http_upstream *http_upstream_create(struct http_loops *loops,
@@ -158,7 +158,7 @@ struct http_upstream *http_upstream_create(struct http_loops *loops,
     size_t count = (size_t)http_loops_count(loops);
     struct http_upstream *upstream = calloc(1, sizeof *upstream + count * sizeof *upstream->pools);
     if (!upstream) {
-        error_set(error, ERROR_MEMORY, "no memory for an upstream");
+        error_set(error, ERROR_MEMORY, "not enough memory for an upstream");
         return NULL;
     }
 

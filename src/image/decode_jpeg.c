@@ -135,7 +135,7 @@ static bool check_facts(const struct jpeg_facts *facts, size_t size, struct erro
     if (!facts->components)
         return error_set(error, ERROR_INVALID, "the JPEG ends before its image begins");
     if (facts->precision != 8)
-        return error_set(error, ERROR_INVALID, "the JPEG has %d bits a sample, and only 8 are read",
+        return error_set(error, ERROR_INVALID, "the JPEG has %d bits per sample, but only 8 are supported",
                          facts->precision);
     if (facts->components != 1 && facts->components != 3 && facts->components != 4)
         return error_set(error, ERROR_INVALID, "the JPEG has %d colour components", facts->components);
@@ -215,7 +215,7 @@ static void fail(j_common_ptr jpeg) {
     char message[JMSG_LENGTH_MAX];
     jpeg->err->format_message(jpeg, message);
     if (jpeg->err->msg_code == JERR_OUT_OF_MEMORY)
-        error_set(decoder->error, ERROR_MEMORY, "no memory to decode a JPEG");
+        error_set(decoder->error, ERROR_MEMORY, "not enough memory to decode a JPEG");
     else
         error_set(decoder->error, ERROR_INVALID, "the JPEG is damaged: %s", message);
     longjmp(decoder->jump, 1);

@@ -216,7 +216,7 @@ bool image_png_info(const uint8_t *bytes, size_t size, struct stored_info *ret, 
 bool image_png_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error) {
     struct png_reader *reader = calloc(1, sizeof *reader);
     if (!reader)
-        return error_set(error, ERROR_MEMORY, "no memory for a PNG decoder");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a PNG decoder");
 
     reader->bytes = bytes;
     reader->size = size;
@@ -225,7 +225,7 @@ bool image_png_open(const uint8_t *bytes, size_t size, struct row_reader *ret, s
     reader->info = reader->png ? png_create_info_struct(reader->png) : NULL;
     if (!reader->info) {
         reader_free(reader);
-        return error_set(error, ERROR_MEMORY, "no memory for a PNG decoder");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a PNG decoder");
     }
     if (!reader_start(reader)) {
         reader_free(reader);

@@ -21,13 +21,13 @@ bool image_check_size(int64_t width, int64_t height, struct error *error) {
                          (long long)height);
     return error_set(
         error, ERROR_INVALID,
-        "the image is too large: %lldx%lld pixels, and the limits are %d a side and %u million in all",
+        "the image is too large: %lldx%lld pixels, but the limits are %d a side and %u million in all",
         (long long)width, (long long)height, LIMIT_IMAGE_SIDE, LIMIT_IMAGE_PIXELS / 1000000);
 }
 
 bool image_no_memory(int64_t width, int64_t height, struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory for an image of %lldx%lld pixels", (long long)width,
-                     (long long)height);
+    return error_set(error, ERROR_MEMORY, "not enough memory for an image of %lldx%lld pixels",
+                     (long long)width, (long long)height);
 }
 
 static bool begins_with(const uint8_t *bytes, size_t size, const char *magic, size_t length) {
@@ -99,7 +99,7 @@ static bool blame_image(struct error *error) {
 
 bool image_read_info(const uint8_t *bytes, size_t size, struct image_info *ret, struct error *error) {
     if (size > LIMIT_IMAGE_BYTES)
-        return error_set(error, ERROR_TOO_LARGE, "the image file has %zu bytes, and the limit is %u MB", size,
+        return error_set(error, ERROR_TOO_LARGE, "the image file has %zu bytes, but the limit is %u MB", size,
                          LIMIT_IMAGE_BYTES >> 20);
 
     struct stored_info stored;
@@ -108,7 +108,7 @@ bool image_read_info(const uint8_t *bytes, size_t size, struct image_info *ret, 
     if (stored.decoder_bytes > LIMIT_DECODE_BYTES)
         return error_set(
             error, ERROR_TOO_LARGE,
-            "the image is too large: decoding it takes %lld MB of memory, and the limit is %lld MB",
+            "the image is too large: decoding it takes %lld MB of memory, but the limit is %lld MB",
             (long long)(stored.decoder_bytes >> 20), (long long)(LIMIT_DECODE_BYTES >> 20));
 
     bool swapped = stored.orientation >= 5;

@@ -186,7 +186,8 @@ bool taps_create(int from, int to, enum image_filter filter, int first, int outp
     cleanup(freep) double *scratch = malloc((size_t)stride * sizeof *scratch);
     if (!scratch || !taps_allocate(outputs, stride, &taps)) {
         taps_release(&taps);
-        return error_set(error, ERROR_MEMORY, "no memory to resize an image of %d pixels to %d", from, to);
+        return error_set(error, ERROR_MEMORY, "not enough memory to resize an image of %d pixels to %d", from,
+                         to);
     }
 
     if (from == to || filter == IMAGE_NEAREST)

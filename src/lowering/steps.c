@@ -5,7 +5,7 @@
 #include "lowering/lowering.h"
 
 bool lower_no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory to plan the model");
+    return error_set(error, ERROR_MEMORY, "not enough memory to plan the model");
 }
 
 const char *lower_action(struct lowering *lowering, const struct node *node) {

@@ -28,7 +28,7 @@ static bool buffer_need(void **buffer, size_t *size, size_t wanted, struct error
     *size = 0;
     *buffer = wanted ? aligned_alloc(64, size_align(wanted, 64)) : NULL;
     if (!*buffer)
-        return error_set(error, ERROR_MEMORY, "no memory for a tensor of %zu bytes", wanted);
+        return error_set(error, ERROR_MEMORY, "not enough memory for a tensor of %zu bytes", wanted);
 
     *size = wanted;
     return true;
@@ -49,7 +49,7 @@ static bool plan_one(struct model_classifier *classifier, struct error *error) {
 struct model_classifier *model_classifier_create(struct model *model, struct error *error) {
     struct model_classifier *classifier = calloc(1, sizeof *classifier);
     if (!classifier) {
-        error_set(error, ERROR_MEMORY, "no memory for a classifier");
+        error_set(error, ERROR_MEMORY, "not enough memory for a classifier");
         return NULL;
     }
 
@@ -58,7 +58,7 @@ struct model_classifier *model_classifier_create(struct model *model, struct err
     classifier->scores = calloc((size_t)model->labels.count, sizeof *classifier->scores);
     classifier->best = calloc((size_t)model->labels.count, sizeof *classifier->best);
     if (!classifier->outputs || !classifier->scores || !classifier->best) {
-        error_set(error, ERROR_MEMORY, "no memory for a classifier");
+        error_set(error, ERROR_MEMORY, "not enough memory for a classifier");
         goto fail;
     }
 
@@ -96,7 +96,7 @@ static bool batch_pad(struct model_classifier *classifier, const void *tensors, 
         return true;
 
     if (!size_multiply(photo_bytes, (size_t)batch, &all))
-        return error_set(error, ERROR_MEMORY, "no memory for %lld photos", (long long)batch);
+        return error_set(error, ERROR_MEMORY, "not enough memory for %lld photos", (long long)batch);
     if (!buffer_need(&classifier->padded, &classifier->padded_size, all, error))
         return false;
 
@@ -226,7 +226,7 @@ bool model_classifier_warm_up(struct model_classifier *classifier, int count, st
     int64_t step = input->batch > 0 ? input->batch : count;
     void *tensors = calloc((size_t)count, bytes ? bytes : 1);
     if (!tensors)
-        return error_set(error, ERROR_MEMORY, "no memory to warm the model up");
+        return error_set(error, ERROR_MEMORY, "not enough memory to warm the model up");
 
     bool done = true;
     for (int64_t at = 0; done && at < count; at += step) {

@@ -200,7 +200,7 @@ bool model_directory_list(const char *directory, struct model_folder_list *ret, 
             done =
                 error_set(error, ERROR_TOO_LARGE, "%s: more than %d models", directory, LIMIT_MODEL_FOLDERS);
         else if (!add_folder(&list, directory, entry->d_name))
-            done = error_set(error, ERROR_MEMORY, "%s: no memory to list it", directory);
+            done = error_set(error, ERROR_MEMORY, "%s: not enough memory to list it", directory);
     }
 
     if (open)

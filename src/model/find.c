@@ -68,7 +68,7 @@ static bool return_copies(const char *path, const char *variant, char **ret_path
     if (!own_path || (variant && !own_variant)) {
         free(own_path);
         free(own_variant);
-        return error_set(error, ERROR_MEMORY, "no memory for a model's name");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a model's name");
     }
 
     *ret_path = own_path;
@@ -87,8 +87,8 @@ static bool look_up(const char *name, const char *variant, char **ret_path, char
         return false;
 
     if (access(name, F_OK) < 0)
-        error_set(error, ERROR_NOT_FOUND,
-                  "there is no model '%s'; 'guichet models' lists those that are here", name);
+        error_set(error, ERROR_NOT_FOUND, "unknown model '%s': 'guichet models' lists the installed ones",
+                  name);
 
     struct model_roots roots;
     bool done = false;
@@ -115,6 +115,6 @@ bool model_find(const char *name, char **ret_path, char **ret_variant, struct er
 
     cleanup(freep) char *stem = strndup(name, (size_t)(colon - name));
     if (!stem)
-        return error_set(error, ERROR_MEMORY, "no memory for a model's name");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a model's name");
     return look_up(stem, colon + 1, ret_path, ret_variant, error);
 }

@@ -116,8 +116,7 @@ bool model_files_find(const char *path, const char *variant, struct model_files 
         files.network = find_network(path, variant);
         if (!files.network)
             return error_set(error, ERROR_NOT_FOUND,
-                             variant ? "%s: there is no model_%s.onnx in it"
-                                     : "%s: there is no model.onnx in it",
+                             variant ? "%s: it contains no model_%s.onnx" : "%s: it contains no model.onnx",
                              path, variant);
         located = locate_folder(path, variant, &files);
     } else {

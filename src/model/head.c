@@ -81,7 +81,7 @@ static bool read_problem_type(const json_t *config, const char *path, struct are
 
     ret->source = "config.json: problem_type";
     ret->value = arena_copy_string(arena, json_string_value(value), json_string_length(value));
-    return ret->value || error_set(error, ERROR_MEMORY, "no memory for a model");
+    return ret->value || error_set(error, ERROR_MEMORY, "not enough memory for a model");
 }
 
 static bool read_architecture(const json_t *config, struct arena *arena, struct statement *ret,
@@ -94,7 +94,7 @@ static bool read_architecture(const json_t *config, struct arena *arena, struct 
     ret->problem = PROBLEM_OTHER;
     ret->source = "config.json: architectures";
     ret->value = arena_copy_string(arena, name, strlen(name));
-    return ret->value || error_set(error, ERROR_MEMORY, "no memory for a model");
+    return ret->value || error_set(error, ERROR_MEMORY, "not enough memory for a model");
 }
 
 /* Ultralytics write the task, others Hugging Face's problem_type. What else stands there is not ours to read.
@@ -127,7 +127,7 @@ static bool read_statement(const char *folder, const struct onnx_metadata *metad
     struct statement statement = {0};
     const char *path = arena_printf(arena, "%s/config.json", folder);
     if (!path)
-        return error_set(error, ERROR_MEMORY, "no memory for a model");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a model");
 
     json_t *config = config_read(path, JSON_OBJECT, error);
     if (!config && error->code != ERROR_NOT_FOUND)
@@ -179,7 +179,7 @@ bool head_find(const char *folder, const struct onnx_metadata *metadata, const s
         const char *reason = arena_printf(arena, "%s is \"%.80s\"", statement.source, statement.value);
         head = (struct head){HEAD_NONE, statement.source, reason};
         if (!reason)
-            return error_set(error, ERROR_MEMORY, "no memory for a model");
+            return error_set(error, ERROR_MEMORY, "not enough memory for a model");
     } else if (statement.problem == PROBLEM_MANY_LABELS &&
                (head.kind == HEAD_SOFTMAX || head.kind == HEAD_BY_VALUES)) {
         head = (struct head){HEAD_SIGMOID, statement.source, NULL};

@@ -11,7 +11,7 @@
 #include "model/config.h"
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory for a model's labels");
+    return error_set(error, ERROR_MEMORY, "not enough memory for a model's labels");
 }
 
 static bool store_name(const json_t *value, int index, int count, struct arena *arena, const char **names) {

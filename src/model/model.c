@@ -76,7 +76,7 @@ static bool read_stated(struct model *model, const char *folder, struct error *e
     int height = input->height > 0 ? (int)input->height : USUAL_SIDE;
 
     if (!path)
-        return error_set(error, ERROR_MEMORY, "no memory for a model");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a model");
 
     if (!preprocessing_read_timm(path, input->width, input->height, &input->preprocessing, &found, error))
         return false;
@@ -96,7 +96,7 @@ static bool load_preprocessing(struct model *model, const char *folder, struct e
     struct photo_input *input = &model->input;
     const char *path = arena_printf(model->arena, "%s/preprocessor_config.json", folder);
     if (!path)
-        return error_set(error, ERROR_MEMORY, "no memory for a model");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a model");
 
     if (preprocessing_read(path, &input->preprocessing, error)) {
         model->preprocessing_source = "preprocessor_config.json";
@@ -171,7 +171,7 @@ static bool read_settings(struct model *model, const char *folder, struct engine
     const char *path = arena_printf(model->arena, "%s/guichet.json", folder), *key;
     json_t *settings = path ? config_read(path, JSON_OBJECT, error) : NULL, *value;
     if (!path)
-        return error_set(error, ERROR_MEMORY, "no memory for a model");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a model");
     if (!settings)
         return error->code == ERROR_NOT_FOUND;
 
@@ -223,7 +223,7 @@ struct model *model_load(const char *path, const struct model_options *options, 
 
     struct model *model = calloc(1, sizeof *model);
     if (!model || !(model->arena = arena_create())) {
-        error_set(error, ERROR_MEMORY, "%s: no memory for a model", path);
+        error_set(error, ERROR_MEMORY, "%s: not enough memory for a model", path);
         goto fail;
     }
 

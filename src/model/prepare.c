@@ -55,7 +55,7 @@ bool photo_plan(const struct photo_input *input, const uint8_t *bytes, size_t si
     if (input->dtype != DTYPE_F32)
         plan.cost += (int64_t)plan.geometry.width * plan.geometry.height * CHANNELS * (int64_t)sizeof(float);
     if (plan.tensor_bytes == 0)
-        return error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", plan.geometry.width,
+        return error_set(error, ERROR_MEMORY, "not enough memory for a photo of %dx%d", plan.geometry.width,
                          plan.geometry.height);
 
     timing->decode += clock_ms() - start;
@@ -71,7 +71,7 @@ bool photo_write(const struct photo_input *input, const uint8_t *bytes, size_t s
     double start = clock_ms(), decode = 0;
 
     if (input->dtype != DTYPE_F32 && !(floats = calloc(values, sizeof *floats)))
-        return error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", geometry->width,
+        return error_set(error, ERROR_MEMORY, "not enough memory for a photo of %dx%d", geometry->width,
                          geometry->height);
     if (!image_preprocess(bytes, size, &plan->image, &input->preprocessing, geometry, input->channels_last,
                           floats ? floats : tensor, &decode, error))
@@ -92,7 +92,7 @@ bool photo_prepare_planned(const struct photo_input *input, const uint8_t *bytes
         .bytes = plan->tensor_bytes, .width = plan->geometry.width, .height = plan->geometry.height};
     prepared.tensor = aligned_alloc(64, size_align(prepared.bytes, 64));
     if (!prepared.tensor)
-        return error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", prepared.width,
+        return error_set(error, ERROR_MEMORY, "not enough memory for a photo of %dx%d", prepared.width,
                          prepared.height);
     if (!photo_write(input, bytes, size, plan, prepared.tensor, timing, error)) {
         free(prepared.tensor);

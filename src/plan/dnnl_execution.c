@@ -112,7 +112,7 @@ struct execution *execution_create(const struct primitive *primitive, struct err
     }
 
     execution_free(execution);
-    error_set(error, ERROR_MEMORY, "no memory to bind a primitive");
+    error_set(error, ERROR_MEMORY, "not enough memory to bind a primitive");
     return NULL;
 }
 

@@ -15,7 +15,7 @@ struct plan *plan_create(struct graph *graph, struct weights_store *weights, str
         free(plan);
         arena_free(arena);
         primitive_pool_free(pool);
-        error_set(error, ERROR_MEMORY, "no memory for a plan");
+        error_set(error, ERROR_MEMORY, "not enough memory for a plan");
         return NULL;
     }
 
@@ -224,7 +224,7 @@ bool plan_assign_memory(struct plan *plan, struct error *error) {
     int count = plan->storage_count;
     struct plan_storage **order = malloc((size_t)(count + 1) * 2 * sizeof *order);
     if (!order)
-        return error_set(error, ERROR_MEMORY, "no memory to plan memory");
+        return error_set(error, ERROR_MEMORY, "not enough memory to plan memory");
 
     for (int i = 0; i < count; i++) {
         order[i] = plan->storages[i];

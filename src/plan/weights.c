@@ -63,7 +63,7 @@ struct weights_store *weights_store_create(const struct graph *graph, struct err
         return store;
 
     weights_store_free(store);
-    error_set(error, ERROR_MEMORY, "no memory for weights");
+    error_set(error, ERROR_MEMORY, "not enough memory for weights");
     return NULL;
 }
 
@@ -192,7 +192,7 @@ static struct packed_weights *pack(struct weights_store *store, const struct wei
                                                           .size = size});
 
     if (!entry)
-        error_set(error, ERROR_MEMORY, "no memory for weights of %zu bytes", size);
+        error_set(error, ERROR_MEMORY, "not enough memory for weights of %zu bytes", size);
     return entry;
 }
 
@@ -215,7 +215,8 @@ static bool restore(struct weights_store *store, const void *data, void **ret, s
 
     void *bytes = malloc(layout_bytes(packed->from));
     if (!bytes)
-        return error_set(error, ERROR_MEMORY, "no memory to unpack weights of %zu bytes", packed->size);
+        return error_set(error, ERROR_MEMORY, "not enough memory to unpack weights of %zu bytes",
+                         packed->size);
     if (!primitive_reorder_now(packed->layout, packed->bytes, packed->from, bytes, error)) {
         free(bytes);
         return false;
@@ -360,7 +361,7 @@ bool weights_store_detach(struct weights_store *store, struct error *error) {
         done = graph->maps[i].size == 0 || detach_map(store, &graph->maps[i]);
 
     pthread_mutex_unlock(&store->lock);
-    return done || error_set(error, ERROR_MEMORY, "no memory to keep what its files hold");
+    return done || error_set(error, ERROR_MEMORY, "not enough memory to keep what its files hold");
 }
 
 bool weights_adopt(struct weights_store *store, const struct weights_baked *baked, struct error *error) {

@@ -20,8 +20,7 @@ static const char *find_key(const struct http_request *request) {
 static bool refuse_unknown(struct http_request *request, const char *key) {
     struct error error;
     error_set(&error, ERROR_UNAUTHORIZED,
-              key ? "this API key is not known here"
-                  : "an API key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY");
+              key ? "unknown API key" : "an API key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY");
     respond_error_with(request, &error, NULL, "Bearer");
     return false;
 }
@@ -36,8 +35,8 @@ static bool refuse_right(struct http_request *request, const struct api_key *key
     struct error error;
 
     if (key)
-        error_set(&error, ERROR_FORBIDDEN, "the API key \"%s\" has not the role \"%s\"", api_key_name(key),
-                  names[right]);
+        error_set(&error, ERROR_FORBIDDEN, "the API key \"%s\" does not have the role \"%s\"",
+                  api_key_name(key), names[right]);
     else
         error_set(&error, ERROR_FORBIDDEN,
                   "this call changes the service: it is answered at the control listener (--control), or to "

@@ -54,7 +54,8 @@ void inference_free(struct inference *inference) {
 bool inference_tensor_allocate(struct tensor *tensor, struct error *error) {
     size_t bytes = tensor_bytes(tensor);
     tensor->data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
-    return tensor->data || error_set(error, ERROR_MEMORY, "no memory for a tensor of %zu bytes", bytes);
+    return tensor->data ||
+           error_set(error, ERROR_MEMORY, "not enough memory for a tensor of %zu bytes", bytes);
 }
 
 bool inference_shape_fits(const struct shape *shape, const struct engine_port *port, struct error *error) {
@@ -63,9 +64,10 @@ bool inference_shape_fits(const struct shape *shape, const struct engine_port *p
         fits = port->shape.dims[i] < 0 || port->shape.dims[i] == shape->dims[i];
     char wanted[SHAPE_TEXT], given[SHAPE_TEXT];
 
-    return fits || error_set(error, ERROR_INVALID, "input \"%.100s\": the shape is %s, and %s is wanted",
-                             port->name, shape_format(shape, given, sizeof given),
-                             shape_format(&port->shape, wanted, sizeof wanted));
+    return fits ||
+           error_set(error, ERROR_INVALID, "input \"%.100s\": the shape is %s, but the model takes %s",
+                     port->name, shape_format(shape, given, sizeof given),
+                     shape_format(&port->shape, wanted, sizeof wanted));
 }
 
 const struct numbers_span *inference_span(const struct reading *reading, const json_t *value) {
@@ -81,7 +83,7 @@ bool inference_photo_input(struct reading *reading, int port) {
     struct inference *inference = reading->inference;
     const struct engine_port *input = engine_input(reading->engine, port);
     if (engine_input_count(reading->engine) != 1 || input->shape.rank != 4)
-        return error_set(reading->error, ERROR_INVALID, "this model's input \"%.100s\" is no photo",
+        return error_set(reading->error, ERROR_INVALID, "this model's input \"%.100s\" is not a photo",
                          input->name);
 
     inference->photo_input = port;
@@ -103,9 +105,9 @@ bool inference_photo_base64(struct reading *reading, const json_t *text, size_t 
     size_t size = 0;
 
     if (!json_is_string(text))
-        return error_set(reading->error, ERROR_INVALID, "a photo in JSON is a text in base64");
+        return error_set(reading->error, ERROR_INVALID, "a photo in JSON must be a string in base64");
     if (!inference->decoded && !(inference->decoded = malloc(room)))
-        return error_set(reading->error, ERROR_MEMORY, "no memory for photos");
+        return error_set(reading->error, ERROR_MEMORY, "not enough memory for photos");
     if (sodium_base642bin((unsigned char *)inference->decoded + *used, room - *used, json_string_value(text),
                           json_string_length(text), "\r\n", &size, NULL, sodium_base64_VARIANT_ORIGINAL))
         return error_set(reading->error, ERROR_INVALID, "a photo in JSON is not base64");
@@ -231,7 +233,7 @@ bool inference_check_values(const char *name, enum dtype dtype, const double *va
                                                                       : "");
         if (range.whole && value != trunc(value))
             return error_set(error, ERROR_INVALID,
-                             "input \"%.100s\": %.17g is no whole number, and %s takes none else", name,
+                             "input \"%.100s\": %.17g is not a whole number, but %s takes nothing else", name,
                              value, inference_type_name(dtype));
     }
 
@@ -255,7 +257,7 @@ static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *
     } else {
         double *values = calloc(elements, sizeof *values);
         if (!values)
-            return error_set(error, ERROR_MEMORY, "no memory for a tensor");
+            return error_set(error, ERROR_MEMORY, "not enough memory for a tensor");
         done = numbers_read_f64(span, values, elements, &count, dims, &rank, error);
         if (done && count == elements && !inference_check_values(name, tensor->dtype, values, count, error)) {
             free(values);
@@ -270,8 +272,8 @@ static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *
         return error_prefix(error, "input \"%.100s\"", name);
 
     return count == elements ||
-           error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu values, and its shape %zu", name, count,
-                     elements);
+           error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu values, but its shape needs %zu", name,
+                     count, elements);
 }
 
 static bool shape_read(const json_t *json, const char *name, struct shape *ret, struct error *error) {
@@ -284,8 +286,8 @@ static bool shape_read(const json_t *json, const char *name, struct shape *ret, 
     }
 
     if (!good || shape_elements(&shape) < 1)
-        return error_set(error, ERROR_INVALID, "input \"%.100s\": \"shape\" is no array of positive numbers",
-                         name);
+        return error_set(error, ERROR_INVALID,
+                         "input \"%.100s\": \"shape\" is not an array of positive numbers", name);
 
     *ret = shape;
     return true;
@@ -310,7 +312,7 @@ static bool photos_read(struct reading *reading, int port, const json_t *input, 
     }
 
     return shape_elements(&shape) == reading->inference->photo_count ||
-           error_set(reading->error, ERROR_INVALID, "input \"%.100s\" has %d photos, and its shape says %lld",
+           error_set(reading->error, ERROR_INVALID, "input \"%.100s\" has %d photos, but its shape says %lld",
                      name, reading->inference->photo_count, (long long)shape_elements(&shape));
 }
 
@@ -334,7 +336,7 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         return error_set(error, ERROR_INVALID, "the model has no input \"%.100s\"; its first is \"%.100s\"",
                          name, engine_input(reading->engine, 0)->name);
     if (reading->filled[port])
-        return error_set(error, ERROR_INVALID, "input \"%.100s\" is there twice", name);
+        return error_set(error, ERROR_INVALID, "input \"%.100s\" is given twice", name);
 
     const json_t *size = json_object_get(json_object_get(input, "parameters"), "binary_data_size");
     if (!strcmp(type, "BYTES"))
@@ -344,8 +346,9 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
     struct tensor *tensor = &reading->inference->inputs[port];
     tensor->dtype = type_parse(type);
     if (tensor->dtype != wanted->dtype || !dtype_size(tensor->dtype))
-        return error_set(error, ERROR_INVALID, "input \"%.100s\": the datatype is %.20s, and %s is wanted",
-                         name, type, inference_type_name(wanted->dtype));
+        return error_set(error, ERROR_INVALID,
+                         "input \"%.100s\": the datatype is %.20s, but the model takes %s", name, type,
+                         inference_type_name(wanted->dtype));
     if (!shape_read(json_object_get(input, "shape"), name, &tensor->shape, error) ||
         !inference_shape_fits(&tensor->shape, wanted, error))
         return false;
@@ -357,8 +360,8 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         if (!bytes)
             return false;
         if (given != tensor_bytes(tensor))
-            return error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu bytes, and its shape %zu", name,
-                             given, tensor_bytes(tensor));
+            return error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu bytes, but its shape needs %zu",
+                             name, given, tensor_bytes(tensor));
         if (!inference_tensor_allocate(tensor, error))
             return false;
         memcpy(tensor->data, bytes, given);
@@ -368,7 +371,7 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
     const struct numbers_span *span = inference_span(reading, json_object_get(input, "data"));
     if (!span)
         return error_set(error, ERROR_INVALID,
-                         "input \"%.100s\" has no \"data\": an array of numbers is wanted", name);
+                         "input \"%.100s\" has no \"data\": an array of numbers is needed", name);
 
     return tensor_read_numbers(span, tensor, name, error);
 }
@@ -397,7 +400,7 @@ static bool output_read(struct reading *reading, const json_t *output, bool bina
     if (classes && (!json_is_integer(classes) || json_integer_value(classes) < 1 ||
                     json_integer_value(classes) > LIMIT_CLASSES))
         return error_set(reading->error, ERROR_INVALID,
-                         "output \"%.100s\": \"classification\" is no number of classes", name);
+                         "output \"%.100s\": \"classification\" is not a number of classes", name);
 
     inference->outputs[inference->output_count++] =
         (struct inference_output){.port = port,
@@ -434,7 +437,8 @@ static bool id_read(struct reading *reading, const json_t *id) {
     if (!json_is_string(id))
         return error_set(reading->error, ERROR_INVALID, "\"id\" is not a string");
     reading->inference->id = strdup(json_string_value(id));
-    return reading->inference->id || error_set(reading->error, ERROR_MEMORY, "no memory for a request");
+    return reading->inference->id ||
+           error_set(reading->error, ERROR_MEMORY, "not enough memory for a request");
 }
 
 static bool request_read(struct reading *reading, const json_t *request, size_t room) {
@@ -442,7 +446,7 @@ static bool request_read(struct reading *reading, const json_t *request, size_t 
     size_t index;
 
     if (!json_is_array(inputs) || !json_array_size(inputs))
-        return error_set(reading->error, ERROR_INVALID, "there are no \"inputs\" in the request");
+        return error_set(reading->error, ERROR_INVALID, "the request has no \"inputs\"");
     if (!id_read(reading, json_object_get(request, "id")))
         return false;
 
@@ -453,7 +457,7 @@ static bool request_read(struct reading *reading, const json_t *request, size_t 
                              engine_input(reading->engine, i)->name);
 
     if (reading->binary_size)
-        return error_set(reading->error, ERROR_INVALID, "%zu bytes are left over behind the binary tensors",
+        return error_set(reading->error, ERROR_INVALID, "%zu bytes are left over after the binary tensors",
                          reading->binary_size);
 
     return outputs_read(reading, request);
@@ -463,7 +467,7 @@ struct inference *inference_create(const struct engine *engine, struct error *er
     struct inference *inference = calloc(1, sizeof *inference);
     if (!inference || engine_input_count(engine) > INFERENCE_PORTS) {
         free(inference);
-        error_set(error, ERROR_MEMORY, "no memory for a request, or a model with more than %d inputs",
+        error_set(error, ERROR_MEMORY, "not enough memory for a request, or a model with more than %d inputs",
                   INFERENCE_PORTS);
         return NULL;
     }

@@ -73,7 +73,7 @@ bool inference_run(struct inference *inference, struct engine *engine, struct en
         output->tensor = all[output->port];
         output->tensor.data = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
         if (!output->tensor.data)
-            return error_set(error, ERROR_MEMORY, "no memory for an output of %zu bytes", bytes);
+            return error_set(error, ERROR_MEMORY, "not enough memory for an output of %zu bytes", bytes);
         memcpy(output->tensor.data, all[output->port].data, bytes);
     }
 
@@ -89,11 +89,10 @@ bool inference_check_finite(const char *name, const struct tensor *tensor, struc
 
     for (int64_t i = 0; i < elements; i++)
         if (!isfinite(tensor_get_f64(tensor, i)))
-            return error_set(
-                error, ERROR_MODEL,
-                "output \"%.100s\" holds a value that is not finite (NaN or infinity), which JSON cannot "
-                "say: ask for it in binary",
-                name);
+            return error_set(error, ERROR_MODEL,
+                             "output \"%.100s\" holds a value that is not finite (NaN or infinity), which "
+                             "JSON cannot express: ask for it in binary",
+                             name);
 
     return true;
 }
@@ -155,7 +154,7 @@ static bool write_classes(const struct inference_output *output, const struct mo
     cleanup(freep) int *best = calloc((size_t)top, sizeof *best);
     cleanup(freep) double *scores = calloc((size_t)classes, sizeof *scores);
     if (!best || !scores)
-        return error_set(error, ERROR_MEMORY, "no memory for %lld classes", (long long)classes);
+        return error_set(error, ERROR_MEMORY, "not enough memory for %lld classes", (long long)classes);
 
     buffer_printf(json, "\"datatype\": \"BYTES\", \"shape\": [%lld, %d], ", (long long)rows, top);
     if (!output->binary)
@@ -240,5 +239,6 @@ bool inference_write(const struct inference *inference, const struct model *mode
         }
         buffer_append_string(json, "]}");
     }
-    return (!json->failed && !binary->failed) || error_set(error, ERROR_MEMORY, "no memory for the answer");
+    return (!json->failed && !binary->failed) ||
+           error_set(error, ERROR_MEMORY, "not enough memory for the answer");
 }

@@ -71,7 +71,7 @@ bool numbers_extract(const char *json, size_t size, const char *key, struct buff
     }
 
     if (!buffer_append(rest, json + copied, size - copied))
-        return error_set(error, ERROR_MEMORY, "no memory for the request");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the request");
 
     *ret_count = count;
     return true;
@@ -238,7 +238,7 @@ static bool read_array(const struct numbers_span *span, float *f32, double *f64,
 
     if (!good || nesting.depth || !nesting.leaf)
         return error_set(error, ERROR_INVALID,
-                         "a tensor's data is no regular array of numbers, near \"%.*s\"",
+                         "a tensor's data is not a regular array of numbers, near \"%.*s\"",
                          end - at > 20 ? 20 : (int)(end - at), at);
 
     memcpy(dims, nesting.dims + 1, (size_t)nesting.leaf * sizeof *dims);

@@ -75,9 +75,9 @@ static char *read_address(const char *text, size_t size, struct error *error) {
                   "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
     else if (!json_is_string(url) || strlen(json_string_value(url)) != json_string_length(url) ||
              !json_string_length(url))
-        error_set(error, ERROR_INVALID, "\"url\" must be a text: the address of a photo");
+        error_set(error, ERROR_INVALID, "\"url\" must be a string: the URL of a photo");
     else if (!(address = strdup(json_string_value(url))))
-        error_set(error, ERROR_MEMORY, "no memory for an address");
+        error_set(error, ERROR_MEMORY, "not enough memory for a URL");
 
     json_decref(json);
     return address;
@@ -106,7 +106,7 @@ static bool read_form(struct job *job, const char *type, struct error *error) {
         return error_set(error, ERROR_INVALID, "the form has no field \"file\" with a photo");
 
     job->url = strndup(part.bytes, part.size);
-    return job->url || error_set(error, ERROR_MEMORY, "no memory for an address");
+    return job->url || error_set(error, ERROR_MEMORY, "not enough memory for a URL");
 }
 
 /* "url=…" as HTML forms send it. */
@@ -118,7 +118,7 @@ static bool read_url_form(struct job *job, struct error *error) {
             "there is no \"url\" in the request: send {\"url\": \"https://…\"}, or the photo itself");
 
     job->url = strdup(address);
-    return job->url || error_set(error, ERROR_MEMORY, "no memory for an address");
+    return job->url || error_set(error, ERROR_MEMORY, "not enough memory for a URL");
 }
 
 /* Where the photo is: in the body, in a field of it, or at an address that it gives. */
@@ -135,7 +135,7 @@ static bool read_photo(struct job *job, struct error *error) {
         !type || !*type || type_is(type, "application/octet-stream") || type_is(type, "binary/octet-stream");
     if (!image && !json && !form && !open)
         return error_set(error, ERROR_MEDIA,
-                         "a body of type %.100s is not read here: send JSON, an image, or a form", type);
+                         "a body of type %.100s is not supported: send JSON, an image, or a form", type);
     if (!body->size)
         return error_set(
             error, ERROR_INVALID,
@@ -163,12 +163,13 @@ static bool read_top(struct job *job, struct error *error) {
         char *end;
         long top = strtol(text, &end, 10);
         if (end == text || *end || top < 1 || top > classes)
-            return error_set(error, ERROR_INVALID, "top=%s: a number from 1 to %d is wanted", text, classes);
+            return error_set(error, ERROR_INVALID, "top=%s: expected a number from 1 to %d", text, classes);
         job->top = (int)top;
     }
 
     job->predictions = calloc((size_t)job->top, sizeof *job->predictions);
-    return job->predictions || error_set(error, ERROR_MEMORY, "no memory for %d predictions", job->top);
+    return job->predictions ||
+           error_set(error, ERROR_MEMORY, "not enough memory for %d predictions", job->top);
 }
 
 /* ?lang=fr, else the language that Accept-Language wants most, else English. */

@@ -35,7 +35,7 @@ static void run_write(struct work *work) {
 
     if (json.failed) {
         buffer_release(&json);
-        job_fail(job, &(struct error){ERROR_MEMORY, "no memory for the answer"});
+        job_fail(job, &(struct error){ERROR_MEMORY, "not enough memory for the answer"});
         return;
     }
     job_respond(job, headers, count, http_body_take(json.bytes, json.size));
@@ -68,7 +68,7 @@ static bool find_json_size(const struct job *job, size_t *ret, struct error *err
     unsigned long long size = strtoull(header, &end, 10);
     if (*header < '0' || *header > '9' || *end || size > job->body->size)
         return error_set(error, ERROR_INVALID,
-                         "Inference-Header-Content-Length: %.40s is no length within the body", header);
+                         "Inference-Header-Content-Length: %.40s is not a length within the body", header);
 
     *ret = (size_t)size;
     return true;

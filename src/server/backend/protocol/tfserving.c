@@ -44,7 +44,7 @@ static bool numbers_add(struct tensorflow *request, int port, const struct numbe
     struct shape shape = {0};
 
     if (!input->values && !(input->values = malloc(capacity * sizeof *input->values)))
-        return error_set(error, ERROR_MEMORY, "no memory for a tensor");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a tensor");
 
     double *place = input->values + input->count;
     if (span &&
@@ -54,7 +54,7 @@ static bool numbers_add(struct tensorflow *request, int port, const struct numbe
     if (!span)
         *place = json_number_value(number);
     if (input->instances > 0 && !shape_same(&shape, &input->shape))
-        return error_set(error, ERROR_INVALID, "input \"%.100s\": the instances have not all one shape",
+        return error_set(error, ERROR_INVALID, "input \"%.100s\": the instances have different shapes",
                          input_name(request, port));
 
     input->shape = shape;
@@ -111,7 +111,7 @@ static bool named_add(struct tensorflow *request, json_t *object) {
     json_t *value;
 
     if (json_object_size(object) != (size_t)count && count > 1)
-        return error_set(reading->error, ERROR_INVALID, "the model has %d inputs, and %zu are given", count,
+        return error_set(reading->error, ERROR_INVALID, "the model has %d inputs, but %zu were given", count,
                          json_object_size(object));
 
     json_object_foreach(object, name, value) {
@@ -165,7 +165,7 @@ static bool rows_read(struct tensorflow *request, json_t *instances) {
         return bare_add(request, instances);
     }
     if (!json_is_array(instances) || json_array_size(instances) == 0)
-        return error_set(error, ERROR_INVALID, "\"instances\" must be an array with something in it");
+        return error_set(error, ERROR_INVALID, "\"instances\" must be an array that is not empty");
 
     json_array_foreach(instances, index, instance) {
         if (!instance_add(request, instance))
