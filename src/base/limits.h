@@ -43,6 +43,7 @@
 #define LIMIT_MERGED_SAMPLES 20000            /* of all models' processes together */
 #define LIMIT_SAMPLE_KEY_BYTES 1000           /* a sample's name and labels */
 #define LIMIT_METRIC_FAMILIES 512
+#define LIMIT_LOG_LINE_BYTES 3900 /* with a notice before it, what a pipe takes in one piece */
 
 /* Models */
 #define LIMIT_MODEL_BYTES (8ull << 30) /* an ONNX file with its external data */

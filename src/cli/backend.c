@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
@@ -84,8 +85,8 @@ static int serve(const struct backend_options *options) {
     int status = EXIT_FAILED;
 
     if (backend && backend_wait_ready(backend, &error)) {
-        fprintf(stderr, "guichet backend: %s, listening on port %d\n", backend_description(backend),
-                backend_port(backend));
+        log_line("guichet backend: %s, listening on port %d", backend_description(backend),
+                 backend_port(backend));
         serving_wait(&signals, reload, NULL);
         backend_stop(backend, GRACE_MS);
         status = EXIT_DONE;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "server/edge/server.h"
@@ -96,12 +97,12 @@ static void reload(void *context) {
 
     if ((parts->arguments->key_file && !read_keys(parts->arguments, &keys, &error)) ||
         !server_reload(parts->server, &error)) {
-        fprintf(stderr, "guichet frontend: not reloaded: %s\n", error.message);
+        log_line("guichet frontend: not reloaded: %s", error.message);
         return;
     }
 
     frontend_set_keys(parts->frontend, &keys);
-    fprintf(stderr, "guichet frontend: reloaded the files\n");
+    log_line("guichet frontend: reloaded the files");
 }
 
 static bool start(struct frontend_parts *parts, struct error *error) {
@@ -143,8 +144,8 @@ static int serve(struct frontend_arguments *arguments) {
 
     serving_signals_block(&signals);
     if (start(&parts, &error)) {
-        fprintf(stderr, "guichet frontend: listening on port %d, before %s\n", server_port(parts.server),
-                arguments->gateway.relay);
+        log_line("guichet frontend: listening on port %d, before %s", server_port(parts.server),
+                 arguments->gateway.relay);
         serving_wait(&signals, reload, &parts);
         server_stop(parts.server, GRACE_MS);
     } else {

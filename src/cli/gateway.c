@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/log.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "server/edge/api_keys.h"
@@ -109,9 +110,9 @@ static void reload(void *context) {
     struct error error;
 
     if (server_reload(parts->server, &error) && gateway_reload(parts->gateway, &error))
-        fprintf(stderr, "guichet gateway: reloaded the files\n");
+        log_line("guichet gateway: reloaded the files");
     else
-        fprintf(stderr, "guichet gateway: not reloaded: %s\n", error.message);
+        log_line("guichet gateway: not reloaded: %s", error.message);
 }
 
 static bool start(struct gateway_parts *parts, const struct gateway_arguments *arguments,
@@ -149,7 +150,7 @@ static int serve(const struct gateway_arguments *arguments) {
 
     serving_signals_block(&signals);
     if (start(&parts, arguments, &error)) {
-        fprintf(stderr, "guichet gateway: listening on port %d\n", server_port(parts.server));
+        log_line("guichet gateway: listening on port %d", server_port(parts.server));
         serving_wait(&signals, reload, &parts);
         server_stop(parts.server, GRACE_MS);
     } else {

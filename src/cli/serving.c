@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "cli/serving.h"
 
 #include <math.h>
@@ -181,7 +182,7 @@ int serving_threads(void) {
 }
 
 int serving_failed(const char *verb, const struct error *error) {
-    fprintf(stderr, "guichet %s: %s\n", verb, error->message);
+    log_line("guichet %s: %s", verb, error->message);
     return 1;
 }
 

@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "server/backend/private.h"
 #include "server/backend/protocol/inference.h"
 
@@ -33,16 +34,16 @@ static void warn_of_assumptions(const struct model *model) {
     bool labels =
         strncmp(description.labels, "assumed", 7) == 0 || strncmp(description.labels, "none", 4) == 0;
     if (preprocessing || labels)
-        fprintf(stderr, "guichet: %s: %s%s%s%s%s\n", model_name(model), preprocessing ? "preprocessing " : "",
-                preprocessing ? description.preprocessing : "", preprocessing && labels ? "; " : "",
-                labels ? "labels " : "", labels ? description.labels : "");
+        log_line("guichet: %s: %s%s%s%s%s", model_name(model), preprocessing ? "preprocessing " : "",
+                 preprocessing ? description.preprocessing : "", preprocessing && labels ? "; " : "",
+                 labels ? "labels " : "", labels ? description.labels : "");
 }
 
 static void *detach_baked(void *context) {
     const struct backend *backend = context;
     struct error error;
     if (!engine_detach_baked(model_engine(backend->model), &error))
-        fprintf(stderr, "guichet: %s: %s; leave that file as it is\n", backend->name, error.message);
+        log_line("guichet: %s: %s; leave that file as it is", backend->name, error.message);
     return NULL;
 }
 

@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "base/log.h"
 
 bool access_log_parse(const char *text, enum access_log *ret) {
     static const char *const forms[] = {"off", "text", "json"};
@@ -66,6 +67,6 @@ void access_log_write(enum access_log form, const struct http_request *request,
                         entry->model, entry->upstream, entry->upstream_ms, entry->tries, id,
                         entry->trace ? entry->trace->traceparent + 3 : "", end);
 
-    if (size > 0 && (size_t)size < sizeof line && write(STDOUT_FILENO, line, (size_t)size) < 0)
-        return; /* standard output is closed: ignore it */
+    if (size > 0 && (size_t)size < sizeof line)
+        log_output(form == ACCESS_LOG_JSON, line, (size_t)size);
 }

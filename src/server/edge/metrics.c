@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/limits.h"
 
 #define BOUNDS 16
@@ -314,6 +315,10 @@ void metrics_write_process(struct buffer *text) {
                   "process_start_time_seconds %.2f\n"
                   "# HELP guichet_build_info The version that runs.\n"
                   "# TYPE guichet_build_info gauge\n"
-                  "guichet_build_info{version=\"%s\"} 1\n",
-                  resident_bytes(), cpu, open_files(), start_time(), GUICHET_VERSION);
+                  "guichet_build_info{version=\"%s\"} 1\n"
+                  "# HELP guichet_log_dropped_total Lines of the log that found no room.\n"
+                  "# TYPE guichet_log_dropped_total counter\n"
+                  "guichet_log_dropped_total %llu\n",
+                  resident_bytes(), cpu, open_files(), start_time(), GUICHET_VERSION,
+                  (unsigned long long)log_dropped());
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "server/gateway/private.h"
 
 #define CHECK_TIMEOUT_MS 2000
@@ -169,7 +170,7 @@ static void refresh_identities(struct gateway *gateway, int wait_ms) {
     for (size_t i = 0; gateway->identity && i < gateway->backends.count; i++)
         if (!identity_refresh(gateway->identity, &gateway->backends.entries[i].url, wait_ms, &error) &&
             wait_ms) {
-            fprintf(stderr, "guichet gateway: %s\n", error.message);
+            log_line("guichet gateway: %s", error.message);
             wait_ms = 0; /* the discovery thread keeps asking */
         }
 }
@@ -296,7 +297,7 @@ static void *run_discovery(void *context) {
 
         resolver_step(gateway->resolver, now, gateway->options.resolve_ms);
         if (resolver_changed(gateway->resolver) && !update_table(gateway, &error))
-            fprintf(stderr, "guichet gateway: resolving backends: %s\n", error.message);
+            log_line("guichet gateway: resolving backends: %s", error.message);
 
         refresh_identities(gateway, 0);
         while (!gateway->stopping && pthread_cond_timedwait(&gateway->discovery_wake,

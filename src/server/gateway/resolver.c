@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "server/gateway/resolver.h"
 
 #include <errno.h>
@@ -145,7 +146,7 @@ static void name_found(void *context, const struct addrinfo *found, const char *
     struct name *name = name_find(resolver, looking->host);
     if (name && name->looking) {
         if (!found && !name->tried)
-            fprintf(stderr, "guichet gateway: cannot resolve \"%s\": %s\n", name->host, failure);
+            log_line("guichet gateway: cannot resolve \"%s\": %s", name->host, failure);
         addresses_take(resolver, name, found);
         name->looking = false;
         name->tried = true;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/log.h"
 #include "model/directory.h"
 #include "base/text.h"
 #include "server/supervisor/supervisor_private.h"
@@ -82,8 +83,9 @@ static int64_t memory_sum(const struct supervisor *supervisor) {
 /* Fetch the metrics of the model's process. Called without `lock`: only this thread starts and ends the
  * process. */
 static void metrics_fetch(struct supervisor *supervisor, struct supervised *model) {
-    /* The supervisor counts these itself, over all of the model's processes. */
-    static const char *const own[] = {"guichet_model_ready", "guichet_model_loads_total", NULL};
+    /* The supervisor counts these itself, over all of the model's processes, or for its own. */
+    static const char *const own[] = {"guichet_model_ready", "guichet_model_loads_total",
+                                      "guichet_log_dropped_total", NULL};
     struct buffer text = {0};
     int64_t asked_ns = clock_ns();
 
@@ -145,7 +147,7 @@ static bool evict_one(struct supervisor *supervisor, const struct supervised *ke
     if (!oldest)
         return false;
 
-    fprintf(stderr, "guichet: %s makes room\n", oldest->name);
+    log_line("guichet: %s makes room", oldest->name);
     pthread_mutex_lock(&supervisor->lock);
     oldest->evictions++;
     pthread_mutex_unlock(&supervisor->lock);
@@ -201,7 +203,7 @@ static void start(struct supervisor *supervisor, struct supervised *model, struc
         return;
     }
 
-    fprintf(stderr, "guichet: %s\n", error.message);
+    log_line("guichet: %s", error.message);
     model->crashes++;
     backoff_set(model, false);
     state_set(supervisor, model, MODEL_FAILED, error.message);
@@ -224,11 +226,11 @@ static void became_ready(struct supervisor *supervisor, struct supervised *model
     pthread_mutex_unlock(&supervisor->lock);
 
     state_set(supervisor, model, MODEL_READY, "");
-    fprintf(stderr, "guichet: %s is ready after %.2f s\n", model->name,
-            (double)(model->ready_ns - model->current.started_ns) / 1e9);
+    log_line("guichet: %s is ready after %.2f s", model->name,
+             (double)(model->ready_ns - model->current.started_ns) / 1e9);
 
     if (!gateway_model_start(supervisor->gateway, model->name, model->current.port, &error))
-        fprintf(stderr, "guichet: %s\n", error.message);
+        log_line("guichet: %s", error.message);
 }
 
 /* Somebody is writing the model's files: a start may read half of them. */
@@ -246,8 +248,7 @@ static bool wait_for_files(struct supervisor *supervisor, struct supervised *mod
     if (!is_unsettled(model))
         return false;
 
-    fprintf(stderr, "guichet: %s: its files are being written; it is loaded when they are whole\n",
-            model->name);
+    log_line("guichet: %s: its files are being written; it is loaded when they are whole", model->name);
     state_set(supervisor, model, MODEL_STOPPED, reason);
     return true;
 }
@@ -285,13 +286,13 @@ static void ended(struct supervisor *supervisor, struct supervised *model, int s
         struct gateway_usage usage = {0};
         gateway_model_stop(supervisor->gateway, model->name);
         gateway_model_usage(supervisor->gateway, model->name, &usage);
-        fprintf(stderr, "guichet: %s crashed: %s\n", model->name, reason);
+        log_line("guichet: %s crashed: %s", model->name, reason);
         state_set(supervisor, model, MODEL_STOPPED, reason);
         pthread_mutex_lock(&supervisor->lock);
         model->wanted = true; /* it was in use: start it again without being asked */
         pthread_mutex_unlock(&supervisor->lock);
     } else if (!wait_for_files(supervisor, model, reason)) {
-        fprintf(stderr, "guichet: %s cannot be loaded: %s\n", model->name, reason);
+        log_line("guichet: %s cannot be loaded: %s", model->name, reason);
         if (model->retry_ns < clock_ns() + REPEAT_NS)
             model->retry_ns = clock_ns() + REPEAT_NS;
         state_set(supervisor, model, MODEL_FAILED, reason);
@@ -304,7 +305,7 @@ static void next_ended(struct supervisor *supervisor, struct supervised *model) 
     snprintf(reason, sizeof reason, "the new version cannot be loaded, the old one keeps serving: %s",
              model->next.last_line[0] ? model->next.last_line : "its process ended");
 
-    fprintf(stderr, "guichet: %s: %s\n", model->name, reason);
+    log_line("guichet: %s: %s", model->name, reason);
     process_close(&model->next);
     state_set(supervisor, model, model->state, reason);
 }
@@ -389,7 +390,7 @@ static void step_ready(struct supervisor *supervisor, struct supervised *model, 
                 usage.outstanding == 0 && (double)(now - used) / 1e9 > supervisor->options->idle_seconds;
 
     if (idle)
-        fprintf(stderr, "guichet: stopping %s: idle\n", model->name);
+        log_line("guichet: stopping %s: idle", model->name);
     if (idle || unload) {
         model_stop(supervisor, model);
         return;
@@ -400,7 +401,7 @@ static void step_ready(struct supervisor *supervisor, struct supervised *model, 
     else if (model->unhealthy_ns == 0)
         model->unhealthy_ns = now;
     else if (now - model->unhealthy_ns > UNHEALTHY_SECONDS * SECOND_NS) {
-        fprintf(stderr, "guichet: %s does not answer; ending it\n", model->name);
+        log_line("guichet: %s does not answer; ending it", model->name);
         kill(model->current.pid, SIGKILL);
     }
 }
@@ -467,7 +468,7 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
     pthread_mutex_unlock(&supervisor->lock);
 
     if (!models || !gateway_model_add(supervisor->gateway, name)) {
-        fprintf(stderr, "guichet: model \"%s\": out of memory\n", name);
+        log_line("guichet: model \"%s\": out of memory", name);
         if (!models) {
             free(model);
             free(path);
@@ -477,7 +478,7 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
 
 /* The files changed and have been stable for one scan. */
 static void model_changed(struct supervisor *supervisor, struct supervised *model) {
-    fprintf(stderr, "guichet: %s has changed\n", model->name);
+    log_line("guichet: %s has changed", model->name);
     model->crashes = 0;
     model->retry_ns = 0;
 
@@ -546,7 +547,7 @@ static void models_gone_remove(struct supervisor *supervisor) {
         if (model->present)
             continue;
 
-        fprintf(stderr, "guichet: %s is gone\n", model->name);
+        log_line("guichet: %s is gone", model->name);
         gateway_model_remove(supervisor->gateway, model->name);
         process_leave(supervisor, &model->current);
         process_leave(supervisor, &model->next);
@@ -576,7 +577,7 @@ void supervisor_look(struct supervisor *supervisor) {
         struct error error;
         if (!model_directory_list(*directory, &list, &error)) {
             if (!supervisor->shown_failed_look)
-                fprintf(stderr, "guichet: %s\n", error.message);
+                log_line("guichet: %s", error.message);
             supervisor->shown_failed_look = true;
             complete = false;
             continue;

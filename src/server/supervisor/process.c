@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "server/supervisor/supervisor_private.h"
 
 #define ARGUMENTS_MOST 64
@@ -156,7 +157,7 @@ bool process_start(struct supervisor *supervisor, struct process *process, const
 static void end_line(struct process *process, const char *name) {
     process->line[process->line_length] = 0;
     if (process->line_length > 0) {
-        fprintf(stderr, "[%s] %s\n", name, process->line);
+        log_line("[%s] %s", name, process->line);
         strcpy(process->last_line, process->line);
     }
     process->line_length = 0;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "server/supervisor/supervisor_private.h"
 
@@ -143,11 +144,11 @@ static void files_reload(struct supervisor *supervisor) {
     supervisor->look_ns = 0;
     if ((options->session_key_file && !session_keys_read(options->session_key_file, &keys, &error)) ||
         !server_reload(supervisor->server, &error)) {
-        fprintf(stderr, "guichet: nothing changed: %s\n", error.message);
+        log_line("guichet: not reloaded: %s", error.message);
         return;
     }
     frontend_set_keys(supervisor->frontend, &keys);
-    fprintf(stderr, "guichet: read the files again\n");
+    log_line("guichet: reloaded the files");
 }
 
 /* Handle pending signals. A second SIGINT or SIGTERM exits at once; the children die with this process. */
@@ -321,7 +322,7 @@ static void end(struct supervisor *supervisor) {
     struct stopping stopping = {.supervisor = supervisor};
     pthread_t thread;
 
-    fprintf(stderr, "guichet: ending\n");
+    log_line("guichet: ending");
     if (supervisor->server && pthread_create(&thread, NULL, tiers_stop, &stopping) == 0) {
         while (!atomic_load(&stopping.done))
             turn(supervisor);
