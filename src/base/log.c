@@ -65,10 +65,12 @@ static size_t write_now(const struct log_stream *stream, const char *bytes, size
 
     if (stream->way == LOG_POLLED && (poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT)))
         return 0;
+
     do
         written = stream->way == LOG_SOCKET
                       ? send(stream->descriptor, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL)
                       : write(stream->descriptor, bytes, size);
+
     while (written < 0 && errno == EINTR);
     return written < 0 ? 0 : (size_t)written;
 }

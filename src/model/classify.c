@@ -126,7 +126,7 @@ static bool batch_run(struct model_classifier *classifier, const void *tensors, 
     int64_t values = shape_elements(&output->shape);
     if (values != batch * classes)
         return error_set(error, ERROR_MODEL,
-                         "%s: the network gives %lld values for this photo, and %lld for others", model->path,
+                         "%s: the network gives %lld values for this photo, but %lld for others", model->path,
                          (long long)(values / (batch ? batch : 1)), (long long)classes);
 
     *ret_scores = output;

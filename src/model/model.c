@@ -46,7 +46,7 @@ static bool fit_preprocessing(struct model *model, const char *path, struct erro
     struct photo_input *input = &model->input;
     struct preprocessing *config = &input->preprocessing;
     if (input->dtype == DTYPE_U8 && (config->do_rescale || config->do_normalize))
-        return error_set(error, ERROR_MODEL, "%s: '%s' makes fractions, and the network takes uint8", path,
+        return error_set(error, ERROR_MODEL, "%s: '%s' makes fractions, but the network takes uint8", path,
                          config->do_rescale ? "do_rescale" : "do_normalize");
     if (input->height < 1 || input->width < 1)
         return true;
@@ -62,7 +62,7 @@ static bool fit_preprocessing(struct model *model, const char *path, struct erro
     if (width == input->width && height == input->height)
         return true;
 
-    return error_set(error, ERROR_MODEL, "%s: '%s' gives %dx%d pixels, and the network takes %lldx%lld", path,
+    return error_set(error, ERROR_MODEL, "%s: '%s' gives %dx%d pixels, but the network takes %lldx%lld", path,
                      config->do_center_crop ? "crop_size" : "size", width, height, (long long)input->width,
                      (long long)input->height);
 }
@@ -179,7 +179,8 @@ static bool read_settings(struct model *model, const char *folder, struct engine
     enum precision precision = PRECISION_AUTO;
     json_object_foreach(settings, key, value) {
         if (strcmp(key, "precision") != 0)
-            done = error_set(error, ERROR_MODEL, "%s: '%.60s' is not known; there is: precision", path, key);
+            done = error_set(error, ERROR_MODEL, "%s: unknown key '%.60s'; the only one is precision", path,
+                             key);
         else if (!json_is_string(value) || !precision_parse(json_string_value(value), &precision))
             done = error_set(error, ERROR_MODEL, "%s: 'precision' is not auto, f32, bf16 or int8", path);
         if (!done)
@@ -292,7 +293,7 @@ bool model_check_classifier(const struct model *model, struct error *error) {
         return true;
     return error_set(
         error, ERROR_INVALID,
-        "the model \"%s\" is no classifier (%s): ask for its tensors, at POST /v2/models/%s/infer",
+        "the model \"%s\" is not a classifier (%s): ask for its tensors, at POST /v2/models/%s/infer",
         model->name, model->head.reason, model->name);
 }
 

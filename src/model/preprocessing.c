@@ -387,8 +387,8 @@ bool preprocessing_read(const char *path, struct preprocessing *ret, struct erro
 
     if (!reader.root) {
         const char *key = json_object_iter_key(json_object_iter(root));
-        error_set(error, ERROR_MODEL,
-                  "%s: a preprocessing of this form is not known (its first field is '%.60s')", path, key);
+        error_set(error, ERROR_MODEL, "%s: unknown form of preprocessing (its first field is '%.60s')", path,
+                  key);
     } else {
         const struct processor *processor = find_processor(&reader);
         set_defaults(processor, &config);

@@ -16,6 +16,7 @@
 static void refresh_baked(struct engine *engine, char *ret, size_t size) {
     const char *state = engine_baked_state(engine);
     struct error error;
+
     if (!*state)
         *ret = 0;
     else if (strcmp(state, "used") == 0)
@@ -43,7 +44,7 @@ static void *detach_baked(void *context) {
     const struct backend *backend = context;
     struct error error;
     if (!engine_detach_baked(model_engine(backend->model), &error))
-        log_line("guichet: %s: %s; leave that file as it is", backend->name, error.message);
+        log_line("guichet: %s: %s; do not overwrite that file", backend->name, error.message);
     return NULL;
 }
 
@@ -66,9 +67,11 @@ bool backend_model_start(void *context, struct error *error) {
     backend->model = model_load(backend->model_path, &options, error);
     if (!backend->model)
         return false;
+
     backend->classifier = model_classifier_create(backend->model, error);
     if (!backend->classifier || !model_classifier_warm_up(backend->classifier, 1, error))
         return false;
+
     struct engine *engine = model_engine(backend->model);
     warn_of_assumptions(backend->model);
     double took = clock_ms() - start;
@@ -76,10 +79,12 @@ bool backend_model_start(void *context, struct error *error) {
     refresh_baked(engine, baked, sizeof baked);
     if (!detach(backend, error))
         return false;
+
     snprintf(backend->description, sizeof backend->description, "%s, %s, %d threads, loaded in %.0f ms%s",
              backend->name, engine_precision_used(engine), engine_threads(engine), took, baked);
     backend_counts_set_ready(&backend->counts, took / 1e3);
     atomic_store(&backend->ready, true);
+
     return true;
 }
 
@@ -111,9 +116,11 @@ static const void *gather(struct backend *backend, struct batcher_item **items, 
         backend->staging = aligned_alloc(64, size_align(bytes, 64));
         backend->staging_size = backend->staging ? bytes : 0;
     }
+
     for (int i = 0; backend->staging && i < count; i++)
         memcpy((char *)backend->staging + (size_t)i * photo, ((const struct job *)items[i])->prepared.tensor,
                photo);
+
     return backend->staging;
 }
 
@@ -121,14 +128,16 @@ static bool run_photos(struct backend *backend, struct batcher_item **items, int
     const struct job *first = (const struct job *)items[0];
     const void *tensors = gather(backend, items, count);
     int top = 1, classes = model_class_count(backend->model);
+
     for (int i = 0; i < count; i++)
         if (((struct job *)items[i])->top > top)
             top = ((struct job *)items[i])->top;
+
     top = top < classes ? top : classes;
     cleanup(freep) struct prediction *all = calloc((size_t)count * (size_t)top, sizeof *all);
     cleanup(freep) bool *unusable = calloc((size_t)count, sizeof *unusable);
     if (!all || !unusable || !tensors)
-        return error_set(error, ERROR_MEMORY, "no memory for a batch of %d photos", count);
+        return error_set(error, ERROR_MEMORY, "not enough memory for a batch of %d photos", count);
     if (!model_classify_each(backend->classifier, tensors, count, first->prepared.width,
                              first->prepared.height, top, all, unusable, error))
         return false;
@@ -156,9 +165,11 @@ bool backend_model_run(void *context, struct batcher_item **items, int count, st
     bool done = first->kind == JOB_TENSORS ? run_tensors(backend, first, error)
                                            : run_photos(backend, items, count, error);
     double took = clock_ms() - start;
+
     for (int i = 0; i < count; i++)
         ((struct job *)items[i])->timing.infer = took;
     backend_counts_add_batch(&backend->counts, count);
+
     return done;
 }
 
@@ -184,10 +195,13 @@ bool backend_model_prepare(void *context, int size) {
     struct backend *backend = context;
     struct error error;
     int width, height;
+
     if (!photo_input_size(model_input(backend->model), &width, &height))
         return false;
+
     struct model_classifier *classifier = model_classifier_create(backend->model, &error);
     bool done = classifier && model_classifier_warm_up(classifier, size, &error);
     model_classifier_free(classifier);
+
     return done;
 }

@@ -13,6 +13,7 @@ bool access_log_parse(const char *text, enum access_log *ret) {
             *ret = (enum access_log)i;
             return true;
         }
+
     return false;
 }
 

@@ -64,6 +64,7 @@ void metrics_free(struct metrics *metrics) {
         }
         free(family);
     }
+
     pthread_mutex_destroy(&metrics->mutex);
     free(metrics);
 }
@@ -113,6 +114,7 @@ static struct metric *make_metric(struct metrics *metrics, struct family *family
         family->last->next = metric;
     else
         family->first = metric;
+
     family->last = metric;
     metrics->count++;
     return metric;
@@ -220,6 +222,7 @@ static void write_histogram(struct buffer *text, const struct metric *metric) {
         snprintf(bound, sizeof bound, "%g", bounds[i]);
         write_sample(text, name, "_bucket", metric->labels, bound, (double)below);
     }
+
     /* Read after the buckets, so that the count is never below one of them. */
     double count = (double)atomic_load(&metric->count);
     if (count < (double)below)
@@ -256,6 +259,7 @@ static double resident_bytes(void) {
             pages = 0;
         fclose(file);
     }
+
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 

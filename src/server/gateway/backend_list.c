@@ -31,7 +31,7 @@ static bool word_parse(struct backend_list *list, const char *word, size_t lengt
         if (!model_name_valid(*model, *model_length))
             return error_set(error, ERROR_INVALID,
                              "\"%.*s\" is not a model's name: " MODEL_NAME_RULE
-                             ", then perhaps ':' and a variant, called alike",
+                             ", optionally followed by ':' and a variant of the same form",
                              (int)*model_length, *model);
         length -= (size_t)(equals + 1 - word);
         word = equals + 1;

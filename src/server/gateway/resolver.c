@@ -51,6 +51,7 @@ struct resolver *resolver_create(void) {
     pthread_cond_init(&resolver->ended, &attributes);
     pthread_condattr_destroy(&attributes);
     resolver->references = 1;
+
     return resolver;
 }
 
@@ -65,6 +66,7 @@ static void reference_release(struct resolver *resolver) {
         next = name->next;
         free(name);
     }
+
     pthread_cond_destroy(&resolver->ended);
     pthread_mutex_destroy(&resolver->lock);
     free(resolver);
@@ -118,6 +120,7 @@ bool resolver_set(struct resolver *resolver, const struct backend_list *list) {
         *at = name->next;
         free(name);
     }
+
     pthread_mutex_unlock(&resolver->lock);
     return good;
 }
@@ -216,5 +219,6 @@ int resolver_find(struct resolver *resolver, const char *host, char ret[LIMIT_RE
     if (count > 0)
         memcpy(ret, name->addresses, sizeof name->addresses);
     pthread_mutex_unlock(&resolver->lock);
+
     return count;
 }

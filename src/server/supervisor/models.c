@@ -147,7 +147,7 @@ static bool evict_one(struct supervisor *supervisor, const struct supervised *ke
     if (!oldest)
         return false;
 
-    log_line("guichet: %s makes room", oldest->name);
+    log_line("guichet: stopping %s: another model needs its memory", oldest->name);
     pthread_mutex_lock(&supervisor->lock);
     oldest->evictions++;
     pthread_mutex_unlock(&supervisor->lock);
@@ -248,7 +248,8 @@ static bool wait_for_files(struct supervisor *supervisor, struct supervised *mod
     if (!is_unsettled(model))
         return false;
 
-    log_line("guichet: %s: its files are being written; it is loaded when they are whole", model->name);
+    log_line("guichet: %s: its files are being written; it will be loaded when they are complete",
+             model->name);
     state_set(supervisor, model, MODEL_STOPPED, reason);
     return true;
 }
@@ -401,7 +402,7 @@ static void step_ready(struct supervisor *supervisor, struct supervised *model, 
     else if (model->unhealthy_ns == 0)
         model->unhealthy_ns = now;
     else if (now - model->unhealthy_ns > UNHEALTHY_SECONDS * SECOND_NS) {
-        log_line("guichet: %s does not answer; ending it", model->name);
+        log_line("guichet: %s does not respond; stopping it", model->name);
         kill(model->current.pid, SIGKILL);
     }
 }
@@ -478,7 +479,7 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
 
 /* The files changed and have been stable for one scan. */
 static void model_changed(struct supervisor *supervisor, struct supervised *model) {
-    log_line("guichet: %s has changed", model->name);
+    log_line("guichet: %s has changed; loading the new version", model->name);
     model->crashes = 0;
     model->retry_ns = 0;
 
@@ -547,7 +548,7 @@ static void models_gone_remove(struct supervisor *supervisor) {
         if (model->present)
             continue;
 
-        log_line("guichet: %s is gone", model->name);
+        log_line("guichet: %s was removed", model->name);
         gateway_model_remove(supervisor->gateway, model->name);
         process_leave(supervisor, &model->current);
         process_leave(supervisor, &model->next);

@@ -197,6 +197,7 @@ int64_t process_memory(pid_t pid) {
     while (file && fgets(line, sizeof line, file))
         if (sscanf(line, "Pss: %ld kB", &kilobytes) == 1)
             break;
+
     if (file)
         fclose(file);
     return kilobytes * 1024;

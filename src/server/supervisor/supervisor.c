@@ -147,6 +147,7 @@ static void files_reload(struct supervisor *supervisor) {
         log_line("guichet: not reloaded: %s", error.message);
         return;
     }
+
     frontend_set_keys(supervisor->frontend, &keys);
     log_line("guichet: reloaded the files");
 }
@@ -203,6 +204,7 @@ static void print_addresses(const struct supervisor *supervisor) {
 
     if (getifaddrs(&interfaces))
         return;
+
     for (const struct ifaddrs *at = interfaces; at && shown < 4; at = at->ifa_next) {
         if (!at->ifa_addr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_LOOPBACK) ||
             !(at->ifa_flags & IFF_UP))
@@ -220,8 +222,8 @@ static void print_models(const struct supervisor *supervisor, const char *url) {
     const struct supervisor_options *options = supervisor->options;
 
     if (supervisor->model_count == 0) {
-        printf("  No models yet. `guichet pull resnet50` fetches one; put your own into\n  %s; they are "
-               "noticed.\n",
+        printf("  No models yet. `guichet pull resnet50` fetches one; put your own into\n  %s; they appear "
+               "by themselves.\n",
                options->directories[0] ? options->directories[0] : "a folder given with --models");
         return;
     }
@@ -252,6 +254,7 @@ static void greet(const struct supervisor *supervisor) {
     if (options->control_address)
         printf("  %s accepts every call without a key, load and unload included.\n",
                options->control_address);
+
     printf("\n");
     fflush(stdout);
 }
@@ -271,6 +274,7 @@ static struct server *create_server(struct supervisor *supervisor, bool control,
     server.gateway = supervisor->gateway;
     server.service = gateway_service(supervisor->gateway);
     server.check_model = gateway_check_model;
+
     return control ? server_create_control(supervisor->loops, &server, options->control_address, error)
                    : server_create(supervisor->loops, &server, error);
 }

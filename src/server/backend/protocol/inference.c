@@ -436,6 +436,7 @@ static bool id_read(struct reading *reading, const json_t *id) {
         return true;
     if (!json_is_string(id))
         return error_set(reading->error, ERROR_INVALID, "\"id\" is not a string");
+
     reading->inference->id = strdup(json_string_value(id));
     return reading->inference->id ||
            error_set(reading->error, ERROR_MEMORY, "not enough memory for a request");
