@@ -142,7 +142,7 @@ static void cubic_weights(double after, double ret[4]) {
 
 static void taps_find(const struct sample_options *options, double position, int64_t length,
                       struct sample_taps *ret) {
-    /* A position that is no number lies far outside. */
+    /* NaN counts as far outside. */
     const double far = 0x1p40;
     position = position >= -far ? fmin(position, far) : -far;
 

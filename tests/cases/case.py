@@ -50,6 +50,14 @@ def folder_write(folder, network_bytes, configuration=None):
     return folder
 
 
+def classify(guichet, folder, photo):
+    """The predictions of the folder's model for these bytes, best first; the error line where it fails."""
+    path = tiny.write(os.path.join(folder, 'photo'), photo)
+    process = subprocess.run([guichet, 'classify', '--model', folder, '--json', '--precision', 'f32', path], stdin=subprocess.DEVNULL,
+                             capture_output=True, text=True, timeout=60, check=False)
+    return json.loads(process.stdout)['predictions'] if process.returncode == 0 else process.stderr.strip()
+
+
 class Backend:
     """`guichet backend` of a folder, for a `with` block."""
 

@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """How scores become probabilities: independent classes and a single score are sigmoids, each by itself; a softmax would
 make independent ones share 1, and a single one certain whatever the photo shows."""
-import json
 import math
-import subprocess
 import sys
 import tempfile
 
@@ -22,12 +20,8 @@ def constant_scores(scores):
 
 def probabilities(guichet, folder):
     """Label -> probability, or the error line."""
-    photo = tiny.write(f'{folder}/photo.png', tiny.png(10, 200, 90))
-    process = subprocess.run([guichet, 'classify', '--model', folder, '--json', '--precision', 'f32', photo], capture_output=True,
-                             text=True, timeout=60, check=False)
-    if process.returncode:
-        return process.stderr.strip()
-    return {row['label']: row['probability'] for row in json.loads(process.stdout)['predictions']}
+    said = case.classify(guichet, folder, tiny.png(10, 200, 90))
+    return said if isinstance(said, str) else {row['label']: row['probability'] for row in said}
 
 
 def try_one(guichet, scores, configuration, expected):

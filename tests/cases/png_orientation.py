@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """A PNG's orientation, wherever tools leave it: eXIf, ImageMagick's raw profiles (plain and compressed), XMP. The network
 tells which colour is on top."""
-import json
 import struct
-import subprocess
 import sys
 import tempfile
 import zlib
@@ -61,13 +59,10 @@ def network():
 
 def on_top(guichet, folder, between):
     """'red' or 'blue' for a photo that was turned, 'neither' for one that was not."""
-    path = tiny.write(f'{folder}/photo.png', photo(between))
-    process = subprocess.run([guichet, 'classify', '--model', folder, '--json', '--precision', 'f32', path], capture_output=True,
-                             text=True, timeout=60, check=False)
-    if process.returncode:
-        return process.stderr.strip()
-    best = json.loads(process.stdout)['predictions'][0]
-    return best['label'] if best['probability'] > 0.9 else 'neither'
+    said = case.classify(guichet, folder, photo(between))
+    if isinstance(said, str):
+        return said
+    return said[0]['label'] if said[0]['probability'] > 0.9 else 'neither'
 
 
 def main():
