@@ -239,7 +239,7 @@ static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusio
     for (int i = 0; i < fusion->list.count; i++) {
         const struct layout *operand = fusion->list.posts[i].operand;
         if (operand && shape_equal(layout_shape(operand), layout_shape(result)) &&
-            !layout_equal(operand, layout_retype(pool, result, layout_dtype(operand))))
+            !layout_identical(operand, layout_retype(pool, result, layout_dtype(operand))))
             return false;
     }
     return true;

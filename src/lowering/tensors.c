@@ -108,6 +108,18 @@ static struct plan_tensor *add_reorder(struct lowering *lowering, const struct v
     return arguments[1];
 }
 
+/* The tensor's bytes under `layout`, which may give other strides to axes of 1. */
+static struct plan_tensor *seen_exactly(struct lowering *lowering, struct plan_tensor *tensor,
+                                        const struct layout *layout, struct error *error) {
+    if (layout_identical(tensor->layout, layout))
+        return tensor;
+
+    struct plan_tensor *view = plan_add_view(lowering->plan, tensor, &tensor->shape, layout);
+    if (!view)
+        lower_no_memory(error);
+    return view;
+}
+
 struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value,
                                     const struct layout *layout, struct error *error) {
     struct plan_tensor *current = lower_current(lowering, value, error);
@@ -117,7 +129,7 @@ struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *val
     const struct lowered *lowered = &lowering->lowered[value->id];
     for (int i = 0; i < lowered->count; i++)
         if (lowered->tensors[i]->layout && layout_equal(lowered->tensors[i]->layout, layout))
-            return lowered->tensors[i];
+            return seen_exactly(lowering, lowered->tensors[i], layout, error);
     if (!current->layout) {
         error_set(error, ERROR_INTERNAL, "value '%s' has no layout to reorder from", value->name);
         return NULL;

@@ -5,7 +5,7 @@
 
 #include "plan/dnnl_pool.h"
 
-#define AVOIDED_MOST 6 /* kernels of one operation */
+#define AVOIDED_MOST 7 /* kernels of one operation */
 
 /* A primitive with weights in the making, and what lives only that long. */
 struct weighted {
@@ -157,6 +157,17 @@ static bool is_one_strided_column(const struct convolution_spec *spec) {
     return spec->destination.dims[last] == 1 && spec->strides[last - 2] > 1;
 }
 
+/* A post-op's operand [1, c, 1 …]: oneDNN takes it for one element a channel, also where that is the whole
+ * result. */
+static bool has_channel_operand(const struct convolution_spec *spec) {
+    for (int i = 0; i < spec->post_count; i++)
+        if (spec->posts[i].operand &&
+            shape_elements(layout_shape(spec->posts[i].operand)) == spec->destination.dims[1] &&
+            layout_shape(spec->posts[i].operand)->dims[1] == spec->destination.dims[1])
+            return true;
+    return false;
+}
+
 /* Channels or positions along an axis of 1, where one and the same memory has several layouts. */
 static bool has_unit_axis(const struct shape *shape) {
     for (int i = 1; i < shape->rank; i++)
@@ -183,6 +194,8 @@ static void convolution_avoid(const struct convolution_spec *spec, const char *r
         ret[count++] = "gemm";
     if (is_one_strided_column(spec))
         ret[count++] = "brg_conv_fwd";
+    if (has_channel_operand(spec)) /* oneDNN 2.6's depthwise kernel takes those of other channels */
+        ret[count++] = "brdgmm_dw";
     /* oneDNN 3.7 makes 1x1 kernels over plain layouts a matmul, and takes the strides of axes of 1 literally.
      */
     if (has_unit_axis(&spec->source) || has_unit_axis(&spec->destination))
