@@ -167,7 +167,7 @@ static struct value *random_part(int rank, const int64_t *dims) {
     }
 
     struct value *x = network_node(graph, "ReduceMax", graph->inputs[0], NULL); /* of one element */
-    x = network_node(graph, "Mul", x, floats(2, rank, whole), NULL);
+    x = network_node(graph, "Mul", x, floats(1, rank, whole), NULL);
     if (rank == 4 && random_chance(40))
         x = pointwise(x, whole[1], whole[1]);
     if (random_chance(30))
@@ -219,11 +219,12 @@ static struct value *with_residual(struct value *y, struct value *x, int64_t cha
 }
 
 static void step_conv(void) {
-    for (int i = 0; i < case_count(2 * CASES); i++) {
+    for (int i = 0; i < case_count(3 * CASES); i++) {
         struct window window = random_window(5, 2);
         int64_t groups = random_chance(70) ? 1 : random_extent(16);
-        int64_t inputs = groups * random_extent(groups > 1 ? 5 : 65);
-        int64_t outputs = groups * random_extent(groups > 1 ? 5 : 65);
+        bool fours = groups > 1 && random_chance(40); /* blocks of four channels fit a group */
+        int64_t inputs = groups * (fours ? 4 * random_between(1, 4) : random_extent(groups > 1 ? 5 : 65));
+        int64_t outputs = groups * (fours ? 4 * random_between(1, 4) : random_extent(groups > 1 ? 5 : 65));
         struct value *x = begin_picture("Conv", inputs, window_reach(&window, 0) + random_extent(17) - 1,
                                         window_reach(&window, 1) + random_extent(17) - 1);
         const int64_t dims[4] = {outputs, inputs / groups, window.kernel[0], window.kernel[1]};
