@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -81,6 +82,57 @@ void file_map_discard_around(const struct file_map *map, const void *bytes, size
     end = end > last ? last : end;
 
     file_map_discard((const void *)start, end - start);
+}
+
+#define DETACH_BYTES ((size_t)4 << 20) /* at once: so much is in memory twice */
+
+/* Whole pages of a mapping become a copy of themselves: moved over them in one step, so that no reader sees
+ * anything else. Of the last page, `size` may hold a part. */
+static bool replace_with_copy(const uint8_t *start, size_t size) {
+    uint8_t *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return false;
+
+    memcpy(copy, start, size);
+    mprotect(copy, size, PROT_READ);
+    if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) != MAP_FAILED)
+        return true;
+    munmap(copy, size);
+    return false;
+}
+
+static bool detach_kept(const struct file_map *map, size_t start, size_t end) {
+    for (size_t at = start; at < end; at += DETACH_BYTES)
+        if (!replace_with_copy(map->bytes + at, end - at < DETACH_BYTES ? end - at : DETACH_BYTES))
+            return false;
+    return true;
+}
+
+static bool detach_rest(const struct file_map *map, size_t start, size_t end) {
+    return start >= end || mmap((void *)(map->bytes + start), end - start, PROT_READ,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+static int by_start(const void *a, const void *b) {
+    const struct file_range *first = a, *second = b;
+    return first->start < second->start ? -1 : first->start > second->start;
+}
+
+bool file_map_detach(const struct file_map *map, struct file_range *kept, size_t count) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), done = 0;
+
+    if (count)
+        qsort(kept, count, sizeof *kept, by_start);
+    for (size_t i = 0; i < count;) {
+        size_t start = kept[i].start & ~(page - 1), end = kept[i].end;
+        for (i++; i < count && (kept[i].start & ~(page - 1)) <= end + page; i++)
+            end = kept[i].end > end ? kept[i].end : end;
+        start = start < done ? done : start;
+        if (!detach_rest(map, done, start) || (end > start && !detach_kept(map, start, end)))
+            return false;
+        done = end > start ? (end + page - 1) & ~(page - 1) : start;
+    }
+    return detach_rest(map, done, map->size);
 }
 
 char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error *error) {

@@ -24,6 +24,16 @@ void file_map_discard(const void *bytes, size_t size);
  * large folio, which brings back what was discarded before. */
 void file_map_discard_around(const struct file_map *map, const void *bytes, size_t size);
 
+/* A part of a map: [start, end) from its first byte. */
+struct file_range {
+    size_t start, end;
+};
+
+/* Need the file no more, whatever becomes of it: `kept` (sorted in place by start) becomes private memory
+ * with the same contents at the same address, the rest reads as zeros. Readers of what is kept may run
+ * meanwhile. False when memory is out: then a part is still the file's. */
+bool file_map_detach(const struct file_map *map, struct file_range *kept, size_t count);
+
 /* Read a whole file of at most `limit` bytes, with a NUL after it. Free with free(). Errors are those of
  * file_map_open. */
 char *file_read(const char *path, uint64_t limit, size_t *ret_size, struct error *error);

@@ -4,8 +4,8 @@
 /* Images */
 #define LIMIT_IMAGE_BYTES (20u << 20)       /* an encoded photo: a body, an upload, a fetched file */
 #define LIMIT_IMAGE_SIDE 30000              /* pixels, either side */
-#define LIMIT_DECODE_BYTES (280ll << 20)    /* memory that decoding a photo may take */
-#define LIMIT_IMAGE_PIXELS (100u * 1000000) /* width x height, from the header, before decoding */
+#define LIMIT_DECODE_BYTES (120ll << 20)    /* memory that decoding a photo may take */
+#define LIMIT_IMAGE_PIXELS (128u * 1000000) /* width x height, from the header, before decoding */
 
 /* Data sets */
 #define LIMIT_PHOTOS 2000000            /* images in a folder of photos */

@@ -38,6 +38,7 @@ static int report(struct model *model, const char *file, double elapsed, bool js
     struct stat status;
     double bytes = stat(file, &status) == 0 ? (double)status.st_size : 0;
     const char *precision = engine_precision_used(model_engine(model));
+
     if (json)
         return cli_print_json(json_pack("{s:s,s:s,s:s,s:f,s:o}", "model", model_name(model), "file", file,
                                         "precision", precision, "bytes", bytes, "bake_ms",
@@ -70,6 +71,7 @@ int verb_bake(int argc, char **argv) {
     double began = clock_ms();
     struct model *model = cli_model_load(argv[1], &engine_options, &error);
     char path[4096];
+
     if (model && !output)
         output = engine_baked_path(model_engine(model), path, sizeof path);
     if (!model || !bake(model, output, &error)) {

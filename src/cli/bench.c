@@ -114,7 +114,7 @@ static bool take_profile(const struct bench *bench, const int64_t *before, const
 
     return plan_times_init(&result->times, engine_context_plan(bench->context), before,
                            engine_context_times(bench->context), runs, sum / runs) ||
-           error_set(error, ERROR_MEMORY, "no memory for the profile");
+           error_set(error, ERROR_MEMORY, "not enough memory for the profile");
 }
 
 /* The times of the steps so far; malloc'ed. */
@@ -138,7 +138,7 @@ static bool time_runs(const struct bench *bench, const struct bench_settings *se
     if (!repeat_runs(bench, runs / 10 + 1, NULL, &progress, error))
         goto out;
     if (settings->profile && !(before = begin_profile(bench))) {
-        error_set(error, ERROR_MEMORY, "no memory for the profile");
+        error_set(error, ERROR_MEMORY, "not enough memory for the profile");
         goto out;
     }
     done = repeat_runs(bench, runs, times, &progress, error);
@@ -153,7 +153,7 @@ static bool measure_runs(const struct bench *bench, const struct bench_settings 
     int runs = settings->iterations, middle = runs / 2;
     cleanup(freep) double *times = calloc((size_t)runs, sizeof *times);
     if (!times)
-        return error_set(error, ERROR_MEMORY, "no memory for %d times", runs);
+        return error_set(error, ERROR_MEMORY, "not enough memory for %d times", runs);
     if (!time_runs(bench, settings, times, result, error))
         return false;
 
@@ -174,7 +174,7 @@ static bool make_inputs(const struct engine *engine, const struct bench_settings
         size_t bytes = tensor_bytes(&inputs[i]);
         inputs[i].data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
         if (!inputs[i].data)
-            return error_set(error, ERROR_MEMORY, "no memory for input '%s'", port->name);
+            return error_set(error, ERROR_MEMORY, "not enough memory for input '%s'", port->name);
         fill_noise(port->dtype, inputs[i].data, shape_elements(&inputs[i].shape));
     }
 
@@ -189,7 +189,7 @@ static bool measure_engine(struct engine *engine, double started, const struct b
     bench.inputs = calloc((size_t)bench.input_count + 1, sizeof *bench.inputs);
     bench.outputs = calloc((size_t)bench.output_count + 1, sizeof *bench.outputs);
     if (!bench.inputs || !bench.outputs) {
-        error_set(error, ERROR_MEMORY, "no memory for the tensors");
+        error_set(error, ERROR_MEMORY, "not enough memory for the tensors");
         goto out;
     }
 
@@ -209,6 +209,7 @@ out:
     free(bench.inputs);
     free(bench.outputs);
     engine_context_free(bench.context);
+
     return done;
 }
 

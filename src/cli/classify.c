@@ -44,7 +44,7 @@ struct classify_settings {
 
 /* A text that ends in a newline; released. */
 static bool print_text(struct buffer *text, struct error *error) {
-    bool done = !text->failed || error_set(error, ERROR_MEMORY, "no memory for the predictions");
+    bool done = !text->failed || error_set(error, ERROR_MEMORY, "not enough memory for the predictions");
     if (done)
         fwrite(text->bytes, 1, text->size, stdout);
     fflush(stdout);
@@ -165,6 +165,7 @@ static bool classify_one(const struct classify_settings *settings, const struct 
         done = print_json(&document, &error);
     else if (done)
         print_document(&document, blank_line_before);
+
     if (!done)
         report_failure(settings, image, &error);
     return done;
@@ -180,7 +181,7 @@ static int classify_all(const struct classify_settings *settings, const struct e
 
     if (!classifier || !predictions) {
         if (classifier)
-            error_set(&error, ERROR_MEMORY, "no memory for %d predictions", settings->top);
+            error_set(&error, ERROR_MEMORY, "not enough memory for %d predictions", settings->top);
         failed = cli_fail(&error);
     }
 

@@ -41,9 +41,8 @@ static const char help[] =
 static const struct command command = {"compare", help};
 
 struct compare_settings {
-    const char *data, *labels, *precision, *output;
-    int photos, offset, threads;
-    bool json;
+    struct comparison_arguments common;
+    const char *data, *precision;
 };
 
 /* The photos as the second model wants them: the same ones as the first has. */
@@ -67,17 +66,18 @@ static bool inputs_alike(const struct model *a, const struct model *b) {
 }
 
 static bool show(const struct compare_settings *settings, const struct report *report, struct error *error) {
-    if (settings->output && mkdir(settings->output, 0777) < 0 && errno != EEXIST)
-        return error_set_errno(error, ERROR_IO, errno, "%s", settings->output);
-    if (settings->output && !cli_report_write(report, settings->output, error))
+    if (settings->common.output && mkdir(settings->common.output, 0777) < 0 && errno != EEXIST)
+        return error_set_errno(error, ERROR_IO, errno, "%s", settings->common.output);
+    if (settings->common.output && !cli_report_write(report, settings->common.output, error))
         return false;
-    if (!settings->json) {
+    if (!settings->common.json) {
         cli_report_print(report);
         return true;
     }
 
     json_t *json = report_json(report);
-    return (json && cli_print_json(json)) || error_set(error, ERROR_MEMORY, "no memory for the report");
+    return (json && cli_print_json(json)) ||
+           error_set(error, ERROR_MEMORY, "not enough memory for the report");
 }
 
 static bool measure(const struct compare_settings *settings, struct report *report, struct stages *stages,
@@ -85,7 +85,7 @@ static bool measure(const struct compare_settings *settings, struct report *repo
     int count = report->sides[0].set->count;
     cleanup(freep) int *samples = calloc((size_t)count + 1, sizeof *samples);
     if (!samples)
-        return error_set(error, ERROR_MEMORY, "no memory to compare");
+        return error_set(error, ERROR_MEMORY, "not enough memory to compare");
 
     for (int i = 0; i < count; i++)
         samples[i] = i;
@@ -93,14 +93,16 @@ static bool measure(const struct compare_settings *settings, struct report *repo
     stages_end(stages);
     done = done && show(settings, report, error);
     report_release(report);
+
     return done;
 }
 
 static bool compare(const struct compare_settings *settings, struct model *const *models,
                     struct error *error) {
-    const struct photo_request request = {.source = {settings->data, settings->labels, settings->offset},
-                                          .limit = settings->photos,
-                                          .threads = settings->threads};
+    const struct photo_request request = {
+        .source = {settings->data, settings->common.labels, settings->common.offset},
+        .limit = settings->common.photos,
+        .threads = settings->common.threads};
     struct photo_set sets[2] = {0};
     struct stages stages;
     bool alike = inputs_alike(models[0], models[1]), done = false;
@@ -136,24 +138,11 @@ static struct model *load(const char *name, const char *precision, struct engine
 }
 
 int verb_compare(int argc, char **argv) {
-    struct compare_settings settings = {.offset = LABEL_OFFSET_AUTO};
+    struct compare_settings settings = {.common = {.offset = LABEL_OFFSET_AUTO}};
     const struct option_spec specs[] = {
         {.name = "data", .kind = OPTION_TEXT, .value = &settings.data},
-        {.name = "photos",
-         .kind = OPTION_INT,
-         .value = &settings.photos,
-         .minimum = 1,
-         .maximum = PHOTOS_MOST},
-        {.name = "labels", .kind = OPTION_TEXT, .value = &settings.labels},
-        {.name = "label-offset",
-         .kind = OPTION_INT,
-         .value = &settings.offset,
-         .minimum = -1000000,
-         .maximum = 1000000},
         {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
-        {.name = "output", .kind = OPTION_TEXT, .value = &settings.output},
-        {.name = "threads", .kind = OPTION_INT, .value = &settings.threads, .minimum = 0, .maximum = 1024},
-        {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
+        COMPARISON_SPECS(&settings.common),
         {0},
     };
     int words, status;
@@ -164,7 +153,7 @@ int verb_compare(int argc, char **argv) {
         return status;
     if (!settings.data)
         return cli_usage(&command, "--data DIR is needed: the photos to compare on");
-    if (!cli_engine_options(&command, settings.precision, settings.threads, &options, &status))
+    if (!cli_engine_options(&command, settings.precision, settings.common.threads, &options, &status))
         return status;
 
     struct model *models[2] = {load(argv[1], settings.precision, options, &error), NULL};

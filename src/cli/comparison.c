@@ -151,7 +151,7 @@ static bool write_file(const char *folder, const char *name, const char *bytes, 
     cleanup(freep) char *path = NULL;
     if (asprintf(&path, "%s/%s", folder, name) < 0) {
         path = NULL;
-        return error_set(error, ERROR_MEMORY, "no memory for the report");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the report");
     }
     return file_write(path, bytes, size, error);
 }
@@ -162,7 +162,7 @@ bool cli_report_write(const struct report *report, const char *folder, struct er
     cleanup(freep) char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(json);
     if (!text || !report_html(report, &page))
-        return error_set(error, ERROR_MEMORY, "no memory for the report");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the report");
 
     bool done = write_file(folder, "report.json", text, strlen(text), error) &&
                 write_file(folder, "report.html", page.bytes, page.size, error);

@@ -6,6 +6,21 @@
 #include "model/model.h"
 #include "quant/report.h"
 
+/* The options that both have, and their rows of an option table. */
+struct comparison_arguments {
+    const char *labels, *output;
+    int photos, offset, threads;
+    bool json;
+};
+#define COMPARISON_SPECS(arguments)                                            \
+    {"photos", OPTION_INT, &(arguments)->photos, 1, PHOTOS_MOST},              \
+        {"labels", OPTION_TEXT, &(arguments)->labels, 0, 0},                   \
+        {"label-offset", OPTION_INT, &(arguments)->offset, -1000000, 1000000}, \
+        {"output", OPTION_TEXT, &(arguments)->output, 0, 0},                   \
+        {"threads", OPTION_INT, &(arguments)->threads, 0, 1024}, {             \
+        "json", OPTION_FLAG, &(arguments)->json, 0, 0                          \
+    }
+
 /* A progress line on the terminal for each stage. Ctrl-C ends the work at the next step. */
 struct stages {
     struct progress line;

@@ -90,6 +90,7 @@ static void print_score(const struct evaluate_settings *settings, const struct m
                         const struct score *score) {
     const struct hits *hits = &score->hits;
     double all = hits->count, rate = all / score->seconds;
+
     if (settings->json) {
         cli_print_json(json_pack("{s:i, s:o, s:o, s:o}", "images", hits->count, "top1",
                                  cli_json_real(hits->first / all, 6), "top5",
@@ -113,6 +114,7 @@ static bool score_list(const struct evaluate_settings *settings, struct model *m
     double start = clock_ms();
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     bool done = false;
+
     if (!evaluator)
         goto out;
 
@@ -123,9 +125,11 @@ static bool score_list(const struct evaluate_settings *settings, struct model *m
     score->seconds = (clock_ms() - start) / 1000;
     done = score->hits.count || error_set(error, ERROR_INVALID, "%s: none of %zu photos could be read",
                                           settings->data, score->failed);
+
 out:
     photo_loader_free(loader);
     evaluator_free(evaluator);
+
     return done;
 }
 
@@ -172,7 +176,8 @@ int verb_evaluate(int argc, char **argv) {
         !cli_engine_options(&self, settings.precision, settings.threads, &engine, &code))
         return code;
     if (!settings.data)
-        return cli_usage(&self, "--data is missing");
+        return cli_usage(&self,
+                         "--data DIR is needed: photos in a folder for each class, or with labels.tsv");
 
     struct model *model = cli_model_load(settings.model, &engine, &error);
     bool done = model && evaluate(&settings, model, &error);

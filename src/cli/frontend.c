@@ -17,20 +17,12 @@ static const struct command command = {
     "Usage: guichet frontend [OPTION…]\n"
     "\n"
     "  --gateway URL          the gateway ($API_GATEWAY, else $SERVING_URL, else "
-    "$SERVING_HOST:$SERVING_PORT)\n"
-    "  --address ADDRESS      listen on this address only (repeatable)\n"
-    "  --host-name NAME       also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
+    "$SERVING_HOST:$SERVING_PORT)\n" SERVING_HELP_ADDRESS
     "  --port N               listen on this port; 0: any free one ($PORT, else 8080)\n"
     "  --session-key FILE     keys that sign session cookies, one per line, newest first; only the owner\n"
     "                         may read it; reloaded on SIGHUP ($GUICHET_SESSION_KEY, separated by\n"
     "                         commas; else a random key, and sessions end with this process)\n"
-    "  --tls-cert FILE        serve https with this certificate (PEM); reloaded on SIGHUP\n"
-    "  --tls-key FILE         the certificate's key\n"
-    "  --ca FILE              trust these authorities for an https gateway\n"
-    "  --access-log FORM      json, text or off, on standard output (json)\n"
-    "  --body-limit SIZE      largest request body (20M)\n"
-    "  --threads N            event loops (half the processors, at most 4)\n"
-    "\n"
+    "  --ca FILE              trust these authorities for an https gateway\n" SERVING_HELP "\n"
     "$GUICHET_API_KEY is sent to the gateway for callers without a key of their own.\n"
     "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to requests to the gateway (Cloud Run).\n"
     "\n"
@@ -83,6 +75,7 @@ static bool finish_arguments(struct frontend_arguments *arguments, struct error 
     if (!serving_google_identity(&gateway->google_identity, error) ||
         !serving_finish(&arguments->serving, error))
         return false;
+
     return (gateway->relay && *gateway->relay) ||
            error_set(error, ERROR_INVALID, "no gateway: give --gateway, $API_GATEWAY or $SERVING_URL");
 }
@@ -103,11 +96,12 @@ static void reload(void *context) {
 
     if ((parts->arguments->key_file && !read_keys(parts->arguments, &keys, &error)) ||
         !server_reload(parts->server, &error)) {
-        fprintf(stderr, "guichet frontend: nothing changed: %s\n", error.message);
+        fprintf(stderr, "guichet frontend: not reloaded: %s\n", error.message);
         return;
     }
+
     frontend_set_keys(parts->frontend, &keys);
-    fprintf(stderr, "guichet frontend: read the files again\n");
+    fprintf(stderr, "guichet frontend: reloaded the files\n");
 }
 
 static bool start(struct frontend_parts *parts, struct error *error) {
@@ -117,9 +111,11 @@ static bool start(struct frontend_parts *parts, struct error *error) {
     parts->loops = http_loops_create(arguments->serving.threads, error);
     if (!parts->loops)
         return false;
+
     parts->gateway = gateway_create(parts->loops, &arguments->gateway, error);
     if (!parts->gateway)
         return false;
+
     parts->frontend = frontend_create(parts->gateway, true, &arguments->keys, error);
     if (!parts->frontend)
         return false;
@@ -132,6 +128,7 @@ static bool start(struct frontend_parts *parts, struct error *error) {
     options.service = frontend_service(parts->frontend);
     options.pass = frontend_pass;
     parts->server = server_create(parts->loops, &options, error);
+
     return parts->server != NULL;
 }
 
@@ -143,6 +140,7 @@ static int serve(struct frontend_arguments *arguments) {
 
     if (!read_keys(arguments, &arguments->keys, &error))
         return serving_failed("frontend", &error);
+
     serving_signals_block(&signals);
     if (start(&parts, &error)) {
         fprintf(stderr, "guichet frontend: listening on port %d, before %s\n", server_port(parts.server),
@@ -152,10 +150,12 @@ static int serve(struct frontend_arguments *arguments) {
     } else {
         status = serving_failed("frontend", &error);
     }
+
     server_free(parts.server);
     frontend_free(parts.frontend);
     gateway_free(parts.gateway);
     http_loops_free(parts.loops);
+
     return status;
 }
 
@@ -167,9 +167,11 @@ int verb_frontend(int argc, char **argv) {
     server->access_log = ACCESS_LOG_JSON;
     server->port = 8080;
     find_gateway(&arguments);
+
     /* SERVING_PORT is the gateway's here; PORT alone is ours. */
     if (getenv("PORT") && !serving_integer(getenv("PORT"), "PORT", 0, 65535, &server->port, &error))
         return cli_usage(&command, "%s", error.message);
+
     const struct option_spec specs[] = {
         {"gateway", OPTION_TEXT, &arguments.gateway.relay, 0, 0},
         {"session-key", OPTION_TEXT, &arguments.key_file, 0, 0},
@@ -178,9 +180,11 @@ int verb_frontend(int argc, char **argv) {
         {0},
     };
     int words, status;
+
     if (options_parse(&command, argc, argv, specs, 0, 0, &words, &status))
         status = finish_arguments(&arguments, &error) ? serve(&arguments)
                                                       : cli_usage(&command, "%s", error.message);
+
     serving_release(&arguments.serving);
     return status;
 }

@@ -22,9 +22,7 @@ static const struct command command = {
     "\n"
     "  --backend NAME=URL     a backend (repeatable; $GUICHET_BACKENDS adds more, separated by blanks\n"
     "                         or commas)\n"
-    "  --backends FILE        more backends, one or more per line; reloaded on SIGHUP\n"
-    "  --address ADDRESS      listen on this address only (repeatable)\n"
-    "  --host-name NAME       also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
+    "  --backends FILE        more backends, one or more per line; reloaded on SIGHUP\n" SERVING_HELP_ADDRESS
     "  --port N               listen on this port; 0: any free one ($PORT, else $SERVING_PORT, else 8080)\n"
     "  --default-model NAME   serves POST /predict without a model (the first)\n"
     "  --bound N              concurrent requests per replica (256)\n"
@@ -40,13 +38,7 @@ static const struct command command = {
     "  --rate N[:BURST]       requests per second and caller, after a burst (no limit)\n"
     "  --cors ORIGIN,…        allow calls from pages of these origins; \"*\": any\n"
     "  --trust-forwarded      take the caller's address from X-Forwarded-For (behind a trusted proxy)\n"
-    "  --tls-cert FILE        serve https with this certificate (PEM); reloaded on SIGHUP\n"
-    "  --tls-key FILE         the certificate's key\n"
-    "  --ca FILE              trust these authorities for https backends\n"
-    "  --access-log FORM      json, text or off, on standard output (json)\n"
-    "  --body-limit SIZE      largest request body (20M)\n"
-    "  --threads N            event loops (half the processors, at most 4)\n"
-    "\n"
+    "  --ca FILE              trust these authorities for https backends\n" SERVING_HELP "\n"
     "$GUICHET_UPSTREAM_AUTH=google adds a Google ID token to requests to backends (Cloud Run).\n"
     "\n"
     "Example:\n"
@@ -73,6 +65,7 @@ static bool gather_backends(struct gateway_arguments *arguments, struct error *e
             return error_set(error, ERROR_INVALID, "--backend %s: expected NAME=URL", word);
         buffer_printf(&arguments->backends, "%s\n", word);
     }
+
     arguments->gateway.backends = arguments->backends.bytes;
     return !arguments->backends.failed || error_set(error, ERROR_MEMORY, "out of memory");
 }
@@ -84,10 +77,12 @@ static bool finish_arguments(struct gateway_arguments *arguments, struct error *
     if (!serving_google_identity(&gateway->google_identity, error) || !gather_backends(arguments, error) ||
         !serving_finish(&arguments->serving, error))
         return false;
+
     gateway->timeout_ms = (int)(arguments->timeout_s * 1000);
     gateway->check_ms = (int)(arguments->check_s * 1000);
     gateway->resolve_ms = (int)(arguments->resolve_s * 1000);
     gateway->keep_keys = arguments->serving.server.api_keys_file == NULL; /* else they are checked here */
+
     return arguments->make_key || arguments->backends.size || gateway->backends_file ||
            error_set(error, ERROR_INVALID, "no backend: give --backend, --backends or $GUICHET_BACKENDS");
 }
@@ -114,9 +109,9 @@ static void reload(void *context) {
     struct error error;
 
     if (server_reload(parts->server, &error) && gateway_reload(parts->gateway, &error))
-        fprintf(stderr, "guichet gateway: read the files again\n");
+        fprintf(stderr, "guichet gateway: reloaded the files\n");
     else
-        fprintf(stderr, "guichet gateway: nothing changed: %s\n", error.message);
+        fprintf(stderr, "guichet gateway: not reloaded: %s\n", error.message);
 }
 
 static bool start(struct gateway_parts *parts, const struct gateway_arguments *arguments,
@@ -140,6 +135,7 @@ static bool start(struct gateway_parts *parts, const struct gateway_arguments *a
     parts->server = server_create(parts->loops, &options, error);
     if (!parts->server)
         return false;
+
     if (arguments->control)
         parts->control = server_create_control(parts->loops, &options, arguments->control, error);
     return parts->control || !arguments->control;
@@ -159,10 +155,12 @@ static int serve(const struct gateway_arguments *arguments) {
     } else {
         status = serving_failed("gateway", &error);
     }
+
     server_free(parts.control);
     server_free(parts.server);
     gateway_free(parts.gateway);
     http_loops_free(parts.loops);
+
     return status;
 }
 
@@ -182,6 +180,7 @@ int verb_gateway(int argc, char **argv) {
     arguments.serving.server.access_log = ACCESS_LOG_JSON;
     if (!serving_port(&arguments.serving.server.port, &error))
         return cli_usage(&command, "%s", error.message);
+
     const struct option_spec specs[] = {
         {"backend", OPTION_LIST, &arguments.backend_list, 0, 0},
         {"backends", OPTION_TEXT, &gateway->backends_file, 0, 0},
@@ -199,10 +198,12 @@ int verb_gateway(int argc, char **argv) {
         {0},
     };
     int words, status;
+
     if (options_parse(&command, argc, argv, specs, 0, 0, &words, &status))
         status = run(&arguments);
     buffer_release(&arguments.backends);
     free(arguments.backend_list.words);
     serving_release(&arguments.serving);
+
     return status;
 }

@@ -27,9 +27,9 @@ static const char help[] =
     "Usage: guichet inspect MODEL [OPTION…]\n"
     "\n"
     "MODEL is a folder, an .onnx file or a name. Prints inputs, outputs, operators, parameters,\n"
-    "the work of one photo (GFLOP: thousand million multiplications and additions), what is made\n"
-    "of photos and scores and where that is stated, and the plan for this machine: what is fused, which "
-    "kernels run, how much memory they need.\n"
+    "the work of one photo (GFLOP: billion multiplications and additions), how photos are\n"
+    "prepared and scores read and which file says so, and the plan for this machine: what is\n"
+    "fused, which kernels run, how much memory they need.\n"
     "\n"
     "  --size N           height and width, where the network leaves them free (224)\n"
     "  --precision P      of the plan: auto, f32, bf16 or int8 (auto)\n"
@@ -60,6 +60,7 @@ static int compare_counts(const void *a, const void *b) {
 static void print_operators(const struct graph *graph) {
     struct operator_count kinds[KINDS];
     int count = 0, column = 0;
+
     for (const struct node *node = graph->first; node; node = node->next) {
         int i = 0;
         while (i < count && strcmp(kinds[i].name, node->op_type) != 0)
@@ -108,6 +109,7 @@ static double count_node_work(const struct node *node) {
 
     double outputs = (double)shape_elements(&node->outputs[0]->shape), per_output = 1;
     const struct shape *shape = &weights->shape, *input = &node->inputs[0]->shape;
+
     if (node_is(node, "Conv") || node_is(node, "ConvTranspose")) {
         if (node_is(node, "ConvTranspose"))
             outputs = (double)shape_elements(input);
@@ -136,7 +138,7 @@ static struct shape photo_shape(const struct shape *shape, int size) {
 static bool count_work(struct graph *graph, int size, double *ret, struct error *error) {
     cleanup(freep) struct tensor *inputs = calloc((size_t)graph->input_count + 1, sizeof *inputs);
     if (!inputs)
-        return error_set(error, ERROR_MEMORY, "no memory for %d inputs", graph->input_count);
+        return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", graph->input_count);
 
     for (int i = 0; i < graph->input_count; i++)
         inputs[i] =
@@ -156,7 +158,7 @@ static bool count_work(struct graph *graph, int size, double *ret, struct error 
 
 static void print_amount(double amount, const char *unit) {
     if (amount >= 1e9)
-        printf("%.2f thousand million%s", amount / 1e9, unit);
+        printf("%.2f billion%s", amount / 1e9, unit);
     else if (amount >= 1e6)
         printf("%.2f million%s", amount / 1e6, unit);
     else
@@ -186,7 +188,7 @@ static bool print_context(struct engine *engine, struct engine_context *context,
     int count = engine_input_count(engine);
     cleanup(freep) struct tensor *inputs = calloc((size_t)count + 1, sizeof *inputs);
     if (!inputs)
-        return error_set(error, ERROR_MEMORY, "no memory for %d inputs", count);
+        return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", count);
 
     for (int i = 0; i < count; i++) {
         const struct engine_port *port = engine_input(engine, i);
@@ -293,6 +295,7 @@ int verb_inspect(int argc, char **argv) {
 
     cleanup(freep) char *path = NULL;
     cleanup(freep) char *variant = NULL;
+
     if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
         !cli_engine_options(&self, settings.precision, 0, &engine_options, &code))
         return code;

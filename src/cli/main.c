@@ -75,7 +75,7 @@ static const struct verb *find_verb(const char *name) {
         if (strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
 
-    fprintf(stderr, "guichet: there is no %s '%s'\n", name[0] == '-' ? "option" : "verb", name);
+    fprintf(stderr, "guichet: unknown %s '%s'\n", name[0] == '-' ? "option" : "verb", name);
     if (access(name, F_OK) == 0) /* a photo, most likely */
         fprintf(stderr, "Try: guichet classify %s\n", name);
     else

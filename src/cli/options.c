@@ -45,7 +45,7 @@ static int store_option(const struct command *command, const struct option_spec 
     case OPTION_LIST:
         if (append_word(option->value, text))
             return EXIT_DONE;
-        return cli_usage(command, "no memory for --%s", option->name);
+        return cli_usage(command, "not enough memory for --%s", option->name);
     case OPTION_INT:
     case OPTION_REAL:
         if (!parse_number(text, option, &number))
@@ -82,6 +82,7 @@ bool options_parse(const struct command *command, int argc, char **argv, const s
                    int least, int most, int *ret_words, int *ret_exit) {
     int words = 0;
     bool only_words = false;
+
     for (int i = 1; i < argc; i++) {
         if (only_words || argv[i][0] != '-' || !argv[i][1]) {
             argv[++words] = argv[i];
@@ -105,6 +106,6 @@ bool options_parse(const struct command *command, int argc, char **argv, const s
     }
 
     *ret_exit = words < least ? cli_usage_missing(command)
-                              : cli_usage(command, "'%s' is one word too many", argv[most + 1]);
+                              : cli_usage(command, "unexpected argument '%s'", argv[most + 1]);
     return false;
 }

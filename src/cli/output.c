@@ -24,7 +24,7 @@ int cli_usage(const struct command *command, const char *format, ...) {
 
 int cli_usage_missing(const struct command *command) {
     const char *usage = strstr(command->help, "Usage: ") + strlen("Usage: ");
-    return cli_usage(command, "something is missing: %.*s", (int)strcspn(usage, "\n"), usage);
+    return cli_usage(command, "an argument is missing: %.*s", (int)strcspn(usage, "\n"), usage);
 }
 
 int cli_fail(const struct error *error) {

@@ -39,7 +39,7 @@ static bool read_url(const char *url, struct buffer *ret, struct error *error) {
         return false;
 
     bool done = buffer_append(ret, body->bytes, body->size) ||
-                error_set(error, ERROR_MEMORY, "%s: no memory for it", url);
+                error_set(error, ERROR_MEMORY, "%s: not enough memory for the photo", url);
     http_body_release(body);
     return done;
 }

@@ -197,6 +197,7 @@ static json_t *step_to_json(const struct plan_times *times, int index) {
     const struct step *step = &times->plan->steps[index];
     char layouts[3 * STEP_TEXT];
     double ms = times->step_ms[index];
+
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "name", step->name, "action", step->action,
                      "kernel", step->kernel_name, "layouts", step_layouts(step, layouts, sizeof layouts),
                      "ms", cli_json_real(ms, 6), "gflop", cli_json_real(step->flops / 1e9, 9), "gflops_per_s",

@@ -51,10 +51,10 @@ static const char help[] =
 static const struct command command = {"quantize", help};
 
 struct quantize_settings {
-    const char *model, *calibrate, *method, *activations, *labels, *output;
+    struct comparison_arguments common;
+    const char *model, *calibrate, *method, *activations;
     double max_loss;
-    int photos, offset, threads;
-    bool per_channel, per_tensor, json;
+    bool per_channel, per_tensor;
 };
 
 struct quantize_paths {
@@ -79,16 +79,16 @@ static char *folder_of(const char *path) {
 static bool find_paths(const struct model *model, const struct quantize_settings *settings,
                        struct quantize_paths *ret, struct error *error) {
     ret->model_folder = folder_of(model_path(model));
-    ret->output = settings->output ? strdup(settings->output) : folder_of(model_path(model));
+    ret->output = settings->common.output ? strdup(settings->common.output) : folder_of(model_path(model));
     const char *last = ret->model_folder ? strrchr(ret->model_folder, '/') : NULL;
     if (last && strcmp(last, "/onnx") == 0 && last != ret->model_folder)
         ret->model_folder[last - ret->model_folder] = 0;
     if (!ret->model_folder || !ret->output ||
         asprintf(&ret->network, "%s/model_int8.onnx", ret->output) < 0 ||
         asprintf(&ret->state, "%s/.model_int8.calibration", ret->output) < 0)
-        return error_set(error, ERROR_MEMORY, "no memory for the names of files");
-    if (settings->output && mkdir(settings->output, 0777) < 0 && errno != EEXIST)
-        return error_set_errno(error, ERROR_IO, errno, "%s", settings->output);
+        return error_set(error, ERROR_MEMORY, "not enough memory for the names of files");
+    if (settings->common.output && mkdir(settings->common.output, 0777) < 0 && errno != EEXIST)
+        return error_set_errno(error, ERROR_IO, errno, "%s", settings->common.output);
 
     return true;
 }
@@ -107,7 +107,7 @@ static bool copy_configuration(const struct quantize_paths *paths, struct error 
         size_t size;
         if (asprintf(&from, "%s/%s", paths->model_folder, names[i]) < 0 ||
             asprintf(&to, "%s/%s", paths->output, names[i]) < 0)
-            return error_set(error, ERROR_MEMORY, "no memory for the names of files");
+            return error_set(error, ERROR_MEMORY, "not enough memory for the names of files");
         cleanup(freep) char *bytes = file_read(from, LIMIT_CONFIG_BYTES, &size, error);
         if (!bytes && error->code == ERROR_NOT_FOUND)
             continue;
@@ -121,9 +121,10 @@ static bool copy_configuration(const struct quantize_paths *paths, struct error 
 static bool print_report(const struct quantize_settings *settings, const struct quantize_paths *paths,
                          const struct report *report, struct error *error) {
     const struct search_result *search = &report->quant->search;
-    if (settings->json) {
+    if (settings->common.json) {
         json_t *json = report_json(report);
-        return (json && cli_print_json(json)) || error_set(error, ERROR_MEMORY, "no memory for the report");
+        return (json && cli_print_json(json)) ||
+               error_set(error, ERROR_MEMORY, "not enough memory for the report");
     }
 
     cli_report_print(report);
@@ -139,13 +140,14 @@ static bool report_loss(const struct quantize_settings *settings, const struct q
                         struct model *model, const struct photo_set *set, const struct quant_result *result,
                         const struct quant_options *options, struct stages *stages, struct error *error) {
     const struct model_options model_options = {
-        .engine = {.precision = PRECISION_AUTO, .threads = settings->threads}};
+        .engine = {.precision = PRECISION_AUTO, .threads = settings->common.threads}};
     struct model *quantized = model_load(paths->network, &model_options, error);
     struct model *fast = quantized ? model_load(model_path(model), &model_options, error) : NULL;
     struct report report = {.sides = {{.model = model, .set = set}, {.model = quantized, .set = set}},
                             .quant = result,
                             .options = options};
     bool done = false;
+
     if (!fast)
         goto out;
 
@@ -156,10 +158,12 @@ static bool report_loss(const struct quantize_settings *settings, const struct q
     if (done)
         done =
             cli_report_write(&report, paths->output, error) && print_report(settings, paths, &report, error);
+
 out:
     report_release(&report);
     model_free(fast);
     model_free(quantized);
+
     return done;
 }
 
@@ -177,9 +181,10 @@ static bool quantize(const struct quantize_settings *settings, const struct quan
     struct quant_result result = {0};
     struct quant_options options = *base;
     struct stages stages;
-    const struct photo_request request = {.source = {settings->calibrate, settings->labels, settings->offset},
-                                          .limit = settings->photos,
-                                          .threads = settings->threads};
+    const struct photo_request request = {
+        .source = {settings->calibrate, settings->common.labels, settings->common.offset},
+        .limit = settings->common.photos,
+        .threads = settings->common.threads};
     bool done = false;
 
     stages_begin(&stages);
@@ -201,11 +206,13 @@ static bool quantize(const struct quantize_settings *settings, const struct quan
     if (done)
         done = copy_configuration(&paths, error) &&
                report_loss(settings, &paths, model, &set, &result, &options, &stages, error);
+
 out:
     stages_end(&stages);
     quant_result_release(&result);
     photo_set_release(&set);
     paths_release(&paths);
+
     return done;
 }
 
@@ -225,35 +232,22 @@ static bool read_options(const struct quantize_settings *settings, struct quant_
     else if (settings->activations && strcmp(settings->activations, "uint8") != 0)
         *ret_exit = cli_usage(&command, "--activations is uint8 or int8, not '%s'", settings->activations);
     else if (settings->per_channel && settings->per_tensor)
-        *ret_exit = cli_usage(&command, "--per-channel and --per-tensor exclude each other");
+        *ret_exit = cli_usage(&command, "--per-channel and --per-tensor cannot be combined");
 
     return *ret_exit == EXIT_DONE;
 }
 
 int verb_quantize(int argc, char **argv) {
-    struct quantize_settings settings = {
-        .max_loss = 0.5, .photos = PHOTOS_DEFAULT, .offset = LABEL_OFFSET_AUTO};
+    struct quantize_settings settings = {.max_loss = 0.5,
+                                         .common = {.photos = PHOTOS_DEFAULT, .offset = LABEL_OFFSET_AUTO}};
     const struct option_spec specs[] = {
         {.name = "calibrate", .kind = OPTION_TEXT, .value = &settings.calibrate},
-        {.name = "photos",
-         .kind = OPTION_INT,
-         .value = &settings.photos,
-         .minimum = 1,
-         .maximum = PHOTOS_MOST},
         {.name = "method", .kind = OPTION_TEXT, .value = &settings.method},
         {.name = "per-channel", .kind = OPTION_FLAG, .value = &settings.per_channel},
         {.name = "per-tensor", .kind = OPTION_FLAG, .value = &settings.per_tensor},
         {.name = "activations", .kind = OPTION_TEXT, .value = &settings.activations},
         {.name = "max-loss", .kind = OPTION_REAL, .value = &settings.max_loss, .minimum = 0, .maximum = 100},
-        {.name = "labels", .kind = OPTION_TEXT, .value = &settings.labels},
-        {.name = "label-offset",
-         .kind = OPTION_INT,
-         .value = &settings.offset,
-         .minimum = -1000000,
-         .maximum = 1000000},
-        {.name = "output", .kind = OPTION_TEXT, .value = &settings.output},
-        {.name = "threads", .kind = OPTION_INT, .value = &settings.threads, .minimum = 0, .maximum = 1024},
-        {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
+        COMPARISON_SPECS(&settings.common),
         {0},
     };
     int words, status;
@@ -265,7 +259,8 @@ int verb_quantize(int argc, char **argv) {
         return status;
 
     settings.model = words ? argv[1] : NULL;
-    const struct engine_options engine_options = {.precision = PRECISION_F32, .threads = settings.threads};
+    const struct engine_options engine_options = {.precision = PRECISION_F32,
+                                                  .threads = settings.common.threads};
     struct model *model = cli_model_load(settings.model, &engine_options, &error);
     bool done = model && quant_network_check(model_path(model), &error) &&
                 quantize(&settings, &options, model, &error);

@@ -49,11 +49,13 @@ static void *read_input(const char *path, const struct shape *shape, enum dtype 
     size_t size, count = (size_t)shape_elements(shape), bytes;
     cleanup(freep) char *values = file_read(path, LIMIT_MODEL_BYTES, &size, error);
     char text[SHAPE_TEXT];
+
     if (!values)
         return NULL;
+
     if (!size_multiply(count, sizeof(float), &bytes) || bytes != size) {
-        error_set(error, ERROR_INVALID, "%s: %zu bytes, and a float32 tensor of %s has %zu", path, size,
-                  shape_format(shape, text, sizeof text), count * sizeof(float));
+        error_set(error, ERROR_INVALID, "%s has %zu bytes, but a float32 tensor of shape %s has %zu", path,
+                  size, shape_format(shape, text, sizeof text), count * sizeof(float));
         return NULL;
     }
 
@@ -61,7 +63,7 @@ static void *read_input(const char *path, const struct shape *shape, enum dtype 
     if (converted)
         elements_convert(DTYPE_F32, values, dtype, converted, (int64_t)count);
     else
-        error_set(error, ERROR_MEMORY, "%s: no memory for the tensor", path);
+        error_set(error, ERROR_MEMORY, "%s: not enough memory for the tensor", path);
 
     return converted;
 }
@@ -71,7 +73,7 @@ static bool write_output(const char *path, const struct tensor *output, struct e
     char text[SHAPE_TEXT];
     cleanup(freep) float *values = malloc((size_t)count * sizeof *values + 1);
     if (!values)
-        return error_set(error, ERROR_MEMORY, "%s: no memory for the tensor", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory for the tensor", path);
 
     elements_convert(output->dtype, output->data, DTYPE_F32, values, count);
     if (!file_write(path, values, (size_t)count * sizeof *values, error))
@@ -84,16 +86,17 @@ static bool write_output(const char *path, const struct tensor *output, struct e
 static bool run_network(struct engine *engine, const char *in, const char *out, const struct shape *shape,
                         struct error *error) {
     if (engine_input_count(engine) != 1)
-        return error_set(error, ERROR_INVALID, "the network has %d inputs, and 'run' gives one",
+        return error_set(error, ERROR_INVALID, "the network has %d inputs, but 'run' supplies only one",
                          engine_input_count(engine));
 
     struct tensor input = {engine_input(engine, 0)->dtype, *shape, NULL};
     cleanup(freep) void *data = read_input(in, shape, input.dtype, error);
     cleanup(freep) struct tensor *outputs = calloc((size_t)engine_output_count(engine), sizeof *outputs);
+
     if (!data)
         return false;
     if (!outputs)
-        return error_set(error, ERROR_MEMORY, "no memory for the outputs");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the outputs");
 
     input.data = data;
     struct engine_context *context = engine_context_create(engine, error);
@@ -123,7 +126,7 @@ int verb_run(int argc, char **argv) {
         !cli_engine_options(&self, precision, threads, &engine_options, &code))
         return code;
     if (!shape_text || !parse_shape(shape_text, &shape))
-        return cli_usage(&self, shape_text ? "'%s' is not a shape like 1x3x224x224" : "--shape is missing%s",
+        return cli_usage(&self, shape_text ? "'%s' is not a shape like 1x3x224x224" : "--shape is needed%s",
                          shape_text ? shape_text : "");
 
     struct engine *engine = engine_load(argv[1], &engine_options, &error);

@@ -90,6 +90,7 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
         arguments->backend_arguments[count++] = "--precision";
         arguments->backend_arguments[count++] = arguments->precision;
     }
+
     if (arguments->private_urls)
         arguments->backend_arguments[count++] = "--allow-private-urls";
     if (arguments->serving.body_limit) { /* the models' processes must accept the same bodies */

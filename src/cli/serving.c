@@ -14,6 +14,7 @@ bool serving_number(const char *text, const char *option, double least, double m
     if (end == text || *end || !(number >= least && number <= most))
         return error_set(error, ERROR_INVALID, "%s %s: expected a number from %g to %g", option, text, least,
                          most);
+
     *ret = number;
     return true;
 }
@@ -25,6 +26,7 @@ bool serving_integer(const char *text, const char *option, int least, int most, 
         return false;
     if (number != floor(number))
         return error_set(error, ERROR_INVALID, "%s %s: expected a whole number", option, text);
+
     *ret = (int)number;
     return true;
 }
@@ -53,6 +55,7 @@ bool serving_seconds(const char *text, const char *option, double *ret, struct e
     double unit = *end == 'm' ? 60 : *end == 'h' ? 3600 : 1;
     if (end == text || !(number >= 0 && number * unit <= 1e9) || (*end && (!strchr("smh", *end) || end[1])))
         return error_set(error, ERROR_INVALID, "%s %s: expected a time such as 90s, 15m or 2h", option, text);
+
     *ret = number * unit;
     return true;
 }
@@ -203,9 +206,11 @@ static int runnable_threads(void) {
     FILE *file = fopen("/proc/stat", "re");
     char line[512];
     int count = 0;
+
     while (file && fgets(line, sizeof line, file))
         if (sscanf(line, "procs_running %d", &count) == 1)
             break;
+
     if (file)
         fclose(file);
     return count;
@@ -217,6 +222,7 @@ void serving_calm_threads_if_busy(int argc, char **argv) {
         busy += runnable_threads() > 1; /* besides this one */
         usleep(500);
     }
+
     if (busy >= 2)
         serving_calm_threads(argc, argv);
 }

@@ -28,7 +28,7 @@ struct serving_arguments {
     int threads; /* event loops */
 };
 
-/* Their rows of an option table, and their lines of the help. */
+/* Their rows of an option table. */
 #define SERVING_SPECS(arguments)                                               \
     {"address", OPTION_LIST, &(arguments)->addresses, 0, 0},                   \
         {"port", OPTION_INT, &(arguments)->server.port, 0, 65535},             \
@@ -46,6 +46,17 @@ struct serving_arguments {
         {"cors", OPTION_TEXT, &(arguments)->server.cors, 0, 0}, {                  \
         "trust-forwarded", OPTION_FLAG, &(arguments)->server.trust_forwarded, 0, 0 \
     }
+
+/* The lines of gateway's and frontend's help that say the same. */
+#define SERVING_HELP_ADDRESS                                              \
+    "  --address ADDRESS      listen on this address only (repeatable)\n" \
+    "  --host-name NAME       also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
+#define SERVING_HELP                                                                         \
+    "  --tls-cert FILE        serve https with this certificate (PEM); reloaded on SIGHUP\n" \
+    "  --tls-key FILE         the certificate's key\n"                                       \
+    "  --access-log FORM      json, text or off, on standard output (json)\n"                \
+    "  --body-limit SIZE      largest request body (20M)\n"                                  \
+    "  --threads N            event loops (half the processors, at most 4)\n"
 
 /* What the words mean, into arguments->server; whatever is wrong here was typed wrong. */
 bool serving_finish(struct serving_arguments *arguments, struct error *error);

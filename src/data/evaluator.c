@@ -32,7 +32,7 @@ struct evaluator *evaluator_create(struct model *model, int batch, evaluator_vis
                                    struct error *error) {
     struct evaluator *evaluator = calloc(1, sizeof *evaluator);
     if (!evaluator) {
-        error_set(error, ERROR_MEMORY, "no memory to evaluate a model");
+        error_set(error, ERROR_MEMORY, "not enough memory to evaluate a model");
         return NULL;
     }
 
@@ -43,7 +43,7 @@ struct evaluator *evaluator_create(struct model *model, int batch, evaluator_vis
     evaluator->predictions = calloc(limit * (size_t)evaluator->top, sizeof *evaluator->predictions);
     evaluator->probabilities = calloc(limit * classes, sizeof *evaluator->probabilities);
     if (!evaluator->photos || !evaluator->predictions || !evaluator->probabilities) {
-        error_set(error, ERROR_MEMORY, "no memory for a batch of %zu photos", limit);
+        error_set(error, ERROR_MEMORY, "not enough memory for a batch of %zu photos", limit);
         goto fail;
     }
 
@@ -109,7 +109,7 @@ static bool set_size(struct evaluator *evaluator, int width, int height, struct 
     if (bytes && size_multiply(bytes, (size_t)evaluator->limit, &all))
         evaluator->tensors = aligned_alloc(64, size_align(all, 64));
     if (!evaluator->tensors)
-        return error_set(error, ERROR_MEMORY, "no memory for a batch of %d photos", evaluator->limit);
+        return error_set(error, ERROR_MEMORY, "not enough memory for a batch of %d photos", evaluator->limit);
 
     evaluator->width = width;
     evaluator->height = height;

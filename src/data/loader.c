@@ -32,7 +32,7 @@ static void prepare(const struct photo_loader *loader, struct loaded_photo *phot
     size_t size;
     cleanup(freep) char *path = photo_list_path(loader->list, photo->index);
     if (!path) {
-        error_set(&photo->error, ERROR_MEMORY, "no memory for the name of a photo");
+        error_set(&photo->error, ERROR_MEMORY, "not enough memory for the name of a photo");
         return;
     }
 
@@ -76,7 +76,7 @@ struct photo_loader *photo_loader_create(const struct photo_list *list, const st
                                          int threads, struct error *error) {
     struct photo_loader *loader = calloc(1, sizeof *loader);
     if (!loader) {
-        error_set(error, ERROR_MEMORY, "no memory to read photos with");
+        error_set(error, ERROR_MEMORY, "not enough memory to load photos");
         return NULL;
     }
 
@@ -88,11 +88,12 @@ struct photo_loader *photo_loader_create(const struct photo_list *list, const st
     while (loader->thread_count < threads &&
            pthread_create(&loader->threads[loader->thread_count], NULL, work, loader) == 0)
         loader->thread_count++;
+
     if (loader->thread_count)
         return loader;
 
     photo_loader_free(loader);
-    error_set(error, ERROR_IO, "no thread could be started to read photos with");
+    error_set(error, ERROR_IO, "cannot start a thread to load photos");
     return NULL;
 }
 

@@ -22,7 +22,7 @@ struct photo_listing {
 };
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory for a list of photos");
+    return error_set(error, ERROR_MEMORY, "not enough memory for a list of photos");
 }
 
 void photo_list_release(struct photo_list *list) {
@@ -30,17 +30,19 @@ void photo_list_release(struct photo_list *list) {
         free(list->files[i].name);
     for (size_t i = 0; i < list->unknown_count; i++)
         free(list->unknown[i]);
+
     free(list->files);
     free(list->unknown);
     free(list->folder);
     *list = (struct photo_list){0};
 }
 
-/* `name` is taken over; NULL: there was no memory for it. */
+/* `name` is taken over; NULL: there was not enough memory for it. */
 static bool add_file(struct photo_listing *listing, char *name, int class_index) {
     struct photo_list *list = &listing->list;
     if (!name)
         return no_memory(listing->error);
+
     if (list->count >= LIMIT_PHOTOS) {
         free(name);
         return error_set(listing->error, ERROR_TOO_LARGE, "%s: more than %d photos", list->folder,
@@ -67,6 +69,7 @@ static bool add_unknown(struct photo_listing *listing, const char *group) {
     char **unknown = reallocarray(list->unknown, list->unknown_count + 1, sizeof *unknown);
     if (!unknown)
         return no_memory(listing->error);
+
     list->unknown = unknown;
     if (asprintf(&unknown[list->unknown_count], "%s/%s", list->folder, group) < 0)
         return no_memory(listing->error);
@@ -172,7 +175,7 @@ static bool read_lines(struct photo_listing *listing, const char *path, char *te
 
         int class_index = class_text ? read_class(class_text, offset, listing->model) : -1;
         if (class_index < 0)
-            return error_set(listing->error, ERROR_INVALID, "%s: line %d: '%s' is no class of the model",
+            return error_set(listing->error, ERROR_INVALID, "%s: line %d: '%s' is not a class of the model",
                              path, number, class_text ? class_text : "");
         if (!add_file(listing, strdup(name), class_index))
             return false;
@@ -257,6 +260,7 @@ static bool read_classes(const struct photo_source *source, const struct model *
     if (done)
         take_classes(list, &listing.list);
     photo_list_release(&listing.list);
+
     return done;
 }
 
@@ -269,7 +273,8 @@ bool photo_list_read(const struct photo_source *source, const struct model *mode
         goto fail;
 
     if (listing.list.count == 0) {
-        error_set(error, ERROR_NOT_FOUND, "%s: no photos in it (.jpg, .jpeg, .png or .webp)", source->folder);
+        error_set(error, ERROR_NOT_FOUND, "%s: contains no photos (.jpg, .jpeg, .png or .webp)",
+                  source->folder);
         goto fail;
     }
 
@@ -278,6 +283,7 @@ bool photo_list_read(const struct photo_source *source, const struct model *mode
         goto fail;
     if (text && !read_classes(source, model, path, text, &listing.list, error))
         goto fail;
+
     *ret = listing.list;
     return true;
 
@@ -308,6 +314,7 @@ bool photo_list_read_labelled(const struct photo_source *source, const struct mo
 
     if (text ? !read_lines(&listing, path, text, source->label_offset) : !read_folder(&listing, NULL, -1))
         goto fail;
+
     drop_unlabelled(&listing.list);
     if (listing.list.count == 0) {
         error_set(error, ERROR_NOT_FOUND,

@@ -11,7 +11,7 @@
 #include "data/loader.h"
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory for the photos");
+    return error_set(error, ERROR_MEMORY, "not enough memory for the photos");
 }
 
 void photo_set_release(struct photo_set *set) {
@@ -19,6 +19,7 @@ void photo_set_release(struct photo_set *set) {
         free(set->photos[i].name);
     for (int i = 0; i < set->skipped_count; i++)
         free(set->skipped[i]);
+
     free(set->photos);
     free(set->skipped);
     free(set->tensors);
@@ -93,10 +94,10 @@ static bool find_size(const struct photo_list *list, const struct photo_input *i
         if (!found && !*first)
             snprintf(first, sizeof first, "%s", photo.error.message);
     }
+
     photo_loader_free(loader);
-    return found ||
-           error_set(error, ERROR_INVALID, "%s: none of the %zu images in it can be used (the first: %s)",
-                     list->folder, list->count, first);
+    return found || error_set(error, ERROR_INVALID, "%s: no photo in it can be used; the first: %s",
+                              list->folder, first);
 }
 
 static bool allocate(struct photo_set *set, size_t count, struct error *error) {
@@ -128,7 +129,7 @@ static bool add(struct photo_set *set, struct photo_list *list, struct loaded_ph
     const struct prepared_photo *prepared = &photo->prepared;
     bool fits = prepared->width == set->width && prepared->height == set->height, done = true;
     if (prepared->tensor && !fits)
-        error_set(&photo->error, ERROR_INVALID, "%s/%s: as a tensor it has another size than the others",
+        error_set(&photo->error, ERROR_INVALID, "%s/%s: its tensor differs in size from the others",
                   list->folder, file->name);
 
     if (prepared->tensor && fits) {
@@ -138,6 +139,7 @@ static bool add(struct photo_set *set, struct photo_list *list, struct loaded_ph
     } else {
         done = skip(set, list->folder, photo->error.message, error);
     }
+
     free(prepared->tensor);
     return done;
 }
@@ -170,22 +172,24 @@ static bool load(const struct photo_request *request, struct photo_list *list, s
     size_t bytes = photo_input_bytes(&set->input, set->width, set->height);
     if (!bytes)
         return no_memory(error);
+
     set->elements = (int64_t)(bytes / sizeof(float));
     photo_list_thin(list, bytes < PHOTO_SET_BYTES ? PHOTO_SET_BYTES / bytes : 1);
     set->key = list_key(list, &set->input);
     if (!allocate(set, list->count, error) || !load_all(request, list, set, error))
         return false;
 
-    return set->count || error_set(error, ERROR_INVALID, "%s: none of the %d images in it decodes (%s)",
-                                   list->folder, set->found, set->skipped[0]);
+    return set->count || error_set(error, ERROR_INVALID, "%s: no photo in it can be decoded; the first: %s",
+                                   list->folder, set->skipped[0]);
 }
 
 bool photo_set_load(const struct photo_request *request, const struct model *model, struct photo_set *ret,
                     struct error *error) {
     struct photo_set set = {.input = *model_input(model)};
     struct photo_list list;
+
     if (set.input.dtype != DTYPE_F32)
-        return error_set(error, ERROR_MODEL, "%s: its input is %s, and only float32 inputs can be used here",
+        return error_set(error, ERROR_MODEL, "%s: its input is %s, but only float32 inputs can be used here",
                          model_path(model), dtype_name(set.input.dtype));
     if (!photo_list_read(&request->source, model, &list, error))
         return false;

@@ -211,6 +211,17 @@ const char *engine_baked_state(const struct engine *engine) {
     return engine->baked_state;
 }
 
+bool engine_detach(struct engine *engine, struct error *error) {
+    return !engine->path || engine->options.share_weights_with ||
+           weights_store_detach(engine->weights, error);
+}
+
+bool engine_detach_baked(const struct engine *engine, struct error *error) {
+    struct file_range all = {0, engine->baked_map.size};
+    return !all.end || file_map_detach(&engine->baked_map, &all, 1) ||
+           error_set(error, ERROR_MEMORY, "no memory to keep what its baked file holds");
+}
+
 static struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {

@@ -76,6 +76,14 @@ const char *engine_precision_used(const struct engine *engine);
 /* Write the baked form of a model that was loaded from a file: what is packed by now, so after engine_prepare
  * of the usual shapes. `path` NULL: the default path, where engine_load finds it. */
 bool engine_bake(struct engine *engine, const char *path, struct error *error);
+/* Need no ONNX file any more, whatever becomes of those that the model was loaded from: what a later plan may
+ * want of them becomes private memory. After engine_prepare or a run of the usual shape, and after
+ * engine_bake; not while plans are made. ERROR_MEMORY: the model is as good as before, and still needs a part
+ * of its files.
+ */
+bool engine_detach(struct engine *engine, struct error *error);
+/* … and no baked file, which takes longer (a copy of all weights). Any thread, also while others run it. */
+bool engine_detach_baked(const struct engine *engine, struct error *error);
 /* The default path; "" where the model came from no file. Returns `text`. */
 const char *engine_baked_path(const struct engine *engine, char *text, size_t size);
 /* "" where the model came from its ONNX file and there was no baked one; "used"; else why the baked file was

@@ -128,6 +128,7 @@ bool graph_add_output(struct graph *graph, struct value *value) {
 struct value *graph_add_value(struct graph *graph, const char *name) {
     if (graph->value_count >= LIMIT_MODEL_VALUES)
         return NULL;
+
     struct value **values =
         array_grow(graph->arena, graph->values, graph->value_count, &graph->value_capacity, sizeof *values);
     struct value *value = values ? arena_allocate(graph->arena, sizeof *value) : NULL;
@@ -306,6 +307,7 @@ void graph_remove_node(struct graph *graph, struct node *node) {
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i])
             value_drop_use(node->inputs[i], node, i);
+
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i] && node->outputs[i]->producer == node)
             node->outputs[i]->producer = NULL;
@@ -415,7 +417,7 @@ bool graph_sort(struct graph *graph, struct error *error) {
     cleanup(freep) struct sort_step *stack = calloc(room, sizeof *stack);
     cleanup(freep) struct node **order = calloc(room, sizeof(struct node *));
     if (!stack || !order)
-        return error_set(error, ERROR_MEMORY, "no memory to sort %d nodes", graph->node_count);
+        return error_set(error, ERROR_MEMORY, "not enough memory to sort %d nodes", graph->node_count);
 
     for (struct node *node = graph->first; node; node = node->next)
         node->mark = MARK_NEW;
@@ -429,6 +431,7 @@ bool graph_sort(struct graph *graph, struct error *error) {
         order[i]->previous = i ? order[i - 1] : NULL;
         order[i]->next = i + 1 < count ? order[i + 1] : NULL;
     }
+
     graph->first = count ? order[0] : NULL;
     graph->last = count ? order[count - 1] : NULL;
     return true;
@@ -517,6 +520,7 @@ static bool clone_node(struct graph *copy, const struct node *original) {
     if (original->attribute_count)
         memcpy(node->attributes, original->attributes,
                (size_t)original->attribute_count * sizeof *node->attributes);
+
     node->attribute_count = original->attribute_count;
     for (int i = 0; i < original->input_count; i++) {
         struct value *value = counterpart(copy, original->inputs[i]);
@@ -548,12 +552,15 @@ struct graph *graph_clone(const struct graph *graph) {
     copy->nodes_made = graph->nodes_made;
     if (!clone_values(copy, graph))
         goto fail;
+
     for (int i = 0; i < graph->import_count; i++)
         if (!graph_add_import(copy, graph->imports[i].domain, graph->imports[i].version))
             goto fail;
+
     for (const struct node *node = graph->first; node; node = node->next)
         if (!clone_node(copy, node))
             goto fail;
+
     return copy;
 
 fail:

@@ -8,6 +8,9 @@
 
 #define READ_ROUNDS 16 /* reads of one connection before the others have their turn */
 
+#define POLL_NS 150000 /* a response is polled for that long at most … */
+#define POLL_AFTER 10  /* … after so many in a row that came within it */
+
 /* ---- The end of a connection ---- */
 
 static void enter(struct client_connection *connection) {
@@ -217,6 +220,16 @@ static void response_ended(struct client_connection *connection) {
 
 /* ---- Reading ---- */
 
+/* Responses that keep beginning within POLL_NS are polled for. The first that is late ends that, so a slow
+ * upstream costs no processor time. */
+static void note_first_byte(struct client_connection *connection) {
+    struct upstream_pool *pool = connection->pool;
+    http_loop_poll_until(pool->loop, 0);
+
+    bool quick = clock_ns() - connection->sent_ns < POLL_NS;
+    pool->quick_responses = quick ? pool->quick_responses + (pool->quick_responses < POLL_AFTER) : 0;
+}
+
 static void note_received(struct http_call *call) {
     if (call->reader.in_body && call->silence_timeout_ms)
         call->progress_deadline_ns = deadline_after(call->silence_timeout_ms);
@@ -259,6 +272,8 @@ static bool read_once(struct client_connection *connection) {
         return false;
     }
 
+    if (!connection->got_bytes)
+        note_first_byte(connection);
     connection->got_bytes = true;
     if (!direct) {
         note_received(call);
@@ -325,6 +340,13 @@ static void flush(struct client_connection *connection) {
     tell_writable(connection);
 }
 
+static void note_request(struct client_connection *connection) {
+    struct upstream_pool *pool = connection->pool;
+    connection->sent_ns = clock_ns();
+    if (pool->quick_responses >= POLL_AFTER)
+        http_loop_poll_until(pool->loop, connection->sent_ns + POLL_NS);
+}
+
 void client_connection_send(struct client_connection *connection, const struct buffer *text,
                             struct http_body *body) {
     struct iovec run = {text->bytes, text->size};
@@ -332,6 +354,7 @@ void client_connection_send(struct client_connection *connection, const struct b
     enum stream_result result =
         more ? stream_write(&connection->stream, &run, 1) : stream_send(&connection->stream, &run, 1, body);
     connection->write_broken = result == STREAM_BROKEN;
+    note_request(connection);
     client_connection_update_reading(connection);
     if (connection->write_broken) /* told by the event, never from within http_call_start */
         stream_read_soon(&connection->stream);

@@ -22,6 +22,7 @@ struct upstream_pool {
     struct client_connection *cursor; /* of the sweep */
     struct client_connection *idle;   /* the last used first */
     int idle_count;
+    int quick_responses; /* in a row: they began within POLL_NS */
     struct event sweep;
 };
 
@@ -70,6 +71,7 @@ struct client_connection {
     enum client_state state;
     int busy;            /* functions of this connection on the stack; a closed one is freed by the last */
     int64_t deadline_ns; /* of connecting, or of idling */
+    int64_t sent_ns;     /* when the call's request was sent */
     struct http_call *call;
     struct buffer input; /* read but not consumed: the call is paused */
     bool keep_alive;

@@ -33,6 +33,9 @@ struct event_base *http_loop_base(struct http_loop *loop);
 char *http_loop_scratch(struct http_loop *loop);
 /* An empty buffer, for a head that is written and sent at once. */
 struct buffer *http_loop_buffer(struct http_loop *loop);
+/* Look for events without sleeping until this time (clock_ns); 0 ends it. Only for what comes within
+ * microseconds: to wake a thread takes 20 to 60 of them. */
+void http_loop_poll_until(struct http_loop *loop, int64_t until_ns);
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 const char *http_loop_date(struct http_loop *loop);
 

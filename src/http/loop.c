@@ -17,7 +17,9 @@ struct http_loop {
     struct http_task *first_task, *last_task;
     int wake_fd;
     struct event wake;
-    int64_t date_second; /* the Date header, made again once a second */
+    bool may_poll;         /* there is another processor to do what is waited for */
+    int64_t poll_until_ns; /* 0: sleep between events */
+    int64_t date_second;   /* the Date header, made again once a second */
     char date[40];
     struct buffer buffer;
     char scratch[HTTP_SCRATCH_BYTES];
@@ -49,6 +51,17 @@ static void on_wake(evutil_socket_t fd, short what, void *context) {
         run_tasks(context);
 }
 
+/* Handle events until somebody breaks the loop. Sleep between them, but for what http_loop_poll_until asked.
+ */
+static void run_events(struct http_loop *loop) {
+    do {
+        bool poll = loop->poll_until_ns && clock_ns() < loop->poll_until_ns;
+        if (!poll)
+            loop->poll_until_ns = 0;
+        event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : EVLOOP_ONCE));
+    } while (!event_base_got_break(loop->base));
+}
+
 static void *loop_main(void *context) {
     struct http_loop *loop = context;
     char name[16];
@@ -56,7 +69,7 @@ static void *loop_main(void *context) {
     pthread_setname_np(pthread_self(), name);
     current_loop = loop;
 
-    event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    run_events(loop);
     run_tasks(loop);
     return NULL;
 }
@@ -111,6 +124,7 @@ static struct http_loop *loop_create(int index) {
 
     pthread_mutex_init(&loop->mutex, NULL);
     loop->index = index;
+    loop->may_poll = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
     struct event_config *config = event_config_new();
@@ -212,6 +226,11 @@ struct buffer *http_loop_buffer(struct http_loop *loop) {
     loop->buffer.size = 0;
     loop->buffer.failed = false;
     return &loop->buffer;
+}
+
+void http_loop_poll_until(struct http_loop *loop, int64_t until_ns) {
+    if (loop->may_poll)
+        loop->poll_until_ns = until_ns;
 }
 
 int http_loop_index(const struct http_loop *loop) {

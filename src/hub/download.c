@@ -223,6 +223,7 @@ static bool transfer_accept(struct transfer *transfer) {
         return transfer_fail(transfer, false, ERROR_TOO_LARGE, "exceeds the size limit");
     if (!transfer->body && transfer->total && total != transfer->total)
         return transfer_fail(transfer, false, ERROR_UPSTREAM, "its size is not the expected one");
+
     transfer->total = total;
     return true;
 }
@@ -296,6 +297,7 @@ static bool add_header(struct curl_slist **headers, const char *text) {
 static bool transfer_add_headers(struct transfer *transfer, const char *url, struct curl_slist **headers) {
     const struct download_options *options = transfer->options;
     cleanup(freep) char *authorization = NULL;
+
     if (options->token && is_token_origin(options, url)) {
         if (strpbrk(options->token, "\r\n"))
             return transfer_fail(transfer, false, ERROR_INVALID, "the token contains a line break");
@@ -309,11 +311,13 @@ static bool transfer_add_headers(struct transfer *transfer, const char *url, str
 
     if (!transfer->offset)
         return true;
+
     char range[64], condition[ETAG_BYTES + 16];
     snprintf(range, sizeof range, "Range: bytes=%llu-", (unsigned long long)transfer->offset);
     snprintf(condition, sizeof condition, "If-Range: %s", transfer->etag);
     if (!add_header(headers, range) || (transfer->etag[0] && !add_header(headers, condition)))
         return transfer_fail(transfer, false, ERROR_MEMORY, "no memory");
+
     return true;
 }
 
@@ -378,7 +382,7 @@ static bool transfer_perform(struct transfer *transfer) {
         url = target;
     }
 
-    return transfer_fail(transfer, false, ERROR_UPSTREAM, "redirects without end");
+    return transfer_fail(transfer, false, ERROR_UPSTREAM, "redirects too many times");
 }
 
 /* ---- Files ---- */
@@ -426,7 +430,7 @@ static bool transfer_check(struct transfer *transfer, char ret_sha256[SHA256_TEX
     bool resumed = transfer->offset > 0;
 
     if (options->size && transfer->done != options->size) {
-        snprintf(text, sizeof text, "%llu bytes arrived, and its size should be %llu",
+        snprintf(text, sizeof text, "%llu bytes arrived, but its size should be %llu",
                  (unsigned long long)transfer->done, (unsigned long long)options->size);
         return transfer_fail(transfer, true, ERROR_UPSTREAM, text);
     }
@@ -497,15 +501,17 @@ bool download_file(const char *url, const char *path, const struct download_opti
     cleanup(sha256_freep) struct sha256 *digest = sha256_create(error);
     if (!digest)
         return false;
+
     cleanup(curl_freep) CURL *handle = curl_easy_init();
     cleanup(freep) char *part = NULL;
     cleanup(freep) char *note = NULL;
+
     if (asprintf(&part, "%s.part", path) < 0)
         part = NULL;
     if (asprintf(&note, "%s.part.from", path) < 0)
         note = NULL;
     if (!handle || !part || !note)
-        return error_set(error, ERROR_MEMORY, "%s: no memory to download it", url);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to download it", url);
 
     struct transfer transfer = {.url = url,
                                 .options = options,
@@ -526,6 +532,7 @@ bool download_file(const char *url, const char *path, const struct download_opti
         unlink(part);
         unlink(note);
     }
+
     return done;
 }
 
@@ -533,7 +540,7 @@ bool download_text(const char *url, const struct download_options *options, stru
                    char **ret_next, struct error *error) {
     cleanup(curl_freep) CURL *handle = curl_easy_init();
     if (!handle)
-        return error_set(error, ERROR_MEMORY, "%s: no memory to download it", url);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to download it", url);
 
     struct transfer transfer = {
         .url = url, .options = options, .error = error, .handle = handle, .file = -1, .body = body};

@@ -93,6 +93,7 @@ static bool read_entry(json_t *entry, struct huggingface_file *file) {
     const char *path = json_string_value(json_object_get(entry, "path"));
     json_t *large = json_object_get(entry, "lfs");
     json_t *size = json_object_get(large ? large : entry, "size");
+
     if (!type || strcmp(type, "file") != 0 || !path || !huggingface_path_is_safe(path) ||
         !json_is_integer(size) || json_integer_value(size) < 0)
         return false;
@@ -116,9 +117,10 @@ static bool read_page(const char *url, const struct buffer *body, struct hugging
     size_t total = listing->count + json_array_size(page);
     if (total > LIMIT_LISTING_FILES)
         return error_set(error, ERROR_TOO_LARGE, "%s: lists more than %d files", url, LIMIT_LISTING_FILES);
+
     struct huggingface_file *files = realloc(listing->files, (total + 1) * sizeof *files);
     if (!files)
-        return error_set(error, ERROR_MEMORY, "%s: no memory for its list of files", url);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory for its list of files", url);
     listing->files = files;
 
     for (size_t i = 0; i < json_array_size(page); i++)

@@ -133,6 +133,7 @@ static bool check_space(const struct pull *pull, struct error *error) {
     struct statvfs disk;
     if (statvfs(pull->staging, &disk) < 0) /* not known: the writes will tell */
         return true;
+
     uint64_t available = (uint64_t)disk.f_bavail * disk.f_frsize;
     return needed <= available ||
            error_set(error, ERROR_IO, "%s: the disk is too full: %.0f MB are needed and %.0f MB are free",
@@ -276,5 +277,6 @@ bool pull_model(const char *directory, const char *source, const struct pull_opt
     pull_source_release(&pull.source);
     if (done)
         *ret = result;
+
     return done;
 }

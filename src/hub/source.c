@@ -38,7 +38,7 @@ static bool source_add_file(struct pull_source *source, char *url, const char *n
         return error_set(error, ERROR_MEMORY, "%s: no memory", source->origin);
 
     if (size > limit)
-        return error_set(error, ERROR_TOO_LARGE, "%s: %s has %llu bytes, and the limit is %llu",
+        return error_set(error, ERROR_TOO_LARGE, "%s: %s has %llu bytes, but the limit is %llu",
                          source->origin, name, (unsigned long long)size, (unsigned long long)limit);
     return true;
 }
@@ -62,8 +62,9 @@ static bool source_set_name(struct pull_source *source, const struct pull_option
     }
     source->name[used] = 0;
 
-    return used > 0 || error_set(error, ERROR_INVALID,
-                                 "%s: gives no name for the model: choose one with --name", source->origin);
+    return used > 0 ||
+           error_set(error, ERROR_INVALID,
+                     "%s: does not say what to call the model: choose a name with --name", source->origin);
 }
 
 static bool source_set_origin(struct pull_source *source, struct error *error, const char *format,
@@ -202,6 +203,7 @@ bool pull_source_list_files(struct pull_source *source, const struct pull_option
         if (!source_add_file(source, url, file->name, file->size, file->sha256, LIMIT_MODEL_BYTES, error))
             return false;
     }
+
     if (known)
         return true;
 
@@ -275,6 +277,7 @@ void pull_source_release(struct pull_source *source) {
         free(source->files[i].url);
         free(source->files[i].name);
     }
+
     free(source->origin);
     free(source->repository);
     free(source->revision);

@@ -1,21 +1,39 @@
-/* JPEG through TurboJPEG: accurate integer DCT and fancy upsampling, as Pillow decodes.
+/* JPEG through libjpeg-turbo: accurate integer DCT and fancy upsampling, as Pillow decodes.
  *
- * The markers are walked here first: for the size (refused before anything is allocated), the EXIF block, and
- * to know whether the file ends where it says. Rec. ITU-T T.81, annex B. */
+ * The markers are walked here first: for the size and what decoding takes (refused before anything is
+ * allocated), the EXIF block, and to know whether the file ends where it says. Rec. ITU-T T.81, annex B. */
+#include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <turbojpeg.h>
+
+#include <jpeglib.h>
+
+#include <jerror.h>
 
 #include "base/checked.h"
-#include "base/cleanup.h"
 #include "image/decode.h"
+#include "image/resample.h"
+
+enum {
+    COMPONENTS_MOST = 4,
+    BLOCK_SIDE = 8,
+    COEFFICIENT_BYTES = BLOCK_SIDE * BLOCK_SIDE * 2, /* of a block */
+    SCANS_MOST = 500,
+    DECODER_BYTES = 256 << 10, /* of a decoder, beside its rows and coefficients */
+};
+
+/* Pixels that all scans together may go over: each takes time, however few bytes it has. */
+#define SCANNED_MOST (2ll << 30)
 
 struct jpeg_facts {
     int width, height, components, precision; /* components 0: no frame header was found */
     int orientation;
     bool complete; /* an end-of-image marker closes it */
     bool huffman;  /* not arithmetic-coded */
-    bool staged;   /* progressive: all coefficients are kept */
+    bool staged;   /* progressive, or a scan for each component: all coefficients are kept */
+    int across[COMPONENTS_MOST], down[COMPONENTS_MOST]; /* sampling factors */
+    bool scanned;                                       /* a scan header was read */
 };
 
 static bool marker_is_frame(int marker) {
@@ -44,6 +62,13 @@ static int next_marker(const uint8_t *bytes, size_t size, size_t *at) {
     return -1;
 }
 
+static void read_sampling(const uint8_t *segment, size_t length, struct jpeg_facts *facts) {
+    for (int i = 0; i < facts->components && i < COMPONENTS_MOST && length >= 6 + 3 * ((size_t)i + 1); i++) {
+        facts->across[i] = segment[7 + 3 * i] >> 4;
+        facts->down[i] = segment[7 + 3 * i] & 15;
+    }
+}
+
 static void read_segment(int marker, const uint8_t *segment, size_t length, struct jpeg_facts *facts,
                          bool *has_exif) {
     if (marker_is_frame(marker) && !facts->components && length >= 6) {
@@ -53,6 +78,10 @@ static void read_segment(int marker, const uint8_t *segment, size_t length, stru
         facts->components = segment[5];
         facts->huffman = marker < 0xc8;
         facts->staged = (marker & 3) == 2;
+        read_sampling(segment, length, facts);
+    } else if (marker == 0xda && !facts->scanned && length >= 1) {
+        facts->staged |= segment[0] < facts->components;
+        facts->scanned = true;
     } else if (marker == 0xe1 && !*has_exif && length >= 6 && memcmp(segment, "Exif\0", 5) == 0) {
         facts->orientation = exif_orientation(segment, length);
         *has_exif = true;
@@ -121,69 +150,206 @@ static bool check_facts(const struct jpeg_facts *facts, size_t size, struct erro
     return true;
 }
 
-static void tjhandle_freep(tjhandle *handle) {
-    if (*handle)
-        tjDestroy(*handle);
+/* The largest of the sampling factors: 1 to 4 in a file that can be decoded. */
+static int largest_factor(const int *factors, int count) {
+    int largest = 1;
+    for (int i = 0; i < count; i++)
+        largest = factors[i] > largest ? factors[i] : largest;
+    return largest;
 }
 
-/* Pillow ignores warnings ("extraneous bytes before marker") but for missing data. */
-static bool decompress_failed(tjhandle handle) {
-    return tjGetErrorCode(handle) != TJERR_WARNING || strstr(tjGetErrorStr2(handle), "remature end");
+/* Blocks of a component in one direction, up to the end of the last unit. */
+static int64_t count_blocks(int side, int factor, int largest) {
+    int64_t units = (side + BLOCK_SIDE * largest - 1) / (BLOCK_SIDE * largest);
+    return units * factor;
 }
 
-/* A progressive file keeps a coefficient of two bytes for each sample; one that is not, some rows. Subsampled
- * components count in full: what the frame says of them is not looked at. */
-int64_t image_jpeg_cost(const uint8_t *bytes, size_t size) {
-    struct jpeg_facts facts;
-    struct error ignored;
-    walk_markers(bytes, size, &facts);
-    if (!check_facts(&facts, size, &ignored))
-        return 0;
+/* A file of several scans keeps every coefficient; one of a single scan, some rows of each component, before
+ * and after they are enlarged. */
+static int64_t find_cost(const struct jpeg_facts *facts) {
+    int count = facts->components, across = largest_factor(facts->across, count);
+    int down = largest_factor(facts->down, count);
+    int64_t width = (int64_t)(facts->width / (BLOCK_SIDE * across) + 1) * BLOCK_SIDE * across, blocks = 0;
 
-    int64_t pixels = (int64_t)facts.width * facts.height, cost = pixels * 3;
-    int64_t turned = facts.orientation > 1 ? pixels * 3 : 0;
+    for (int i = 0; i < count; i++)
+        blocks += count_blocks(facts->width, facts->across[i], across) *
+                  count_blocks(facts->height, facts->down[i], down);
 
-    if (facts.staged)
-        cost += pixels * 2 * facts.components;
-    if (facts.components == 4)
-        cost += pixels * 4;
-    return cost > pixels * 3 + turned ? cost : pixels * 3 + turned;
+    int64_t rows = width * count * (2 * BLOCK_SIDE + 4) * down;
+    int64_t ours = (int64_t)facts->width * IMAGE_ROWS_AT_ONCE * (count == 4 ? 7 : 3);
+    return DECODER_BYTES + ours + rows + (facts->staged ? blocks * COEFFICIENT_BYTES : 0);
 }
 
-bool image_decode_jpeg(const uint8_t *bytes, size_t size, struct image *ret, int *ret_orientation,
-                       struct error *error) {
+bool image_jpeg_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error) {
     struct jpeg_facts facts;
     walk_markers(bytes, size, &facts);
     if (!check_facts(&facts, size, error))
         return false;
 
-    cleanup(tjhandle_freep) tjhandle handle = tjInitDecompress();
-    struct image image;
-    if (!handle)
-        return error_set(error, ERROR_MEMORY, "no memory for a JPEG decoder");
-    if (!image_allocate(facts.width, facts.height, &image, error))
+    *ret = (struct stored_info){facts.width, facts.height, facts.orientation, find_cost(&facts)};
+    return true;
+}
+
+/* ---- Decoding ---- */
+
+/* libjpeg reports errors by a jump: everything that must survive it lives here, outside the frames that call
+ * setjmp. */
+struct jpeg_decoder {
+    struct jpeg_decompress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    struct jpeg_progress_mgr progress;
+    jmp_buf jump;
+    struct error *error; /* of the call under way */
+    int width, scans_most;
+    bool premature; /* data are missing, as libjpeg's first warning says */
+    uint8_t *rows;  /* [IMAGE_ROWS_AT_ONCE, width, 3], with slack */
+    uint8_t *cmyk;  /* [IMAGE_ROWS_AT_ONCE, width, 4]; NULL where there are not four components */
+};
+
+static struct jpeg_decoder *decoder_of(j_common_ptr jpeg) {
+    return jpeg->client_data;
+}
+
+static void fail(j_common_ptr jpeg) {
+    struct jpeg_decoder *decoder = decoder_of(jpeg);
+    char message[JMSG_LENGTH_MAX];
+    jpeg->err->format_message(jpeg, message);
+    if (jpeg->err->msg_code == JERR_OUT_OF_MEMORY)
+        error_set(decoder->error, ERROR_MEMORY, "no memory to decode a JPEG");
+    else
+        error_set(decoder->error, ERROR_INVALID, "the JPEG is damaged: %s", message);
+    longjmp(decoder->jump, 1);
+}
+
+/* Pillow ignores warnings ("extraneous bytes before marker") but for missing data. */
+static void note_message(j_common_ptr jpeg, int level) {
+    if (level >= 0)
+        return;
+    if (jpeg->err->num_warnings++ == 0)
+        decoder_of(jpeg)->premature =
+            jpeg->err->msg_code == JWRN_JPEG_EOF || jpeg->err->msg_code == JWRN_HIT_MARKER;
+}
+
+static void write_nothing(j_common_ptr jpeg) {
+}
+
+static void limit_scans(j_common_ptr jpeg) {
+    struct jpeg_decoder *decoder = decoder_of(jpeg);
+    if (((j_decompress_ptr)jpeg)->input_scan_number <= decoder->scans_most)
+        return;
+    error_set(decoder->error, ERROR_INVALID, "the JPEG has more than %d scans", decoder->scans_most);
+    longjmp(decoder->jump, 1);
+}
+
+static void decoder_free(void *state) {
+    struct jpeg_decoder *decoder = state;
+    if (!decoder)
+        return;
+    jpeg_destroy_decompress(&decoder->jpeg);
+    free(decoder->rows);
+    free(decoder->cmyk);
+    free(decoder);
+}
+
+static bool decoder_start(struct jpeg_decoder *decoder, const uint8_t *bytes, size_t size,
+                          const struct jpeg_facts *facts) {
+    if (setjmp(decoder->jump))
         return false;
 
-    size_t pixels = (size_t)facts.width * (size_t)facts.height;
-    cleanup(freep) uint8_t *cmyk = facts.components == 4 ? malloc(pixels * 4) : NULL;
-    if (facts.components == 4 && !cmyk) {
-        image_release(&image);
-        return error_set(error, ERROR_MEMORY, "no memory for an image of %dx%d pixels", facts.width,
-                         facts.height);
+    struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
+    jpeg_create_decompress(jpeg);
+    jpeg->client_data = decoder;
+    jpeg->progress = &decoder->progress;
+    jpeg_mem_src(jpeg, bytes, (unsigned long)size);
+    jpeg_read_header(jpeg, TRUE);
+    if ((int)jpeg->image_width != facts->width || (int)jpeg->image_height != facts->height ||
+        jpeg->num_components != facts->components)
+        return error_set(decoder->error, ERROR_INVALID, "the JPEG is damaged: it has two headers");
+
+    jpeg->out_color_space = facts->components == 4 ? JCS_CMYK : JCS_RGB;
+    jpeg_start_decompress(jpeg);
+    return true;
+}
+
+static bool check_premature(const struct jpeg_decoder *decoder) {
+    return !decoder->premature ||
+           error_set(decoder->error, ERROR_INVALID, "the JPEG is damaged: its data end too early");
+}
+
+static bool read_into(struct jpeg_decoder *decoder, uint8_t *pixels, int count) {
+    if (setjmp(decoder->jump))
+        return false;
+
+    size_t stride = (size_t)decoder->width * (decoder->cmyk ? 4 : 3);
+    JSAMPROW rows[IMAGE_ROWS_AT_ONCE];
+    for (int i = 0; i < count; i++)
+        rows[i] = pixels + (size_t)i * stride;
+    for (int i = 0; i < count;)
+        i += (int)jpeg_read_scanlines(&decoder->jpeg, rows + i, (JDIMENSION)(count - i));
+    return check_premature(decoder);
+}
+
+static const uint8_t *decoder_read(void *state, int count, struct error *error) {
+    struct jpeg_decoder *decoder = state;
+    decoder->error = error;
+    if (!read_into(decoder, decoder->cmyk ? decoder->cmyk : decoder->rows, count))
+        return NULL;
+    if (decoder->cmyk)
+        convert_cmyk(decoder->cmyk, (size_t)decoder->width * (size_t)count, decoder->rows);
+    return decoder->rows;
+}
+
+static bool decoder_finish(void *state, struct error *error) {
+    struct jpeg_decoder *decoder = state;
+    decoder->error = error;
+    if (setjmp(decoder->jump))
+        return false;
+    jpeg_finish_decompress(&decoder->jpeg);
+    return check_premature(decoder);
+}
+
+/* NULL when memory is out. */
+static struct jpeg_decoder *decoder_create(const struct jpeg_facts *facts, struct error *error) {
+    struct jpeg_decoder *decoder = calloc(1, sizeof *decoder);
+    if (!decoder)
+        return NULL;
+
+    int64_t pixels = (int64_t)facts->width * facts->height, scans = SCANNED_MOST / (pixels ? pixels : 1);
+    decoder->jpeg.err = jpeg_std_error(&decoder->errors);
+    decoder->errors.error_exit = fail;
+    decoder->errors.emit_message = note_message;
+    decoder->errors.output_message = write_nothing;
+    decoder->progress.progress_monitor = limit_scans;
+    decoder->jpeg.client_data = decoder;
+    decoder->error = error;
+    decoder->width = facts->width;
+    decoder->scans_most = scans < SCANS_MOST ? (int)scans : SCANS_MOST;
+
+    size_t held = (size_t)facts->width * IMAGE_ROWS_AT_ONCE;
+    bool inks = facts->components == 4;
+    decoder->rows = malloc(held * 3 + RESAMPLE_SLACK);
+    decoder->cmyk = inks ? malloc(held * 4) : NULL;
+    if (decoder->rows && (decoder->cmyk || !inks))
+        return decoder;
+
+    decoder_free(decoder);
+    return NULL;
+}
+
+bool image_jpeg_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error) {
+    struct jpeg_facts facts;
+    walk_markers(bytes, size, &facts);
+    if (!check_facts(&facts, size, error))
+        return false;
+
+    struct jpeg_decoder *decoder = decoder_create(&facts, error);
+    if (!decoder)
+        return image_no_memory(facts.width, facts.height, error);
+    if (!decoder_start(decoder, bytes, size, &facts)) {
+        decoder_free(decoder);
+        return false;
     }
 
-    int format = cmyk ? TJPF_CMYK : TJPF_RGB;
-    /* TurboJPEG never writes beyond the width and height that it is given, whatever the file says. */
-    if (tjDecompress2(handle, bytes, (unsigned long)size, cmyk ? cmyk : image.pixels, facts.width,
-                      facts.width * tjPixelSize[format], facts.height, format, TJFLAG_LIMITSCANS) < 0 &&
-        decompress_failed(handle)) {
-        image_release(&image);
-        return error_set(error, ERROR_INVALID, "the JPEG is damaged: %s", tjGetErrorStr2(handle));
-    }
-
-    if (cmyk)
-        convert_cmyk(cmyk, pixels, image.pixels);
-    *ret = image;
-    *ret_orientation = facts.orientation;
+    *ret = (struct row_reader){decoder, decoder_read, decoder_finish, decoder_free};
     return true;
 }

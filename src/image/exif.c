@@ -1,5 +1,4 @@
-/* EXIF orientation: reading and applying it. */
-#include <stdlib.h>
+/* The orientation that EXIF states. */
 #include <string.h>
 
 #include "base/checked.h"
@@ -65,57 +64,4 @@ int exif_orientation(const uint8_t *bytes, size_t size) {
 
     uint32_t directory;
     return tiff_read(&tiff, 4, 4, &directory) ? tiff_orientation(&tiff, directory) : 1;
-}
-
-/* Where the first pixel of the upright image is in the stored one, and the steps (in pixels) to its
- * neighbours on the right and below. */
-struct pixel_walk {
-    ptrdiff_t start, right, down;
-};
-
-static struct pixel_walk find_pixel_walk(int orientation, ptrdiff_t width, ptrdiff_t height) {
-    ptrdiff_t last_row = (height - 1) * width, last = width * height - 1;
-    switch (orientation) {
-    case 2: /* mirrored left to right */
-        return (struct pixel_walk){width - 1, -1, width};
-    case 3: /* upside down */
-        return (struct pixel_walk){last, -1, -width};
-    case 4: /* mirrored top to bottom */
-        return (struct pixel_walk){last_row, 1, -width};
-    case 5: /* transposed */
-        return (struct pixel_walk){0, width, 1};
-    case 6: /* to be turned clockwise */
-        return (struct pixel_walk){last_row, -width, 1};
-    case 7: /* transposed along the other diagonal */
-        return (struct pixel_walk){last, -width, -1};
-    default: /* 8: to be turned anticlockwise */
-        return (struct pixel_walk){width - 1, width, -1};
-    }
-}
-
-bool image_orient(struct image *image, int orientation, struct error *error) {
-    if (orientation < 2 || orientation > 8)
-        return true;
-
-    struct pixel_walk walk = find_pixel_walk(orientation, image->width, image->height);
-    bool swapped = orientation >= 5;
-    struct image upright;
-    if (!image_allocate(swapped ? image->height : image->width, swapped ? image->width : image->height,
-                        &upright, error))
-        return false;
-
-    uint8_t *to = upright.pixels;
-    for (int y = 0; y < upright.height; y++) {
-        const uint8_t *from = image->pixels + 3 * (walk.start + y * walk.down);
-        for (int x = 0; x < upright.width; x++, to += 3) {
-            const uint8_t *pixel = from + 3 * x * walk.right;
-            to[0] = pixel[0];
-            to[1] = pixel[1];
-            to[2] = pixel[2];
-        }
-    }
-
-    image_release(image);
-    *image = upright;
-    return true;
 }

@@ -1,15 +1,11 @@
 #include "image/image.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "image/decode.h"
-
-void image_release(struct image *image) {
-    free(image->pixels);
-    *image = (struct image){0};
-}
+#include "image/resample.h"
 
 bool image_size_allowed(int64_t width, int64_t height) {
     return width >= 1 && height >= 1 && width <= LIMIT_IMAGE_SIDE && height <= LIMIT_IMAGE_SIDE &&
@@ -29,14 +25,9 @@ bool image_check_size(int64_t width, int64_t height, struct error *error) {
         (long long)width, (long long)height, LIMIT_IMAGE_SIDE, LIMIT_IMAGE_PIXELS / 1000000);
 }
 
-bool image_allocate(int64_t width, int64_t height, struct image *ret, struct error *error) {
-    uint8_t *pixels = malloc((size_t)width * (size_t)height * 3);
-    if (!pixels)
-        return error_set(error, ERROR_MEMORY, "no memory for an image of %lldx%lld pixels", (long long)width,
-                         (long long)height);
-
-    *ret = (struct image){(int)width, (int)height, pixels};
-    return true;
+bool image_no_memory(int64_t width, int64_t height, struct error *error) {
+    return error_set(error, ERROR_MEMORY, "no memory for an image of %lldx%lld pixels", (long long)width,
+                     (long long)height);
 }
 
 static bool begins_with(const uint8_t *bytes, size_t size, const char *magic, size_t length) {
@@ -81,65 +72,101 @@ static const char *foreign_format(const uint8_t *bytes, size_t size) {
     return NULL;
 }
 
-static bool decode_any(const uint8_t *bytes, size_t size, struct image *ret, int *orientation,
-                       struct error *error) {
-    switch (image_sniff(bytes, size)) {
-    case IMAGE_JPEG:
-        return image_decode_jpeg(bytes, size, ret, orientation, error);
-    case IMAGE_PNG:
-        return image_decode_png(bytes, size, ret, orientation, error);
-    case IMAGE_WEBP:
-        return image_decode_webp(bytes, size, ret, orientation, error);
-    case IMAGE_UNKNOWN:
-        break;
-    }
-
+static bool refuse_format(const uint8_t *bytes, size_t size, struct error *error) {
     const char *name = foreign_format(bytes, size);
     if (name)
         return error_set(error, ERROR_INVALID, "it is %s; JPEG, PNG and WebP are read", name);
     return error_set(error, ERROR_INVALID, "neither JPEG, PNG nor WebP");
 }
 
-int64_t image_decode_cost(const uint8_t *bytes, size_t size) {
+static bool read_stored(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error) {
     switch (image_sniff(bytes, size)) {
     case IMAGE_JPEG:
-        return image_jpeg_cost(bytes, size);
+        return image_jpeg_info(bytes, size, ret, error);
     case IMAGE_PNG:
-        return image_png_cost(bytes, size);
+        return image_png_info(bytes, size, ret, error);
     case IMAGE_WEBP:
-        return image_webp_cost(bytes, size);
+        return image_webp_info(bytes, size, ret, error);
     case IMAGE_UNKNOWN:
         break;
     }
-    return 0;
+    return refuse_format(bytes, size, error);
 }
 
-bool image_decode_within(const uint8_t *bytes, size_t size, int64_t limit, struct image *ret,
-                         struct error *error) {
+static bool blame_image(struct error *error) {
+    return error->code == ERROR_INVALID ? error_prefix(error, "not an image that can be read") : false;
+}
+
+bool image_read_info(const uint8_t *bytes, size_t size, struct image_info *ret, struct error *error) {
     if (size > LIMIT_IMAGE_BYTES)
         return error_set(error, ERROR_TOO_LARGE, "the image file has %zu bytes, and the limit is %u MB", size,
                          LIMIT_IMAGE_BYTES >> 20);
 
-    int64_t cost = image_decode_cost(bytes, size);
-    if (cost > limit)
+    struct stored_info stored;
+    if (!read_stored(bytes, size, &stored, error))
+        return blame_image(error);
+    if (stored.decoder_bytes > LIMIT_DECODE_BYTES)
         return error_set(
-            error, ERROR_INVALID,
+            error, ERROR_TOO_LARGE,
             "the image is too large: decoding it takes %lld MB of memory, and the limit is %lld MB",
-            (long long)(cost >> 20), (long long)(limit >> 20));
+            (long long)(stored.decoder_bytes >> 20), (long long)(LIMIT_DECODE_BYTES >> 20));
 
-    struct image image = {0};
-    int orientation = 1;
-    if (!decode_any(bytes, size, &image, &orientation, error))
-        return error->code == ERROR_INVALID ? error_prefix(error, "not an image that can be read") : false;
-    if (!image_orient(&image, orientation, error)) {
-        image_release(&image);
-        return false;
-    }
-
-    *ret = image;
+    bool swapped = stored.orientation >= 5;
+    *ret = (struct image_info){.format = image_sniff(bytes, size),
+                               .width = swapped ? stored.height : stored.width,
+                               .height = swapped ? stored.width : stored.height,
+                               .orientation = stored.orientation,
+                               .decoder_bytes = stored.decoder_bytes};
     return true;
 }
 
-bool image_decode(const uint8_t *bytes, size_t size, struct image *ret, struct error *error) {
-    return image_decode_within(bytes, size, LIMIT_DECODE_BYTES, ret, error);
+static bool open_reader(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error) {
+    switch (image_sniff(bytes, size)) {
+    case IMAGE_JPEG:
+        return image_jpeg_open(bytes, size, ret, error);
+    case IMAGE_PNG:
+        return image_png_open(bytes, size, ret, error);
+    case IMAGE_WEBP:
+        return image_webp_open(bytes, size, ret, error);
+    case IMAGE_UNKNOWN:
+        break;
+    }
+    return refuse_format(bytes, size, error);
+}
+
+/* All rows of a reader into the resizer. */
+static bool read_rows(const struct row_reader *reader, int height, struct resizer *resizer, double *decode_ms,
+                      struct error *error) {
+    for (int y = 0; y < height; y += IMAGE_ROWS_AT_ONCE) {
+        int count = height - y < IMAGE_ROWS_AT_ONCE ? height - y : IMAGE_ROWS_AT_ONCE;
+        double start = clock_ms();
+        const uint8_t *rows = reader->read(reader->state, count, error);
+        *decode_ms += clock_ms() - start;
+
+        if (!rows)
+            return false;
+        resizer_push(resizer, rows, count);
+    }
+    return reader->finish(reader->state, error);
+}
+
+bool image_read_resized(const uint8_t *bytes, size_t size, const struct image_info *info,
+                        const struct resizing *resize, uint8_t *pixels, double *decode_ms,
+                        struct error *error) {
+    struct resizer *resizer = resizer_create(resize, pixels, error);
+    struct row_reader reader = {0};
+    double start = clock_ms();
+    if (!resizer)
+        return false;
+
+    bool done = open_reader(bytes, size, &reader, error);
+    *decode_ms += clock_ms() - start;
+    if (done) {
+        done = read_rows(&reader, info->orientation >= 5 ? info->width : info->height, resizer, decode_ms,
+                         error);
+        reader.free(reader.state);
+    }
+
+    resizer_free(resizer);
+    return done || blame_image(error);
 }

@@ -7,32 +7,24 @@
 
 #include "base/error.h"
 
-/* 8-bit RGB, row-major, no padding. Release it. */
-struct image {
-    int width, height;
-    uint8_t *pixels; /* [height, width, 3] */
-};
-
-void image_release(struct image *image);
-
 enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
 
 /* The format, by the first bytes. */
 enum image_format image_sniff(const uint8_t *bytes, size_t size);
 
-/* Decode JPEG (grey, YCbCr, CMYK, YCCK), PNG (palette, alpha, 16-bit, grey) or WebP into RGB, turned as EXIF
- * says: what PIL.ImageOps.exif_transpose and convert("RGB") give. Sizes are checked in the header, before
- * pixels are allocated: no side of 0 or over LIMIT_IMAGE_SIDE, at most LIMIT_IMAGE_PIXELS, and
- * LIMIT_DECODE_BYTES of memory. ERROR_INVALID: no image, a damaged or truncated one, or one of such a size;
- * ERROR_TOO_LARGE: more than LIMIT_IMAGE_BYTES. */
-bool image_decode(const uint8_t *bytes, size_t size, struct image *ret, struct error *error);
+/* What a photo's header tells. */
+struct image_info {
+    enum image_format format;
+    int width, height;     /* upright: turned as `orientation` says */
+    int orientation;       /* EXIF's, 1 to 8 */
+    int64_t decoder_bytes; /* the most memory that its decoder takes at once */
+};
 
-/* The most bytes that decoding a photo takes at once, its pixels and their turning included, from its header
- * alone: 0 where it is no photo that can be read. */
-int64_t image_decode_cost(const uint8_t *bytes, size_t size);
-/* image_decode, refused with ERROR_INVALID where the cost is more than `limit` bytes. */
-bool image_decode_within(const uint8_t *bytes, size_t size, int64_t limit, struct image *ret,
-                         struct error *error);
+/* Read the header of a JPEG (grey, YCbCr, CMYK, YCCK), PNG (palette, alpha, 16-bit, grey) or WebP; nothing is
+ * decoded. A photo is refused here for its size: no side of 0 or over LIMIT_IMAGE_SIDE, at most
+ * LIMIT_IMAGE_PIXELS. ERROR_INVALID: no image, a damaged or truncated one, or one of such a size;
+ * ERROR_TOO_LARGE: more than LIMIT_IMAGE_BYTES, or a decoder that takes more than LIMIT_DECODE_BYTES. */
+bool image_read_info(const uint8_t *bytes, size_t size, struct image_info *ret, struct error *error);
 
 /* Pillow's numbers of its filters, as in preprocessor_config.json's "resample". */
 enum image_filter {
@@ -75,9 +67,15 @@ struct image_geometry {
 bool image_geometry_find(const struct preprocessing *config, int width, int height,
                          struct image_geometry *ret, struct error *error);
 
-/* Resize, crop (padded with black where the image is smaller, as Hugging Face does), rescale and normalise.
- * `geometry`: for the image's size. tensor: float32 [3, height, width], or [height, width, 3] with
- * `channels_last`. Only the rows and columns that the crop keeps are resized. ERROR_MEMORY. */
-bool image_preprocess(const struct image *image, const struct preprocessing *config,
-                      const struct image_geometry *geometry, bool channels_last, float *tensor,
-                      struct error *error);
+/* The most bytes that image_preprocess takes at once, the tensor not included. */
+int64_t image_preprocess_cost(const struct image_info *info, const struct preprocessing *config,
+                              const struct image_geometry *geometry);
+
+/* Decode, turn, resize, crop (padded with black where the image is smaller, as Hugging Face does), rescale
+ * and normalise. The pixels are what PIL.ImageOps.exif_transpose and convert("RGB") give. Rows go from the
+ * decoder into the resampler: of most photos, no more than a few are held. `info`: of these bytes;
+ * `geometry`: for its size. tensor: float32 [3, height, width], or [height, width, 3] with `channels_last`.
+ * Adds the milliseconds in the decoder to *decode_ms. ERROR_INVALID: a damaged image; ERROR_MEMORY. */
+bool image_preprocess(const uint8_t *bytes, size_t size, const struct image_info *info,
+                      const struct preprocessing *config, const struct image_geometry *geometry,
+                      bool channels_last, float *tensor, double *decode_ms, struct error *error);

@@ -168,25 +168,44 @@ static void cut_side(int64_t resized, int64_t out, int *ret_from, int *ret_lengt
     *ret_to = (int)to;
 }
 
-bool image_preprocess(const struct image *image, const struct preprocessing *config,
-                      const struct image_geometry *geometry, bool channels_last, float *tensor,
-                      struct error *error) {
-    int width = geometry->width, height = geometry->height;
-    struct crop_window window, position;
-    cut_side(geometry->resized_width, width, &window.left, &window.width, &position.left);
-    cut_side(geometry->resized_height, height, &window.top, &window.height, &position.top);
-    position.width = window.width;
-    position.height = window.height;
+/* `position`: where the window goes in the tensor, and its size. */
+static struct resizing find_resize(const struct image_info *info, const struct preprocessing *config,
+                                   const struct image_geometry *geometry, struct crop_window *position) {
+    struct resizing resize = {.from_width = info->width,
+                              .from_height = info->height,
+                              .orientation = info->orientation,
+                              .width = geometry->resized_width,
+                              .height = geometry->resized_height,
+                              .filter = config->filter};
+    struct crop_window *window = &resize.window;
 
-    cleanup(freep) uint8_t *pixels = malloc((size_t)window.width * (size_t)window.height * 3);
+    cut_side(resize.width, geometry->width, &window->left, &window->width, &position->left);
+    cut_side(resize.height, geometry->height, &window->top, &window->height, &position->top);
+    position->width = window->width;
+    position->height = window->height;
+    return resize;
+}
+
+int64_t image_preprocess_cost(const struct image_info *info, const struct preprocessing *config,
+                              const struct image_geometry *geometry) {
+    struct crop_window position;
+    struct resizing resize = find_resize(info, config, geometry, &position);
+    return info->decoder_bytes + resizer_cost(&resize) + (int64_t)position.width * position.height * 3;
+}
+
+bool image_preprocess(const uint8_t *bytes, size_t size, const struct image_info *info,
+                      const struct preprocessing *config, const struct image_geometry *geometry,
+                      bool channels_last, float *tensor, double *decode_ms, struct error *error) {
+    struct crop_window position;
+    struct resizing resize = find_resize(info, config, geometry, &position);
+    cleanup(freep) uint8_t *pixels = malloc((size_t)position.width * (size_t)position.height * 3);
     if (!pixels)
-        return error_set(error, ERROR_MEMORY, "no memory to resize an image to %dx%d pixels", width, height);
-    if (!image_resize_window(image, geometry->resized_width, geometry->resized_height, config->filter,
-                             &window, pixels, error))
+        return image_no_memory(geometry->width, geometry->height, error);
+    if (!image_read_resized(bytes, size, info, &resize, pixels, decode_ms, error))
         return false;
 
-    size_t plane = (size_t)width * (size_t)height;
-    const struct tensor_target target = {tensor, width, height, channels_last ? 3 : 1,
+    size_t plane = (size_t)geometry->width * (size_t)geometry->height;
+    const struct tensor_target target = {tensor, geometry->width, geometry->height, channels_last ? 3 : 1,
                                          channels_last ? 1 : plane};
     for (int index = 0; index < 3; index++)
         fill_channel(config, index, pixels, &position, &target);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -128,36 +129,88 @@ void taps_release(struct taps *taps) {
     *taps = (struct taps){0};
 }
 
-bool taps_create(int from, int to, enum image_filter filter_number, int first, int outputs, struct taps *ret,
-                 struct error *error) {
-    struct filter filter = find_filter(filter_number);
-    double scale = (double)from / to, support = filter.support * (scale < 1.0 ? 1.0 : scale);
-    int stride = (int)size_align((size_t)ceil(support) * 2 + 1, 4);
-    size_t cells = 0;
-    struct taps taps = {outputs, stride, NULL, NULL, NULL, NULL};
-    bool fits = size_multiply((size_t)outputs, (size_t)stride, &cells);
-    double *scratch = malloc((size_t)stride * sizeof *scratch);
+int taps_stride(int from, int to, enum image_filter filter) {
+    double scale = (double)from / to;
+    if (from == to || filter == IMAGE_NEAREST)
+        return 4;
+    return (int)size_align((size_t)ceil(find_filter(filter).support * (scale < 1.0 ? 1.0 : scale)) * 2 + 1,
+                           4);
+}
 
-    taps.starts = calloc((size_t)outputs, sizeof *taps.starts);
-    taps.counts = calloc((size_t)outputs, sizeof *taps.counts);
-    taps.weights = fits ? calloc(cells, sizeof *taps.weights) : NULL;
-    taps.halves = fits ? malloc(cells * sizeof *taps.halves) : NULL;
-    bool done = scratch && taps.starts && taps.counts && taps.weights && taps.halves;
+static bool taps_allocate(int outputs, int stride, struct taps *ret) {
+    size_t cells;
+    *ret = (struct taps){.outputs = outputs, .stride = stride};
+    if (!size_multiply((size_t)outputs, (size_t)stride, &cells))
+        return false;
 
-    for (int i = 0; done && i < outputs; i++) {
-        int32_t *weights = taps.weights + (size_t)i * (size_t)stride;
-        taps.counts[i] = compute_weights(&filter, from, scale, first + i, scratch, weights, &taps.starts[i]);
-        split_weights(weights, stride, taps.halves + (size_t)i * (size_t)stride);
+    ret->starts = calloc((size_t)outputs, sizeof *ret->starts);
+    ret->counts = calloc((size_t)outputs, sizeof *ret->counts);
+    ret->weights = calloc(cells, sizeof *ret->weights);
+    ret->halves = malloc(cells * sizeof *ret->halves);
+    return ret->starts && ret->counts && ret->weights && ret->halves;
+}
+
+/* Pillow adds the step repeatedly instead of multiplying: its rounding is part of the result. */
+static void find_nearest(int from, int to, int first, const struct taps *taps) {
+    double step = (double)from / to, position = step * 0.5;
+    for (int i = 0; i < first + taps->outputs; i++, position += step) {
+        if (i < first)
+            continue;
+
+        bool inside = position >= 0.0 && position < from;
+        taps->starts[i - first] = inside ? (int)position : from - 1;
+        taps->counts[i - first] = inside;
+        taps->weights[(size_t)(i - first) * (size_t)taps->stride] = inside << PRECISION_BITS;
     }
+}
 
-    free(scratch);
-    if (!done) {
+static void find_taps(int from, int to, enum image_filter number, int first, double *scratch,
+                      const struct taps *taps) {
+    struct filter filter = find_filter(number);
+    for (int i = 0; i < taps->outputs; i++)
+        taps->counts[i] = compute_weights(&filter, from, (double)from / to, first + i, scratch,
+                                          taps->weights + (size_t)i * (size_t)taps->stride, &taps->starts[i]);
+}
+
+static void split_all_weights(const struct taps *taps) {
+    for (int i = 0; i < taps->outputs; i++) {
+        size_t row = (size_t)i * (size_t)taps->stride;
+        split_weights(taps->weights + row, taps->stride, taps->halves + row);
+    }
+}
+
+bool taps_create(int from, int to, enum image_filter filter, int first, int outputs, struct taps *ret,
+                 struct error *error) {
+    struct taps taps = {0};
+    int stride = taps_stride(from, to, filter);
+    cleanup(freep) double *scratch = malloc((size_t)stride * sizeof *scratch);
+    if (!scratch || !taps_allocate(outputs, stride, &taps)) {
         taps_release(&taps);
         return error_set(error, ERROR_MEMORY, "no memory to resize an image of %d pixels to %d", from, to);
     }
 
+    if (from == to || filter == IMAGE_NEAREST)
+        find_nearest(from, to, first, &taps);
+    else
+        find_taps(from, to, filter, first, scratch, &taps);
+    split_all_weights(&taps);
     *ret = taps;
     return true;
+}
+
+void taps_mirror(struct taps *taps, int from) {
+    for (int i = 0; i < taps->outputs; i++) {
+        int count = taps->counts[i];
+        int32_t *weights = taps->weights + (size_t)i * (size_t)taps->stride;
+        taps->starts[i] = count ? from - taps->starts[i] - count : 0;
+
+        for (int t = 0; t < count / 2; t++) {
+            int32_t weight = weights[t];
+            weights[t] = weights[count - 1 - t];
+            weights[count - 1 - t] = weight;
+        }
+    }
+    split_all_weights(taps);
 }
 
 static inline uint8_t clip(int32_t sum) {

@@ -1,126 +1,206 @@
-/* Resizing an image in Pillow's two passes: horizontal first, 8 bits between them. */
+/* Resizing in Pillow's two passes, horizontal first, 8 bits between them, while rows come from a decoder.
+ *
+ * `across` weighs rows as they are stored, `along` the pixels within one. Where the rows are rows of the
+ * upright image, `along` is the horizontal pass: each row is reduced as it comes, and as soon as those that
+ * an output needs are there, `across` makes it. Where they are columns (turned by a quarter), `across` is the
+ * horizontal pass and comes first. Mirrored images have mirrored weights. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
-#include "base/cleanup.h"
-#include "base/limits.h"
 #include "image/decode.h"
 #include "image/resample.h"
 
-/* Rows of 3-byte pixels. `slack`: bytes that may be read past the last row. */
-struct rows {
-    const uint8_t *pixels;
-    size_t stride, slack;
+struct resizer {
+    struct taps along, across;
+    struct crop_window window;
+    bool columns;  /* the stored rows are columns of the upright image */
+    bool backward; /* they come from its bottom or right */
+    size_t row_bytes;
+    /* [capacity, row_bytes] rows that outputs to come need: reduced ones, or with `columns` as they came */
+    uint8_t *held;
+    int capacity, held_count, held_first; /* held_first: its number among the stored rows */
+    int row;                              /* the next one's number */
+    int done;                             /* outputs of `across` */
+    size_t stored_bytes;                  /* of a row as it comes */
+    uint8_t *line, *column;               /* with `columns`: [stored_bytes + slack], [window.height, 3] */
+    uint8_t *pixels;
 };
 
-static int nearest_source(double position, int limit) {
-    return position >= 0.0 && position < limit ? (int)position : -1;
+/* A resizer's sizes. */
+struct sizes {
+    int along_from, along_to, across_from, across_to;
+    int along_outputs, across_outputs, capacity;
+    size_t stored_bytes, row_bytes;
+};
+
+static struct sizes find_sizes(const struct resizing *resize) {
+    bool columns = resize->orientation >= 5;
+    const struct crop_window *window = &resize->window;
+    struct sizes sizes = {resize->from_width, resize->width, resize->from_height,
+                          resize->height,     window->width, window->height};
+    if (columns)
+        sizes = (struct sizes){resize->from_height, resize->height, resize->from_width,
+                               resize->width,       window->height, window->width};
+
+    sizes.capacity = 2 * taps_stride(sizes.across_from, sizes.across_to, resize->filter);
+    sizes.stored_bytes = (size_t)sizes.along_from * 3;
+    sizes.row_bytes = columns ? sizes.stored_bytes : (size_t)window->width * 3;
+    return sizes;
 }
 
-/* Pillow adds the step repeatedly instead of multiplying: its rounding is part of the result. */
-static bool resize_nearest(const struct image *image, int width, int height, const struct crop_window *window,
-                           uint8_t *pixels, struct error *error) {
-    double step_x = (double)image->width / width, step_y = (double)image->height / height;
-    cleanup(freep) int *columns = calloc((size_t)window->width, sizeof *columns);
-    if (!columns)
-        return error_set(error, ERROR_MEMORY, "no memory to resize an image to %dx%d pixels", width, height);
+static int64_t taps_cost(int from, int to, enum image_filter filter, int outputs) {
+    return (int64_t)outputs * (taps_stride(from, to, filter) * 8 + 8);
+}
 
-    double x = step_x * 0.5, y = step_y * 0.5;
-    for (int i = 0; i < window->left + window->width; i++, x += step_x)
-        if (i >= window->left)
-            columns[i - window->left] = nearest_source(x, image->width);
+int64_t resizer_cost(const struct resizing *resize) {
+    struct sizes sizes = find_sizes(resize);
+    return taps_cost(sizes.along_from, sizes.along_to, resize->filter, sizes.along_outputs) +
+           taps_cost(sizes.across_from, sizes.across_to, resize->filter, sizes.across_outputs) +
+           (int64_t)sizes.row_bytes * sizes.capacity + (int64_t)sizes.stored_bytes +
+           resize->window.height * 3;
+}
 
-    for (int i = 0; i < window->top + window->height; i++, y += step_y) {
-        if (i < window->top)
-            continue;
-        int row = nearest_source(y, image->height);
-        const uint8_t *source = image->pixels + (size_t)(row < 0 ? 0 : row) * (size_t)image->width * 3;
-        for (int c = 0; c < window->width; c++, pixels += 3)
-            if (row < 0 || columns[c] < 0)
-                memset(pixels, 0, 3);
-            else
-                memcpy(pixels, source + (size_t)columns[c] * 3, 3);
+void resizer_free(struct resizer *resizer) {
+    if (!resizer)
+        return;
+
+    taps_release(&resizer->along);
+    taps_release(&resizer->across);
+    free(resizer->held);
+    free(resizer->line);
+    free(resizer->column);
+    free(resizer);
+}
+
+/* Are the upright image's columns, or its rows, stored from the end? EXIF 2.32, tag 0x0112. */
+static bool is_mirrored(int orientation, bool columns) {
+    if (columns)
+        return orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+    return orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
+}
+
+static bool make_taps(struct resizer *resizer, const struct resizing *resize, struct error *error) {
+    const struct crop_window *window = &resize->window;
+    struct taps horizontal, vertical;
+    if (!taps_create(resize->from_width, resize->width, resize->filter, window->left, window->width,
+                     &horizontal, error))
+        return false;
+    if (!taps_create(resize->from_height, resize->height, resize->filter, window->top, window->height,
+                     &vertical, error)) {
+        taps_release(&horizontal);
+        return false;
     }
 
+    if (is_mirrored(resize->orientation, true))
+        taps_mirror(&horizontal, resize->from_width);
+    if (is_mirrored(resize->orientation, false))
+        taps_mirror(&vertical, resize->from_height);
+
+    resizer->columns = resize->orientation >= 5;
+    resizer->backward = is_mirrored(resize->orientation, resizer->columns);
+    resizer->along = resizer->columns ? vertical : horizontal;
+    resizer->across = resizer->columns ? horizontal : vertical;
     return true;
 }
 
-static void resample_rows(const struct rows *source, int height, const struct taps *taps, uint8_t *target) {
-    size_t stride = (size_t)taps->outputs * 3;
-    for (int y = 0; y < height; y++) {
-        size_t slack = (size_t)(height - 1 - y) * source->stride + source->slack;
-        resample_row(source->pixels + (size_t)y * source->stride, slack, taps, target + (size_t)y * stride);
+struct resizer *resizer_create(const struct resizing *resize, uint8_t *pixels, struct error *error) {
+    struct sizes sizes = find_sizes(resize);
+    struct resizer *resizer = calloc(1, sizeof *resizer);
+    if (!resizer) {
+        image_no_memory(resize->from_width, resize->from_height, error);
+        return NULL;
+    }
+
+    resizer->window = resize->window;
+    resizer->pixels = pixels;
+    resizer->row_bytes = sizes.row_bytes;
+    resizer->stored_bytes = sizes.stored_bytes;
+    resizer->capacity = sizes.capacity;
+    if (!make_taps(resizer, resize, error)) {
+        resizer_free(resizer);
+        return NULL;
+    }
+
+    size_t bytes;
+    if (size_multiply(sizes.row_bytes, (size_t)sizes.capacity, &bytes))
+        resizer->held = malloc(bytes);
+    resizer->line = calloc(1, sizes.stored_bytes + RESAMPLE_SLACK);
+    resizer->column = malloc((size_t)resize->window.height * 3);
+    if (resizer->held && resizer->line && resizer->column)
+        return resizer;
+
+    resizer_free(resizer);
+    image_no_memory(resize->from_width, resize->from_height, error);
+    return NULL;
+}
+
+/* The output of `across` that is to be made next: those of a mirrored image come from the last. */
+static int next_output(const struct resizer *resizer) {
+    return resizer->backward ? resizer->across.outputs - 1 - resizer->done : resizer->done;
+}
+
+static void make_output(struct resizer *resizer, int output) {
+    const struct taps *across = &resizer->across;
+    const int32_t *weights = across->weights + (size_t)output * (size_t)across->stride;
+    int count = across->counts[output];
+    size_t skipped = count ? (size_t)(across->starts[output] - resizer->held_first) : 0;
+    const uint8_t *rows = resizer->held + skipped * resizer->row_bytes;
+
+    if (!resizer->columns) {
+        resample_column(rows, resizer->row_bytes, weights, count,
+                        resizer->pixels + (size_t)output * resizer->row_bytes, resizer->row_bytes);
+        return;
+    }
+
+    resample_column(rows, resizer->row_bytes, weights, count, resizer->line, resizer->row_bytes);
+    resample_row(resizer->line, RESAMPLE_SLACK, &resizer->along, resizer->column);
+    uint8_t *to = resizer->pixels + (size_t)output * 3;
+    for (int y = 0; y < resizer->window.height; y++, to += (size_t)resizer->window.width * 3)
+        memcpy(to, resizer->column + (size_t)y * 3, 3);
+}
+
+/* Room for one more row: those before `needed` go where there is none. */
+static uint8_t *hold_row(struct resizer *resizer, int needed) {
+    if (resizer->held_count == resizer->capacity) {
+        int gone = needed - resizer->held_first;
+        resizer->held_count -= gone;
+        resizer->held_first = needed;
+        memmove(resizer->held, resizer->held + (size_t)gone * resizer->row_bytes,
+                (size_t)resizer->held_count * resizer->row_bytes);
+    }
+
+    if (resizer->held_count == 0)
+        resizer->held_first = resizer->row;
+    return resizer->held + (size_t)resizer->held_count++ * resizer->row_bytes;
+}
+
+static void push_row(struct resizer *resizer, const uint8_t *row) {
+    const struct taps *across = &resizer->across;
+    int needed = across->starts[next_output(resizer)];
+    if (resizer->row < needed) {
+        resizer->held_count = 0;
+        return;
+    }
+
+    uint8_t *to = hold_row(resizer, needed);
+    if (resizer->columns)
+        memcpy(to, row, resizer->row_bytes);
+    else
+        resample_row(row, RESAMPLE_SLACK, &resizer->along, to);
+
+    for (; resizer->done < across->outputs; resizer->done++) {
+        int output = next_output(resizer);
+        if (across->starts[output] + across->counts[output] > resizer->row + 1)
+            return;
+        make_output(resizer, output);
     }
 }
 
-/* `first`: the source row that source->pixels begins with. */
-static void resample_columns(const struct rows *source, int first, const struct taps *taps, uint8_t *target,
-                             size_t bytes) {
-    for (int y = 0; y < taps->outputs; y++)
-        resample_column(source->pixels + (size_t)(taps->starts[y] - first) * source->stride, source->stride,
-                        taps->weights + (size_t)y * (size_t)taps->stride, taps->counts[y],
-                        target + (size_t)y * bytes, bytes);
-}
-
-static void copy_rows(const struct rows *source, int height, uint8_t *target, size_t bytes) {
-    for (int y = 0; y < height; y++)
-        memcpy(target + (size_t)y * bytes, source->pixels + (size_t)y * source->stride, bytes);
-}
-
-/* `horizontal` or `vertical` is NULL where that side keeps its size. */
-static bool resample_window(const struct image *image, const struct taps *horizontal,
-                            const struct taps *vertical, const struct crop_window *window, uint8_t *pixels,
-                            struct error *error) {
-    size_t bytes = (size_t)window->width * 3, stride = (size_t)image->width * 3, size;
-    int first = vertical ? vertical->starts[0] : window->top, end = first + window->height;
-    if (vertical) {
-        int last = vertical->outputs - 1;
-        end = vertical->starts[last] + vertical->counts[last];
+void resizer_push(struct resizer *resizer, const uint8_t *rows, int count) {
+    for (int i = 0; i < count && resizer->done < resizer->across.outputs;
+         i++, rows += resizer->stored_bytes) {
+        push_row(resizer, rows);
+        resizer->row++;
     }
-
-    struct rows rows = {image->pixels + (size_t)first * stride, stride,
-                        (size_t)(image->height - end) * stride};
-    cleanup(freep) uint8_t *between = NULL;
-    if (horizontal && vertical) {
-        if (size_multiply((size_t)(end - first), bytes, &size))
-            between = malloc(size);
-        if (!between)
-            return error_set(error, ERROR_MEMORY, "no memory to resize an image of %dx%d pixels",
-                             image->width, image->height);
-    }
-
-    if (horizontal) {
-        resample_rows(&rows, end - first, horizontal, between ? between : pixels);
-        rows = (struct rows){between, bytes, 0};
-    } else {
-        rows.pixels += (size_t)window->left * 3;
-    }
-
-    if (vertical)
-        resample_columns(&rows, first, vertical, pixels, bytes);
-    else if (!horizontal)
-        copy_rows(&rows, window->height, pixels, bytes);
-    return true;
-}
-
-bool image_resize_window(const struct image *image, int width, int height, enum image_filter filter,
-                         const struct crop_window *window, uint8_t *pixels, struct error *error) {
-    struct taps horizontal = {0}, vertical = {0};
-    bool wider = width != image->width, higher = height != image->height;
-    if (filter == IMAGE_NEAREST && (wider || higher))
-        return resize_nearest(image, width, height, window, pixels, error);
-
-    bool done = false;
-    if (wider && !taps_create(image->width, width, filter, window->left, window->width, &horizontal, error))
-        goto out;
-    if (higher && !taps_create(image->height, height, filter, window->top, window->height, &vertical, error))
-        goto out;
-    done =
-        resample_window(image, wider ? &horizontal : NULL, higher ? &vertical : NULL, window, pixels, error);
-
-out:
-    taps_release(&horizontal);
-    taps_release(&vertical);
-    return done;
 }

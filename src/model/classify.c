@@ -244,20 +244,16 @@ bool model_classify_prepared(struct model_classifier *classifier, const void *te
 bool model_classify(struct model_classifier *classifier, const uint8_t *bytes, size_t size, int top,
                     struct prediction *ret, int *ret_count, struct timing *timing, struct error *error) {
     const struct model *model = classifier->model;
-    struct decoded_photo photo;
+    const struct photo_input *input = &model->input;
+    struct photo_plan plan;
     if (!model_check_classifier(model, error))
         return false;
-    if (!photo_decode(&model->input, bytes, size, &photo, timing, error))
+    if (!photo_plan(input, bytes, size, &plan, timing, error) ||
+        !buffer_need(&classifier->photo, &classifier->photo_size, plan.tensor_bytes, error) ||
+        !photo_write(input, bytes, size, &plan, classifier->photo, timing, error))
         return false;
 
-    int width = photo.geometry.width, height = photo.geometry.height;
-    bool written = buffer_need(&classifier->photo, &classifier->photo_size,
-                               photo_input_bytes(&model->input, width, height), error) &&
-                   photo_write(&model->input, &photo, classifier->photo, timing, error);
-    decoded_photo_release(&photo);
-    if (!written)
-        return false;
-
+    int width = plan.geometry.width, height = plan.geometry.height;
     double start = clock_ms();
     if (!model_classify_prepared(classifier, classifier->photo, 1, width, height, top, ret, error))
         return false;

@@ -2,19 +2,21 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 #include "model/name.h"
 
 #define NETWORK "model.onnx"
 #define VARIANT_PREFIX "model_"
 #define VARIANT_SUFFIX ".onnx"
-#define BAKED_SUFFIX ".baked"
+#define BAKED ".baked" /* in the name of what bake writes, while it writes it, too */
 
 char *model_directory_default(void) {
     const char *own = getenv("GUICHET_MODELS"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
@@ -79,6 +81,49 @@ static int compare_folders(const void *a, const void *b) {
     return strcmp(((const struct model_folder *)a)->name, ((const struct model_folder *)b)->name);
 }
 
+static uint64_t stamp_file(const char *name, const struct stat *status) {
+    if (name[0] == '.' || strstr(name, BAKED))
+        return 0;
+    const uint64_t parts[] = {
+        hash_bytes(HASH_START, name, strlen(name)),
+        (uint64_t)status->st_size,
+        status->st_ino,
+        (uint64_t)status->st_mtim.tv_sec,
+        (uint64_t)status->st_mtim.tv_nsec,
+        (uint64_t)status->st_ctim.tv_sec,
+        (uint64_t)status->st_ctim.tv_nsec,
+    };
+    return hash_bytes(HASH_START, parts, sizeof parts);
+}
+
+/* Of the regular files of a folder below; a sum, so that their order does not count. */
+static uint64_t stamp_files(int parent, const char *path) {
+    uint64_t stamp = 0;
+    int descriptor = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *open = descriptor >= 0 ? fdopendir(descriptor) : NULL;
+    if (!open) {
+        if (descriptor >= 0)
+            close(descriptor);
+        return 0;
+    }
+
+    struct stat status;
+    for (struct dirent *entry; (entry = readdir(open));)
+        if (fstatat(dirfd(open), entry->d_name, &status, 0) == 0 && S_ISREG(status.st_mode))
+            stamp += stamp_file(entry->d_name, &status);
+    closedir(open);
+    return stamp;
+}
+
+uint64_t model_folder_stamp(const char *path) {
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0)
+        return 0;
+    uint64_t stamp = stamp_files(descriptor, ".") + stamp_files(descriptor, "onnx");
+    close(descriptor);
+    return stamp;
+}
+
 /* The files of the open folder. *ret_network: one is a network. False when memory is out. */
 static bool read_folder(struct model_folder *folder, DIR *open, bool *ret_network) {
     struct stat status;
@@ -86,20 +131,19 @@ static bool read_folder(struct model_folder *folder, DIR *open, bool *ret_networ
     *ret_network = fstatat(dirfd(open), "onnx/" NETWORK, &status, 0) == 0 && S_ISREG(status.st_mode);
     if (*ret_network)
         plain = (uint64_t)status.st_size;
+    folder->stamp = stamp_files(dirfd(open), "onnx");
 
     for (struct dirent *entry; (entry = readdir(open));) {
         if (fstatat(dirfd(open), entry->d_name, &status, 0) < 0 || !S_ISREG(status.st_mode))
             continue;
-        int64_t changed = (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec;
-        if (changed > folder->changed)
-            folder->changed = changed;
+        folder->stamp += stamp_file(entry->d_name, &status);
         uint64_t bytes = (uint64_t)status.st_size;
         bool is_plain = strcmp(entry->d_name, NETWORK) == 0, of_variant = is_variant(entry->d_name);
         if (of_variant && !add_variant(folder, entry->d_name, bytes))
             return false;
         *ret_network = *ret_network || is_plain;
         plain += is_plain ? bytes : 0;
-        shared += is_plain || of_variant || ends_with(entry->d_name, BAKED_SUFFIX) ? 0 : bytes;
+        shared += is_plain || of_variant || strstr(entry->d_name, BAKED) ? 0 : bytes;
     }
 
     folder->bytes = plain + shared;

@@ -22,7 +22,7 @@ struct model_folder {
     uint64_t bytes;                 /* of the plain network, as a variant's */
     struct model_variant *variants; /* [variant_count], sorted by name */
     size_t variant_count;
-    int64_t changed; /* newest modification time of its files, nanoseconds since 1970 */
+    uint64_t stamp; /* see model_folder_stamp */
 };
 
 struct model_folder_list {
@@ -35,3 +35,8 @@ struct model_folder_list {
  * than LIMIT_MODEL_FOLDERS. */
 bool model_directory_list(const char *directory, struct model_folder_list *ret, struct error *error);
 void model_folder_list_release(struct model_folder_list *list);
+
+/* A number that differs after any of the folder's files was replaced, written to, added or removed: it is
+ * made of their names, sizes, times and inodes. What bake wrote does not count, nor what begins with a dot. 0
+ * where the folder cannot be read. */
+uint64_t model_folder_stamp(const char *path);

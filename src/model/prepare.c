@@ -41,71 +41,70 @@ bool photo_input_equal(const struct photo_input *a, const struct photo_input *b)
            a->width == b->width;
 }
 
-bool photo_decode(const struct photo_input *input, const uint8_t *bytes, size_t size,
-                  struct decoded_photo *ret, struct timing *timing, struct error *error) {
-    struct decoded_photo photo;
+bool photo_plan(const struct photo_input *input, const uint8_t *bytes, size_t size, struct photo_plan *ret,
+                struct timing *timing, struct error *error) {
+    struct photo_plan plan;
     double start = clock_ms();
-    if (!image_decode(bytes, size, &photo.image, error))
+    if (!image_read_info(bytes, size, &plan.image, error) ||
+        !image_geometry_find(&input->preprocessing, plan.image.width, plan.image.height, &plan.geometry,
+                             error))
         return false;
 
-    if (!image_geometry_find(&input->preprocessing, photo.image.width, photo.image.height, &photo.geometry,
-                             error)) {
-        image_release(&photo.image);
-        return false;
-    }
+    plan.tensor_bytes = photo_input_bytes(input, plan.geometry.width, plan.geometry.height);
+    plan.cost = image_preprocess_cost(&plan.image, &input->preprocessing, &plan.geometry);
+    if (input->dtype != DTYPE_F32)
+        plan.cost += (int64_t)plan.geometry.width * plan.geometry.height * CHANNELS * (int64_t)sizeof(float);
+    if (plan.tensor_bytes == 0)
+        return error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", plan.geometry.width,
+                         plan.geometry.height);
 
     timing->decode += clock_ms() - start;
-    *ret = photo;
+    *ret = plan;
     return true;
 }
 
-bool photo_write(const struct photo_input *input, const struct decoded_photo *photo, void *tensor,
-                 struct timing *timing, struct error *error) {
-    const struct image_geometry *geometry = &photo->geometry;
+bool photo_write(const struct photo_input *input, const uint8_t *bytes, size_t size,
+                 const struct photo_plan *plan, void *tensor, struct timing *timing, struct error *error) {
+    const struct image_geometry *geometry = &plan->geometry;
     cleanup(freep) float *floats = NULL;
     size_t values = (size_t)geometry->width * (size_t)geometry->height * CHANNELS;
-    double start = clock_ms();
+    double start = clock_ms(), decode = 0;
 
     if (input->dtype != DTYPE_F32 && !(floats = calloc(values, sizeof *floats)))
         return error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", geometry->width,
                          geometry->height);
-    if (!image_preprocess(&photo->image, &input->preprocessing, geometry, input->channels_last,
-                          floats ? floats : tensor, error))
+    if (!image_preprocess(bytes, size, &plan->image, &input->preprocessing, geometry, input->channels_last,
+                          floats ? floats : tensor, &decode, error))
         return false;
     if (floats)
         elements_convert(DTYPE_F32, floats, input->dtype, tensor, (int64_t)values);
 
-    timing->preprocess += clock_ms() - start;
+    timing->decode += decode;
+    timing->preprocess += clock_ms() - start - decode;
     return true;
 }
 
-void decoded_photo_release(struct decoded_photo *photo) {
-    image_release(&photo->image);
-}
-
-bool photo_prepare(const struct photo_input *input, const uint8_t *bytes, size_t size,
-                   struct prepared_photo *ret, struct timing *timing, struct error *error) {
-    struct decoded_photo photo;
-    if (!photo_decode(input, bytes, size, &photo, timing, error))
-        return false;
-
-    struct prepared_photo prepared = {.width = photo.geometry.width, .height = photo.geometry.height};
-    prepared.bytes = photo_input_bytes(input, prepared.width, prepared.height);
-    if (prepared.bytes)
-        prepared.tensor = aligned_alloc(64, size_align(prepared.bytes, 64));
-    if (!prepared.tensor) {
-        decoded_photo_release(&photo);
+bool photo_prepare_planned(const struct photo_input *input, const uint8_t *bytes, size_t size,
+                           const struct photo_plan *plan, struct prepared_photo *ret, struct timing *timing,
+                           struct error *error) {
+    struct prepared_photo prepared = {
+        .bytes = plan->tensor_bytes, .width = plan->geometry.width, .height = plan->geometry.height};
+    prepared.tensor = aligned_alloc(64, size_align(prepared.bytes, 64));
+    if (!prepared.tensor)
         return error_set(error, ERROR_MEMORY, "no memory for a photo of %dx%d", prepared.width,
                          prepared.height);
-    }
-
-    bool written = photo_write(input, &photo, prepared.tensor, timing, error);
-    decoded_photo_release(&photo);
-    if (!written) {
+    if (!photo_write(input, bytes, size, plan, prepared.tensor, timing, error)) {
         free(prepared.tensor);
         return false;
     }
 
     *ret = prepared;
     return true;
+}
+
+bool photo_prepare(const struct photo_input *input, const uint8_t *bytes, size_t size,
+                   struct prepared_photo *ret, struct timing *timing, struct error *error) {
+    struct photo_plan plan;
+    return photo_plan(input, bytes, size, &plan, timing, error) &&
+           photo_prepare_planned(input, bytes, size, &plan, ret, timing, error);
 }

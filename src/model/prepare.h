@@ -32,20 +32,22 @@ struct tensor photo_input_tensor(const struct photo_input *input, int64_t count,
 /* Do both take the same tensor for every photo? */
 bool photo_input_equal(const struct photo_input *a, const struct photo_input *b);
 
-/* A photo whose size as a tensor is known. */
-struct decoded_photo {
-    struct image image;
+/* What a photo's header tells of it. */
+struct photo_plan {
+    struct image_info image;
     struct image_geometry geometry; /* width, height: of the tensor */
+    size_t tensor_bytes;
+    int64_t cost; /* the most bytes that photo_write takes at once, the tensor not included */
 };
 
-/* ERROR_INVALID: no photo, a damaged one, or one that becomes too large. Release *ret. Adds to
- * timing->decode. */
-bool photo_decode(const struct photo_input *input, const uint8_t *bytes, size_t size,
-                  struct decoded_photo *ret, struct timing *timing, struct error *error);
-/* `tensor`: photo_input_bytes large. Adds to timing->preprocess. ERROR_MEMORY. */
-bool photo_write(const struct photo_input *input, const struct decoded_photo *photo, void *tensor,
-                 struct timing *timing, struct error *error);
-void decoded_photo_release(struct decoded_photo *photo);
+/* Nothing is decoded. ERROR_INVALID: no photo, a damaged one, or one that becomes too large; ERROR_TOO_LARGE:
+ * one that takes too much memory. Adds to timing->decode. */
+bool photo_plan(const struct photo_input *input, const uint8_t *bytes, size_t size, struct photo_plan *ret,
+                struct timing *timing, struct error *error);
+/* `plan`: of these bytes; `tensor`: plan->tensor_bytes large. Adds to timing->decode and preprocess.
+ * ERROR_INVALID: a damaged photo; ERROR_MEMORY. */
+bool photo_write(const struct photo_input *input, const uint8_t *bytes, size_t size,
+                 const struct photo_plan *plan, void *tensor, struct timing *timing, struct error *error);
 
 /* One photo as the network takes it. */
 struct prepared_photo {
@@ -57,3 +59,7 @@ struct prepared_photo {
 /* Both steps; the tensor is the caller's to free. */
 bool photo_prepare(const struct photo_input *input, const uint8_t *bytes, size_t size,
                    struct prepared_photo *ret, struct timing *timing, struct error *error);
+/* The second step alone. */
+bool photo_prepare_planned(const struct photo_input *input, const uint8_t *bytes, size_t size,
+                           const struct photo_plan *plan, struct prepared_photo *ret, struct timing *timing,
+                           struct error *error);

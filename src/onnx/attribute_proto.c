@@ -27,6 +27,7 @@ struct scan {
 static bool scan_fields(struct protobuf message, struct scan *ret, struct error *error) {
     struct protobuf_field field;
     int step;
+
     while ((step = protobuf_next(&message, &field, error)) > 0) {
         bool is_bytes = field.wire == WIRE_BYTES;
         if (field.number < 32)
@@ -60,6 +61,7 @@ static enum attribute_kind find_kind(const struct scan *scan) {
         [8] = ATTRIBUTE_FIELD_STRINGS,
     };
     size_t count = sizeof kinds / sizeof *kinds;
+
     if (scan->seen & 1u << ATTRIBUTE_FIELD_REFERENCE)
         return ATTRIBUTE_OTHER;
     if (scan->type)
@@ -73,7 +75,7 @@ static enum attribute_kind find_kind(const struct scan *scan) {
 }
 
 static bool no_memory(struct onnx_reader *reader) {
-    return error_set(reader->error, ERROR_MEMORY, "no memory for an attribute");
+    return error_set(reader->error, ERROR_MEMORY, "not enough memory for an attribute");
 }
 
 static bool read_numbers(struct onnx_reader *reader, struct protobuf message, struct attribute *ret) {

@@ -16,7 +16,7 @@ bool reader_hold_map(struct onnx_reader *reader, struct file_map *map) {
             arena_allocate_array(graph->arena, count ? (size_t)count * 2 : 1, sizeof *maps);
         if (!maps) {
             file_map_close(map);
-            return error_set(reader->error, ERROR_MEMORY, "no memory for a list of maps");
+            return error_set(reader->error, ERROR_MEMORY, "not enough memory for a list of maps");
         }
         if (count)
             memcpy(maps, graph->maps, (size_t)count * sizeof *maps);
@@ -48,7 +48,7 @@ static char *resolve_inside(struct onnx_reader *reader, const char *location) {
 
     joined = malloc(room);
     if (!joined) {
-        error_set(reader->error, ERROR_MEMORY, "no memory for a path");
+        error_set(reader->error, ERROR_MEMORY, "not enough memory for a path");
         return NULL;
     }
 
@@ -88,7 +88,7 @@ static const struct file_map *map_file(struct onnx_reader *reader, const char *l
 
     char *copy = files ? strdup(location) : NULL;
     if (!copy) {
-        error_set(reader->error, ERROR_MEMORY, "no memory for a list of files");
+        error_set(reader->error, ERROR_MEMORY, "not enough memory for a list of files");
         return NULL;
     }
 
@@ -101,10 +101,10 @@ bool reader_find_external(struct onnx_reader *reader, const struct tensor_proto 
                           const uint8_t **ret) {
     if (!reader->path)
         return error_set(reader->error, ERROR_MODEL,
-                         "its data lies in another file, which a model in memory cannot have");
+                         "its data is in another file, which a model in memory cannot have");
     const struct protobuf *location = &tensor->location;
     if (location->at == location->end || !protobuf_is_name(location))
-        return error_set(reader->error, ERROR_MODEL, "external data without a file's name");
+        return error_set(reader->error, ERROR_MODEL, "external data without a file name");
 
     char name[LIMIT_NAME_BYTES + 1];
     size_t size = (size_t)(location->end - location->at);
@@ -115,7 +115,7 @@ bool reader_find_external(struct onnx_reader *reader, const struct tensor_proto 
     if (!map)
         return false;
     if (tensor->external_length != UINT64_MAX && tensor->external_length != tensor->bytes)
-        return error_set(reader->error, ERROR_MODEL, "external data has %llu bytes, and its shape needs %zu",
+        return error_set(reader->error, ERROR_MODEL, "external data has %llu bytes, but its shape needs %zu",
                          (unsigned long long)tensor->external_length, tensor->bytes);
     if (!range_fits(tensor->external_offset, tensor->bytes, map->size))
         return error_set(reader->error, ERROR_MODEL, "external data extends past the end of '%s' (%zu bytes)",

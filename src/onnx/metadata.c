@@ -46,7 +46,7 @@ bool onnx_metadata_read_memory(const void *bytes, size_t size, struct arena *are
     int found;
     metadata.properties = arena_allocate_array(arena, LIMIT_METADATA, sizeof *metadata.properties);
     if (!metadata.properties)
-        return error_set(error, ERROR_MEMORY, "no memory for a network's metadata");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a network's metadata");
 
     while ((found = protobuf_next(&message, &field, error)) > 0)
         if (field.number == MODEL_METADATA && field.wire == WIRE_BYTES && metadata.count < LIMIT_METADATA &&

@@ -39,7 +39,7 @@ static bool read_fixed(struct protobuf *message, size_t size, uint64_t *ret) {
     return true;
 }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's numbers are taken as they lie");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's numbers are little-endian");
 
 static bool read_number(struct protobuf *message, enum wire wire, uint64_t *ret) {
     if (wire == WIRE_VARINT)

@@ -33,7 +33,7 @@ enum {
 };
 
 static bool no_memory(struct onnx_reader *reader) {
-    return error_set(reader->error, ERROR_MEMORY, "no memory for its graph");
+    return error_set(reader->error, ERROR_MEMORY, "not enough memory for its graph");
 }
 
 bool reader_copy_name(struct onnx_reader *reader, const struct protobuf *bytes, const char *what,
@@ -41,6 +41,7 @@ bool reader_copy_name(struct onnx_reader *reader, const struct protobuf *bytes, 
     if (!protobuf_is_name(bytes))
         return error_set(reader->error, ERROR_MODEL,
                          "the name of %s is longer than %d bytes, or not UTF-8 text", what, LIMIT_NAME_BYTES);
+
     size_t size = (size_t)(bytes->end - bytes->at);
     const char *name = size ? arena_copy_string(reader->graph->arena, (const char *)bytes->at, size) : "";
     if (!name)
@@ -64,7 +65,7 @@ bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor
     } else if (tensor->dtype != DTYPE_STRING) {
         data = graph_own_memory(reader->graph, tensor->bytes);
         if (!data)
-            return error_set(reader->error, ERROR_MEMORY, "no memory for %zu bytes", tensor->bytes);
+            return error_set(reader->error, ERROR_MEMORY, "not enough memory for %zu bytes", tensor->bytes);
         if (!tensor_proto_fill(tensor, data, reader->error))
             return false;
 
@@ -81,6 +82,7 @@ bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor
 static struct value *reader_value(struct onnx_reader *reader, const struct protobuf *bytes) {
     char name[LIMIT_NAME_BYTES + 1];
     size_t size = (size_t)(bytes->end - bytes->at);
+
     if (!protobuf_is_name(bytes)) {
         error_set(reader->error, ERROR_MODEL, "the name of a value is longer than %d bytes, or not text",
                   LIMIT_NAME_BYTES);
@@ -185,6 +187,7 @@ static bool read_input(struct onnx_reader *reader, struct protobuf message) {
     struct value *value = reader_value(reader, &info.name);
     if (!value)
         return false;
+
     if (value->constant)
         return true; /* IR version 3 lists initializers as inputs, too: defaults, and constants here */
     if (!reader_define(reader, &info.name))
@@ -350,6 +353,7 @@ static bool each_field(struct onnx_reader *reader, struct protobuf graph, uint32
                        bool (*read)(struct onnx_reader *, struct protobuf)) {
     struct protobuf_field field;
     int step, position = 0;
+
     while ((step = protobuf_next(&graph, &field, reader->error)) > 0) {
         if (field.number != number || field.wire != WIRE_BYTES)
             continue;
@@ -437,7 +441,7 @@ static bool read_model(struct onnx_reader *reader, struct protobuf message) {
         return error_set(reader->error, ERROR_MODEL, "not an ONNX model: it has no %s",
                          graph.at ? "IR version" : "graph");
     if (ir_version < IR_VERSION_OLDEST || ir_version > IR_VERSION_NEWEST)
-        return error_set(reader->error, ERROR_MODEL, "IR version %" PRId64 ", and %d to %d are supported",
+        return error_set(reader->error, ERROR_MODEL, "IR version %" PRId64 " is not supported: %d to %d are",
                          ir_version, IR_VERSION_OLDEST, IR_VERSION_NEWEST);
     if (!reader->graph->import_count)
         return error_set(reader->error, ERROR_MODEL, "it has no opset_import");
@@ -482,9 +486,10 @@ struct graph *onnx_graph_read(const char *path, struct error *error) {
     struct onnx_reader reader = {.graph = graph_create(), .path = path, .error = error};
     if (!reader.graph) {
         file_map_close(&map);
-        error_set(error, ERROR_MEMORY, "%s: no memory for its graph", path);
+        error_set(error, ERROR_MEMORY, "%s: not enough memory for its graph", path);
         return NULL;
     }
+
     if (!reader_hold_map(&reader, &map)) {
         graph_free(reader.graph);
         return NULL;
@@ -497,7 +502,7 @@ struct graph *onnx_graph_read_memory(const char *name, const uint8_t *bytes, siz
                                      struct error *error) {
     struct onnx_reader reader = {.graph = graph_create(), .error = error};
     if (!reader.graph) {
-        error_set(error, ERROR_MEMORY, "%s: no memory for its graph", name);
+        error_set(error, ERROR_MEMORY, "%s: not enough memory for its graph", name);
         return NULL;
     }
     return read_bytes(&reader, name, bytes, size);
@@ -514,7 +519,7 @@ bool onnx_tensor_read(const char *path, struct tensor *ret, struct error *error)
     bool done = tensor_proto_read(message, &proto, error);
 
     if (done && proto.is_external)
-        done = error_set(error, ERROR_MODEL, "its data lies in another file");
+        done = error_set(error, ERROR_MODEL, "its data is in another file");
     if (done && proto.dtype != DTYPE_STRING) {
         data = aligned_alloc(64, size_align(proto.bytes ? proto.bytes : 1, 64));
         done = data ? tensor_proto_fill(&proto, data, error) : error_set(error, ERROR_MEMORY, "no memory");

@@ -46,6 +46,7 @@ int tensor_proto_data_type(enum dtype dtype) {
 static size_t utf8_length(const uint8_t *at, size_t left) {
     if (at[0] < 0x80)
         return 1;
+
     size_t length = at[0] >= 0xf0 && at[0] <= 0xf4  ? 4
                     : at[0] >= 0xe0 && at[0] < 0xf0 ? 3
                     : at[0] >= 0xc2 && at[0] < 0xe0 ? 2
@@ -174,11 +175,12 @@ static bool check_size(const struct tensor_proto *tensor, const struct protobuf 
     shape_format(&tensor->shape, text, sizeof text);
     if (tensor->is_external || tensor->dtype == DTYPE_STRING)
         return true;
+
     if (raw->at) {
         size_t size = (size_t)(raw->end - raw->at);
         return size == tensor->bytes ||
-               error_set(error, ERROR_MODEL, "raw data has %zu bytes, shape %s of %s needs %zu", size, text,
-                         dtype_name(tensor->dtype), tensor->bytes);
+               error_set(error, ERROR_MODEL, "raw data has %zu bytes, but shape %s of %s needs %zu", size,
+                         text, dtype_name(tensor->dtype), tensor->bytes);
     }
 
     enum wire wire;

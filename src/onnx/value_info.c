@@ -39,6 +39,7 @@ static bool read_type(struct protobuf message, enum dtype *ret_dtype, struct sha
                       struct error *error) {
     struct protobuf_field field, inner;
     int step, inner_step = 0;
+
     while ((step = protobuf_next(&message, &field, error)) > 0) {
         if (field.number != 1 || field.wire != WIRE_BYTES)
             continue;

@@ -34,7 +34,7 @@ struct onnx_writer {
 };
 
 static bool no_memory(struct onnx_writer *writer) {
-    return error_set(writer->error, ERROR_MEMORY, "no memory to write the graph");
+    return error_set(writer->error, ERROR_MEMORY, "not enough memory to write the graph");
 }
 
 static bool value_is_written(const struct value *value) {
@@ -170,9 +170,10 @@ static bool put_attribute(struct onnx_writer *writer, struct buffer *node,
             return false;
         break;
     case ATTRIBUTE_OTHER:
-        return error_set(writer->error, ERROR_MODEL, "attribute '%.64s' is of a kind that is not written",
+        return error_set(writer->error, ERROR_MODEL, "attribute '%.64s' is of a kind that cannot be written",
                          attribute->name);
     }
+
     protobuf_put_int(&inner, 20, types[attribute->kind]);
     protobuf_put_bytes(node, 5, inner.bytes, inner.size);
 
@@ -257,7 +258,7 @@ static bool put_model_head(struct onnx_writer *writer, struct buffer *head) {
     size_t size;
     if (!size_add(writer->text.size, writer->total, &size) || size > FILE_LIMIT - 65536)
         return error_set(writer->error, ERROR_TOO_LARGE,
-                         "the model has %zu bytes, and an ONNX file without external data holds 2 GB",
+                         "the model has %zu bytes, but an ONNX file without external data holds at most 2 GB",
                          writer->text.size + writer->total);
 
     protobuf_put_int(head, 1, IR_VERSION);

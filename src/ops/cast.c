@@ -52,6 +52,7 @@ static bool cast_compute(const struct node *node, const struct tensor *inputs, c
                          struct error *error) {
     int64_t count = shape_elements(&inputs[0].shape), piece = PARALLEL_ELEMENTS / 2;
     size_t from = dtype_size(inputs[0].dtype), to = dtype_size(outputs[0].dtype);
+
 #pragma omp parallel for schedule(static) if (count > PARALLEL_ELEMENTS)
     for (int64_t start = 0; start < count; start += piece)
         elements_convert(inputs[0].dtype, (const char *)inputs[0].data + (size_t)start * from,

@@ -8,7 +8,7 @@ bool conv_geometry_read(const struct node *node, int input, int weights, struct 
                         struct error *error) {
     const struct shape *x = node_shape(node, input), *w = node_shape(node, weights);
     if (x->rank < 3 || x->rank != w->rank)
-        return node_error(node, error, "input of rank %d, weights of rank %d", x->rank, w->rank);
+        return node_error(node, error, "input of rank %d does not fit weights of rank %d", x->rank, w->rank);
     return conv_geometry_make(node, x, w, ret, error);
 }
 
@@ -16,6 +16,7 @@ bool conv_geometry_make(const struct node *node, const struct shape *x, const st
                         struct conv_geometry *ret, struct error *error) {
     int64_t groups = node_int(node, "group", 1);
     char text[2][SHAPE_TEXT];
+
     if (groups < 1 || groups > LIMIT_TENSOR_ELEMENTS || x->dims[1] % groups || w->dims[0] % groups ||
         x->dims[1] / groups != w->dims[1] || w->dims[0] < 1)
         return node_error(node, error, "input %s, weights %s and group %lld do not fit together",

@@ -55,6 +55,7 @@ static bool transpose_window(const struct node *node, const struct shape *x, con
     int64_t shape[2 + WINDOW_DIMS], more[WINDOW_DIMS] = {0};
     int shape_count, more_count;
     struct window w;
+
     if (!window_read_steps(node, x, weights->dims + 2, &w, error) || !window_read_pads(node, &w, error) ||
         !node_attribute_ints(node, "output_shape", 2 + WINDOW_DIMS, shape, &shape_count, error) ||
         !node_attribute_ints(node, "output_padding", WINDOW_DIMS, more, &more_count, error))
@@ -79,6 +80,7 @@ static bool transpose_groups(const struct node *node, const struct shape *x, con
                              int64_t *ret_groups, struct error *error) {
     int64_t groups = node_int(node, "group", 1), filters = weights->rank > 1 ? weights->dims[1] : 0;
     char text[2][SHAPE_TEXT];
+
     if (x->rank < 3 || x->rank != weights->rank || groups < 1 || groups > LIMIT_TENSOR_ELEMENTS ||
         x->dims[1] != weights->dims[0] || x->dims[1] % groups || !extent_multiply(&filters, groups))
         return node_error(node, error, "input %s, weights %s and group %lld do not fit together",
@@ -93,6 +95,7 @@ static bool transpose_infer(struct node *node, struct error *error) {
     const struct shape *x = node_shape(node, 0), *weights = node_shape(node, 1);
     struct window window;
     int64_t groups = 1;
+
     if (!node_want_types(node, 0, TYPES_F32, error) || !node_want_same_type(node, 1, 0, error) ||
         !node_want_same_type(node, 2, 0, error) || !transpose_groups(node, x, weights, &groups, error) ||
         !transpose_window(node, x, weights, &window, error) ||

@@ -28,6 +28,7 @@ static const char *term_parse(struct einsum *e, const char *text, int rank, char
 
     int wide = rank < 0 ? e->ellipsis : rank - letters;
     bool expanded = false;
+
     for (; *text && *text != ',' && *text != '-'; text++) {
         if (*text == ' ')
             continue;
@@ -82,7 +83,7 @@ static bool dims_collect(const struct node *node, struct einsum *e, struct error
             int label = (unsigned char)e->terms[k][i];
             int64_t dim = node_shape(node, k)->dims[i];
             if (e->seen[label] && e->dims[label] != dim && e->dims[label] != 1 && dim != 1)
-                return node_error(node, error, "label %c has %lld elements, and %lld", label,
+                return node_error(node, error, "label %c stands for %lld elements and for %lld", label,
                                   (long long)e->dims[label], (long long)dim);
             e->dims[label] = e->seen[label] && dim == 1 ? e->dims[label] : dim;
             e->seen[label] = true;
@@ -91,12 +92,13 @@ static bool dims_collect(const struct node *node, struct einsum *e, struct error
     bool kept[LABELS] = {false};
     for (const char *at = e->result; *at; at++) {
         if (!e->seen[(unsigned char)*at] || kept[(unsigned char)*at])
-            return node_error(node, error, "the result has the label %c twice, or alone", *at);
+            return node_error(node, error, "label %c of the result is repeated, or in no input", *at);
         kept[(unsigned char)*at] = true;
     }
 
     int position = 0;
     int64_t terms = 1;
+
     for (int label = 0; label < LABELS; label++)
         if (e->seen[label] && !kept[label]) {
             e->summed[position++] = (char)label;
@@ -181,6 +183,7 @@ static bool einsum_compute(const struct node *node, const struct tensor *inputs,
     const struct einsum *e = node->parameters;
     int64_t outer[OPERANDS][LABELS], inner[OPERANDS][LABELS], terms = 1,
                                                               count = shape_elements(&outputs[0].shape);
+
     for (int k = 0; k < e->operands; k++) {
         label_strides(e->terms[k], &inputs[k].shape, e->result, outer[k]);
         label_strides(e->terms[k], &inputs[k].shape, e->summed, inner[k]);
@@ -191,6 +194,7 @@ static bool einsum_compute(const struct node *node, const struct tensor *inputs,
 
     bool floats = dtype_is_float(inputs[0].dtype);
     size_t size = dtype_size(outputs[0].dtype);
+
 #pragma omp parallel for schedule(static) if (count * terms > PARALLEL_ELEMENTS)
     for (int64_t i = 0; i < count; i++) {
         int64_t start[OPERANDS] = {0};

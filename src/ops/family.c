@@ -128,6 +128,7 @@ bool infer_output(struct node *node, int output, enum dtype dtype, const struct 
                   struct error *error) {
     if (!node_has_output(node, output))
         return true;
+
     char text[SHAPE_TEXT];
     if (shape->rank < 0 || shape->rank > LIMIT_TENSOR_RANK)
         return node_error(node, error, "output %d has rank %d, the limit is %d", output, shape->rank,
@@ -377,11 +378,13 @@ bool compute_widened(const struct node *node, const struct tensor *inputs, const
     struct tensor *wide_inputs = calloc((size_t)input_count + 1, sizeof *wide_inputs);
     struct tensor *wide_outputs = calloc((size_t)output_count + 1, sizeof *wide_outputs);
     bool done = false;
+
     if (!wide_inputs || !wide_outputs || !tensors_widen(inputs, input_count, wide_inputs, true) ||
         !tensors_widen(outputs, output_count, wide_outputs, false)) {
         node_memory_error(node, error);
         goto out;
     }
+
     if (!compute(node, wide_inputs, wide_outputs, error))
         goto out;
 

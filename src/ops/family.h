@@ -20,7 +20,8 @@ extern const struct op_def unary_operators[], binary_operators[], variadic_opera
     scatter_operators[], generate_operators[], matmul_operators[], einsum_operators[], normalize_operators[],
     group_normalize_operators[], pool_operators[], quantize_operators[], qlinear_operators[],
     reduce_operators[], select_operators[], resize_operators[], reshape_operators[], move_operators[],
-    pad_operators[], slice_operators[], softmax_operators[], microsoft_operators[], det_operators[];
+    pad_operators[], slice_operators[], softmax_operators[], microsoft_operators[], det_operators[],
+    grid_sample_operators[];
 /* Our own operators, which are in no other table. */
 extern const struct op_def fused_operators[];
 

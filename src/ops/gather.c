@@ -181,6 +181,7 @@ static bool elements_compute(const struct node *node, const struct tensor *input
 
     int64_t count = shape_elements(&inputs[1].shape);
     size_t size = dtype_size(inputs[0].dtype);
+
     for (int64_t i = 0; i < count; i++) {
         int64_t offset;
         if (!element_offset(node, &inputs[0].shape, &inputs[1].shape, gather->axis, i, indices[i], &offset,
@@ -205,8 +206,8 @@ static bool nd_infer(struct node *node, struct error *error) {
 
     int64_t length = indices->dims[indices->rank - 1];
     if (length < 1 || length > data->rank - batch)
-        return node_error(node, error, "index tuples of %lld for data of rank %d", (long long)length,
-                          data->rank);
+        return node_error(node, error, "index tuples of length %lld do not fit data of rank %d",
+                          (long long)length, data->rank);
 
     for (int i = 0; i < batch; i++)
         if (data->dims[i] != indices->dims[i])
@@ -251,6 +252,7 @@ static bool nd_compute(const struct node *node, const struct tensor *inputs, con
 
     const int64_t *tuple = inputs[1].data;
     char *to = outputs[0].data;
+
     for (int64_t b = 0; b < batches; b++)
         for (int64_t i = 0; i < tuples; i++, tuple += length, to += slice) {
             int64_t offset;

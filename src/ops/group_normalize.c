@@ -11,12 +11,13 @@
 static bool group_infer(struct node *node, struct error *error) {
     const struct shape *x = node_shape(node, 0);
     int64_t groups = node_int(node, "num_groups", 0);
+
     if (!node_want_types(node, 0, TYPES_FLOAT, error) ||
         !node_want_rank(node, 0, 3, LIMIT_TENSOR_RANK, error))
         return false;
     if (groups < 1 || x->dims[1] % groups)
-        return node_error(node, error, "%lld channels in %lld groups", (long long)x->dims[1],
-                          (long long)groups);
+        return node_error(node, error, "%lld channels cannot be divided into %lld groups",
+                          (long long)x->dims[1], (long long)groups);
 
     int64_t values = node->opset < 21 ? groups : x->dims[1];
     return node_want_same_type(node, 1, 0, error) && node_want_same_type(node, 2, 0, error) &&
@@ -98,6 +99,7 @@ static bool variance_wide(const struct node *node, const struct tensor *inputs, 
 
     if (!total)
         return true;
+
     int64_t members = total / kept;
     double count = (double)members;
     cleanup(freep) double *sums = calloc((size_t)kept * 2 + 1, sizeof *sums);

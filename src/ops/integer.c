@@ -123,6 +123,7 @@ static bool matmul_integer_compute(const struct node *node, const struct tensor 
 static bool qlinear_matmul_infer(struct node *node, struct error *error) {
     struct matmul_shape shape;
     struct shape unused;
+
     for (int i = 0; i < 6; i += 3)
         if (!node_want_types(node, i, TYPES_BYTE, error) || !node_want_types(node, i + 1, TYPES_F32, error) ||
             !node_want_same_type(node, i + 2, i, error) ||
@@ -227,6 +228,7 @@ static bool qlinear_conv_infer(struct node *node, struct error *error) {
         !node_want_types(node, 7, TYPES_BYTE, error) || !node_want_types(node, 8, TYPE(I32), error) ||
         !conv_geometry_read(node, 0, 3, &g, error))
         return false;
+
     int64_t filters = g.groups * g.filters;
     for (int i = 1; i < 7; i += 3)
         if (!node_want_types(node, i, TYPE(F32), error))

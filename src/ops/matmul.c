@@ -82,6 +82,7 @@ bool matmul_run(const struct node *node, const struct matmul_shape *s, enum dtyp
 
     const int64_t *right = offsets + batch;
     bool done = false;
+
     if (dtype == DTYPE_F32)
         done = product_f32(s->rows, s->depth, s->columns, batch, a, offsets, b, right, b_transposed, c);
     else if (dtype == DTYPE_F64)
@@ -134,6 +135,7 @@ static bool gemm_shape(const struct node *node, const struct shape *a, const str
 static bool gemm_infer(struct node *node, struct error *error) {
     struct matmul_shape shape;
     struct shape broadcast;
+
     if (!node_want_types(node, 0, MATMUL_TYPES, error) || !node_want_same_type(node, 1, 0, error) ||
         !node_want_same_type(node, 2, 0, error) || !node_want_rank(node, 0, 2, 2, error) ||
         !node_want_rank(node, 1, 2, 2, error) ||
@@ -184,6 +186,7 @@ static bool gemm_wide(const struct node *node, const struct tensor *inputs, cons
 
     const void *left = a->data;
     cleanup(freep) void *transposed = NULL;
+
     if (node_int(node, "transA", 0)) {
         if (!(transposed = malloc(tensor_bytes(a) + 1)))
             return node_memory_error(node, error);

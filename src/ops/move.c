@@ -10,10 +10,11 @@ static bool transpose_order(const struct node *node, int rank, int *ret, struct 
     int64_t order[LIMIT_TENSOR_RANK];
     int count;
     bool seen[LIMIT_TENSOR_RANK] = {false};
+
     if (!node_attribute_ints(node, "perm", LIMIT_TENSOR_RANK, order, &count, error))
         return false;
     if (count >= 0 && count != rank)
-        return node_error(node, error, "perm has %d axes for rank %d", count, rank);
+        return node_error(node, error, "perm has %d axes, but the input has rank %d", count, rank);
 
     for (int i = 0; i < rank; i++) {
         int64_t axis = count < 0 ? rank - 1 - i : order[i];
@@ -130,6 +131,7 @@ static bool split_lengths(const struct node *node, int64_t total, int64_t *ret, 
                                  : node_read_ints(node, 1, parts, ret, &count, error);
     if (!read)
         return false;
+
     if (count < 0) {
         int64_t wanted = node_int(node, "num_outputs", parts), length = (total + parts - 1) / parts;
         bool uneven = node->opset >= 18 && node_attribute(node, "num_outputs");
@@ -152,8 +154,8 @@ static bool split_lengths(const struct node *node, int64_t total, int64_t *ret, 
     }
 
     if (count != parts || sum != total)
-        return node_error(node, error, "%d lengths that add up to %lld for %d parts of %lld", count,
-                          (long long)sum, parts, (long long)total);
+        return node_error(node, error, "%d lengths that add up to %lld do not fit %d parts of %lld elements",
+                          count, (long long)sum, parts, (long long)total);
     return true;
 }
 
@@ -251,7 +253,7 @@ static bool tile_repeats(const struct node *node, int64_t *ret, struct error *er
         if (ret[i] < 0)
             return node_error(node, error, "a repeat is negative");
 
-    return count == rank || node_error(node, error, "%d repeats for rank %d", count, rank);
+    return count == rank || node_error(node, error, "%d repeats do not fit an input of rank %d", count, rank);
 }
 
 static bool tile_infer(struct node *node, struct error *error) {
@@ -341,6 +343,7 @@ static bool block_compute(const struct node *node, const struct tensor *inputs, 
     /* Both sides as [n, c, block row, block column, h, w]. */
     int64_t dims[6] = {n, c, b, b, h, w}, plane = h * w;
     int64_t depth[6] = {c * b * b * plane, plane, b * c * plane, c * plane, w, 1};
+
     if (crd) {
         depth[1] = b * b * plane;
         depth[2] = b * plane;
@@ -374,6 +377,7 @@ static bool reverse_compute(const struct node *node, const struct tensor *inputs
 
     shape_strides(shape, strides);
     size_t size = dtype_size(inputs[0].dtype), row = (size_t)strides[1] * size;
+
     for (int64_t i = 0; i < shape->dims[batch]; i++) {
         if (lengths[i] < 0 || lengths[i] > shape->dims[1 - batch])
             return node_error(node, error, "length %lld is out of range", (long long)lengths[i]);

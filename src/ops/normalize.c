@@ -163,6 +163,7 @@ static bool layer_operand(const struct node *node, int input, const struct shape
 static bool layer_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
     int axis;
+
     if (!node_want_types(node, 0, TYPES_FLOAT, error) || !node_want_same_type(node, 1, 0, error) ||
         !node_want_same_type(node, 2, 0, error) ||
         !node_axis(node, node_int(node, "axis", -1), shape.rank, &axis, error) ||
@@ -187,6 +188,7 @@ static bool layer_wide(const struct node *node, const struct tensor *inputs, con
 
     int64_t runs = shape_product(&x->shape, 0, axis), size = shape_product(&x->shape, axis, x->shape.rank);
     double epsilon = (double)node_float(node, "epsilon", 1e-5f);
+
 #pragma omp parallel for schedule(static) if (runs * size > PARALLEL_ELEMENTS)
     for (int64_t run = 0; run < runs; run++) {
         double mean, variance;
@@ -210,6 +212,7 @@ void normalize_scale(const struct tensor *output, const struct tensor *scale, co
     if (scale && scale->data)
         binary_run(binary_kernel_find(BINARY_MUL, output->dtype), output->dtype, output->data, &output->shape,
                    scale->data, &scale->shape, output->data, &output->shape, size);
+
     if (bias && bias->data)
         binary_run(binary_kernel_find(BINARY_ADD, output->dtype), output->dtype, output->data, &output->shape,
                    bias->data, &bias->shape, output->data, &output->shape, size);
@@ -280,16 +283,7 @@ const struct op_def normalize_operators[] = {
      .types = NAMES_FLOAT,
      FUNCTIONS(instance)},
     {.op_type = "LayerNormalization",
-     .since = 17,
-     .inputs = {2, 3},
-     .outputs = {1, 3},
-     .default_axis = -1,
-     .traits = OP_ALONG_AXIS,
-     .types = NAMES_FLOAT,
-     FUNCTIONS(layer)},
-    {.op_type = "LayerNormalization",
-     .since = 1,
-     .until = 16,
+     .since = 1, /* ONNX's since 17; exporters wrote ONNX Runtime's into the same domain before */
      .inputs = {2, 3},
      .outputs = {1, 3},
      .default_axis = -1,

@@ -34,7 +34,8 @@ enum op_trait {
     /* Takes any number of inputs, and a single one passes unchanged. */
     OP_VARIADIC = 1 << 8,
 
-    /* Axis 0 of input 0 and of the outputs counts samples, and no sample looks at another. */
+    /* Axis 0 of input 0 and of the outputs counts samples. Each is computed alike, from itself and from the
+     * other inputs, which have nothing of a single sample. */
     OP_SAMPLEWISE = 1 << 9,
     /* Looks along the axis of attribute `axis`, or along it and those after it; never along one before it. */
     OP_ALONG_AXIS = 1 << 10,

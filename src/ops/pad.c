@@ -12,7 +12,7 @@ static bool pads_assign(const struct node *node, const int64_t *values, int coun
     int named = axis_count < 0 ? rank : axis_count;
     bool seen[LIMIT_TENSOR_RANK] = {false};
     if (count != 2 * named)
-        return node_error(node, error, "%d pads for %d axes", count, named);
+        return node_error(node, error, "%d pads do not fit %d axes", count, named);
 
     *ret = (struct pads){0};
     for (int i = 0; i < named; i++) {
@@ -54,6 +54,7 @@ static bool pad_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
     struct pads pads;
     bool constant = strcmp(node_string(node, "mode", "constant"), "constant") == 0;
+
     if (!pads_read(node, shape.rank, &pads, error))
         return false;
     if (node_has_input(node, 2) &&

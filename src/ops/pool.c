@@ -181,6 +181,7 @@ static double padded_count(const struct window *w, const struct kernel_span span
         int64_t steps = (room + w->dilation[i] - 1) / w->dilation[i];
         count *= (double)(steps < w->kernel[i] ? steps : w->kernel[i]);
     }
+
     return count;
 }
 
@@ -258,6 +259,7 @@ static bool global_infer(struct node *node, struct error *error) {
     if (!node_want_types(node, 0, TYPES_FLOAT, error) ||
         !node_want_rank(node, 0, 3, LIMIT_TENSOR_RANK, error))
         return false;
+
     struct shape shape = *node_shape(node, 0);
     for (int i = 2; i < shape.rank; i++) {
         if (!shape.dims[i])
@@ -319,7 +321,8 @@ static bool unpool_source(const struct node *node, const struct shape *x, struct
         ret->dims[i] = length + w.kernel[at] - w.pad[at] - w.pad_end[at];
     }
 
-    return shape_elements(ret) >= 0 || node_error(node, error, "the result is too large, or less than empty");
+    return shape_elements(ret) >= 0 ||
+           node_error(node, error, "the result is too large, or has a negative size");
 }
 
 static bool unpool_infer(struct node *node, struct error *error) {
@@ -327,13 +330,14 @@ static bool unpool_infer(struct node *node, struct error *error) {
     int64_t dims[LIMIT_TENSOR_RANK];
     int count;
     struct shape shape;
+
     if (!node_want_types(node, 0, TYPES_FLOAT, error) || !node_want_types(node, 1, TYPE(I64), error) ||
         !node_want_rank(node, 0, 3, WINDOW_DIMS + 2, error) ||
         !node_read_ints(node, 2, LIMIT_TENSOR_RANK, dims, &count, error) ||
         !unpool_source(node, x, &shape, error))
         return false;
     if (!shape_equal(x, node_shape(node, 1)))
-        return node_error(node, error, "the indices' shape is not the input's");
+        return node_error(node, error, "the indices and the input have different shapes");
     if (count >= 0 && count != x->rank)
         return node_error(node, error, "the output shape has %d dimensions", count);
 

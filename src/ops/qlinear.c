@@ -12,8 +12,10 @@ static bool want_parameters(const struct node *node, int first, struct error *er
     for (int i = first; i < first + 2; i++)
         if (node_has_input(node, i) && shape_elements(node_shape(node, i)) != 1)
             return node_error(node, error, "input %d is not a scalar", i);
+
     if (!node_has_input(node, first))
         return node_error(node, error, "input %d is missing", first);
+
     return node_want_types(node, first, TYPE(F32), error) &&
            node_want_types(node, first + 1, TYPES_BYTE, error);
 }
@@ -130,6 +132,7 @@ static bool pool_compute(const struct node *node, const struct tensor *inputs, c
     int64_t planes = shape_product(&inputs[0].shape, 0, 2),
             size = shape_product(&inputs[0].shape, 2, inputs[0].shape.rank);
     double scale = tensor_get_f64(&inputs[1], 0) / tensor_get_f64(&inputs[3], 0);
+
     for (int64_t plane = 0; plane < planes; plane++) {
         int64_t sum = 0;
         for (int64_t i = 0; i < size; i++)
@@ -185,6 +188,7 @@ static bool concat_compute(const struct node *node, const struct tensor *inputs,
     int64_t outer = shape_product(shape, 0, axis), inner = shape_product(shape, axis + 1, shape->rank),
             start = 0;
     float scale = (float)tensor_get_f64(&inputs[0], 0);
+
     for (int i = 2; i + 2 < node->input_count; i += 3) {
         int64_t run = inputs[i].shape.dims[axis] * inner;
         cleanup(freep) float *x = dequantized(node, inputs, i, i + 1);

@@ -185,41 +185,25 @@ static bool dynamic_compute(const struct node *node, const struct tensor *inputs
 
 #define NAMES_QUANTIZED "int8, uint8, int16, uint16"
 
+/* ONNX's and Microsoft's operators are the same. */
+#define LINEAR \
+    .inputs = {2, 3}, .rows_apart = linear_rows_apart, .traits = OP_QUANTIZED, .check = linear_check
+#define QUANTIZE(...)                                                                          \
+    {                                                                                          \
+        .op_type = "QuantizeLinear", .types = NAMES_F32 ", int32 to " NAMES_QUANTIZED, LINEAR, \
+        FUNCTIONS(quantize), __VA_ARGS__                                                       \
+    }
+#define DEQUANTIZE(...)                                                                          \
+    {                                                                                            \
+        .op_type = "DequantizeLinear", .types = NAMES_QUANTIZED ", int32 to " NAMES_F32, LINEAR, \
+        FUNCTIONS(dequantize), __VA_ARGS__                                                       \
+    }
+
 const struct op_def quantize_operators[] = {
-    {.op_type = "QuantizeLinear",
-     .since = 10,
-     .inputs = {2, 3},
-     .rows_apart = linear_rows_apart,
-     .traits = OP_QUANTIZED,
-     .types = NAMES_F32 ", int32 to " NAMES_QUANTIZED,
-     .check = linear_check,
-     FUNCTIONS(quantize)},
-    {.op_type = "DequantizeLinear",
-     .since = 10,
-     .inputs = {2, 3},
-     .rows_apart = linear_rows_apart,
-     .traits = OP_QUANTIZED,
-     .types = NAMES_QUANTIZED ", int32 to " NAMES_F32,
-     .check = linear_check,
-     FUNCTIONS(dequantize)},
-    {.domain = MICROSOFT,
-     .op_type = "QuantizeLinear",
-     .since = 1,
-     .inputs = {2, 3},
-     .rows_apart = linear_rows_apart,
-     .traits = OP_QUANTIZED,
-     .types = NAMES_F32 ", int32 to " NAMES_QUANTIZED,
-     .check = linear_check,
-     FUNCTIONS(quantize)},
-    {.domain = MICROSOFT,
-     .op_type = "DequantizeLinear",
-     .since = 1,
-     .inputs = {2, 3},
-     .rows_apart = linear_rows_apart,
-     .traits = OP_QUANTIZED,
-     .types = NAMES_QUANTIZED ", int32 to " NAMES_F32,
-     .check = linear_check,
-     FUNCTIONS(dequantize)},
+    QUANTIZE(.since = 10),
+    DEQUANTIZE(.since = 10),
+    QUANTIZE(.since = 1, .domain = MICROSOFT),
+    DEQUANTIZE(.since = 1, .domain = MICROSOFT),
     {.op_type = "DynamicQuantizeLinear",
      .since = 11,
      .inputs = {1, 1},

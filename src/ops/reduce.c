@@ -202,6 +202,7 @@ static int64_t reduce_integers(enum reduction reduction, const struct tensor *in
                                const struct reduce_plan *plan, int64_t offset) {
     int64_t total = reduction == MAX ? INT64_MIN : reduction == MIN ? INT64_MAX : reduction == PROD, value;
     size_t size = dtype_size(input->dtype);
+
     for (int64_t r = 0; r < plan->reduced_count; r++) {
         int64_t from = offset + offset_of(r, plan->reduced_rank, plan->reduced, plan->reduced_strides);
         elements_convert(input->dtype, (const char *)input->data + (size_t)from * size, DTYPE_I64, &value, 1);
@@ -221,6 +222,7 @@ static void reduce_stripe(enum reduction reduction, const struct tensor *input, 
     size_t size = dtype_size(output->dtype);
     char *to = (char *)output->data + (size_t)first * size;
     int64_t offset = offset_of(first, plan->kept_rank, plan->kept, plan->kept_strides);
+
     if (dtype_is_float(input->dtype)) {
         double results[STRIPE];
         reduce_floats(reduction, input, plan, offset, count, across, results);
@@ -291,6 +293,7 @@ static bool reduce_rows_apart(const struct node *node) {
 static bool arg_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
     int axis;
+
     if (!node_want_types(node, 0, TYPES_NUMERIC, error) ||
         !node_axis(node, node_int(node, "axis", 0), shape.rank, &axis, error))
         return false;

@@ -28,7 +28,8 @@ static bool reshape_to(const struct node *node, const int64_t *dims, int count, 
             dim = input->dims[i];
         }
         if (dim < -1 || (dim == -1 && free_dim >= 0))
-            return node_error(node, error, "the new shape has the value %lld at %d", (long long)dim, i);
+            return node_error(node, error, "the new shape has the value %lld for dimension %d",
+                              (long long)dim, i);
 
         shape.dims[i] = dim;
         if (dim == -1)

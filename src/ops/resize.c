@@ -51,7 +51,7 @@ static bool scales_apply(const struct node *node, const float *scales, const int
     for (int i = 0; i < count; i++) {
         double length = floor((double)ret->to.dims[axes[i]] * (double)scales[i]);
         if (!(scales[i] > 0) || !(length <= (double)LIMIT_TENSOR_ELEMENTS))
-            return node_error(node, error, "scale %g of axis %d", (double)scales[i], axes[i]);
+            return node_error(node, error, "axis %d cannot be scaled by %g", axes[i], (double)scales[i]);
         ret->to.dims[axes[i]] = (int64_t)length;
         ret->scales[axes[i]] = scales[i];
     }
@@ -88,9 +88,11 @@ static bool sizes_read(const struct node *node, const int *axes, int count, stru
     const char *policy = node_string(node, "keep_aspect_ratio_policy", "stretch");
     bool larger = strcmp(policy, "not_smaller") == 0, smaller = strcmp(policy, "not_larger") == 0;
     double common = larger ? 0 : INFINITY;
+
     if (given != count || (!larger && !smaller && strcmp(policy, "stretch") != 0))
-        return node_error(node, error, "%d sizes for %d axes, keep_aspect_ratio_policy '%.20s'", given, count,
-                          policy);
+        return node_error(node, error,
+                          "%d sizes do not fit %d axes, or keep_aspect_ratio_policy '%.20s' is unknown",
+                          given, count, policy);
 
     for (int i = 0; i < count; i++) {
         int64_t from = ret->to.dims[axes[i]];
@@ -160,7 +162,7 @@ static bool region_read(const struct node *node, const struct tensor *roi, struc
     if (!resize_axes(node, resize->to.rank, axes, &count, error))
         return false;
     if (shape_elements(&roi->shape) != 2 * count)
-        return node_error(node, error, "the region has %lld values for %d axes",
+        return node_error(node, error, "the region has %lld values, which do not fit %d axes",
                           (long long)shape_elements(&roi->shape), count);
 
     for (int i = 0; i < count; i++) {

@@ -95,6 +95,7 @@ static void weigh_taps(const struct resize_options *options, const struct resize
     float stretch = options->antialias && axis->scale < 1 ? axis->scale : 1, sum = 0;
     int before = axis->taps / 2 - 1;
     double first = floor((double)x) - before;
+
     for (int i = 0; i < axis->taps; i++) {
         double position = first + i;
         float distance = (float)fabs(position - (double)x) * stretch;

@@ -41,6 +41,7 @@ static bool scatter_types(const struct node *node, uint32_t index_types, struct 
 static bool elements_infer(struct node *node, struct error *error) {
     const struct shape *data = node_shape(node, 0), *indices = node_shape(node, 1);
     int axis;
+
     if (!scatter_types(node, TYPES_INDEX, error) ||
         !node_axis(node, node_int(node, "axis", 0), data->rank, &axis, error) ||
         !indices_fit_elements(node, data, indices, axis, error))
@@ -65,6 +66,7 @@ static bool elements_wide(const struct node *node, const struct tensor *inputs, 
     cleanup(freep) int64_t *indices = NULL;
     binary_kernel *kernel = reduction_kernel(node, inputs[0].dtype);
     size_t size = dtype_size(inputs[0].dtype);
+
     if (!node_axis(node, node_int(node, "axis", 0), inputs[0].shape.rank, &axis, error))
         return false;
     if (!indices_read(&inputs[1], &indices))
@@ -98,8 +100,8 @@ static bool nd_infer(struct node *node, struct error *error) {
 
     int64_t length = indices->rank ? indices->dims[indices->rank - 1] : 0;
     if (length < 1 || length > data->rank)
-        return node_error(node, error, "index tuples of %lld for data of rank %d", (long long)length,
-                          data->rank);
+        return node_error(node, error, "index tuples of length %lld do not fit data of rank %d",
+                          (long long)length, data->rank);
 
     int slice = data->rank - (int)length, tuples = indices->rank - 1;
     bool fits = updates->rank == tuples + slice;

@@ -100,6 +100,7 @@ static bool compress_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
     const struct tensor *condition = node_constant(node, 1, error);
     int64_t span[3], kept = 0;
+
     if (!condition || !node_want_types(node, 1, TYPE(BOOL), error) || !node_want_rank(node, 1, 1, 1, error) ||
         !compress_span(node, &shape, span, error))
         return false;
@@ -147,12 +148,13 @@ static bool topk_infer(struct node *node, struct error *error) {
     struct shape shape = *node_shape(node, 0);
     int axis, count = 1;
     int64_t k = node_int(node, "k", -1);
+
     if (!node_want_types(node, 0, TYPES_NUMERIC, error) ||
         !node_axis(node, node_int(node, "axis", -1), shape.rank, &axis, error) ||
         (node->opset >= 10 && !node_read_ints(node, 1, 1, &k, &count, error)))
         return false;
     if (count != 1 || k < 0 || k > shape.dims[axis])
-        return node_error(node, error, "k is %lld, and the axis has %lld elements", (long long)k,
+        return node_error(node, error, "k is %lld, but the axis has %lld elements", (long long)k,
                           (long long)shape.dims[axis]);
 
     shape.dims[axis] = k;
@@ -240,7 +242,8 @@ static bool onehot_infer(struct node *node, struct error *error) {
     int axis;
     int64_t count = tensor_get_i64(depth, 0);
     if (shape.rank > LIMIT_TENSOR_RANK || count < 1)
-        return node_error(node, error, "depth is %lld, the result's rank %d", (long long)count, shape.rank);
+        return node_error(node, error, "depth %lld does not fit a result of rank %d", (long long)count,
+                          shape.rank);
     if (!node_axis(node, node_int(node, "axis", -1), shape.rank, &axis, error))
         return false;
 
@@ -309,6 +312,7 @@ static bool trilu_compute(const struct node *node, const struct tensor *inputs, 
 static bool cumsum_infer(struct node *node, struct error *error) {
     int64_t axis;
     int count, resolved;
+
     if (!node_want_types(node, 0, TYPES_FLOAT | TYPES_INTEGER, error) ||
         !node_read_ints(node, 1, 1, &axis, &count, error))
         return false;

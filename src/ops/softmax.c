@@ -75,6 +75,7 @@ static bool softmax_wide(const struct node *node, const struct tensor *inputs, c
 
     enum softmax_kind kind = *(const enum softmax_kind *)node->op->family;
     bool logarithm = kind == SOFTMAX_LOGARITHMS, hard = kind == SOFTMAX_HARD;
+
 #pragma omp parallel for schedule(static) if (span.outer * span.length * span.inner > PARALLEL_ELEMENTS)
     for (int64_t line = 0; line < span.outer * span.inner; line++) {
         int64_t at = line / span.inner * span.length * span.inner + line % span.inner;

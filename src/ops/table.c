@@ -21,7 +21,7 @@ static const struct op_def *const families[] = {
     reshape_operators,   move_operators,
     pad_operators,       slice_operators,
     softmax_operators,   microsoft_operators,
-    det_operators,
+    det_operators,       grid_sample_operators,
 };
 
 #define TABLE_ENTRIES 512
@@ -135,6 +135,7 @@ static bool graph_types_supported(const struct graph *graph, struct error *error
 bool operators_bind(struct graph *graph, struct error *error) {
     const struct node *first_missing = NULL;
     int missing = 0;
+
     for (struct node *node = graph->first; node; node = node->next) {
         bool own = strcmp(node->domain, OPERATORS_OWN) == 0; /* not for files */
         node->op = own ? NULL : operator_find(node->domain, node->op_type, node->opset);

@@ -8,11 +8,12 @@ static bool read_spatial(const struct node *node, const char *name, int spatial,
                          int64_t *ret, struct error *error) {
     int64_t values[2 * WINDOW_DIMS];
     int count;
+
     if (!node_attribute_ints(node, name, 2 * WINDOW_DIMS, values, &count, error))
         return false;
     if (count >= 0 && count != spatial)
-        return node_error(node, error, "attribute %s has %d values for %d spatial dimensions", name, count,
-                          spatial);
+        return node_error(node, error, "attribute %s has %d values, but there are %d spatial dimensions",
+                          name, count, spatial);
 
     for (int i = 0; i < WINDOW_DIMS; i++)
         ret[i] = 1;
@@ -31,7 +32,7 @@ bool window_read_steps(const struct node *node, const struct shape *input, const
                        struct window *ret, struct error *error) {
     struct window window = {.spatial = input->rank - 2};
     if (window.spatial < 1 || window.spatial > WINDOW_DIMS)
-        return node_error(node, error, "%d spatial dimensions, from 1 to %d are supported", window.spatial,
+        return node_error(node, error, "%d spatial dimensions are not supported: 1 to %d are", window.spatial,
                           WINDOW_DIMS);
 
     int first = WINDOW_DIMS - window.spatial;
@@ -67,11 +68,12 @@ bool window_read_steps(const struct node *node, const struct shape *input, const
 bool window_read_pads(const struct node *node, struct window *ret, struct error *error) {
     int64_t pads[2 * WINDOW_DIMS] = {0};
     int count;
+
     if (!node_attribute_ints(node, "pads", 2 * WINDOW_DIMS, pads, &count, error))
         return false;
     if (count >= 0 && count != 2 * ret->spatial)
-        return node_error(node, error, "attribute pads has %d values for %d spatial dimensions", count,
-                          ret->spatial);
+        return node_error(node, error, "attribute pads has %d values, but there are %d spatial dimensions",
+                          count, ret->spatial);
 
     memset(ret->pad, 0, sizeof ret->pad);
     memset(ret->pad_end, 0, sizeof ret->pad_end);
@@ -126,8 +128,9 @@ bool window_read(const struct node *node, const struct shape *input, const int64
     const char *mode = node_string(node, "auto_pad", "NOTSET");
     bool upper = strcmp(mode, "SAME_UPPER") == 0, same = upper || strcmp(mode, "SAME_LOWER") == 0;
     bool valid = strcmp(mode, "VALID") == 0, ceiling = node_int(node, "ceil_mode", 0) != 0;
+
     if (!same && !valid && strcmp(mode, "NOTSET") != 0 && *mode)
-        return node_error(node, error, "auto_pad is '%.40s'", mode);
+        return node_error(node, error, "auto_pad '%.40s' is not supported", mode);
     if (!same && !valid && !window_read_pads(node, &window, error))
         return false;
 

@@ -36,6 +36,7 @@ static bool quantized_range(const struct node *node, struct range *ret) {
     const float *scale = constant_floats(node_input(node, 1), &count);
     const struct value *zero = node_input(node, 2);
     double low, high, middle = 0;
+
     if (!scale || count != 1 || !(scale[0] > 0) || (zero && !zero->constant))
         return false;
     if (!integer_range(zero ? zero->constant->dtype : DTYPE_U8, &low, &high))
@@ -82,6 +83,7 @@ static struct value *add_clip(struct graph *graph, struct node *node, struct val
                               struct range range) {
     if (stays_within(value, range))
         return value;
+
     float *low, *high;
     struct shape scalar = {.rank = 0};
     struct value *low_value = graph_add_floats(graph, &scalar, &low);

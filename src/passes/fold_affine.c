@@ -116,6 +116,7 @@ static bool read_batch_norm(const struct node *node, const struct affine_target 
 
     if (node_int(node, "training_mode", 0) || !node_int(node, "spatial", 1) || !target->takes_bias)
         return false;
+
     double epsilon = node_float(node, "epsilon", 1e-5f);
     for (int64_t c = 0; c < target->channels; c++) {
         affine->scale[c] = parameters[0][c] / sqrt(parameters[3][c] + epsilon);
@@ -216,6 +217,7 @@ static bool change_bias(struct graph *graph, const struct affine_target *target,
 
     if (empty)
         return true;
+
     float *bias;
     bool gemm = node_is(target->node, "Gemm");
     double beta = gemm ? node_float(target->node, "beta", 1) : 1;
@@ -282,7 +284,8 @@ bool passes_fold_affine(struct graph *graph, struct error *error) {
             result = fold_into(graph, node, i);
 
         if (result < 0)
-            return error_set(error, ERROR_MEMORY, "no memory to fold node %s into its weights", node->name);
+            return error_set(error, ERROR_MEMORY, "not enough memory to fold node %s into its weights",
+                             node->name);
     }
 
     return true;

@@ -96,6 +96,7 @@ static void become_constant(struct graph *graph, struct node *node, const struct
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i])
             node->outputs[i]->constant = &outputs[i];
+
     graph_remove_node(graph, node);
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i])
@@ -150,6 +151,7 @@ bool passes_fold_constants(struct graph *graph, struct error *error) {
             node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
+
     return true;
 }
 
@@ -187,7 +189,7 @@ bool passes_share_constants(struct graph *graph, struct error *error) {
         capacity *= 2;
     cleanup(freep) struct value **slots = calloc(capacity, sizeof(struct value *));
     if (!slots)
-        return error_set(error, ERROR_MEMORY, "no memory to share constants");
+        return error_set(error, ERROR_MEMORY, "not enough memory to share constants");
 
     for (int i = 0; i < graph->value_count; i++) {
         struct value *value = graph->values[i];
@@ -195,7 +197,7 @@ bool passes_share_constants(struct graph *graph, struct error *error) {
             value->dtype == DTYPE_STRING || tensor_bytes(value->constant) > SHARE_BYTES)
             continue;
         if (!share_constant(graph, slots, capacity, value))
-            return error_set(error, ERROR_MEMORY, "no memory to share constants");
+            return error_set(error, ERROR_MEMORY, "not enough memory to share constants");
     }
 
     return true;

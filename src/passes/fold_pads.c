@@ -54,6 +54,7 @@ static bool add_pads(struct graph *graph, struct node *node, const int64_t *oute
     size_t kernel_count = pool ? node_ints(node, "kernel_shape", &kernel) : 0;
     int64_t sum[2 * LIMIT_TENSOR_RANK];
     bool has_own = false;
+
     if (own_count && own_count != (size_t)spatial * 2)
         return true;
 
@@ -68,10 +69,11 @@ static bool add_pads(struct graph *graph, struct node *node, const int64_t *oute
         return true; /* Pad's zeros count in the average, the pool's own do not */
     struct node *pad = node->inputs[0]->producer;
     struct value *inner = pad->inputs[0];
+
     if (!node_set_ints(graph, node, "pads", sum, (size_t)spatial * 2) ||
         (pool && !node_set_int(graph, node, "count_include_pad", 1)) ||
         !node_set_input(graph, node, 0, inner))
-        return error_set(error, ERROR_MEMORY, "no memory to fold node %s", pad->name);
+        return error_set(error, ERROR_MEMORY, "not enough memory to fold node %s", pad->name);
 
     graph_remove_node(graph, pad);
 

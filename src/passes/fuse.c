@@ -17,12 +17,15 @@ static bool takes_posts(const struct node *node) {
     if (node->post_op_count >= NODE_POST_OPS - 2 || node->output_count != 1 || !node->outputs[0] ||
         node->outputs[0]->dtype != DTYPE_F32 || shape_elements(&node->outputs[0]->shape) <= 0)
         return false;
+
     const struct value *weights = node_input(node, 1);
     bool constant = weights && (weights->constant || has_integer_weights(node));
+
     if (node_is(node, "Conv") || node_is(node, "ConvTranspose")) {
         int rank = node->inputs[0]->shape.rank;
         return constant && rank >= 3 && rank <= 5 && (!node_input(node, 2) || node->inputs[2]->constant);
     }
+
     if (node_is(node, "Gemm")) {
         const struct value *bias = node_input(node, 2);
         int64_t columns = node->outputs[0]->shape.dims[1];
@@ -31,6 +34,7 @@ static bool takes_posts(const struct node *node) {
                       bias->shape.dims[bias->shape.rank - 1] == columns && node_float(node, "beta", 1) == 1);
         return constant && row && !node_int(node, "transA", 0) && node_float(node, "alpha", 1) == 1;
     }
+
     if (node_is(node, "MatMul"))
         return constant && weights->shape.rank == 2 && node->inputs[0]->shape.rank >= 2;
 
@@ -213,9 +217,10 @@ static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node 
     for (struct node *node = graph->first; node;) {
         struct node *resume = NULL;
         if (!rule(graph, node, &resume))
-            return error_set(error, ERROR_MEMORY, "no memory to fuse operators");
+            return error_set(error, ERROR_MEMORY, "not enough memory to fuse operators");
         node = resume ? resume : node->next;
     }
+
     graph_remove_dead_nodes(graph);
     return true;
 }

@@ -38,6 +38,7 @@ static struct value *expand_addend(struct graph *graph, const struct value *cons
 
     const float *source = constant->constant->data;
     int64_t coordinates[LIMIT_TENSOR_RANK] = {0};
+
     for (int64_t i = 0; i < elements; i++) {
         int64_t index = 0;
         for (int axis = 0; axis < rank; axis++)
@@ -55,12 +56,14 @@ static struct value *expand_addend(struct graph *graph, const struct value *cons
 static struct value *strip_scale(struct value *value, float *ret_scale) {
     struct node *product = producer_of(value, "Mul"), *quotient = producer_of(value, "Div");
     float constant;
+
     if (product && only_user(value))
         for (int i = 0; i < 2; i++)
             if (value_scalar(product->inputs[i], &constant)) {
                 *ret_scale *= constant;
                 return product->inputs[1 - i];
             }
+
     if (quotient && only_user(value) && value_scalar(quotient->inputs[1], &constant) && constant != 0) {
         *ret_scale /= constant;
         return quotient->inputs[0];

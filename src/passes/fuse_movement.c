@@ -203,10 +203,12 @@ bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_res
     if (!ends ||
         node_is(node, "Transpose")) /* begin at the chain's end; a transpose there is a view for its reader */
         return true;
+
     struct chain chain = {0};
     if (!find_chain(node, &chain) || !is_worth_it(&chain) || chain.source->shape.rank < 1 ||
         output->shape.rank < 1)
         return true;
+
     if (chain.source->producer && node_is_own(chain.source->producer, "Attention") && chain.count <= 2)
         return true; /* attention writes its result transposed */
 

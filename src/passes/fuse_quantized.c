@@ -68,6 +68,7 @@ bool drop_pair_before_add(struct graph *graph, struct node *node, struct node **
     struct value *other = other_input(user, node->outputs[0]),
                  *bias = product ? node_input(product, 2) : NULL;
     struct quantization residual;
+
     if (!product || !has_integer_weights(product) || product->post_op_count || (bias && !bias->constant) ||
         only_user(quantize->inputs[0]) == NULL || !dequantizer(other, &residual) ||
         !shape_equal(&other->shape, &node->outputs[0]->shape) || !keeps_unit(user) ||

@@ -172,7 +172,7 @@ static bool takes_integers(const struct node *node) {
 bool passes_prepare_integers(struct graph *graph, struct error *error) {
     for (struct node *node = graph->first; node; node = node->next)
         if (takes_integers(node) && !rewrite_weights(graph, node, channel_axis(node)))
-            return error_set(error, ERROR_MEMORY, "node %s: no memory for its weights", node->name);
+            return error_set(error, ERROR_MEMORY, "node %s: not enough memory for its weights", node->name);
 
     size_t budget = graph_fold_budget(graph);
     for (struct node *node = graph->first, *next; node; node = next) {

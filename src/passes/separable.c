@@ -40,12 +40,14 @@ static bool keeps_rows_apart(const struct node *node) {
         return false;
     if (node_is_elementwise(node))
         return constants_broadcast(node);
+
     if (node_has(node, OP_ALONG_AXIS)) {
         bool fits = node_data_inputs(node) == 1
                         ? others_are_constant(node) && node->inputs[0]->shape.rank >= 2
                         : constants_broadcast(node);
         return fits && node_along_axis(node) != 0;
     }
+
     if (!others_are_constant(node))
         return false;
 

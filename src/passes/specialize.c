@@ -15,8 +15,8 @@ static bool set_input(struct graph *graph, struct value *value, const struct ten
     shape_format(&value->shape, wanted, sizeof wanted);
     shape_format(&tensor->shape, given, sizeof given);
     if (value->dtype != DTYPE_UNKNOWN && value->dtype != tensor->dtype)
-        return error_set(error, ERROR_INVALID, "input '%.128s' is %s, the model takes %s", value->name,
-                         dtype_name(tensor->dtype), dtype_name(value->dtype));
+        return error_set(error, ERROR_INVALID, "input '%.128s' has type %s, but the model takes %s",
+                         value->name, dtype_name(tensor->dtype), dtype_name(value->dtype));
 
     bool fits = shape_elements(&tensor->shape) >= 0 &&
                 (value->shape.rank < 0 || value->shape.rank == tensor->shape.rank);
@@ -24,7 +24,7 @@ static bool set_input(struct graph *graph, struct value *value, const struct ten
         fits = value->shape.dims[i] < 0 || value->shape.dims[i] == tensor->shape.dims[i];
 
     if (!fits)
-        return error_set(error, ERROR_INVALID, "input '%.128s' has the shape %s, the model takes %s",
+        return error_set(error, ERROR_INVALID, "input '%.128s' has shape %s, but the model takes %s",
                          value->name, given, wanted);
 
     value->dtype = tensor->dtype;
@@ -35,7 +35,7 @@ static bool set_input(struct graph *graph, struct value *value, const struct ten
     struct tensor *constant = arena_allocate(graph->arena, sizeof *constant);
     void *data = constant ? graph_own_memory(graph, tensor_bytes(tensor)) : NULL;
     if (!data)
-        return error_set(error, ERROR_MEMORY, "no memory for input '%.128s'", value->name);
+        return error_set(error, ERROR_MEMORY, "not enough memory for input '%.128s'", value->name);
 
     memcpy(data, tensor->data, tensor_bytes(tensor));
     *constant = (struct tensor){tensor->dtype, tensor->shape, data};
@@ -127,7 +127,7 @@ static bool specialize_node(struct graph *graph, struct node *node, size_t *budg
 bool passes_specialize(struct graph *graph, const struct tensor *inputs, int input_count,
                        struct error *error) {
     if (input_count != graph->input_count)
-        return error_set(error, ERROR_INVALID, "%d inputs, the model takes %d", input_count,
+        return error_set(error, ERROR_INVALID, "%d inputs were given, but the model takes %d", input_count,
                          graph->input_count);
 
     for (int i = 0; i < input_count; i++)

@@ -270,6 +270,89 @@ const struct packed_weights *weights_pack(struct weights_store *store, const str
     return entry;
 }
 
+/* ---- Without the files ---- */
+
+/* Whether every packed form of the constant leads back to its elements. */
+static bool is_restorable(const struct weights_store *store, const void *data) {
+    bool packed = false;
+
+    for (int i = 0; i < store->count; i++)
+        if (store->entries[i]->source == data) {
+            if (!packed_is_reversible(store->entries[i]))
+                return false;
+            packed = true;
+        }
+    return packed;
+}
+
+/* The parts of one map that are still wanted. */
+struct wanted_ranges {
+    const struct file_map *map;
+    struct file_range *ranges;
+    size_t count, capacity;
+};
+
+static bool want_tensor(struct weights_store *store, struct wanted_ranges *wanted,
+                        const struct tensor *tensor) {
+    const uint8_t *data = tensor ? tensor->data : NULL;
+    uintptr_t start = (uintptr_t)data - (uintptr_t)wanted->map->bytes;
+    if (!data || (uintptr_t)data < (uintptr_t)wanted->map->bytes || start >= wanted->map->size ||
+        is_restorable(store, data))
+        return true;
+
+    if (wanted->count == wanted->capacity) {
+        size_t larger = wanted->capacity ? wanted->capacity * 2 : 64;
+        struct file_range *fresh = realloc(wanted->ranges, larger * sizeof *fresh);
+        if (!fresh)
+            return false;
+        wanted->ranges = fresh;
+        wanted->capacity = larger;
+    }
+
+    wanted->ranges[wanted->count++] = (struct file_range){start, start + tensor_bytes(tensor)};
+    return true;
+}
+
+static bool want_node(struct weights_store *store, struct wanted_ranges *wanted, const struct node *node) {
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] && !want_tensor(store, wanted, node->inputs[i]->constant))
+            return false;
+    for (int i = 0; i < node->attribute_count; i++)
+        if (!want_tensor(store, wanted, node->attributes[i].tensor))
+            return false;
+    return true;
+}
+
+static bool detach_map(struct weights_store *store, const struct file_map *map) {
+    const struct graph *graph = store->graph;
+    struct wanted_ranges wanted = {.map = map};
+    bool done = true;
+
+    for (const struct node *node = graph->first; node && done; node = node->next)
+        done = want_node(store, &wanted, node);
+    for (int i = 0; i < graph->output_count && done; i++)
+        done = want_tensor(store, &wanted, graph->outputs[i]->constant);
+    done = done && file_map_detach(map, wanted.ranges, wanted.count);
+
+    free(wanted.ranges);
+    return done;
+}
+
+bool weights_store_detach(struct weights_store *store, struct error *error) {
+    const struct graph *graph = store->graph;
+    bool done = true;
+    pthread_mutex_lock(&store->lock);
+
+    for (int i = 0; i < store->count; i++)
+        if (map_of(graph, store->entries[i]->source, 1) && is_restorable(store, store->entries[i]->source))
+            store->entries[i]->source_gone = true;
+    for (int i = 0; i < graph->map_count && done; i++)
+        done = graph->maps[i].size == 0 || detach_map(store, &graph->maps[i]);
+
+    pthread_mutex_unlock(&store->lock);
+    return done || error_set(error, ERROR_MEMORY, "no memory to keep what its files hold");
+}
+
 bool weights_adopt(struct weights_store *store, const struct weights_baked *baked, struct error *error) {
     struct packed_weights *entry = NULL;
     pthread_mutex_lock(&store->lock);

@@ -64,6 +64,11 @@ bool weights_adopt(struct weights_store *store, const struct weights_baked *bake
  * still at `data`. */
 bool weights_restore(struct weights_store *store, const void *data, void **ret, struct error *error);
 
+/* Need the files of the graph no more, once plans were made for a first shape: constants that are packed are
+ * unpacked again where a later plan wants them (weights_restore), the others become private memory. Not while
+ * plans are made, nor for a store with a parent. ERROR_MEMORY: a part still needs the files. */
+bool weights_store_detach(struct weights_store *store, struct error *error);
+
 /* The constant's own elements can be unpacked from the packed ones. */
 bool packed_is_reversible(const struct packed_weights *packed);
 

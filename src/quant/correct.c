@@ -8,7 +8,7 @@
 #include "quant/weights.h"
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory to correct the biases");
+    return error_set(error, ERROR_MEMORY, "not enough memory to correct the biases");
 }
 
 /* The share of outputs for which tap `tap` of the kernel is on a pixel, not on padding. */
@@ -65,6 +65,7 @@ static bool compute_conv_shift(const struct unit *unit, const struct observation
 
     compute_coverage(unit->node, &weights->shape, &seen->shape, coverage);
     const float *values = weights->data;
+
     for (int64_t o = 0; o < outputs; o++) {
         int64_t first = o / (outputs / group) * inputs;
         double shift = 0;

@@ -154,10 +154,10 @@ bool equalize_layers(struct graph *graph, const struct observations *observation
             continue;
         cleanup(freep) float *scales = malloc((size_t)pair.channels * sizeof *scales);
         if (!scales)
-            return error_set(error, ERROR_MEMORY, "no memory to equalise the layers");
+            return error_set(error, ERROR_MEMORY, "not enough memory to equalise the layers");
         choose_scales(&pair, scales);
         if (!scale_pair(graph, &pair, scales))
-            return error_set(error, ERROR_MEMORY, "no memory to equalise the layers");
+            return error_set(error, ERROR_MEMORY, "not enough memory to equalise the layers");
         ++*ret_count;
     }
 

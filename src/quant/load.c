@@ -18,7 +18,7 @@ bool quant_graph_is_quantized(const struct graph *graph) {
 }
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory for the network");
+    return error_set(error, ERROR_MEMORY, "not enough memory for the network");
 }
 
 /* Attribute `name` (integers) becomes input `input`. */
@@ -136,8 +136,8 @@ static bool raise_node(struct graph *graph, struct node *node, struct error *err
     else if (node_is(node, "Softmax") || node_is(node, "LogSoftmax")) {
         if (!softmax_can_be_raised(node))
             return error_set(error, ERROR_MODEL,
-                             "node %s (%s) has another meaning from opset 13 on, which int8 needs: export "
-                             "the model with opset 13",
+                             "node %s (%s) means something else from opset 13 on, and int8 needs opset 13: "
+                             "export the model with opset 13",
                              node->name, node->op_type);
         raised = node_set_int(graph, node, "axis", -1);
     } else if (node_is(node, "BatchNormalization") && node->opset >= 9)
@@ -169,7 +169,7 @@ bool quant_raise_opset(struct graph *graph, struct error *error) {
 
 static bool check_float(const struct graph *graph, struct error *error) {
     return !quant_graph_is_quantized(graph) ||
-           error_set(error, ERROR_INVALID, "it is quantised already; give the float model it was made from");
+           error_set(error, ERROR_INVALID, "it is already quantised: give the float model it was made from");
 }
 
 bool quant_network_check(const char *path, struct error *error) {

@@ -16,7 +16,7 @@ bool predictions_create(int count, int classes, enum head_kind head, struct pred
     predictions.best = calloc((size_t)count + 1, sizeof *predictions.best);
     if (!predictions.probabilities || !predictions.best) {
         predictions_release(&predictions);
-        return error_set(error, ERROR_MEMORY, "no memory for the predictions of %d photos", count);
+        return error_set(error, ERROR_MEMORY, "not enough memory for the predictions of %d photos", count);
     }
 
     *ret = predictions;
@@ -35,7 +35,7 @@ bool predictions_set(struct predictions *predictions, int index, const struct te
     float *probabilities = predictions->probabilities + (int64_t)index * classes;
     cleanup(freep) double *scores = calloc((size_t)classes, sizeof *scores);
     if (!scores)
-        return error_set(error, ERROR_MEMORY, "no memory for the scores of %d classes", classes);
+        return error_set(error, ERROR_MEMORY, "not enough memory for the scores of %d classes", classes);
 
     scores_read(output, row, classes, scores);
     scores_find_best(scores, classes, 1, &predictions->best[index]);
@@ -51,6 +51,7 @@ double predictions_divergence(const struct predictions *a, const struct predicti
     const float *p = a->probabilities + (int64_t)index * a->classes;
     const float *q = b->probabilities + (int64_t)index * b->classes;
     double divergence = 0;
+
     for (int i = 0; i < a->classes; i++) {
         if (p[i] > 0)
             divergence += p[i] * log(p[i] / fmax(q[i], LEAST_PROBABILITY));

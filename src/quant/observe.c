@@ -16,7 +16,7 @@ bool observations_create(const int *values, const int *axes, int count, struct o
                          struct error *error) {
     struct observation *items = calloc((size_t)count + 1, sizeof *items);
     if (!items)
-        return error_set(error, ERROR_MEMORY, "no memory for the statistics of %d tensors", count);
+        return error_set(error, ERROR_MEMORY, "not enough memory for the statistics of %d tensors", count);
 
     for (int i = 0; i < count; i++) {
         items[i].value = values[i];
@@ -169,8 +169,7 @@ static bool note_batch(void *context, const struct tensor *outputs, int output_c
             failed = i;
         }
     if (failed >= 0)
-        return error_set(error, ERROR_MODEL,
-                         "value '%s' is not finite, or no tensor of one size, on photo %s",
+        return error_set(error, ERROR_MODEL, "value '%s' is not finite, or changes its size, on photo %s",
                          watch->graph->values[observations->items[failed].value]->name,
                          watch->options->set->photos[samples[0] % watch->options->set->count].name);
 
@@ -223,7 +222,7 @@ bool observe(const struct graph *graph, const struct observe_options *options,
     watch.output_of = calloc((size_t)observations->count + 1, sizeof *watch.output_of);
     struct graph *copy = watch.output_of ? copy_watched(graph, observations, watch.output_of) : NULL;
     if (!copy) {
-        error_set(error, ERROR_MEMORY, "no memory to calibrate");
+        error_set(error, ERROR_MEMORY, "not enough memory to calibrate");
         goto out;
     }
 

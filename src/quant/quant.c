@@ -32,7 +32,7 @@ struct quant_job {
 };
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory to quantise");
+    return error_set(error, ERROR_MEMORY, "not enough memory to quantise");
 }
 
 int quant_photos_wanted(int count, double max_loss) {
@@ -82,6 +82,7 @@ static bool choose_judged(struct quant_job *job, struct runner *runner, int batc
         start = clock_ms();
         done = runner_collect(runner, job->judged, model_output(model), &one, error);
     }
+
     predictions_release(&one);
     if (!done)
         return false;
@@ -110,6 +111,7 @@ static bool run_reference(struct quant_job *job, struct error *error) {
                             .progress = job->options->progress,
                             .context = job->options->context};
     trial->float_runner = runner_create(copy, job->set, batch, job->options->threads, NULL, error);
+
     return trial->float_runner && choose_judged(job, trial->float_runner, batch, error) &&
            predictions_create(job->judged_count, model_class_count(job->model), model_head(job->model),
                               &trial->reference, error) &&
@@ -146,6 +148,7 @@ static bool choose_method(struct quant_job *job, struct scheme *scheme,
                           struct agreement *ret, struct error *error) {
     static const enum quant_method all[] = {QUANT_MSE, QUANT_MINMAX, QUANT_PERCENTILE, QUANT_ENTROPY};
     enum quant_method asked = *method, best = asked;
+
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct agreement agreement;
         enum quant_method tried = asked == QUANT_AUTO ? all[i] : asked;
@@ -259,7 +262,7 @@ static bool run_job(struct quant_job *job, const char *output, struct quant_resu
     if (!count_layers(&job->scheme))
         return error_set(
             error, ERROR_INVALID,
-            "there is nothing to quantise in it: no convolution and no product with constant weights");
+            "nothing to quantise: it has no convolution and no matrix product with constant weights");
     if (!split_photos(job, result, error) || !run_reference(job, error) ||
         !calibrate(job, job->graph, &job->scheme, 0, &job->observations, error) ||
         !choose_method(job, &job->scheme, &job->observations, &result->method, &best, error) ||
@@ -317,6 +320,7 @@ bool quant_run(const struct model *model, const struct photo_set *set, const cha
 
     if (!compute_key(network, set, options, &job.key, error))
         goto fail;
+
     job.graph = quant_graph_load(network, error);
     if (!job.graph)
         goto fail;

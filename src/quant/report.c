@@ -11,7 +11,7 @@
 #define MOST_RUNS 400
 
 static bool no_memory(struct error *error) {
-    return error_set(error, ERROR_MEMORY, "no memory to compare the models");
+    return error_set(error, ERROR_MEMORY, "not enough memory to compare the models");
 }
 
 static void processor_name(char *ret, size_t size) {
@@ -81,6 +81,7 @@ static bool measure_speed(struct report *report, double seconds, struct error *e
     struct timed *timed = calloc(3, sizeof *timed);
     int count = report->fast ? 3 : 2;
     bool done = false;
+
     if (!timed)
         return no_memory(error);
 
@@ -167,6 +168,7 @@ static bool measure_predictions(struct report *report, progress_report progress,
     struct predictions predictions[2] = {0};
     int done_count = 0;
     bool done = false;
+
     if (model_class_count(a) != model_class_count(b))
         return error_set(error, ERROR_INVALID, "%s has %d classes and %s has %d: they cannot be compared",
                          model_name(a), model_class_count(a), model_name(b), model_class_count(b));

@@ -168,6 +168,7 @@ static void put_accuracy(struct buffer *out, const struct report *report) {
 
     struct bar bars[4];
     char names[4][120];
+
     for (int i = 0; i < 4; i++) {
         const struct report_side *side = &report->sides[i % 2];
         int hits = i < 2 ? side->hits.first : side->hits.five;

@@ -25,10 +25,9 @@ static bool runner_check(struct runner *runner, struct error *error) {
 
     int64_t batch = input->shape.dims[0];
     if (batch > 1)
-        return error_set(
-            error, ERROR_MODEL,
-            "the network takes %lld photos at once and no other number; export it with a free batch",
-            (long long)batch);
+        return error_set(error, ERROR_MODEL,
+                         "the network only takes batches of %lld: export it with a free batch dimension",
+                         (long long)batch);
 
     if (batch == 1) {
         runner->batch = 1;
@@ -47,7 +46,7 @@ struct runner *runner_create(struct graph *graph, const struct photo_set *set, i
     struct runner *runner = calloc(1, sizeof *runner);
     if (!runner) {
         graph_free(graph);
-        error_set(error, ERROR_MEMORY, "no memory to run the network");
+        error_set(error, ERROR_MEMORY, "not enough memory to run the network");
         return NULL;
     }
 
@@ -59,7 +58,7 @@ struct runner *runner_create(struct graph *graph, const struct photo_set *set, i
     runner->output_count = engine_output_count(runner->engine);
     runner->outputs = calloc((size_t)runner->output_count + 1, sizeof *runner->outputs);
     if (!runner->outputs) {
-        error_set(error, ERROR_MEMORY, "no memory to run the network");
+        error_set(error, ERROR_MEMORY, "not enough memory to run the network");
         goto fail;
     }
 
@@ -116,7 +115,7 @@ static bool make_room(struct runner *runner, struct error *error) {
     if (size_multiply((size_t)runner->batch, (size_t)runner->set->elements * sizeof(float), &bytes))
         runner->input = aligned_alloc(64, size_align(bytes, 64));
     if (!runner->input)
-        return error_set(error, ERROR_MEMORY, "no memory for %d photos at once", runner->batch);
+        return error_set(error, ERROR_MEMORY, "not enough memory for %d photos at once", runner->batch);
 
     runner->input_capacity = runner->batch;
     return true;

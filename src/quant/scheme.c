@@ -83,7 +83,7 @@ bool scheme_create(const struct graph *graph, enum dtype activations, bool per_t
     if (!scheme.units || !scheme.ranges || !scheme.shared || !scheme.parameters || !scheme.quantized ||
         !scheme.made_by || !scheme.group) {
         scheme_release(&scheme);
-        return error_set(error, ERROR_MEMORY, "no memory to quantise the network");
+        return error_set(error, ERROR_MEMORY, "not enough memory to quantise the network");
     }
 
     for (int i = 0; i < graph->value_count; i++)
@@ -279,7 +279,7 @@ bool scheme_watch(const struct scheme *scheme, int **ret_values, int **ret_axes,
     if (!axis_of || !ids) {
         free(axis_of);
         free(ids);
-        return error_set(error, ERROR_MEMORY, "no memory to calibrate");
+        return error_set(error, ERROR_MEMORY, "not enough memory to calibrate");
     }
 
     for (int i = 0; i < scheme->count; i++) {

@@ -111,7 +111,7 @@ bool search_sensitivity(const struct trial *trial, struct scheme *scheme, double
     int layers = 0;
     bool *excluded = calloc((size_t)scheme->count + 1, sizeof *excluded);
     if (!excluded)
-        return error_set(error, ERROR_MEMORY, "no memory to measure the layers");
+        return error_set(error, ERROR_MEMORY, "not enough memory to measure the layers");
 
     for (int i = 0; i < scheme->count; i++) {
         excluded[i] = scheme->units[i].excluded;
@@ -206,7 +206,7 @@ bool search_keep_out(const struct trial *trial, struct scheme *scheme, double ma
         .trial = trial, .scheme = scheme, .allowed = search_allowed(trial->reference.count, max_loss)};
     search.layers = calloc((size_t)scheme->count + 1, sizeof(struct unit *));
     if (!search.layers)
-        return error_set(error, ERROR_MEMORY, "no memory to choose layers");
+        return error_set(error, ERROR_MEMORY, "not enough memory to choose layers");
 
     for (int i = 0; i < scheme->count; i++)
         if (is_measured(&scheme->units[i]) && scheme->units[i].damage >= 0)

@@ -44,9 +44,9 @@ bool observations_save(const struct observations *observations, const struct obs
 
     uint64_t check = hash_bytes(HASH_START, buffer.bytes, buffer.size);
     buffer_append(&buffer, &check, sizeof check);
-    bool done = buffer.failed
-                    ? error_set(error, ERROR_MEMORY, "%s: no memory to keep the calibration", state->path)
-                    : file_write(state->path, buffer.bytes, buffer.size, error);
+    bool done = buffer.failed ? error_set(error, ERROR_MEMORY,
+                                          "%s: not enough memory to keep the calibration", state->path)
+                              : file_write(state->path, buffer.bytes, buffer.size, error);
 
     buffer_release(&buffer);
     return done;

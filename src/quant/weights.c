@@ -26,6 +26,7 @@ void weights_choose_scales(const struct tensor *weights, int axis, const double 
                            float *ret) {
     struct weight_split split = split_at(&weights->shape, axis);
     const float *values = weights->data;
+
     for (int64_t c = 0; c < split.channels; c++) {
         float top = 0;
         for (int64_t o = 0; o < split.outer; o++)
@@ -40,6 +41,7 @@ void weights_choose_scales(const struct tensor *weights, int axis, const double 
 void weights_round(const struct tensor *weights, int axis, const float *scales, int8_t *integers) {
     struct weight_split split = split_at(&weights->shape, axis);
     const float *values = weights->data;
+
 #pragma omp parallel for schedule(static)
     for (int64_t run = 0; run < split.outer * split.channels; run++)
         for (int64_t i = 0; i < split.inner; i++) {

@@ -222,7 +222,7 @@ struct graph *scheme_write(const struct scheme *scheme, struct error *error) {
     rewriting.weight_scales = calloc(values, sizeof(float *));
     if (!rewriting.graph || !rewriting.rounded || !rewriting.weights || !rewriting.weight_axis ||
         !rewriting.weight_scales || !write_units(&rewriting)) {
-        error_set(error, ERROR_MEMORY, "no memory to write the quantised network");
+        error_set(error, ERROR_MEMORY, "not enough memory to write the quantised network");
         goto out;
     }
     done = graph_sort(rewriting.graph, error);

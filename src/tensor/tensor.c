@@ -66,6 +66,7 @@ int64_t shape_elements(const struct shape *shape) {
     /* Empty dimensions count as one for the limit, so that every product of some of the dimensions fits. */
     int64_t product = 1;
     bool empty = false;
+
     for (int i = 0; i < shape->rank; i++) {
         int64_t dim = shape->dims[i];
         if (!dim)
@@ -109,6 +110,7 @@ bool shape_broadcast(const struct shape *a, const struct shape *b, struct shape 
             return false;
         result.dims[result.rank - i] = left == 1 ? right : left;
     }
+
     *ret = result;
     return true;
 }

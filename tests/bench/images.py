@@ -46,7 +46,7 @@ PARTS = [
     ('oneDNN: kernels for every generation of processors', r'libdnnl'),
     ('OpenSSL', r'lib(ssl|crypto)\.'),
     ('libc, libm, libstdc++, libgomp', r'ld-linux|lib(c|m|stdc\+\+|gomp|gcc_s|resolv|pthread|dl|rt)[-.]'),
-    ('image formats, libevent, jansson, libsodium', r'lib(turbojpeg|png|webp|sharpyuv|z\.|event|jansson|sodium)'),
+    ('image formats, libevent, jansson, libsodium', r'lib(jpeg|png|webp|sharpyuv|z\.|event|jansson|sodium)'),
     ('libcurl and what Debian links it with', r'\.so'),
     ('guichet, its page included', r'/usr/bin/guichet$'),
     ('certificates, copyright files, the list of software', r''),

@@ -64,7 +64,7 @@ def test_help():
         done = Done(verb, '--help')
         check(f'{verb} --help', done.code == 0 and f'\nUsage: guichet {verb}' in done.out and not done.err, done)
         check(f'help {verb} says the same', Done('help', verb).out == done.out)
-    fails('an unknown verb', 2, "no verb 'clasify'", 'clasify')
+    fails('an unknown verb', 2, "unknown verb 'clasify'", 'clasify')
     fails('a photo without a verb', 2, f'Try: guichet classify {__file__}', __file__)
     fails('no photo at all', 2, '] IMAGE', 'classify')
     fails('photos that are not there', 1, '/nonexistent', 'classify', '/nonexistent')
@@ -73,7 +73,7 @@ def test_help():
     fails('a number out of bounds', 2, '--top takes', 'classify', '--top', '0', 'x.png')
     fails('not a number', 2, '--top takes', 'classify', '--top=many', 'x.png')
     fails('an unknown precision', 2, '--precision', 'classify', '--precision', 'f31', 'x.png')
-    fails('one word too many', 2, 'too many', 'bench', 'a', 'b')
+    fails('one word too many', 2, "unexpected argument 'b'", 'bench', 'a', 'b')
 
 
 def test_classify():

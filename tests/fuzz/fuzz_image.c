@@ -28,12 +28,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                                          .do_rescale = true,
                                          .rescale_factor = 1 / 255.0};
     struct error error = {0};
-    struct image image;
-    if (announces_large(bytes, size) || !image_decode(bytes, size, &image, &error))
-        return 0;
+    struct image_info info;
     struct image_geometry geometry;
-    if (image_geometry_find(&config, image.width, image.height, &geometry, &error))
-        image_preprocess(&image, &config, &geometry, size & 1, tensor, &error);
-    image_release(&image);
+    double decode = 0;
+    if (!announces_large(bytes, size) && image_read_info(bytes, size, &info, &error) &&
+        image_geometry_find(&config, info.width, info.height, &geometry, &error))
+        image_preprocess(bytes, size, &info, &config, &geometry, size & 1, tensor, &decode, &error);
     return 0;
 }

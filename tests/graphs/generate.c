@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../unit/inputs.h"
 #include "graphs.h"
 
 #define OPSET 18
@@ -151,13 +152,11 @@ bool graph_end_node(struct random_graph *g, struct node *node) {
 }
 
 struct value *graph_grow(struct random_graph *g, const char *op_type, ...) {
-    struct value *inputs[8];
-    int count = 0;
+    struct value *inputs[NODE_INPUTS];
     va_list list;
 
     va_start(list, op_type);
-    for (struct value *input; count < 8 && (input = va_arg(list, struct value *));)
-        inputs[count++] = input;
+    int count = inputs_gather(list, inputs);
     va_end(list);
 
     struct node *node = count ? graph_begin_node(g, op_type, inputs, count, 1) : NULL;

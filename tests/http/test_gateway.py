@@ -166,15 +166,15 @@ def test_reload_under_load():
             for turn in range(12):
                 write([f'cats={two.url}\ndogs={dogs.url} # new\n', f'cats={one.url}\n',
                        f'cats={one.url} {two.url}\n'][turn % 3])
-                before = len([line for line in door.lines if 'read the files again' in line])
+                before = len([line for line in door.lines if 'reloaded the files' in line])
                 door.kill(signal.SIGHUP)
-                until(lambda: len([line for line in door.lines if 'read the files again' in line]) > before)
+                until(lambda: len([line for line in door.lines if 'reloaded the files' in line]) > before)
             write(f'cats={two.url}\ndogs={dogs.url}\n')
             door.kill(signal.SIGHUP)
             until(lambda: ask(door.port, 'GET', '/models').json() == ['cats', 'dogs'])
             write('cats=nonsense\n')
             door.kill(signal.SIGHUP)
-            door.wait_line('nothing changed')
+            door.wait_line('not reloaded')
             assert ask(door.port, 'POST', '/model/dogs/predict', b'').status == 200
             assert load.end(51) > 50 and not load.errors, load.errors[:3]
 
@@ -457,7 +457,7 @@ def test_slow_names():
             cats.kill(signal.SIGCONT)
             write('backends', '\n'.join([f'cats=http://never.test:{cats.port}', lines[1]]))
             door.kill(signal.SIGHUP)
-            door.wait_line('read the files again', 7)
+            door.wait_line('reloaded the files', 7)
             assert ask(port, 'GET', '/models').json() == ['cats', 'dogs']
             assert ask(port, 'POST', '/model/cats/predict', b'').status == 200, 'the old one goes on until the new one is known'
             assert names.asked.count('quick.test') > 2 and 'never.test' in names.asked, names.asked

@@ -7,10 +7,12 @@ import io
 import math
 import os
 import random
+import struct
 import subprocess
 import sys
 import tempfile
 import warnings
+import zlib
 
 try:
     import numpy as np
@@ -19,6 +21,7 @@ try:
 except ImportError as missing:
     print(f'1..0 # skip {missing} (Debian: python3-pil python3-numpy)')
     sys.exit(0)
+import bombs  # noqa: E402
 warnings.simplefilter('ignore')
 
 PROBE, ROOT = sys.argv[1], sys.argv[2]
@@ -37,7 +40,7 @@ class Probe:
         self.process.stdin.write(('\t'.join(map(str, fields)) + '\n').encode())
         self.process.stdin.flush()
         kind, _, rest = self.process.stdout.readline().decode().rstrip('\n').partition(' ')
-        if kind in ('error', 'time', ''):
+        if kind in ('error', 'time', 'cost', ''):
             return rest or 'the probe died'
         width, height = map(int, rest.split())
         if kind == 'image':
@@ -83,9 +86,6 @@ def drawing(width, height, seed=1):
 
 def png(width, height, depth, colour, rows, *chunks):
     """A PNG written by hand, for the kinds that Pillow does not write."""
-    import struct
-    import zlib
-
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, 0)) + \
@@ -117,6 +117,20 @@ def jpeg_files(folder):
             yield path
 
 
+def odd_jpeg_files(folder):
+    for name, content in (('scan-each', bombs.jpeg(61, 47, scan_each=True, sampling=0x22)),
+                          ('turned-sampled', bombs.jpeg(61, 47, sampling=0x21, orientation=7)),
+                          ('four-progressive', bombs.jpeg(61, 47, 4, progressive=True))):
+        with open(f'{folder}/{name}.jpg', 'wb') as file:
+            file.write(content)
+        yield f'{folder}/{name}.jpg'
+    for orientation in range(2, 9):  # sizes that no block divides, through both passes of resizing
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        drawing(131, 77).save(f'{folder}/odd{orientation}.jpg', exif=exif, subsampling=2, progressive=orientation % 2)
+        yield f'{folder}/odd{orientation}.jpg'
+
+
 def png_files(folder):
     picture = drawing(61, 47)
     rng = random.Random(2)
@@ -145,14 +159,21 @@ def png_files(folder):
         with open(f'{folder}/short-palette.png', 'wb') as file:  # indices beyond the palette's end
             file.write(png(13, 9, 8, 3, rows, (b'PLTE', bytes(range(100, 112)))))
         yield f'{folder}/short-palette.png'
-    try:
-        subprocess.run(['convert', f'{folder}/RGBA.png', '-interlace', 'PNG', f'{folder}/interlaced.png'], check=True)
-        subprocess.run(['convert', f'{folder}/palette13.png', '-interlace', 'PNG', f'{folder}/interlaced-palette.png'],
-                       check=True)
-        yield f'{folder}/interlaced.png'
-        yield f'{folder}/interlaced-palette.png'
-    except (OSError, subprocess.CalledProcessError):
-        print('# no ImageMagick: interlaced PNG is left out')
+    for name, image in (('RGB', picture), ('L', picture.convert('L')), ('palette', picture.quantize(200))):
+        with open(f'{folder}/interlaced-{name}.png', 'wb') as file:
+            file.write(interlaced_png(image))
+        yield f'{folder}/interlaced-{name}.png'
+
+
+def interlaced_png(image):
+    """Pillow writes none: the seven passes of PNG (Third Edition), 8.1."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    rows = b''.join(b'\0' + row.tobytes() for x, y, across, down in passes for row in pixels[y::down, x::across])
+    palette = bombs.png_chunk(b'PLTE', bytes(image.getpalette()[:600])) if image.mode == 'P' else b''
+    header = struct.pack('>IIBBBBB', *image.size, 8, {'RGB': 2, 'L': 0, 'P': 3}[image.mode], 0, 0, 1)
+    return b'\x89PNG\r\n\x1a\n' + bombs.png_chunk(b'IHDR', header) + palette + \
+        bombs.png_chunk(b'IDAT', zlib.compress(rows)) + bombs.png_chunk(b'IEND', b'')
 
 
 def webp_files(folder):
@@ -169,9 +190,20 @@ def webp_files(folder):
 
 
 def test_decoders(folder):
-    for path in [*jpeg_files(folder), *png_files(folder), *webp_files(folder)]:
+    for path in [*jpeg_files(folder), *odd_jpeg_files(folder), *png_files(folder), *webp_files(folder)]:
         check(f'decode {os.path.basename(path)}', not (why := difference(probe.ask('decode', path),
                                                                         np.asarray(reference(path)))), why)
+
+
+def test_turned(folder):
+    """Turned while they are resized."""
+    for path in odd_jpeg_files(folder):
+        upright, whys = reference(path), []
+        for number, (width, height) in ((2, (40, 40)), (3, (90, 30)), (1, (200, 210)), (0, (33, 51)), (4, upright.size)):
+            x, y = width // 4, height // 5
+            theirs = np.asarray(upright.resize((width, height), number))[y:y + height // 2, x:x + width // 2]
+            whys.append(difference(probe.ask('window', path, width, height, number, x, y, width // 2, height // 2), theirs))
+        check(f'resize {os.path.basename(path)} turned', not any(whys), whys)
 
 
 def test_damage(folder):
@@ -275,6 +307,7 @@ def test_photographs():
 
 with tempfile.TemporaryDirectory() as scratch:
     test_decoders(scratch)
+    test_turned(scratch)
     test_damage(scratch)
     test_resize(scratch)
     test_preprocess(scratch)

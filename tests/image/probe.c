@@ -3,8 +3,10 @@
  *   resize PATH W H FILTER                -> the same
  *   window PATH W H FILTER X Y WW HH      -> that window of the resized picture
  *   tensor PATH WIDTH HEIGHT SHORT FILTER CROPW CROPH  -> "tensor W H" and [3, H, W] float32; SHORT 0:
- * exactly W x H; mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225, factor 1/255 time PATH COUNT -> "time
- * DECODE_MS PREPROCESS_MS" (256, 224): the least of COUNT An error is one line "error TEXT". */
+ * exactly W x H; mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225, factor 1/255
+ *   time PATH COUNT                       -> "time DECODE_MS PREPROCESS_MS" (256, 224): the least of COUNT
+ *   cost PATH                             -> "cost BYTES" of decoding and resizing (256, 224)
+ * An error is one line "error TEXT". */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +20,11 @@ static void answer_error(const struct error *error) {
     printf("error %s\n", error->message);
 }
 
-static void answer_image(const struct image *image) {
-    printf("image %d %d\n", image->width, image->height);
-    fwrite(image->pixels, 3, (size_t)image->width * (size_t)image->height, stdout);
-}
+struct file {
+    const uint8_t *bytes;
+    size_t size;
+    struct image_info info;
+};
 
 static struct preprocessing usual_preprocessing(int width, int height, int shorter, int filter, int crop_w,
                                                 int crop_h) {
@@ -40,16 +43,18 @@ static struct preprocessing usual_preprocessing(int width, int height, int short
                                   .standard_deviation = {0.229, 0.224, 0.225}};
 }
 
-static void tensor(const struct image *image, const int *n) {
+static void tensor(const struct file *file, const int *n) {
     struct preprocessing config = usual_preprocessing(n[0], n[1], n[2], n[3], n[4], n[5]);
     struct error error = {0};
     struct image_geometry geometry;
-    if (!image_geometry_find(&config, image->width, image->height, &geometry, &error))
+    double decode = 0;
+    if (!image_geometry_find(&config, file->info.width, file->info.height, &geometry, &error))
         return answer_error(&error);
 
     size_t count = (size_t)geometry.width * (size_t)geometry.height * 3;
     float *values = calloc(count, sizeof *values);
-    if (image_preprocess(image, &config, &geometry, false, values, &error)) {
+    if (image_preprocess(file->bytes, file->size, &file->info, &config, &geometry, false, values, &decode,
+                         &error)) {
         printf("tensor %d %d\n", geometry.width, geometry.height);
         fwrite(values, sizeof *values, count, stdout);
     } else {
@@ -58,60 +63,73 @@ static void tensor(const struct image *image, const int *n) {
     free(values);
 }
 
-static void resize(const char *verb, const struct image *image, const int *n) {
+/* Without numbers the size that it has. */
+static void resize(const char *verb, const struct file *file, const int *n) {
+    const struct image_info *info = &file->info;
+    struct resizing resize = {
+        info->width,       info->height, info->orientation, n[0], n[1], (enum image_filter)n[2],
+        {0, 0, n[0], n[1]}};
     struct error error = {0};
-    struct crop_window window = {0, 0, n[0], n[1]};
+    double decode = 0;
     if (strcmp(verb, "window") == 0)
-        window = (struct crop_window){n[3], n[4], n[5], n[6]};
-    struct image resized = {window.width, window.height,
-                            malloc((size_t)window.width * (size_t)window.height * 3)};
-    if (image_resize_window(image, n[0], n[1], (enum image_filter)n[2], &window, resized.pixels, &error))
-        answer_image(&resized);
-    else
+        resize.window = (struct crop_window){n[3], n[4], n[5], n[6]};
+    if (strcmp(verb, "decode") == 0) {
+        resize.width = resize.window.width = info->width;
+        resize.height = resize.window.height = info->height;
+    }
+
+    size_t pixels = (size_t)resize.window.width * (size_t)resize.window.height;
+    uint8_t *resized = malloc(pixels * 3);
+    if (image_read_resized(file->bytes, file->size, info, &resize, resized, &decode, &error)) {
+        printf("image %d %d\n", resize.window.width, resize.window.height);
+        fwrite(resized, 3, pixels, stdout);
+    } else {
         answer_error(&error);
-    image_release(&resized);
+    }
+    free(resized);
 }
 
-static void measure(const char *bytes, size_t size, int count) {
+static void measure(const char *verb, const struct file *file, int count) {
     double decode = 1e9, prepare = 1e9;
     struct preprocessing config = usual_preprocessing(0, 0, 256, IMAGE_BILINEAR, 224, 224);
     static float values[3 * 224 * 224];
+    struct image_geometry geometry;
+    struct error error = {0};
+    if (!image_geometry_find(&config, file->info.width, file->info.height, &geometry, &error))
+        return answer_error(&error);
+    if (strcmp(verb, "cost") == 0) {
+        printf("cost %lld\n", (long long)image_preprocess_cost(&file->info, &config, &geometry));
+        return;
+    }
+
     for (int i = 0; i < count; i++) {
-        struct image image;
-        struct error error = {0};
-        double start = clock_ms();
-        if (!image_decode((const uint8_t *)bytes, size, &image, &error))
+        double start = clock_ms(), decoding = 0;
+        struct image_info info;
+        if (!image_read_info(file->bytes, file->size, &info, &error) ||
+            !image_preprocess(file->bytes, file->size, &info, &config, &geometry, false, values, &decoding,
+                              &error))
             return answer_error(&error);
-        double middle = clock_ms();
-        struct image_geometry geometry;
-        if (!image_geometry_find(&config, image.width, image.height, &geometry, &error))
-            return answer_error(&error);
-        image_preprocess(&image, &config, &geometry, false, values, &error);
-        double end = clock_ms();
-        decode = middle - start < decode ? middle - start : decode;
-        prepare = end - middle < prepare ? end - middle : prepare;
-        image_release(&image);
+        double rest = clock_ms() - start - decoding;
+        decode = decoding < decode ? decoding : decode;
+        prepare = rest < prepare ? rest : prepare;
     }
     printf("time %.3f %.3f\n", decode, prepare);
 }
 
 static void command(const char *verb, const char *path, const int *numbers) {
     struct error error = {0};
-    struct image image = {0};
-    size_t size;
-    char *bytes = file_read(path, 1u << 30, &size, &error);
-    if (bytes && strcmp(verb, "time") == 0)
-        measure(bytes, size, numbers[0]);
-    else if (!bytes || !image_decode((const uint8_t *)bytes, size, &image, &error))
+    struct file file = {0};
+    char *bytes = file_read(path, 1u << 30, &file.size, &error);
+    file.bytes = (const uint8_t *)bytes;
+    if (!bytes || !image_read_info(file.bytes, file.size, &file.info, &error))
         answer_error(&error);
-    else if (strcmp(verb, "decode") == 0)
-        answer_image(&image);
+    else if (strcmp(verb, "time") == 0 || strcmp(verb, "cost") == 0)
+        measure(verb, &file, numbers[0]);
     else if (strcmp(verb, "tensor") == 0)
-        tensor(&image, numbers);
+        tensor(&file, numbers);
     else
-        resize(verb, &image, numbers);
+        resize(verb, &file, numbers);
     free(bytes);
-    image_release(&image);
 }
 
 int main(void) {

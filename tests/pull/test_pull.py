@@ -279,7 +279,7 @@ def refusals_say_what_to_do(place):
     assert 'refused' in error and 'wrong' not in error, error
     place.hub.token = None
     assert '404' in place.pull('hf:owner/nothing', status=1)
-    assert 'redirects without end' in place.pull(place.hub.url + '/loop', status=1)
+    assert 'redirects too many times' in place.pull(place.hub.url + '/loop', status=1)
     assert place.listed() == []
 
 

@@ -79,7 +79,7 @@ def quantises(work, model):
     check('the quantised model classifies', made.returncode == 0, made.stderr)
     made = run('compare', model, f'{out}:int8', '--data', f'{work}/photos', '--json')
     check('and is compared with the other', made.returncode == 0 and json.loads(made.stdout)['photos'] == 24, made.stderr)
-    refused('it is not quantised again', 'it is quantised already', 1, 'quantize', f'{out}/model_int8.onnx', '--calibrate',
+    refused('it is not quantised again', 'already quantised', 1, 'quantize', f'{out}/model_int8.onnx', '--calibrate',
             f'{work}/photos')
 
 
@@ -98,12 +98,12 @@ def refuses(work, model):
     os.makedirs(f'{work}/junk')
     shutil.copy(f'{work}/photos/0/broken.jpg', f'{work}/junk/')
     out = ['--output', f'{work}/none']
-    refused('a folder without photos', 'no photos in it', 1, 'quantize', model, '--calibrate', f'{work}/empty', *out)
+    refused('a folder without photos', 'contains no photos', 1, 'quantize', model, '--calibrate', f'{work}/empty', *out)
     refused('a folder that is not there', 'No such file', 1, 'quantize', model, '--calibrate', f'{work}/nowhere', *out)
-    refused('no photo that can be read', 'none of the 1 images', 1, 'quantize', model, '--calibrate', f'{work}/junk', *out)
+    refused('no photo that can be read', 'no photo in it can be decoded', 1, 'quantize', model, '--calibrate', f'{work}/junk', *out)
     refused('no photos asked for', '--calibrate DIR is needed', 2, 'quantize', model)
     refused('a method that is none', "not 'best'", 2, 'quantize', model, '--calibrate', f'{work}/photos', '--method', 'best')
-    refused('both kinds of scales', 'exclude each other', 2, 'quantize', model, '--calibrate', f'{work}/photos', '--per-channel',
+    refused('both kinds of scales', 'cannot be combined', 2, 'quantize', model, '--calibrate', f'{work}/photos', '--per-channel',
             '--per-tensor')
     check('what is refused leaves no model', not os.path.exists(f'{work}/none/model_int8.onnx'))
 

@@ -48,7 +48,7 @@ EXCEPTIONS = {
 LIBRARIES = [  # (headers, the files that may include them)
     (r'dnnl.*', r'src/plan/dnnl\w*\.[ch]'),
     (r'event2/.*|evhttp\.h|event\.h', r'src/http/.*'),
-    (r'turbojpeg\.h|png\.h|webp/.*', r'src/image/.*'),
+    (r'jpeglib\.h|jerror\.h|png\.h|webp/.*', r'src/image/.*'),
     (r'sodium\.h', r'src/(http|server|cli)/.*'),
     (r'openssl/.*', r'src/(http/.*|base/sha256\.c)'),
     (r'zlib\.h', r'src/(http/inflate|image/png_orientation)\.c'),

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "inputs.h"
 #include "interpreter.h"
 
 static inline struct value *network_floats(struct graph *graph, uint32_t seed, float scale, int rank, ...) {
@@ -46,13 +47,12 @@ static inline struct value *network_ints(struct graph *graph, int count, ...) {
 
 /* A node of one output; inputs end with NULL. */
 static inline struct value *network_node(struct graph *graph, const char *op_type, ...) {
-    struct value *inputs[8], *output;
-    int count = 0;
+    struct value *inputs[NODE_INPUTS], *output;
     va_list list;
     va_start(list, op_type);
-    for (struct value *input; count < 8 && (input = va_arg(list, struct value *));)
-        inputs[count++] = input;
+    int count = inputs_gather(list, inputs);
     va_end(list);
+
     char name[32];
     snprintf(name, sizeof name, "value%d", graph->value_count);
     output = graph_add_value(graph, name);

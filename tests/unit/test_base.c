@@ -163,8 +163,37 @@ static void digests_are_those_of_the_standard(void **state) {
     assert_false(sha256_text_is_valid("ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
 }
 
+/* What is kept stays, at its address, when the file is cut and written anew; the rest reads as zeros. */
+static void detached_map_keeps_what_it_is_told(void **state) {
+    char path[] = "/tmp/guichet-detach-XXXXXX";
+    const size_t size = (9u << 20) + 123;
+    struct error error;
+    unsigned char *bytes = malloc(size);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (unsigned char)(1 + i % 251);
+    close(mkstemp(path));
+    assert_true(file_write(path, bytes, size, &error));
+
+    struct file_map map;
+    assert_true(file_map_open(path, size, &map, &error));
+    struct file_range kept[] = {{size - 1, size}, {100000, 6u << 20}, {5000, 5001}, {200000, 300000}};
+    assert_true(file_map_detach(&map, kept, sizeof kept / sizeof kept[0]));
+    assert_int_equal(truncate(path, 0), 0);
+
+    assert_int_equal(map.bytes[5000], bytes[5000]);
+    assert_memory_equal(map.bytes + 100000, bytes + 100000, (6u << 20) - 100000);
+    assert_int_equal(map.bytes[size - 1], bytes[size - 1]);
+    assert_int_equal(map.bytes[20000], 0);
+    assert_int_equal(map.bytes[7u << 20], 0);
+
+    file_map_close(&map);
+    unlink(path);
+    free(bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(detached_map_keeps_what_it_is_told),
         cmocka_unit_test(arena_memory_is_zeroed_and_aligned),
         cmocka_unit_test(buffer_stops_at_its_limit),
         cmocka_unit_test(buffers_and_arrays_take_text),

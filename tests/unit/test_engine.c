@@ -487,6 +487,87 @@ static void baked_model_answers_as_the_file_it_came_from(void **state) {
     }
 }
 
+struct detached_case {
+    struct graph *(*make)(void);
+    enum precision precision;
+    int64_t dims[4]; /* of one row */
+    bool baked;
+};
+
+/* Run `batch` rows; the first output, its data to be freed. */
+static struct tensor run_batch(struct engine_context *context, const struct detached_case *one,
+                               int64_t batch) {
+    struct error error = {0};
+    const int64_t dims[4] = {batch, one->dims[1], one->dims[2], one->dims[3]};
+    struct tensor input = make_input(4, dims, 3), output;
+    if (!engine_run(context, &input, 1, &output, 1, &error))
+        fail_msg("%s", error.message);
+
+    void *copy = malloc(tensor_bytes(&output));
+    memcpy(copy, output.data, tensor_bytes(&output));
+    output.data = copy;
+    free(input.data);
+    return output;
+}
+
+/* Load, run, detach; then cut the files to nothing: the same answers, and those of batches never seen. */
+static void expect_no_file_is_needed(const struct detached_case *one) {
+    const struct engine_options options = {.precision = one->precision, .no_baked = !one->baked};
+    struct error error = {0};
+    write_model(one->make());
+
+    for (int turn = 0; turn <= one->baked; turn++) { /* the first makes the baked file */
+        struct engine *engine = engine_load(model_path, &options, &error);
+        struct engine_context *context = engine ? engine_context_create(engine, &error) : NULL;
+        if (!context)
+            fail_msg("%s", error.message);
+        struct tensor before = run_batch(context, one, 1);
+        if (turn < one->baked) {
+            assert_true(engine_bake(engine, NULL, &error));
+        } else {
+            struct engine *other = engine_load(model_path, &options, &error);
+            struct engine_context *whole = engine_context_create(other, &error);
+            struct tensor reference = run_batch(whole, one, 20);
+
+            assert_true(engine_detach(engine, &error) && engine_detach_baked(engine, &error));
+            engine_baked_path(engine, baked_file, sizeof baked_file);
+            assert_int_equal(truncate(model_path, 0), 0);
+            assert_true(!one->baked || truncate(baked_file, 0) == 0);
+
+            struct tensor after = run_batch(context, one, 1), many = run_batch(context, one, 20);
+            assert_memory_equal(before.data, after.data, tensor_bytes(&before));
+            assert_memory_equal(reference.data, many.data, tensor_bytes(&reference));
+            free(after.data);
+            free(many.data);
+            free(reference.data);
+            engine_context_free(whole);
+            engine_free(other);
+        }
+        free(before.data);
+        engine_context_free(context);
+        engine_free(engine);
+    }
+    unlink(baked_file);
+}
+
+static void loaded_model_needs_its_files_no_more(void **state) {
+    const struct detached_case cases[] = {
+        {network_convolutional, PRECISION_F32, {1, 3, 32, 32}, false},
+        {network_convolutional, PRECISION_F32, {1, 3, 32, 32}, true},
+        {network_convolutional, PRECISION_BF16, {1, 3, 32, 32}, false},
+        {network_convolutional, PRECISION_BF16, {1, 3, 32, 32}, true},
+        {network_transformer, PRECISION_F32, {1, 8, 8, 32}, false},
+        {network_transformer, PRECISION_BF16, {1, 8, 8, 32}, false},
+        {network_transformer, PRECISION_BF16, {1, 8, 8, 32}, true},
+        {network_quantized, PRECISION_INT8, {1, 3, 16, 16}, false},
+        {network_quantized, PRECISION_INT8, {1, 3, 16, 16}, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if ((cases[i].precision != PRECISION_BF16 || primitive_has_avx512()) &&
+            (cases[i].precision != PRECISION_INT8 || primitive_has_native_int8()))
+            expect_no_file_is_needed(&cases[i]);
+}
+
 static void baked_file_that_is_not_current_is_refused_with_a_reason(void **state) {
     char text[256];
     struct error error = {0};
@@ -550,6 +631,7 @@ int main(void) {
         cmocka_unit_test(weights_are_unpacked_for_a_plan_that_wants_them_otherwise),
         cmocka_unit_test(inputs_that_do_not_fit_are_refused),
         cmocka_unit_test(baked_model_answers_as_the_file_it_came_from),
+        cmocka_unit_test(loaded_model_needs_its_files_no_more),
         cmocka_unit_test(baked_file_that_is_not_current_is_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

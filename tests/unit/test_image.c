@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <png.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -22,12 +23,22 @@ static uint32_t bytes_hash(const uint8_t *bytes, size_t size) { /* FNV-1a */
     return hash;
 }
 
+/* 8-bit RGB, row-major. */
+struct image {
+    int width, height;
+    uint8_t *pixels; /* [height, width, 3], with RESAMPLE_SLACK bytes behind */
+};
+
+static struct image image_make(int width, int height) {
+    return (struct image){width, height, calloc(1, (size_t)width * (size_t)height * 3 + RESAMPLE_SLACK)};
+}
+
 static uint32_t image_hash(const struct image *image) {
     return bytes_hash(image->pixels, (size_t)image->width * (size_t)image->height * 3);
 }
 
 static struct image drawing(int width, int height) {
-    struct image image = {width, height, malloc((size_t)width * (size_t)height * 3)};
+    struct image image = image_make(width, height);
     uint8_t *pixel = image.pixels;
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++, pixel += 3) {
@@ -36,6 +47,42 @@ static struct image drawing(int width, int height) {
             pixel[2] = (uint8_t)(x * x + 7 * y);
         }
     return image;
+}
+
+/* The bytes of a PNG of these pixels. */
+static uint8_t *write_png(const struct image *image, size_t *ret_size) {
+    png_image header = {.version = PNG_IMAGE_VERSION,
+                        .width = (png_uint_32)image->width,
+                        .height = (png_uint_32)image->height,
+                        .format = PNG_FORMAT_RGB};
+    png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(header);
+    uint8_t *bytes = malloc(size);
+    assert_true(png_image_write_to_memory(&header, bytes, &size, 0, image->pixels, 0, NULL));
+    *ret_size = size;
+    return bytes;
+}
+
+/* Decoded in its own size, upright. */
+static bool decode(const uint8_t *bytes, size_t size, struct image *ret, struct error *error) {
+    struct image_info info;
+    if (!image_read_info(bytes, size, &info, error))
+        return false;
+
+    struct resizing resize = {info.width,
+                              info.height,
+                              info.orientation,
+                              info.width,
+                              info.height,
+                              IMAGE_BOX,
+                              {0, 0, info.width, info.height}};
+    struct image image = image_make(info.width, info.height);
+    double spent = 0;
+    bool done = image_read_resized(bytes, size, &info, &resize, image.pixels, &spent, error);
+    if (done)
+        *ret = image;
+    else
+        free(image.pixels);
+    return done;
 }
 
 static void every_filter_resizes_as_pillow_does(void **state) {
@@ -50,16 +97,19 @@ static void every_filter_resizes_as_pillow_does(void **state) {
     for (int filter = 0; filter < 6; filter++)
         for (int i = 0; i < 4; i++) {
             int width = sizes[i][0], height = sizes[i][1];
-            struct crop_window all = {0, 0, width, height};
-            struct image resized = {width, height, malloc((size_t)width * (size_t)height * 3)};
+            struct resizing resize = {
+                53, 37, 1, width, height, (enum image_filter)filter, {0, 0, width, height}};
+            struct image resized = image_make(width, height);
+            struct resizer *resizer = resizer_create(&resize, resized.pixels, &error);
 
-            assert_true(image_resize_window(&image, width, height, (enum image_filter)filter, &all,
-                                            resized.pixels, &error));
+            assert_non_null(resizer);
+            resizer_push(resizer, image.pixels, 37);
             assert_int_equal(image_hash(&resized), expected[filter][i]);
-            image_release(&resized);
+            resizer_free(resizer);
+            free(resized.pixels);
         }
 
-    image_release(&image);
+    free(image.pixels);
 }
 
 static void fast_loops_equal_the_portable_ones(void **state) {
@@ -82,7 +132,7 @@ static void fast_loops_equal_the_portable_ones(void **state) {
             taps_release(&taps);
         }
 
-    image_release(&image);
+    free(image.pixels);
 }
 
 static void files_decode_as_pillow_does(void **state) {
@@ -108,11 +158,11 @@ static void files_decode_as_pillow_does(void **state) {
         char *bytes = file_read(path, 1 << 20, &size, &error);
         assert_non_null(bytes);
 
-        assert_true(image_decode((uint8_t *)bytes, size, &image, &error));
+        assert_true(decode((uint8_t *)bytes, size, &image, &error));
         assert_int_equal(image.width, files[i].width);
         assert_int_equal(image.height, files[i].height);
         assert_int_equal(image_hash(&image), files[i].hash);
-        image_release(&image);
+        free(image.pixels);
 
         for (size_t cut = 0; cut < size; cut++) {
             uint8_t *copy = malloc(cut + 1); /* in its exact size, so that sanitizers detect overruns */
@@ -120,7 +170,7 @@ static void files_decode_as_pillow_does(void **state) {
             memcpy(copy, bytes, cut);
 
             error = (struct error){0};
-            assert_false(image_decode(copy, cut, &image, &error));
+            assert_false(decode(copy, cut, &image, &error));
             assert_int_equal(error.code, ERROR_INVALID);
             free(copy);
         }
@@ -131,7 +181,7 @@ static void files_decode_as_pillow_does(void **state) {
 static void refused(const void *bytes, size_t size, const char *part) {
     struct image image = {0};
     struct error error = {0};
-    assert_false(image_decode(bytes, size, &image, &error));
+    assert_false(decode(bytes, size, &image, &error));
     assert_int_equal(error.code, ERROR_INVALID);
     if (!strstr(error.message, part))
         fail_msg("'%s' does not say '%s'", error.message, part);
@@ -160,7 +210,7 @@ static void sizes_are_refused_from_the_header(void **state) {
 
     struct image image;
     struct error error;
-    assert_false(image_decode(png, LIMIT_IMAGE_BYTES + 1, &image, &error));
+    assert_false(decode(png, LIMIT_IMAGE_BYTES + 1, &image, &error));
     assert_int_equal(error.code, ERROR_TOO_LARGE);
 }
 
@@ -192,12 +242,68 @@ static void orientation_is_read_within_bounds(void **state) {
     assert_int_equal(exif_orientation(little, sizeof little - 1), 1);
 }
 
+/* Where pixel (x, y) of the upright image is stored: EXIF 2.32, tag 0x0112. */
+static void stored_place(int orientation, int width, int height, int x, int y, int *ret_x, int *ret_y) {
+    bool from_right = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+    bool from_bottom = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
+    int a = from_right ? width - 1 - x : x, b = from_bottom ? height - 1 - y : y;
+    *ret_x = orientation >= 5 ? b : a;
+    *ret_y = orientation >= 5 ? a : b;
+}
+
+static void turned_rows_resize_as_upright_ones_do(void **state) {
+    static const int sizes[][2] = {{20, 11}, {90, 70}, {53, 12}, {9, 37}, {53, 37}};
+    struct image upright = drawing(53, 37);
+    struct error error;
+    for (int orientation = 2; orientation <= 8; orientation++) {
+        int stored_width = orientation >= 5 ? 37 : 53;
+        struct image stored = image_make(stored_width, 53 * 37 / stored_width);
+        for (int y = 0; y < 37; y++)
+            for (int x = 0; x < 53; x++) {
+                int sx, sy;
+                stored_place(orientation, 53, 37, x, y, &sx, &sy);
+                memcpy(stored.pixels + 3 * (sy * stored_width + sx), upright.pixels + 3 * (y * 53 + x), 3);
+            }
+
+        for (int filter = 0; filter < 6; filter++)
+            for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+                int width = sizes[i][0], height = sizes[i][1];
+                struct crop_window window = {width / 3, height / 4, width / 2, height / 2};
+                struct resizing resize = {53, 37, 1, width, height, (enum image_filter)filter, window};
+                struct image expected = image_make(window.width, window.height);
+                struct image actual = image_make(window.width, window.height);
+                struct resizer *plain = resizer_create(&resize, expected.pixels, &error);
+                resize.orientation = orientation;
+                struct resizer *turned = resizer_create(&resize, actual.pixels, &error);
+
+                resizer_push(plain, upright.pixels, 37);
+                for (int row = 0; row < stored.height; row++)
+                    resizer_push(turned, stored.pixels + row * stored.width * 3, 1);
+                assert_int_equal(image_hash(&expected), image_hash(&actual));
+
+                resizer_free(plain);
+                resizer_free(turned);
+                free(expected.pixels);
+                free(actual.pixels);
+            }
+        free(stored.pixels);
+    }
+    free(upright.pixels);
+}
+
 static bool preprocess(const struct image *image, const struct preprocessing *config, bool channels_last,
                        float *tensor) {
     struct image_geometry geometry;
+    struct image_info info;
     struct error error;
-    return image_geometry_find(config, image->width, image->height, &geometry, &error) &&
-           image_preprocess(image, config, &geometry, channels_last, tensor, &error);
+    double spent = 0;
+    size_t size;
+    uint8_t *png = write_png(image, &size);
+    bool done = image_read_info(png, size, &info, &error) &&
+                image_geometry_find(config, image->width, image->height, &geometry, &error) &&
+                image_preprocess(png, size, &info, config, &geometry, channels_last, tensor, &spent, &error);
+    free(png);
+    return done;
 }
 
 static void a_small_picture_is_padded_with_black(void **state) {
@@ -250,7 +356,7 @@ static void values_are_scaled_and_normalized_in_order(void **state) {
     for (int i = 0; i < 57; i++)
         assert_true(tensor[57 + i] == image.pixels[3 * i + 1]);
 
-    image_release(&image);
+    free(image.pixels);
 }
 
 static void the_longer_side_is_rounded_down(void **state) {
@@ -279,6 +385,7 @@ int main(void) {
         cmocka_unit_test(sizes_are_refused_from_the_header),
         cmocka_unit_test(foreign_files_are_named),
         cmocka_unit_test(orientation_is_read_within_bounds),
+        cmocka_unit_test(turned_rows_resize_as_upright_ones_do),
         cmocka_unit_test(a_small_picture_is_padded_with_black),
         cmocka_unit_test(values_are_scaled_and_normalized_in_order),
         cmocka_unit_test(the_longer_side_is_rounded_down),

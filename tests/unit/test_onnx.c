@@ -193,7 +193,7 @@ static void tensors_that_lie_are_refused(void **state) {
     add_tensor("w", 1, (int64_t[]){1000, 2048}, 2);
     proto_bytes(&tensor, 9, bytes, 12);
     add_initializer_and_try(
-        "initializer 'w': raw data has 12 bytes, shape 1000x2048 of float32 needs 8192000");
+        "initializer 'w': raw data has 12 bytes, but shape 1000x2048 of float32 needs 8192000");
 
     add_tensor("w", 1, (int64_t[]){3}, 1);
     proto_bytes(&tensor, 9, bytes, 13);
@@ -314,65 +314,49 @@ static void floats_and_doubles_in_typed_fields(void **state) {
     }
 }
 
+/* The nodes in `graph`, from x to one output, make a model that is refused. */
+static void expect_graph_refusal(const char *output, const char *part) {
+    proto_value_info(&graph, 11, "x", NULL, 0);
+    proto_value_info(&graph, 12, output, NULL, 0);
+    proto_model(&model, 7, 13, &graph);
+    expect_refusal(part);
+}
+
 static void graphs_that_make_no_sense_are_refused(void **state) {
     graph.size = 0;
     proto_node(&graph, "Add", "a", NAMES("x", "b"), NAMES("c"), NULL);
     proto_node(&graph, "Relu", "loop", NAMES("c"), NAMES("b"), NULL);
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "c", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("cycle");
+    expect_graph_refusal("c", "cycle");
 
     graph.size = 0;
     proto_node(&graph, "Add", "adder", NAMES("x", "nowhere"), NAMES("c"), NULL);
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "c", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("node 'adder' (Add): input 'nowhere' is not defined");
+    expect_graph_refusal("c", "node 'adder' (Add): input 'nowhere' is not defined");
 
     graph.size = 0;
     proto_node(&graph, "Relu", "a", NAMES("x"), NAMES("c"), NULL);
     proto_node(&graph, "Relu", "b", NAMES("x"), NAMES("c"), NULL);
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "c", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("node 'b': value 'c' is defined twice");
+    expect_graph_refusal("c", "node 'b': value 'c' is defined twice");
 
     graph.size = 0;
     proto_node(&graph, "Split", "s", NAMES("x"), NAMES("c", "c"), NULL);
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "c", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("defined twice");
+    expect_graph_refusal("c", "defined twice");
 }
 
 static void declarations_that_make_no_sense_are_refused(void **state) {
     graph.size = 0;
     proto_node(&graph, "", NULL, NAMES("x"), NAMES("c"), NULL);
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "c", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("node 0: has no op_type");
+    expect_graph_refusal("c", "node 0: has no op_type");
 
     graph.size = 0;
     proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "x", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("'x' is defined twice");
+    expect_graph_refusal("x", "'x' is defined twice");
 
     graph.size = 0;
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "z", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("no node computes output 'z'");
+    expect_graph_refusal("z", "no node computes output 'z'");
 
     graph.size = 0;
     proto_node(&graph, "Relu", "bad\nname", NAMES("x"), NAMES("c"), NULL);
-    proto_value_info(&graph, 11, "x", NULL, 0);
-    proto_value_info(&graph, 12, "c", NULL, 0);
-    proto_model(&model, 7, 13, &graph);
-    expect_refusal("not UTF-8 text");
+    expect_graph_refusal("c", "not UTF-8 text");
 
     graph.size = 0;
     proto_value_info(&graph, 11, "x", (int64_t[]){1, 1, 1, 1, 1, 1, 1, 1, 1}, 9);
@@ -524,7 +508,7 @@ static void external_data_stays_in_the_folder(void **state) {
         {"../../../../../../etc/passwd", NULL, NULL, "outside"},
         {"link", NULL, NULL, "outside"},
         {"sub", NULL, NULL, "not a regular file"},
-        {"", NULL, NULL, "without a file's name"},
+        {"", NULL, NULL, "without a file name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         g = read_external(cases[i].location, cases[i].offset, cases[i].length, &error);

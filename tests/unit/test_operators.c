@@ -234,7 +234,7 @@ static struct value *random_value(struct graph *graph, struct shape *base, enum 
 
 /* What half of an operator's nodes are given, so that they get past the first check. Inputs, a letter each: x
  * as the base, b the base of bytes, s a scale, z a byte, w weights, c a vector of the channels, n a vector of
- * the first dimension, i indices; anything else: at random. */
+ * the first dimension, i indices, g a grid of points; anything else: at random. */
 static const struct hint {
     const char *op_type, *inputs, *attribute;
     enum attribute_kind kind;
@@ -268,6 +268,7 @@ static const struct hint {
     {"ScatterElements", "xix", NULL, 0, 0, 0},
     {"GatherND", "xi", NULL, 0, 0, 1},
     {"Slice", "x", "starts", ATTRIBUTE_INTS, 1, 2},
+    {"GridSample", "xg", NULL, 0, 0, 4},
 };
 
 static const struct hint *hint_find(const char *op_type) {
@@ -287,6 +288,8 @@ static void value_hint(struct graph *graph, struct value *value, char letter, co
         shape = (struct shape){0};
     else if (letter == 'c' || letter == 'n')
         shape = (struct shape){1, {base->rank > 1 ? base->dims[letter == 'c'] : 1}};
+    else if (letter == 'g')
+        shape = (struct shape){4, {base->dims[0], 1 + random_below(3), 1 + random_below(4), 2}};
     else if (letter == 'w' || letter == 'v') {
         shape.dims[0] = 4;
         for (int i = 2; i < shape.rank; i++)
@@ -453,10 +456,81 @@ static void entries_do_not_overlap(void **state) {
     }
 }
 
+/* ONNX's own cases try each mode and padding, but not all pairs of them. The numbers are ONNX Runtime's. */
+static const struct grid_case {
+    const char *mode, *padding;
+    int corners;
+    float expected[6];
+} grid_cases[] = {
+    {"nearest", "zeros", 0, {1, 21, 0, 0, 13, 0}},
+    {"nearest", "zeros", 1, {8, 21, 34, 0, 13, 0}},
+    {"nearest", "border", 0, {1, 21, 34, 3, 13, 3}},
+    {"nearest", "border", 1, {8, 21, 34, 3, 13, 3}},
+    {"nearest", "reflection", 0, {1, 21, 34, 89, 13, 3}},
+    {"nearest", "reflection", 1, {8, 21, 34, 89, 13, 3}},
+    {"bilinear", "zeros", 0, {4.06, 37.94501, 0, 0, 10.5, 0}},
+    {"bilinear", "zeros", 1, {5.88, 27.585, 17.105, 0, 10.5, 0}},
+    {"bilinear", "border", 0, {4.06, 37.94501, 34, 3, 10.5, 3}},
+    {"bilinear", "border", 1, {5.88, 27.585, 31.1, 3, 10.5, 7.5}},
+    {"bilinear", "reflection", 0, {4.06, 37.94501, 36.1, 72.06998, 10.5, 3}},
+    {"bilinear", "reflection", 1, {5.88, 27.585, 39.73999, 50.75999, 10.5, 6.46875}},
+    {"bicubic", "zeros", 0, {0.5196552, 41.48314, -1.573201, 0, 10.03125, 0}},
+    {"bicubic", "zeros", 1, {0.3753576, 31.57738, 16.63043, 0.02395578, 10.03125, 0}},
+    {"bicubic", "border", 0, {0.3969665, 37.03486, 37.21628, 2.999999, 10.03125, 1.708008}},
+    {"bicubic", "border", 1, {0.285501, 27.36644, 29.66109, 3, 10.03125, 2.753906}},
+    {"bicubic", "reflection", 0, {0.3969665, 37.03486, 40.65906, 69.29127, 10.03125, 1.523438}},
+    {"bicubic", "reflection", 1, {-0.2709174, 29.35825, 37.67668, 56.06516, 10.03125, 0.8371868}},
+    {"cubic", "border", 1, {0.285501, 27.36644, 29.66109, 3, 10.03125, 2.753906}},
+};
+
+static struct attribute string_attribute(const char *name, const char *value) {
+    return (struct attribute){.name = name, .kind = ATTRIBUTE_STRING, .s = value};
+}
+
+static void check_grid_case(const struct grid_case *grid_case, enum dtype dtype) {
+    const float image[] = {0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144};
+    const float points[] = {-0.2f, -0.4f, 0.7f, 0.1f, -1.3f, 0.9f, 1.9f, -2.6f, 0, 0, 5.25f, -0.75f};
+    struct graph *graph = graph_create();
+    double x[12], at[12], y[6];
+    struct tensor inputs[] = {{dtype, {4, {1, 1, 3, 4}}, x}, {dtype, {4, {1, 6, 1, 2}}, at}};
+    struct value *values[2], *output = graph_add_value(graph, "y");
+    for (int i = 0; i < 2; i++) {
+        elements_convert(DTYPE_F32, i ? points : image, dtype, inputs[i].data, 12);
+        values[i] = graph_add_constant(graph, "x", dtype, &inputs[i].shape, inputs[i].data);
+    }
+
+    struct attribute attributes[] = {
+        string_attribute("mode", grid_case->mode),
+        string_attribute("padding_mode", grid_case->padding),
+        {.name = "align_corners", .kind = ATTRIBUTE_INT, .i = grid_case->corners}};
+    struct node *node = graph_add_node(graph, NULL, "", "GridSample", "sample", values, 2, &output, 1);
+    node->opset = strncmp(grid_case->mode, "bi", 2) == 0 ? 16 : 20;
+    node->attributes = attributes;
+    node->attribute_count = 3;
+
+    struct error error = {0};
+    struct tensor result = {dtype, {4, {1, 1, 6, 1}}, y};
+    if (!operators_bind(graph, &error) || !operator_infer(node, &error) ||
+        !operator_compute(node, inputs, &result, &error))
+        fail_msg("%s", error.message);
+    assert_true(shape_equal(&output->shape, &(struct shape){4, {1, 1, 6, 1}}));
+    for (int i = 0; i < 6; i++)
+        assert_float_equal(tensor_get_f64(&result, i), grid_case->expected[i], 1e-4);
+    graph_free(graph);
+}
+
+static void grids_are_sampled_as_onnx_runtime_does(void **state) {
+    for (size_t i = 0; i < sizeof grid_cases / sizeof grid_cases[0]; i++) {
+        check_grid_case(&grid_cases[i], DTYPE_F32);
+        check_grid_case(&grid_cases[i], DTYPE_F64);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_do_not_overlap),
         cmocka_unit_test(missing_operators_are_named),
+        cmocka_unit_test(grids_are_sampled_as_onnx_runtime_does),
         cmocka_unit_test(hostile_nodes_end_in_errors_or_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,24 @@ static void warn_of_assumptions(const struct model *model) {
                 labels ? "labels " : "", labels ? description.labels : "");
 }
 
+static void *detach_baked(void *context) {
+    const struct backend *backend = context;
+    struct error error;
+    if (!engine_detach_baked(model_engine(backend->model), &error))
+        fprintf(stderr, "guichet: %s: %s; leave that file as it is\n", backend->name, error.message);
+    return NULL;
+}
+
+/* From now on somebody may write over the model's files: this process needs nothing of them. */
+static bool detach(struct backend *backend, struct error *error) {
+    struct engine *engine = model_engine(backend->model);
+    if (!engine_detach(engine, error))
+        return false;
+    if (strcmp(engine_baked_state(engine), "used") == 0)
+        backend->is_detaching = pthread_create(&backend->detaching, NULL, detach_baked, backend) == 0;
+    return true;
+}
+
 bool backend_model_start(void *context, struct error *error) {
     struct backend *backend = context;
     double start = clock_ms();
@@ -55,6 +73,8 @@ bool backend_model_start(void *context, struct error *error) {
     double took = clock_ms() - start;
     char baked[512];
     refresh_baked(engine, baked, sizeof baked);
+    if (!detach(backend, error))
+        return false;
     snprintf(backend->description, sizeof backend->description, "%s, %s, %d threads, loaded in %.0f ms%s",
              backend->name, engine_precision_used(engine), engine_threads(engine), took, baked);
     backend_counts_set_ready(&backend->counts, took / 1e3);
@@ -65,6 +85,8 @@ bool backend_model_start(void *context, struct error *error) {
 void backend_model_end(void *context) {
     struct backend *backend = context;
     atomic_store(&backend->ready, false);
+    if (backend->is_detaching)
+        pthread_join(backend->detaching, NULL);
     engine_context_free(backend->context);
     model_classifier_free(backend->classifier);
     free(backend->staging);

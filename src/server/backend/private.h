@@ -1,6 +1,7 @@
 /* The backend's inside, for backend.c, jobs.c and model_thread.c alone; handlers and protocols use the
  * functions below. */
 #pragma once
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "http/fetch.h"
@@ -25,6 +26,8 @@ struct backend {
      * thread's. */
     struct model *model;
     struct model_classifier *classifier;
+    pthread_t detaching; /* copies what the baked file holds, so that nothing of it is needed any more */
+    bool is_detaching;
     struct engine_context *context; /* for tensors; made when first needed */
     void *staging;                  /* a batch, put together */
     size_t staging_size;            /* bytes */

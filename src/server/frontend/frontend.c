@@ -97,8 +97,9 @@ static void respond_failure(struct http_request *request, const struct http_resp
                 http_body_reference(response->body));
         return;
     }
+
     if (response->failure == HTTP_COMPLETE)
-        error_set(&error, ERROR_UPSTREAM, "the gateway's response cannot be read");
+        error_set(&error, ERROR_UPSTREAM, "the gateway's response is not valid JSON");
     else
         error_set(&error, response->failure == HTTP_FAILED_TIMEOUT ? ERROR_TIMEOUT : ERROR_UPSTREAM, "%s",
                   response->reason);
@@ -141,6 +142,7 @@ static void find_models(struct frontend *frontend, struct http_request *request,
         respond_error(request, &(struct error){ERROR_MEMORY, "out of memory"});
         return;
     }
+
     *question = (struct models_question){frontend, known};
     proxy_start(frontend->gateway, request,
                 &(struct proxy_options){
@@ -157,6 +159,7 @@ static bool have_name(json_t *names, const char *model) {
         if (json_is_string(name) && strcmp(json_string_value(name), model) == 0)
             return true;
     }
+
     return false;
 }
 
@@ -173,6 +176,7 @@ static void session_known(struct frontend *frontend, struct http_request *reques
     const char *first = json_string_value(json_array_get(names, 0));
     json_t *reply = json_pack("{s:s, s:s?, s:b}", "session", session.id, "model",
                               session.model[0] ? session.model : first, "chosen", session.model[0] != 0);
+
     if (fresh || stale || time(NULL) - session.issued > RENEW_SECONDS)
         set_cookie(frontend, request, &session);
     respond_private(request, reply);

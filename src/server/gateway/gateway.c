@@ -124,6 +124,14 @@ const struct gateway_supervisor *gateway_supervisor(const struct gateway *gatewa
     return gateway->options.supervisor;
 }
 
+const struct gateway_options *gateway_options(const struct gateway *gateway) {
+    return &gateway->options;
+}
+
+struct identity *gateway_identity(const struct gateway *gateway) {
+    return gateway->identity;
+}
+
 /* ---- Life ---- */
 
 static void complete_options(struct gateway_options *options) {

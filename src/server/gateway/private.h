@@ -1,4 +1,4 @@
-/* The gateway's inside, for gateway.c, proxy.c and discovery.c alone.
+/* The gateway's inside, for gateway.c, proxy.c and discovery.c alone; others use the functions below.
  *
  * Locking: `lock` guards the table and the list of waiting requests, and is held for a few hundred
  * nanoseconds at a time, never over a call of http/ that may block or call back. `discovery_lock` guards what
@@ -37,6 +37,10 @@ struct gateway {
     struct backend_list backends; /* as last read */
     struct resolver *resolver;    /* addresses of the backends' hosts */
 };
+
+/* gateway.c */
+const struct gateway_options *gateway_options(const struct gateway *gateway);
+struct identity *gateway_identity(const struct gateway *gateway); /* NULL: no tokens */
 
 /* discovery.c */
 bool discovery_start(struct gateway *gateway, struct error *error);

@@ -17,10 +17,12 @@
 #define REPEAT_NS (3 * SECOND_NS) /* a model that cannot be loaded is not retried sooner */
 #define BACKOFF_MOST_NS (30 * SECOND_NS)
 #define LOOK_NS SECOND_NS
-#define METRICS_WAIT_MS 100 /* enough for a process on a busy machine */
+#define UNSETTLED_MOST_NS (15 * SECOND_NS) /* so long a start waits for files that are being written */
+#define METRICS_WAIT_MS 100                /* enough for a process on a busy machine */
 
 void supervised_free(struct supervised *model) {
     free(model->path);
+    free(model->folder);
     free(model);
 }
 
@@ -229,6 +231,27 @@ static void became_ready(struct supervisor *supervisor, struct supervised *model
         fprintf(stderr, "guichet: %s\n", error.message);
 }
 
+/* Somebody is writing the model's files: a start may read half of them. */
+static bool is_unsettled(const struct supervised *model) {
+    return model->unsettled_ns && clock_ns() - model->unsettled_ns < UNSETTLED_MOST_NS;
+}
+
+/* It could not be loaded, and its files were changed meanwhile: who waits for it goes on waiting, until they
+ * have settled. False: the files are not the reason. */
+static bool wait_for_files(struct supervisor *supervisor, struct supervised *model, const char *reason) {
+    if (!model->folder || model_folder_stamp(model->folder) == model->stamp)
+        return false;
+    if (!model->unsettled_ns)
+        model->unsettled_ns = clock_ns();
+    if (!is_unsettled(model))
+        return false;
+
+    fprintf(stderr, "guichet: %s: its files are being written; it is loaded when they are whole\n",
+            model->name);
+    state_set(supervisor, model, MODEL_STOPPED, reason);
+    return true;
+}
+
 /* The current process, starting or serving, ended by itself. */
 static void ended(struct supervisor *supervisor, struct supervised *model, int status) {
     static const char said_by[] = "guichet backend: ";
@@ -267,7 +290,7 @@ static void ended(struct supervisor *supervisor, struct supervised *model, int s
         pthread_mutex_lock(&supervisor->lock);
         model->wanted = true; /* it was in use: start it again without being asked */
         pthread_mutex_unlock(&supervisor->lock);
-    } else {
+    } else if (!wait_for_files(supervisor, model, reason)) {
         fprintf(stderr, "guichet: %s cannot be loaded: %s\n", model->name, reason);
         if (model->retry_ns < clock_ns() + REPEAT_NS)
             model->retry_ns = clock_ns() + REPEAT_NS;
@@ -406,7 +429,8 @@ void supervisor_step(struct supervisor *supervisor, struct supervised *model) {
         /* fall through */
     case MODEL_STOPPED:
         if ((wanted || (supervisor->options->preload && model->crashes < 5)) &&
-            clock_ns() >= model->retry_ns && !supervisor->ending && memory_admits(supervisor, model))
+            clock_ns() >= model->retry_ns && !supervisor->ending && !is_unsettled(model) &&
+            memory_admits(supervisor, model))
             start(supervisor, model, &model->current);
         break;
     }
@@ -435,7 +459,8 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
         text_copy(model->name, sizeof model->name, name);
         model->path = path;
         model->bytes = (int64_t)bytes;
-        model->changed = model->changed_seen = folder->changed;
+        model->folder = strdup(folder->path);
+        model->stamp = model->stamp_seen = folder->stamp;
         model->present = true;
         model->current.output = model->next.output = -1;
     }
@@ -480,10 +505,16 @@ static void model_seen(struct supervisor *supervisor, const char *name, char *pa
     model->present = true;
 
     if (first && strcmp(model->path, path) == 0) {
-        bool settled = folder->changed == model->changed_seen;
-        model->changed_seen = folder->changed;
-        if (folder->changed != model->changed && settled) {
-            model->changed = folder->changed;
+        bool settled = folder->stamp == model->stamp_seen;
+        model->stamp_seen = folder->stamp;
+        if (folder->stamp == model->stamp)
+            model->unsettled_ns = 0;
+        else if (!model->unsettled_ns)
+            model->unsettled_ns = clock_ns();
+
+        if (folder->stamp != model->stamp && settled) {
+            model->stamp = folder->stamp;
+            model->unsettled_ns = 0;
             pthread_mutex_lock(&supervisor->lock);
             model->bytes = (int64_t)bytes;
             pthread_mutex_unlock(&supervisor->lock);

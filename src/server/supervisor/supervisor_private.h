@@ -34,8 +34,10 @@ struct supervised {
     char name[MODEL_NAME_BYTES];
     char *path;           /* for --model: the folder, followed by ":variant" if there is one */
     int64_t bytes;        /* of its folder */
-    int64_t changed;      /* stamp of the folder's files, as model_folder has it … */
-    int64_t changed_seen; /* … and as the last look found it: a change counts once it has settled */
+    char *folder;         /* … and without the variant */
+    uint64_t stamp;       /* of the folder's files (model_folder_stamp) … */
+    uint64_t stamp_seen;  /* … and as the last look found it: a change counts once it has settled */
+    int64_t unsettled_ns; /* since when they differ; 0: they do not */
     bool present;         /* the folder is there (used within a look) */
     enum model_state state;
     char reason[480];       /* why it failed, or why its new version does */

@@ -16,29 +16,25 @@ static bool photo_place(struct inference *inference, const struct photo_input *f
                         struct timing *timing, struct error *error) {
     struct tensor *input = &inference->inputs[inference->photo_input];
     const struct inference_photo *photo = &inference->photos[index];
-    struct decoded_photo decoded;
-    bool done = false;
-    if (!photo_decode(format, (const uint8_t *)photo->bytes, photo->size, &decoded, timing, error))
+    const uint8_t *bytes = (const uint8_t *)photo->bytes;
+    struct photo_plan plan;
+    if (!photo_plan(format, bytes, photo->size, &plan, timing, error))
         return error_prefix(error, "photo %d", index);
 
-    int width = decoded.geometry.width, height = decoded.geometry.height;
-    struct tensor batch = photo_input_tensor(format, inference->photo_count, width, height, NULL);
+    struct tensor batch =
+        photo_input_tensor(format, inference->photo_count, plan.geometry.width, plan.geometry.height, NULL);
     if (index == 0) {
         *input = batch;
         if (!inference_tensor_allocate(input, error))
-            goto out;
+            return false;
     }
-    if (!shape_equal(&input->shape, &batch.shape)) {
-        error_set(error, ERROR_INVALID, "photo %d: the photos of one request must have one size", index);
-        goto out;
-    }
+    if (!shape_equal(&input->shape, &batch.shape))
+        return error_set(error, ERROR_INVALID, "photo %d: the photos of one request must have one size",
+                         index);
 
-    char *position = (char *)input->data + photo_input_bytes(format, width, height) * (size_t)index;
-    done = photo_write(format, &decoded, position, timing, error);
-
-out:
-    decoded_photo_release(&decoded);
-    return done;
+    char *position = (char *)input->data + plan.tensor_bytes * (size_t)index;
+    return photo_write(format, bytes, photo->size, &plan, position, timing, error) ||
+           error_prefix(error, "photo %d", index);
 }
 
 bool inference_decode(struct inference *inference, const struct model *model, struct timing *timing,
