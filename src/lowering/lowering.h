@@ -14,6 +14,7 @@ struct lowering {
     struct plan *plan;
     struct graph *graph;
     enum dtype compute;
+    bool exact;              /* see struct lower_options */
     struct lowered *lowered; /* [graph->value_count] by value id */
     int *last_use;           /* [value_count] position of the last node that uses the value */
     int position;            /* of the current node, counted from the graph's start */
