@@ -429,6 +429,7 @@ static struct run_slot *run_slot_add(struct engine_context *context, const struc
     }
 
     *chosen = slot;
+    watch_end(context->engine->options.threads); /* the making of a plan computes, too */
     return chosen;
 }
 
@@ -485,7 +486,10 @@ static bool execute_exactly(struct engine_context *context, const struct tensor 
         plan_run_look(run);
         *slot = (struct run_slot){.cached = cached, .run = run};
     }
-    return plan_run_execute(slot->run, context->input_pointers, context->output_pointers, error);
+
+    bool done = plan_run_execute(slot->run, context->input_pointers, context->output_pointers, error);
+    watch_end(context->engine->options.threads); /* those are known */
+    return done;
 }
 
 /* Fast; and exactly where that met numbers that are not finite. Returns the slot that holds the outputs. */

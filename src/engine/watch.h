@@ -6,7 +6,7 @@
 
 #include "tensor/tensor.h"
 
-/* Right before a run: forget what the calling thread's flags tell of earlier work. */
+/* Right before a run: forget what the calling thread's flags tell of other work. Its team has none. */
 void watch_begin(void);
 /* Right after it: a flag was raised in the calling thread or in another one of its OpenMP team of `threads`.
  * Clears the flags. */

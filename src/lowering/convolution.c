@@ -202,7 +202,8 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
     const struct layout *layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
     struct plan_tensor *destination;
     if (fusion->residual >= 0) {
-        struct plan_tensor *residual = lower_in_layout(lowering, fusion->residual_value, layout, error);
+        struct plan_tensor *residual =
+            lower_to_overwrite(lowering, node, fusion->residual_value, layout, error);
         if (!residual)
             return false;
         destination = plan_add_view(plan, residual, &output->shape, layout);

@@ -258,18 +258,9 @@ static struct plan_tensor *residual_destination(struct lowering *lowering, struc
     enum dtype dtype = is_byte(value->dtype) ? value->dtype : layout_dtype(layout);
     const struct layout *wanted =
         rows ? layout_plain(plan->pool, dtype, &value->shape) : layout_retype(plan->pool, layout, dtype);
-    struct plan_tensor *operand = wanted ? lower_in_layout(lowering, value, wanted, error) : NULL;
+    struct plan_tensor *operand = wanted ? lower_to_overwrite(lowering, node, value, wanted, error) : NULL;
     if (!operand)
         return NULL;
-    if (!lower_may_overwrite(lowering, node, value, operand)) {
-        const struct primitive *copy = primitive_reorder(plan->pool, wanted, wanted, error);
-        struct plan_tensor *copied = copy ? plan_add_tensor(plan, dtype, &value->shape, wanted) : NULL;
-        const struct primitive_step step = {
-            .action = "copy", .primitive = copy, .source = operand, .destination = copied};
-        if (!copied || !lower_primitive(lowering, node, &step, error))
-            return NULL;
-        operand = copied;
-    }
 
     struct plan_tensor *view = plan_add_view(plan, operand, layout_shape(layout), layout);
     if (view)
