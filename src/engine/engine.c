@@ -11,11 +11,14 @@
 #include "engine/ending.h"
 #include "engine/plans.h"
 #include "engine/row_parallel.h"
+#include "engine/watch.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
 #include "passes/passes.h"
 
 #define CONTEXT_RUNS 12
+/* After so many, the flags of a plan's runs tell nothing: a kernel computes more than it keeps. */
+#define FALSE_ALARMS 3
 
 struct engine {
     struct engine_options options;
@@ -29,6 +32,7 @@ struct engine {
     struct engine_port *inputs, *outputs;
     bool *plan_inputs; /* [input_count] the value decides shapes */
     struct plan_cache *plans;
+    struct plan_cache *exact_plans; /* for runs that met NaN or infinities; NULL: none are needed */
 };
 
 /* A cached plan that the context runs, and the memory of its runs. */
@@ -37,6 +41,7 @@ struct run_slot {
     struct plan_run *run; /* NULL where the rows run in parallel */
     struct row_parallel *rows;
     uint64_t used_at;
+    int false_alarms; /* in a row: flags were raised though every number was finite */
 };
 
 struct engine_context {
@@ -45,6 +50,7 @@ struct engine_context {
     int run_count;
     uint64_t clock;
     struct run_slot *last;
+    struct run_slot exact; /* of the engine's exact plans; .cached NULL: none was needed yet */
     const void **input_pointers, **output_pointers;
     size_t *row_bytes; /* [input_count] */
 };
@@ -135,7 +141,7 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
     if (!engine->weights)
         return false;
 
-    const struct plan_cache_options options = {
+    struct plan_cache_options options = {
         .graph = graph,
         .weights = engine->weights,
         .plan_inputs = engine->plan_inputs,
@@ -144,7 +150,12 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
         .profile = engine->options.profile,
     };
     engine->plans = plan_cache_create(&options, error);
-    return engine->plans != NULL;
+    if (engine->precision == PRECISION_INT8) /* integers know no NaN, and their rules are not in the graph */
+        return engine->plans != NULL;
+    options.exact = true;
+    options.compute = DTYPE_F32; /* bfloat16 products take channels in pairs, and NaN times 0 is NaN */
+    engine->exact_plans = engine->plans ? plan_cache_create(&options, error) : NULL;
+    return engine->exact_plans != NULL;
 }
 
 /* A current baked file in place of the ONNX file. False: there is none; engine->baked_state says why. */
@@ -266,6 +277,7 @@ void engine_free(struct engine *engine) {
         return;
 
     plan_cache_free(engine->plans);
+    plan_cache_free(engine->exact_plans);
     weights_store_free(engine->weights);
     graph_free(engine->graph);
     file_map_close(&engine->baked_map);
@@ -350,10 +362,10 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
     return NULL;
 }
 
-static void run_slot_release(struct engine_context *context, struct run_slot *slot) {
+static void run_slot_release(struct plan_cache *plans, struct run_slot *slot) {
     plan_run_free(slot->run);
     row_parallel_free(slot->rows);
-    plan_cache_give_back(context->engine->plans, slot->cached);
+    plan_cache_give_back(plans, slot->cached);
 }
 
 void engine_context_free(struct engine_context *context) {
@@ -361,7 +373,9 @@ void engine_context_free(struct engine_context *context) {
         return;
 
     for (int i = 0; i < context->run_count; i++)
-        run_slot_release(context, &context->runs[i]);
+        run_slot_release(context->engine->plans, &context->runs[i]);
+    if (context->exact.cached)
+        run_slot_release(context->engine->exact_plans, &context->exact);
     free(context->input_pointers);
     free(context->output_pointers);
     free(context->row_bytes);
@@ -409,12 +423,13 @@ static struct run_slot *run_slot_add(struct engine_context *context, const struc
         for (int i = 1; i < CONTEXT_RUNS; i++)
             if (context->runs[i].used_at < chosen->used_at)
                 chosen = &context->runs[i];
-        run_slot_release(context, chosen);
+        run_slot_release(context->engine->plans, chosen);
     } else {
         context->run_count++;
     }
 
     *chosen = slot;
+    watch_end(context->engine->options.threads); /* the making of a plan computes, too */
     return chosen;
 }
 
@@ -451,6 +466,54 @@ static bool execute(struct engine_context *context, const struct tensor *inputs,
                                 context->output_pointers, error);
 }
 
+/* The same inputs once more, by the exact plan for them. */
+static bool execute_exactly(struct engine_context *context, const struct tensor *inputs,
+                            struct error *error) {
+    struct plan_cache *plans = context->engine->exact_plans;
+    struct run_slot *slot = &context->exact;
+
+    if (slot->cached && !cached_plan_fits(slot->cached, inputs)) {
+        run_slot_release(plans, slot);
+        *slot = (struct run_slot){0};
+    }
+    if (!slot->cached) {
+        struct cached_plan *cached = plan_cache_take(plans, inputs, error);
+        struct plan_run *run = cached ? plan_run_create(cached->plan, false, error) : NULL;
+        if (cached && !run)
+            plan_cache_give_back(plans, cached);
+        if (!run)
+            return false;
+        plan_run_look(run);
+        *slot = (struct run_slot){.cached = cached, .run = run};
+    }
+
+    bool done = plan_run_execute(slot->run, context->input_pointers, context->output_pointers, error);
+    watch_end(context->engine->options.threads); /* those are known */
+    return done;
+}
+
+/* Fast; and exactly where that met numbers that are not finite. Returns the slot that holds the outputs. */
+static const struct run_slot *execute_either(struct engine_context *context, const struct tensor *inputs,
+                                             int input_count, struct error *error) {
+    const struct engine *engine = context->engine;
+    struct run_slot *fast = context->last;
+    bool watched = engine->exact_plans && fast->false_alarms < FALSE_ALARMS;
+
+    if (engine->exact_plans && !watch_is_finite(inputs, input_count))
+        return execute_exactly(context, inputs, error) ? &context->exact : NULL;
+    if (watched)
+        watch_begin();
+    if (!execute(context, inputs, input_count, error))
+        return NULL;
+    if (!watched || !watch_end(engine->options.threads))
+        return fast;
+
+    if (!execute_exactly(context, inputs, error))
+        return NULL;
+    fast->false_alarms = plan_run_was_strange(context->exact.run) ? 0 : fast->false_alarms + 1;
+    return &context->exact;
+}
+
 bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count,
                 struct tensor *outputs, int output_count, struct error *error) {
     if (!engine_prepare(context, inputs, input_count, error))
@@ -462,14 +525,16 @@ bool engine_run(struct engine_context *context, const struct tensor *inputs, int
                          plan->output_count, output_count);
     for (int i = 0; i < input_count; i++)
         context->input_pointers[i] = inputs[i].data;
-    if (!execute(context, inputs, input_count, error))
+    const struct run_slot *slot = execute_either(context, inputs, input_count, error);
+    if (!slot)
         return false;
 
+    plan = slot->cached->plan;
     for (int i = 0; i < output_count; i++) {
         outputs[i] = (struct tensor){plan->outputs[i]->dtype, plan->outputs[i]->shape,
                                      (void *)context->output_pointers[i]};
-        if (context->last->rows)
-            outputs[i].shape.dims[0] = context->last->cached->parallel_rows;
+        if (slot->rows)
+            outputs[i].shape.dims[0] = slot->cached->parallel_rows;
     }
 
     return true;

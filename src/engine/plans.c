@@ -79,12 +79,12 @@ static struct graph *specialized_graph(struct plan_cache *cache, const struct te
 
 /* Takes the graph over. */
 static struct plan *lower_specialized(struct plan_cache *cache, struct graph *graph, struct error *error) {
-    if (!passes_fuse(graph, error)) {
+    if (!cache->options.exact && !passes_fuse(graph, error)) {
         graph_free(graph);
         return NULL;
     }
 
-    const struct lower_options options = {.compute = cache->options.compute};
+    const struct lower_options options = {.compute = cache->options.compute, .exact = cache->options.exact};
     return lower_graph(graph, cache->options.weights, &options, error);
 }
 
@@ -92,8 +92,8 @@ static bool suits_row_parallel(const struct plan_cache *cache, const struct grap
     int threads = cache->options.threads;
     int64_t rounds = (rows + threads - 1) / threads;
 
-    return threads > 1 && rows > 1 && rounds * threads * 8 <= rows * 9 && !cache->options.profile &&
-           graph_constant_bytes(graph) <= ROW_PARALLEL_CONSTANT_BYTES &&
+    return threads > 1 && rows > 1 && !cache->options.exact && rounds * threads * 8 <= rows * 9 &&
+           !cache->options.profile && graph_constant_bytes(graph) <= ROW_PARALLEL_CONSTANT_BYTES &&
            passes_batch_is_separable(graph, rows);
 }
 

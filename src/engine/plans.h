@@ -22,6 +22,7 @@ struct plan_cache_options {
     const bool *plan_inputs; /* [graph->input_count] see passes_plan_inputs */
     enum dtype compute;      /* DTYPE_F32 or DTYPE_BF16 */
     int threads;             /* of one run */
+    bool exact;              /* the plans are slow, and NaN and infinities pass: see lowering/lower.h */
     bool profile;            /* runs keep the time of every step: rows do not run in parallel */
 };
 

@@ -202,7 +202,8 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
     const struct layout *layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
     struct plan_tensor *destination;
     if (fusion->residual >= 0) {
-        struct plan_tensor *residual = lower_in_layout(lowering, fusion->residual_value, layout, error);
+        struct plan_tensor *residual =
+            lower_to_overwrite(lowering, node, fusion->residual_value, layout, error);
         if (!residual)
             return false;
         destination = plan_add_view(plan, residual, &output->shape, layout);
@@ -239,7 +240,7 @@ static bool operands_fit(struct primitive_pool *pool, const struct fusion *fusio
     for (int i = 0; i < fusion->list.count; i++) {
         const struct layout *operand = fusion->list.posts[i].operand;
         if (operand && shape_equal(layout_shape(operand), layout_shape(result)) &&
-            !layout_equal(operand, layout_retype(pool, result, layout_dtype(operand))))
+            !layout_identical(operand, layout_retype(pool, result, layout_dtype(operand))))
             return false;
     }
     return true;

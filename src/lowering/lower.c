@@ -10,11 +10,12 @@
 static const struct {
     const char *domain, *op_type;
     lower_function lower;
+    bool exact; /* it passes NaN and infinities on as the reference kernel does */
 } functions[] = {
-    {"", "Conv", lower_convolution},
-    {"", "ConvTranspose", lower_convolution},
-    {"", "Gemm", lower_gemm},
-    {"", "MatMul", lower_matmul},
+    {"", "Conv", lower_convolution, true},
+    {"", "ConvTranspose", lower_convolution, true},
+    {"", "Gemm", lower_gemm, true},
+    {"", "MatMul", lower_matmul, true},
     {"", "MaxPool", lower_pooling},
     {"", "AveragePool", lower_pooling},
     {"", "GlobalAveragePool", lower_global_pooling},
@@ -24,12 +25,12 @@ static const struct {
     {"", "Softmax", lower_softmax},
     {"", "QuantizeLinear", lower_quantize},
     {"", "DequantizeLinear", lower_quantize},
-    {"", "Transpose", lower_transpose},
-    {"", "Slice", lower_slice},
-    {"", "Split", lower_split},
-    {"", "Gather", lower_gather},
+    {"", "Transpose", lower_transpose, true},
+    {"", "Slice", lower_slice, true},
+    {"", "Split", lower_split, true},
+    {"", "Gather", lower_gather, true},
     {"", "LayerNormalization", lower_layer_norm},
-    {"", "Concat", lower_concat},
+    {"", "Concat", lower_concat, true},
     {OPERATORS_OWN, "Attention", lower_attention},
     {OPERATORS_OWN, "GatherRows", lower_gather_rows},
     {OPERATORS_OWN, "QuantizedAdd", lower_quantized_add},
@@ -38,16 +39,16 @@ static const struct {
 };
 
 /* What the node's traits lead to, else the operator's own; NULL: only the reference can do it. */
-static lower_function function_of(const struct node *node) {
+static lower_function function_of(const struct lowering *lowering, const struct node *node) {
     if (node_has(node, OP_RESHAPES))
         return lower_reshape;
-    if (node->op && node->op->post != POST_NONE && node_is_elementwise(node))
+    if (!lowering->exact && node->op && node->op->post != POST_NONE && node_is_elementwise(node))
         return post_op_is_activation(node->op->post) ? lower_elementwise : lower_binary;
 
     for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++)
         if (strcmp(node->op_type, functions[i].op_type) == 0 &&
             strcmp(node->domain, functions[i].domain) == 0)
-            return functions[i].lower;
+            return functions[i].exact || !lowering->exact ? functions[i].lower : NULL;
 
     return NULL;
 }
@@ -92,7 +93,7 @@ static bool lower_reference(struct lowering *lowering, struct node *node, struct
 }
 
 static bool lower_node(struct lowering *lowering, struct node *node, struct error *error) {
-    lower_function lower = function_of(node);
+    lower_function lower = function_of(lowering, node);
     bool done = false;
 
     if (lower && !lower(lowering, node, &done, error))
@@ -142,7 +143,7 @@ static bool lower_outputs(struct lowering *lowering, struct error *error) {
 static void choose_winograd_budget(struct lowering *lowering) {
     const struct graph *graph = lowering->graph;
 
-    if (lowering->compute == DTYPE_F32 && primitive_has_avx512())
+    if (lowering->compute == DTYPE_F32 && primitive_has_avx512() && !lowering->exact)
         for (struct node *node = graph->first; node && !lowering->blocked; node = node->next)
             lowering->blocked = lower_suits_winograd(node);
     lowering->winograd_budget = graph_constant_bytes(graph) / 100 * WINOGRAD_PERCENT;
@@ -181,6 +182,7 @@ struct plan *lower_graph(struct graph *graph, struct weights_store *weights,
     struct lowering lowering = {.plan = plan,
                                 .graph = graph,
                                 .compute = options->compute,
+                                .exact = options->exact,
                                 .lowered = calloc(values, sizeof(struct lowered)),
                                 .last_use = calloc(values, sizeof(int))};
     bool done = lowering.lowered && lowering.last_use ? lower_all(&lowering, error) : lower_no_memory(error);

@@ -8,6 +8,8 @@
 
 struct lower_options {
     enum dtype compute; /* DTYPE_F32 or DTYPE_BF16: what convolutions and matmuls work in */
+    bool exact; /* NaN and infinities go where ONNX lets them go: what does more than multiply, add and move
+                   is left to the reference kernels, and nothing is computed by way of sums of others */
 };
 
 /* Takes the graph over, also on failure. The graph is specialised: every shape is known. The calling thread's

@@ -14,6 +14,7 @@ struct lowering {
     struct plan *plan;
     struct graph *graph;
     enum dtype compute;
+    bool exact;              /* see struct lower_options */
     struct lowered *lowered; /* [graph->value_count] by value id */
     int *last_use;           /* [value_count] position of the last node that uses the value */
     int position;            /* of the current node, counted from the graph's start */
@@ -76,6 +77,11 @@ void lower_define(struct lowering *lowering, struct value *value, struct plan_te
  * adds is two). */
 bool lower_may_overwrite(const struct lowering *lowering, const struct node *node, const struct value *value,
                          const struct plan_tensor *tensor);
+/* The value in this layout, but that axes of 1 may have other strides, in memory that the node may write its
+ * result over: the value's own, or a copy. One of the value's tensors may be free for that, and another one
+ * not: views of it are read later. */
+struct plan_tensor *lower_to_overwrite(struct lowering *lowering, const struct node *node,
+                                       struct value *value, const struct layout *layout, struct error *error);
 /* A new tensor for the node's output, like `tensor`; or `tensor` again, where the node may write over the
  * value. */
 struct plan_tensor *lower_result_like(struct lowering *lowering, const struct node *node,

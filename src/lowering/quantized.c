@@ -258,18 +258,9 @@ static struct plan_tensor *residual_destination(struct lowering *lowering, struc
     enum dtype dtype = is_byte(value->dtype) ? value->dtype : layout_dtype(layout);
     const struct layout *wanted =
         rows ? layout_plain(plan->pool, dtype, &value->shape) : layout_retype(plan->pool, layout, dtype);
-    struct plan_tensor *operand = wanted ? lower_in_layout(lowering, value, wanted, error) : NULL;
+    struct plan_tensor *operand = wanted ? lower_to_overwrite(lowering, node, value, wanted, error) : NULL;
     if (!operand)
         return NULL;
-    if (!lower_may_overwrite(lowering, node, value, operand)) {
-        const struct primitive *copy = primitive_reorder(plan->pool, wanted, wanted, error);
-        struct plan_tensor *copied = copy ? plan_add_tensor(plan, dtype, &value->shape, wanted) : NULL;
-        const struct primitive_step step = {
-            .action = "copy", .primitive = copy, .source = operand, .destination = copied};
-        if (!copied || !lower_primitive(lowering, node, &step, error))
-            return NULL;
-        operand = copied;
-    }
 
     struct plan_tensor *view = plan_add_view(plan, operand, layout_shape(layout), layout);
     if (view)
@@ -385,6 +376,23 @@ bool lower_quantized_convolution(struct lowering *lowering, struct node *node, b
                          error);
 }
 
+/* As an inner product (`*inner`) where that is asked for and oneDNN has it, else as a matmul: the inner
+ * product knows no sum with a residual of another element type than the result's. */
+static const struct primitive *choose_product(struct primitive_pool *pool, struct matmul_spec *spec,
+                                              bool *inner, struct error *error) {
+    const int64_t depth = spec->source.dims[1], channels = spec->destination.dims[1];
+    struct error refused;
+
+    spec->weights = (struct shape){.rank = 2, .dims = {channels, depth}};
+    const struct primitive *primitive = *inner ? primitive_inner_product(pool, spec, &refused) : NULL;
+    if (primitive)
+        return primitive;
+
+    *inner = false;
+    spec->weights = (struct shape){.rank = 2, .dims = {depth, channels}};
+    return primitive_matmul(pool, spec, error);
+}
+
 bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *ret_done,
                             struct error *error) {
     struct primitive_pool *pool = lowering->plan->pool;
@@ -408,8 +416,6 @@ bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *
     struct matmul_spec spec = {
         .source = rows_by_depth,
         .destination = result,
-        .weights = inner ? (struct shape){.rank = 2, .dims = {channels, depth}}
-                         : (struct shape){.rank = 2, .dims = {depth, channels}},
         .has_bias = node->inputs[2] != NULL,
         .source_dtype = source->dtype,
         .weights_dtype = DTYPE_I8,
@@ -423,8 +429,7 @@ bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *
         .scale_count = channels,
         .source_zero_point = zero_point,
     };
-    const struct primitive *primitive =
-        inner ? primitive_inner_product(pool, &spec, error) : primitive_matmul(pool, &spec, error);
+    const struct primitive *primitive = choose_product(pool, &spec, &inner, error);
     if (!primitive)
         return error_prefix(error, "node %s", node->name);
 

@@ -108,8 +108,9 @@ static struct plan_tensor *add_reorder(struct lowering *lowering, const struct v
     return arguments[1];
 }
 
-struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value,
-                                    const struct layout *layout, struct error *error) {
+/* The value in a layout that equals this one, but that axes of 1 may have other strides. */
+static struct plan_tensor *in_equal_layout(struct lowering *lowering, struct value *value,
+                                           const struct layout *layout, struct error *error) {
     struct plan_tensor *current = lower_current(lowering, value, error);
     if (!current)
         return NULL;
@@ -132,6 +133,36 @@ struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *val
     if (made)
         remember(lowering, value, made);
     return made;
+}
+
+struct plan_tensor *lower_in_layout(struct lowering *lowering, struct value *value,
+                                    const struct layout *layout, struct error *error) {
+    struct plan_tensor *tensor = in_equal_layout(lowering, value, layout, error);
+    if (!tensor || layout_identical(tensor->layout, layout))
+        return tensor;
+
+    struct plan_tensor *view = plan_add_view(lowering->plan, tensor, &tensor->shape, layout);
+    if (!view)
+        lower_no_memory(error);
+    return view;
+}
+
+struct plan_tensor *lower_to_overwrite(struct lowering *lowering, const struct node *node,
+                                       struct value *value, const struct layout *layout,
+                                       struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct plan_tensor *tensor = in_equal_layout(lowering, value, layout, error);
+    if (!tensor || lower_may_overwrite(lowering, node, value, tensor))
+        return tensor;
+
+    const struct primitive *copy = primitive_reorder(plan->pool, tensor->layout, layout, error);
+    struct plan_tensor *copied =
+        copy ? plan_add_tensor(plan, layout_dtype(layout), &value->shape, layout) : NULL;
+    const struct primitive_step step = {
+        .action = "copy", .primitive = copy, .source = tensor, .destination = copied};
+    if (!copied || !lower_primitive(lowering, node, &step, error))
+        return NULL;
+    return copied;
 }
 
 /* Types that oneDNN has no layouts for are always row-major, and of the graph's type. */

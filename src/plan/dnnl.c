@@ -157,11 +157,13 @@ bool creation_layout(struct primitive_pool *pool, const_dnnl_primitive_desc_t de
 }
 
 /* Takes the description over, also on failure. */
-static struct primitive *primitive_keep(const struct creation *creation, struct primitive_pool *pool) {
+static struct primitive *primitive_keep(struct creation *creation, struct primitive_pool *pool) {
     struct primitive *primitive = calloc(1, sizeof *primitive);
     dnnl_primitive_desc_t description = creation->description;
     const char *kernel = "";
 
+    dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &kernel);
+    snprintf(creation->kernel, sizeof creation->kernel, "%s", kernel);
     if (!primitive || dnnl_primitive_create(&primitive->handle, description) != dnnl_success) {
         dnnl_primitive_desc_destroy(description);
         free(primitive);
@@ -171,8 +173,7 @@ static struct primitive *primitive_keep(const struct creation *creation, struct 
     primitive->next = pool->primitives;
     pool->primitives = primitive;
 
-    dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &kernel);
-    snprintf(primitive->kernel, sizeof primitive->kernel, "%s", kernel);
+    memcpy(primitive->kernel, creation->kernel, sizeof primitive->kernel);
     if (!creation_layout(pool, description, dnnl_query_src_md, 0, &primitive->layouts[ARGUMENT_SOURCE]) ||
         !creation_layout(pool, description, dnnl_query_dst_md, 0,
                          &primitive->layouts[ARGUMENT_DESTINATION]) ||

@@ -197,6 +197,15 @@ bool layout_equal(const struct layout *a, const struct layout *b) {
     return a == b || (a && b && dnnl_memory_desc_equal(a->md, b->md));
 }
 
+bool layout_identical(const struct layout *a, const struct layout *b) {
+    struct md_blocks first, second;
+    if (!layout_equal(a, b))
+        return false;
+    if (a == b || !md_blocks(a->md, &first) || !md_blocks(b->md, &second))
+        return true;
+    return memcmp(first.strides, second.strides, (size_t)first.rank * sizeof first.strides[0]) == 0;
+}
+
 /* The axes in the order `order` (outermost first) lie contiguously, without blocks or padding; axes of 1 lie
  * anywhere. */
 static bool layout_has_order(const struct layout *layout, const int *order) {

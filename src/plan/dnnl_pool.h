@@ -2,6 +2,8 @@
 #pragma once
 #include "plan/dnnl_api.h"
 
+#define KERNEL_NAME 64 /* bytes of an implementation's name, with the end */
+
 struct layout {
     struct layout *next;
     md_handle md;
@@ -14,7 +16,7 @@ struct primitive {
     dnnl_primitive_t handle;
     dnnl_primitive_desc_t description;
     const struct layout *layouts[ARGUMENT_COUNT];
-    char kernel[64];
+    char kernel[KERNEL_NAME];
     int32_t zero_point; /* of the source */
     float *scales;      /* [scale_count]; generation 3 only */
     int64_t scale_count;
@@ -43,7 +45,8 @@ struct creation {
     int post_count;
     dnnl_primitive_attr_t attr; /* NULL: out of memory, or too many post-ops */
     dnnl_primitive_desc_t description;
-    dnnl_status_t status; /* of the description */
+    dnnl_status_t status;     /* of the description */
+    char kernel[KERNEL_NAME]; /* that the description chose; empty: there is none */
 };
 struct creation creation_begin(const char *what, const struct primitive_post *posts, int post_count);
 /* NULL with an error where there is no description. Destroys the attributes in any case. */

@@ -5,7 +5,8 @@
 
 #include "plan/dnnl_pool.h"
 
-#define AVOIDED_MOST 6 /* kernels of one operation */
+#define AVOIDED_MOST 10 /* kernels of one operation */
+#define AVOIDED_LATER 3 /* of them that are found out by trying */
 
 /* A primitive with weights in the making, and what lives only that long. */
 struct weighted {
@@ -157,6 +158,17 @@ static bool is_one_strided_column(const struct convolution_spec *spec) {
     return spec->destination.dims[last] == 1 && spec->strides[last - 2] > 1;
 }
 
+/* A post-op's operand [1, c, 1 …]: oneDNN takes it for one element a channel, also where that is the whole
+ * result. */
+static bool has_channel_operand(const struct convolution_spec *spec) {
+    for (int i = 0; i < spec->post_count; i++)
+        if (spec->posts[i].operand &&
+            shape_elements(layout_shape(spec->posts[i].operand)) == spec->destination.dims[1] &&
+            layout_shape(spec->posts[i].operand)->dims[1] == spec->destination.dims[1])
+            return true;
+    return false;
+}
+
 /* Channels or positions along an axis of 1, where one and the same memory has several layouts. */
 static bool has_unit_axis(const struct shape *shape) {
     for (int i = 1; i < shape->rank; i++)
@@ -183,6 +195,8 @@ static void convolution_avoid(const struct convolution_spec *spec, const char *r
         ret[count++] = "gemm";
     if (is_one_strided_column(spec))
         ret[count++] = "brg_conv_fwd";
+    if (has_channel_operand(spec)) /* oneDNN 2.6's depthwise kernel takes those of other channels */
+        ret[count++] = "brdgmm_dw";
     /* oneDNN 3.7 makes 1x1 kernels over plain layouts a matmul, and takes the strides of axes of 1 literally.
      */
     if (has_unit_axis(&spec->source) || has_unit_axis(&spec->destination))
@@ -190,15 +204,15 @@ static void convolution_avoid(const struct convolution_spec *spec, const char *r
     ret[count] = NULL;
 }
 
-const struct primitive *primitive_convolution(struct primitive_pool *pool,
-                                              const struct convolution_spec *spec, struct error *error) {
+/* `avoided`: see struct pd_operands. `ret_kernel`: the name of the implementation that was tried, if any. */
+static const struct primitive *try_convolution(struct primitive_pool *pool,
+                                               const struct convolution_spec *spec,
+                                               const char *const *avoided, char ret_kernel[KERNEL_NAME],
+                                               struct error *error) {
     dnnl_dims_t dims, strides, dilations;
     int rank = weights_dims(spec, dims, strides), spatial = spec->source.rank - 2;
     for (int i = 0; i < spatial; i++)
         dilations[i] = spec->dilations[i] - 1; /* oneDNN counts the gaps */
-
-    const char *avoided[AVOIDED_MOST + 1];
-    convolution_avoid(spec, avoided);
 
     struct weighted weighted = {
         .what = "convolution",
@@ -227,7 +241,30 @@ const struct primitive *primitive_convolution(struct primitive_pool *pool,
     struct creation creation;
     if (weighted_begin(&weighted, &creation))
         creation.status = pd_convolution(&creation.description, kind, &weighted.operands, &window);
-    return weighted_end(&weighted, &creation, pool, error);
+    const struct primitive *primitive = weighted_end(&weighted, &creation, pool, error);
+    memcpy(ret_kernel, creation.kernel, KERNEL_NAME);
+    return primitive;
+}
+
+/* An implementation that is offered may still fail when it is made (oneDNN 2.6's bfloat16 kernel for groups
+ * of few channels, with a Sigmoid): then another one is taken. */
+const struct primitive *primitive_convolution(struct primitive_pool *pool,
+                                              const struct convolution_spec *spec, struct error *error) {
+    const char *avoided[AVOIDED_MOST + 1];
+    char failed[AVOIDED_LATER][KERNEL_NAME];
+    int count = 0;
+
+    convolution_avoid(spec, avoided);
+    while (avoided[count])
+        count++;
+    for (int i = 0; i < AVOIDED_LATER; i++) {
+        const struct primitive *primitive = try_convolution(pool, spec, avoided, failed[i], error);
+        if (primitive || !*failed[i])
+            return primitive;
+        avoided[count++] = failed[i];
+        avoided[count] = NULL;
+    }
+    return NULL;
 }
 
 /* --- Matmuls and inner products --- */

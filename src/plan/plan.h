@@ -110,5 +110,9 @@ void plan_run_free(struct plan_run *run);
  * row-major memory, right until the next run. */
 bool plan_run_execute(struct plan_run *run, const void *const *inputs, const void **outputs,
                       struct error *error);
+/* From now on, look through what each step makes for NaN and infinities: that of the last run has some, or
+ * not. It takes about as long as a copy of every result. */
+void plan_run_look(struct plan_run *run);
+bool plan_run_was_strange(const struct plan_run *run);
 /* Nanoseconds spent in each step over all runs, [step_count]; NULL without profile. */
 const int64_t *plan_run_times(const struct plan_run *run);

@@ -51,7 +51,10 @@ const struct layout *layout_copy(struct primitive_pool *pool, const struct layou
 size_t layout_to_bytes(const struct layout *layout, void *bytes, size_t capacity);
 const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size);
 
+/* The same bytes hold the same elements: the strides of axes of 1 do not count. */
 bool layout_equal(const struct layout *a, const struct layout *b);
+/* They do count: oneDNN's kernels read from them where the elements of a post-op's operand lie. */
+bool layout_identical(const struct layout *a, const struct layout *b);
 bool layout_is_plain(const struct layout *layout);         /* row-major, contiguous */
 bool layout_is_channels_last(const struct layout *layout); /* rank >= 3, channels innermost, contiguous */
 /* Strides in elements of a layout without blocks; false for others. */

@@ -13,6 +13,7 @@ struct plan_run {
     const struct plan *plan;
     unsigned char *memory;         /* [plan->arena_bytes] */
     struct execution **executions; /* [step_count]; NULL where the step is no primitive */
+    bool looks, strange;           /* see plan_run_look */
     int64_t *times;                /* [step_count]; NULL without profile */
     const void *const *inputs;     /* of the current run */
     const void **bound_inputs;     /* [input_count] what primitives were last bound to */
@@ -165,16 +166,66 @@ static bool run_step(struct plan_run *run, int index, struct error *error) {
     }
 }
 
+/* An exponent of all ones: NaN or an infinity. */
+#define HAS_STRANGE(type, data, count, exponent)           \
+    ({                                                     \
+        const type *bits = (data);                         \
+        type found = 0;                                    \
+        for (size_t i = 0; i < (count); i++)               \
+            found |= (bits[i] & (exponent)) == (exponent); \
+        found != 0;                                        \
+    })
+
+static bool is_strange(const struct plan_run *run, const struct plan_tensor *tensor) {
+    const void *data = tensor_pointer(run, tensor);
+    size_t bytes = plan_tensor_bytes(tensor);
+
+    switch (tensor->dtype) {
+    case DTYPE_F32:
+        return HAS_STRANGE(uint32_t, data, bytes / 4, 0x7f800000u);
+    case DTYPE_F64:
+        return HAS_STRANGE(uint64_t, data, bytes / 8, 0x7ff0000000000000u);
+    case DTYPE_F16:
+        return HAS_STRANGE(uint16_t, data, bytes / 2, 0x7c00u);
+    case DTYPE_BF16:
+        return HAS_STRANGE(uint16_t, data, bytes / 2, 0x7f80u);
+    default:
+        return false;
+    }
+}
+
+/* A primitive's arguments have roles; of the others, the results come last. */
+static bool step_is_strange(const struct plan_run *run, const struct step *step) {
+    for (int i = 0; i < step->argument_count; i++) {
+        bool made = step->kind == STEP_PRIMITIVE ? step->roles[i] == ARGUMENT_DESTINATION
+                                                 : i >= step->input_count && step->arguments[i];
+        if (made && is_strange(run, step->arguments[i]))
+            return true;
+    }
+    return false;
+}
+
+void plan_run_look(struct plan_run *run) {
+    run->looks = true;
+}
+
+bool plan_run_was_strange(const struct plan_run *run) {
+    return run->strange;
+}
+
 bool plan_run_execute(struct plan_run *run, const void *const *inputs, const void **outputs,
                       struct error *error) {
     const struct plan *plan = run->plan;
     run->inputs = inputs;
+    run->strange = false;
     bind_inputs(run);
 
     for (int i = 0; i < plan->step_count; i++) {
         int64_t began = run->times ? clock_ns() : 0;
         if (!run_step(run, i, error))
             return error_prefix(error, "%s", plan->steps[i].name);
+        if (run->looks && !run->strange)
+            run->strange = step_is_strange(run, &plan->steps[i]);
         if (run->times)
             run->times[i] += clock_ns() - began;
     }

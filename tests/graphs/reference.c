@@ -9,7 +9,8 @@ static double typical_magnitude(const struct tensor *tensor) {
     int64_t count = shape_elements(&tensor->shape);
 
     for (int64_t i = 0; i < count; i++)
-        sum += (double)((float *)tensor->data)[i] * (double)((float *)tensor->data)[i];
+        if (isfinite(((float *)tensor->data)[i]))
+            sum += (double)((float *)tensor->data)[i] * (double)((float *)tensor->data)[i];
     return count ? sqrt(sum / (double)count) : 0;
 }
 
@@ -18,7 +19,8 @@ static void blur_floats(const struct tensor *tensor, float relative, struct rand
     double typical = typical_magnitude(tensor);
 
     for (int64_t i = 0; i < shape_elements(&tensor->shape); i++)
-        data[i] += (float)((fabs((double)data[i]) + typical) * relative * random_unit(random));
+        if (isfinite(data[i]))
+            data[i] += (float)((fabs((double)data[i]) + typical) * relative * random_unit(random));
 }
 
 /* One step up or down, or back from where it would saturate. At least one element. */

@@ -22,7 +22,16 @@
 #define MOST_STEPS 12
 #define FACTOR 6
 
-enum kind { KIND_F32, KIND_BF16, KIND_INT8, KIND_QUANTIZED_F32, KIND_ROWS, KIND_COUNT };
+enum kind {
+    KIND_F32,
+    KIND_BF16,
+    KIND_INT8,
+    KIND_QUANTIZED_F32,
+    KIND_ROWS,
+    KIND_STRANGE,
+    KIND_STRANGE_BF16,
+    KIND_COUNT
+};
 
 static const struct {
     const char *name;
@@ -37,6 +46,8 @@ static const struct {
     /* the rounding is left out on purpose: each number is up to half a step away */
     [KIND_QUANTIZED_F32] = {"quantized, in f32", PRECISION_F32, {3e-6f, 100}, 10, false},
     [KIND_ROWS] = {"rows one by one", PRECISION_F32, {3e-6f, 0}, 3, false},
+    [KIND_STRANGE] = {"NaN and infinities, in f32", PRECISION_F32, {3e-6f, 0}, 3, false},
+    [KIND_STRANGE_BF16] = {"NaN and infinities, in bf16", PRECISION_BF16, {0x1p-8f, 0}, 3, false},
 };
 
 static long runs[KIND_COUNT], failures[KIND_COUNT];
@@ -209,7 +220,55 @@ static bool check_rows(const struct random_graph *g) {
 
 /* --- One graph ------------------------------------------------------------------------------------------ */
 
+/* Scales decide shapes, and a convolution may multiply its weights by the zeros of the padding, or not. */
+static bool must_be_finite(const struct random_graph *g, const struct value *value) {
+    for (const struct node *node = g->graph->first; node; node = node->next)
+        for (int i = 0; i < node->input_count; i++)
+            if (node->inputs[i] == value &&
+                (strncmp(node->op_type, "Conv", 4) == 0 || node_is(node, "Resize")))
+                return true;
+    return false;
+}
+
+/* Where numbers that are none are put: into weights, which nobody looks at before a run, or into the input.
+ */
+static struct tensor strange_tensor(const struct random_graph *g, struct random *random) {
+    if (random_percent(random, 50))
+        for (int i = (int)random_range(random, 0, g->graph->value_count - 1); i < g->graph->value_count;
+             i++) {
+            const struct tensor *constant = g->graph->values[i]->constant;
+            if (constant && !must_be_finite(g, g->graph->values[i]) && constant->dtype == DTYPE_F32 &&
+                constant->shape.rank > 0 && shape_elements(&constant->shape) > 0)
+                return *constant;
+        }
+    return g->input;
+}
+
+/* With some elements of a tensor replaced by NaN and infinities, for as long as this takes. */
+static bool check_strange(const struct random_graph *g, enum kind kind) {
+    static const float strange[] = {NAN, INFINITY, -INFINITY, NAN};
+    struct random random = {g->random.state + 77};
+    struct tensor tensor = strange_tensor(g, &random);
+    size_t bytes = tensor_bytes(&tensor);
+    void *kept = malloc(bytes);
+
+    if (!kept)
+        return false;
+    memcpy(kept, tensor.data, bytes);
+    for (int i = (int)random_range(&random, 1, 3); i > 0; i--) {
+        int64_t at = random_range(&random, 0, shape_elements(&tensor.shape) - 1);
+        ((float *)tensor.data)[at] = strange[random_range(&random, 0, 3)];
+    }
+
+    bool passed = check_kind(g, kind);
+    memcpy(tensor.data, kept, bytes);
+    free(kept);
+    return passed;
+}
+
 static bool check(const struct random_graph *g, enum kind kind) {
+    if (kind == KIND_STRANGE || kind == KIND_STRANGE_BF16)
+        return check_strange(g, kind);
     return kind == KIND_ROWS ? check_rows(g) : check_kind(g, kind);
 }
 
@@ -274,6 +333,7 @@ static void try_graph(uint64_t seed) {
     struct random choice = {seed ^ 0x5eed};
     bool quantized = random_percent(&choice, 35), bf16 = random_percent(&choice, 50);
     int steps = (int)random_range(&choice, 2, MOST_STEPS);
+    bool strange = random_percent(&choice, 30);
     struct random_graph g;
 
     random_graph_create(&g, seed, steps, quantized);
@@ -286,6 +346,10 @@ static void try_graph(uint64_t seed) {
         try_kind(&g, KIND_F32, seed, steps, quantized);
         if (bf16 && !g.jumps && primitive_has_native_bf16())
             try_kind(&g, KIND_BF16, seed, steps, quantized);
+        if (strange)
+            try_kind(&g, KIND_STRANGE, seed, steps, quantized);
+        if (strange && bf16 && !g.jumps && primitive_has_native_bf16())
+            try_kind(&g, KIND_STRANGE_BF16, seed, steps, quantized);
         if (g.input.shape.dims[0] > 1 && is_separable(&g))
             try_kind(&g, KIND_ROWS, seed, steps, quantized);
     }

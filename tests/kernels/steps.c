@@ -141,6 +141,43 @@ static void finish_usual(struct value *output) {
     finish(output, F32_DISTANCE, BF16_DISTANCE);
 }
 
+/* --- Parts of tensors ----------------------------------------------------------------------------------- */
+
+/* Elements `first` to `first + count` of an axis. */
+static struct value *part_of(struct value *x, int64_t axis, int64_t first, int64_t count) {
+    const int64_t end = first + count, step = 1;
+
+    return network_node(graph, "Slice", x, ints(1, &first), ints(1, &end), ints(1, &axis), ints(1, &step),
+                        NULL);
+}
+
+/* A part of a tensor of the input's making, of the dimensions `dims` or such as are broadcast to them: a view
+ * whose elements lie apart, as rows, as channels or as both. */
+static struct value *random_part(int rank, const int64_t *dims) {
+    const bool broadcast = random_chance(25);
+    int64_t before[5] = {0}, own[5], whole[5];
+
+    for (int i = 0; i < rank; i++) {
+        own[i] = broadcast && random_chance(40) ? 1 : dims[i];
+        whole[i] = own[i];
+        if (random_chance(i == 1 ? 60 : 25)) {
+            before[i] = random_between(0, 2);
+            whole[i] += before[i] + random_between(0, 2);
+        }
+    }
+
+    struct value *x = network_node(graph, "ReduceMax", graph->inputs[0], NULL); /* of one element */
+    x = network_node(graph, "Mul", x, floats(1, rank, whole), NULL);
+    if (rank == 4 && random_chance(40))
+        x = pointwise(x, whole[1], whole[1]);
+    if (random_chance(30))
+        x = network_node(graph, "Tanh", x, NULL);
+    for (int i = 0; i < rank; i++)
+        if (whole[i] != own[i])
+            x = part_of(x, i, before[i], own[i]);
+    return x;
+}
+
 /* --- Convolutions --------------------------------------------------------------------------------------- */
 
 /* A window of its own extent on each axis. */
@@ -182,11 +219,12 @@ static struct value *with_residual(struct value *y, struct value *x, int64_t cha
 }
 
 static void step_conv(void) {
-    for (int i = 0; i < case_count(2 * CASES); i++) {
+    for (int i = 0; i < case_count(3 * CASES); i++) {
         struct window window = random_window(5, 2);
         int64_t groups = random_chance(70) ? 1 : random_extent(16);
-        int64_t inputs = groups * random_extent(groups > 1 ? 5 : 65);
-        int64_t outputs = groups * random_extent(groups > 1 ? 5 : 65);
+        bool fours = groups > 1 && random_chance(40); /* blocks of four channels fit a group */
+        int64_t inputs = groups * (fours ? 4 * random_between(1, 4) : random_extent(groups > 1 ? 5 : 65));
+        int64_t outputs = groups * (fours ? 4 * random_between(1, 4) : random_extent(groups > 1 ? 5 : 65));
         struct value *x = begin_picture("Conv", inputs, window_reach(&window, 0) + random_extent(17) - 1,
                                         window_reach(&window, 1) + random_extent(17) - 1);
         const int64_t dims[4] = {outputs, inputs / groups, window.kernel[0], window.kernel[1]};
@@ -210,6 +248,43 @@ static void step_conv_residual(void) {
 
         node_set_ints(graph, y->producer, "pads", pads, 4);
         finish_usual(followed(with_residual(y, x, inputs, outputs)));
+    }
+}
+
+/* A convolution over one to three axes, and a part of a tensor added or multiplied: often of one position and
+ * several rows. */
+static void step_conv_part(void) {
+    for (int i = 0; i < case_count(4 * CASES); i++) {
+        int rank = random_chance(70) ? 4 : (int)random_between(3, 5);
+        int64_t size = random_chance(50) ? 1 : 9, most = random_chance(50) ? 1 : 5;
+        int64_t groups = random_chance(60) ? 1 : random_extent(65 / most); /* depthwise where `most` is 1 */
+        int64_t inputs = groups * random_extent(groups > 1 ? most : 33);
+        int64_t outputs = groups * random_extent(groups > 1 ? most : 33);
+        int64_t dims[5] = {random_between(1, 3), inputs}, results[5] = {dims[0], outputs};
+        int64_t weights[5] = {outputs, inputs / groups}, pads[6], window = 1;
+
+        for (int axis = 2; axis < rank; axis++) {
+            int64_t kernel = random_between(1, 3), pad = random_between(0, kernel - 1);
+            weights[axis] = kernel;
+            results[axis] = random_extent(size);
+            dims[axis] = results[axis] + kernel - 1;
+            if (dims[axis] > pad)
+                dims[axis] -= pad;
+            else
+                pad = 0;
+            pads[axis - 2] = pad / 2;
+            pads[axis - 2 + rank - 2] = pad - pad / 2;
+            window *= kernel;
+        }
+
+        struct value *x = begin("Conv+part", rank, dims);
+        struct value *kernel = floats(2 / sqrtf((float)(inputs / groups * window)), rank, weights);
+        struct value *bias = random_chance(70) ? vector(0.5f, outputs) : NULL;
+        struct value *y = network_node(graph, "Conv", x, kernel, bias, NULL);
+        node_set_int(graph, y->producer, "group", groups);
+        node_set_ints(graph, y->producer, "pads", pads, 2 * (rank - 2));
+        y = network_node(graph, random_chance(70) ? "Add" : "Mul", y, random_part(rank, results), NULL);
+        finish_usual(followed(y));
     }
 }
 
@@ -273,14 +348,6 @@ static void step_matmul(void) {
             y = network_node(graph, "Add", y, vector(0.5f, weights[1]), NULL);
         finish_usual(followed(y));
     }
-}
-
-/* Elements `first` to `first + count` of an axis. */
-static struct value *part_of(struct value *x, int64_t axis, int64_t first, int64_t count) {
-    const int64_t end = first + count, step = 1;
-
-    return network_node(graph, "Slice", x, ints(1, &first), ints(1, &end), ints(1, &axis), ints(1, &step),
-                        NULL);
 }
 
 /* A part of the batches, or all of them; maybe one that is repeated for every other. */
@@ -589,7 +656,7 @@ static void step_reshape(void) {
 /* A random scale and zero point of a tensor within [-reach, reach]. */
 static struct value *quantized(struct value *x, float reach, float *ret_step) {
     bool is_signed = random_chance(50);
-    int zero = random_chance(30) ? is_signed ? 0 : 128 : (int)random_between(-20, 20) + (is_signed ? 0 : 128);
+    int zero = random_chance(50) ? is_signed ? 0 : 128 : (int)random_between(-20, 20) + (is_signed ? 0 : 128);
 
     *ret_step = reach / 100;
     return network_qdq(graph, x, is_signed ? DTYPE_I8 : DTYPE_U8, *ret_step, zero);
@@ -636,15 +703,22 @@ static void step_quantized_conv(void) {
 }
 
 static void step_quantized_matmul(void) {
-    for (int i = 0; primitive_has_native_int8() && i < case_count(CASES); i++) {
+    for (int i = 0; primitive_has_native_int8() && i < case_count(3 * CASES); i++) {
         int64_t depth = random_chance(20) ? random_between(124, 128) : random_extent(257);
-        const int64_t dims[3] = {random_between(1, 2), random_extent(65), depth};
-        float step;
+        bool residual = random_chance(60);
+        int64_t columns = residual ? depth : random_extent(65);
+        const int64_t dims[3] = {random_between(1, 2), random_extent(random_chance(50) ? 8 : 65), depth};
+        float step, reach = 0.2f * sqrtf((float)depth) + 0.5f;
         struct value *x = quantized(begin("QuantizedMatMul", 3, dims), 1, &step);
-        struct value *y = network_quantized_matmul(graph, x, (int)depth, (int)random_extent(65));
+        struct value *y = network_quantized_matmul(graph, x, (int)depth, (int)columns);
 
-        y = quantized(y, 0.2f * sqrtf((float)depth) + 0.5f, &step);
-        finish_quantized(y, step, 1);
+        if (!residual || random_chance(50))
+            y = quantized(y, reach, &step);
+        if (residual) {
+            struct value *other = quantized(network_node(graph, "Tanh", x, NULL), 1, &step);
+            y = quantized(network_node(graph, "Add", y, other, NULL), reach + 1, &step);
+        }
+        finish_quantized(y, step, residual ? 2 : 1); /* two roundings */
     }
 }
 
@@ -668,6 +742,7 @@ static void step_quantized_add(void) {
 static const struct kernel_test step_tests[] = {
     {"step_conv", step_conv},
     {"step_conv_residual", step_conv_residual},
+    {"step_conv_part", step_conv_part},
     {"step_conv_winograd", step_conv_winograd},
     {"step_conv_transpose", step_conv_transpose},
     {"step_gemm", step_gemm},
