@@ -32,7 +32,7 @@ static void cached_plan_free(struct cached_plan *cached) {
 struct plan_cache *plan_cache_create(const struct plan_cache_options *options, struct error *error) {
     struct plan_cache *cache = calloc(1, sizeof *cache);
     if (!cache) {
-        error_set(error, ERROR_MEMORY, "no memory for plans");
+        error_set(error, ERROR_MEMORY, "not enough memory for plans");
         return NULL;
     }
 
@@ -50,6 +50,7 @@ void plan_cache_free(struct plan_cache *cache) {
         cached_plan_free(cache->plans);
         cache->plans = next;
     }
+
     pthread_mutex_destroy(&cache->lock);
     free(cache);
 }
@@ -70,9 +71,10 @@ static struct graph *specialized_graph(struct plan_cache *cache, const struct te
                                        struct error *error) {
     struct graph *graph = graph_clone(cache->options.graph);
     if (!graph)
-        error_set(error, ERROR_MEMORY, "no memory to plan the model");
+        error_set(error, ERROR_MEMORY, "not enough memory to plan the model");
     else if (passes_specialize(graph, inputs, cache->options.graph->input_count, error))
         return graph;
+
     graph_free(graph);
     return NULL;
 }
@@ -118,6 +120,7 @@ static struct plan *make_row_plan(struct plan_cache *cache, const struct tensor 
     } else {
         graph_free(graph);
     }
+
     free(row);
     return plan;
 }
@@ -167,7 +170,7 @@ static struct cached_plan *cached_plan_create(struct plan_cache *cache, const st
                                               struct error *error) {
     struct cached_plan *cached = calloc(1, sizeof *cached);
     if (!cached || !(cached->arena = arena_create()) || !keep_inputs(cache, cached, inputs))
-        error_set(error, ERROR_MEMORY, "no memory to plan the model");
+        error_set(error, ERROR_MEMORY, "not enough memory to plan the model");
     else if (make_plan(cache, cached, error))
         return cached;
 
@@ -206,10 +209,12 @@ struct cached_plan *plan_cache_take(struct plan_cache *cache, const struct tenso
             cache->plans = cached;
         }
     }
+
     if (cached) {
         cached->users++;
         cached->used_at = ++cache->clock;
     }
+
     pthread_mutex_unlock(&cache->lock);
     return cached;
 }

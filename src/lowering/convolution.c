@@ -7,6 +7,7 @@ void lower_window(const struct node *node, struct convolution_spec *spec) {
     const struct shape *source = &spec->source, *destination = &spec->destination, *weights = &spec->weights;
     int spatial = source->rank - 2;
     const int64_t *ints;
+
     for (int i = 0; i < spatial; i++) {
         spec->strides[i] = node_ints(node, "strides", &ints) ? ints[i] : 1;
         spec->dilations[i] = node_ints(node, "dilations", &ints) ? ints[i] : 1;
@@ -100,6 +101,7 @@ static const struct primitive *choose_winograd(struct lowering *lowering, const 
     fast.winograd = true;
     fast.weights_layout = NULL;
     const struct primitive *primitive = primitive_convolution(lowering->plan->pool, &fast, &ignored);
+
     return primitive && is_winograd(primitive) && added_bytes(primitive, spec) <= lowering->winograd_budget
                ? primitive
                : NULL;
@@ -119,11 +121,13 @@ static const struct primitive *choose_blocked(struct lowering *lowering, const s
 
     struct error ignored;
     struct convolution_spec same = *spec;
+
     if (layout_is_blocked(source->layout))
         same.source_layout = source->layout;
     same.destination_layout = layout_blocked(pool, DTYPE_F32, &spec->destination);
     const struct primitive *primitive =
         same.destination_layout ? primitive_convolution(pool, &same, &ignored) : NULL;
+
     return primitive && !primitive_is_slow(primitive) ? primitive : NULL;
 }
 
@@ -141,6 +145,7 @@ static const struct primitive *choose_primitive(struct lowering *lowering, const
     const struct packed_weights *packed =
         weights->constant ? weights_find(lowering->plan->weights, weights->constant->data, "", NULL) : NULL;
     const struct primitive *primitive = NULL;
+
     if (packed && layout_dtype(packed->layout) == spec->weights_dtype) {
         struct error ignored;
         spec->weights_layout = layout_copy(pool, packed->layout);
@@ -169,6 +174,7 @@ static const struct primitive *choose_primitive(struct lowering *lowering, const
         if (other && !primitive_is_slow(other))
             return other;
     }
+
     return primitive;
 }
 
@@ -192,6 +198,7 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
                                primitive_layout(primitive, ARGUMENT_WEIGHTS),
                                is_winograd(primitive) ? "winograd" : "", error)
                : NULL;
+
     if (is_winograd(primitive))
         lowering->winograd_budget -= added_bytes(primitive, spec);
     struct plan_tensor *bias =
@@ -201,6 +208,7 @@ static bool emit(struct lowering *lowering, struct node *node, struct convolutio
 
     const struct layout *layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
     struct plan_tensor *destination;
+
     if (fusion->residual >= 0) {
         struct plan_tensor *residual =
             lower_to_overwrite(lowering, node, fusion->residual_value, layout, error);
@@ -318,6 +326,7 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     if (has_large_operand(&fusion, &spec) && (!primitive || primitive_is_slow(primitive) ||
                                               !operands_fit(lowering->plan->pool, &fusion, primitive)))
         primitive = choose_before_operands(lowering, node, &spec, &fusion, current, &refused);
+
     if (!primitive && node->post_op_count == 0)
         return true; /* oneDNN has none for this: the reference kernel computes it */
     if (!primitive)

@@ -64,9 +64,11 @@ static bool lower_reference(struct lowering *lowering, struct node *node, struct
     struct plan_tensor **tensors = arena_allocate_array(plan->arena, (size_t)count + 1, sizeof *tensors);
     if (!tensors)
         return lower_no_memory(error);
+
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i] && !(tensors[i] = lower_plain(lowering, node->inputs[i], DTYPE_UNKNOWN, error)))
             return false;
+
     for (int i = 0; i < node->output_count; i++) {
         struct value *value = node->outputs[i];
         if (!value)
@@ -87,8 +89,10 @@ static bool lower_reference(struct lowering *lowering, struct node *node, struct
                               .arguments = tensors,
                               .argument_count = count,
                               .input_count = node->input_count};
+
     if (!plan_add_step(plan, &step))
         return lower_no_memory(error);
+
     return operator_prepare(node, plan->arena, error);
 }
 
@@ -114,6 +118,7 @@ static bool lower_inputs(struct lowering *lowering, struct error *error) {
             return lower_no_memory(error);
         lower_define(lowering, value, tensor);
     }
+
     return true;
 }
 
@@ -190,6 +195,7 @@ struct plan *lower_graph(struct graph *graph, struct weights_store *weights,
     free(lowering.last_use);
     if (done)
         return plan;
+
     plan_free(plan);
     return NULL;
 }

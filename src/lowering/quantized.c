@@ -40,6 +40,7 @@ bool lower_quantize(struct lowering *lowering, struct node *node, bool *ret_done
     bool into = node_is(node, "QuantizeLinear");
     float scale;
     const struct value *zero = node_input(node, 2);
+
     if (!value_scalar(node->inputs[1], &scale) || !(scale > 0) ||
         (zero && (!zero->constant || shape_elements(&zero->constant->shape) != 1)) ||
         !is_byte(into ? output->dtype : input->dtype) || (into ? input->dtype : output->dtype) != DTYPE_F32 ||
@@ -153,6 +154,7 @@ static struct requantization requantization_of(const struct node *node) {
     q.highest = dtype == DTYPE_I8 ? 127 : 255;
     if (is_homogeneous(node) && !steps)
         q.unit = q.y_scale;
+
     return q;
 }
 
@@ -216,6 +218,7 @@ static float *describe_scales(struct lowering *lowering, const struct node *node
     float *scales = arena_allocate_array(lowering->plan->arena, (size_t)channels, sizeof *scales);
     float x_scale = node_float(node, "x_scale", 1);
     bool single = shape_elements(&weights_scales->shape) == 1;
+
     for (int64_t i = 0; scales && i < channels; i++)
         scales[i] = x_scale * (float)tensor_get_f64(weights_scales->constant, single ? 0 : i) / unit;
     return scales;
@@ -297,6 +300,7 @@ static bool emit_weighted(struct lowering *lowering, struct node *node, const st
                                   .primitive = given->primitive,
                                   .source = lower_source(lowering, node, given, error),
                                   .flops = given->flops};
+
     if (!step.source)
         return false;
 
@@ -304,6 +308,7 @@ static bool emit_weighted(struct lowering *lowering, struct node *node, const st
                                  primitive_layout(given->primitive, ARGUMENT_WEIGHTS), given->role, error);
     if (!step.weights)
         return false;
+
     if (node->inputs[2]) {
         step.bias =
             describe_bias(lowering, node, &given->scaling, primitive_layout(given->primitive, ARGUMENT_BIAS));
@@ -315,6 +320,7 @@ static bool emit_weighted(struct lowering *lowering, struct node *node, const st
         step.destination = residual_destination(lowering, node, layout, given->rows != NULL, error);
     else
         step.destination = plan_add_tensor(plan, layout_dtype(layout), &output->shape, layout);
+
     if (!step.destination)
         return lower_no_memory(error);
     if (!lower_primitive(lowering, node, &step, error))
@@ -367,6 +373,7 @@ bool lower_quantized_convolution(struct lowering *lowering, struct node *node, b
     double flops = 2.0 * (double)shape_elements(&weights->shape) / (double)weights->shape.dims[0] *
                    (double)shape_elements(&output->shape);
     *ret_done = true;
+
     return emit_weighted(lowering, node,
                          &(struct quantized_step){.primitive = primitive,
                                                   .weights_from = layout_retype(pool, from, DTYPE_I8),
@@ -411,6 +418,7 @@ bool lower_quantized_matmul(struct lowering *lowering, struct node *node, bool *
     struct shape rows_by_depth = {.rank = 2, .dims = {rows, depth}},
                  result = {.rank = 2, .dims = {rows, channels}};
     int32_t zero_point = (int32_t)node_int(node, "x_zero_point", 0);
+
     /* The inner product knows no zero points. */
     bool inner = rows <= 16 && !zero_point && !node_int(node, "r_zero_point", 0);
     struct matmul_spec spec = {

@@ -23,6 +23,7 @@ static const void *constant_data(struct plan *plan, const struct tensor *constan
         memcpy(kept, restored, tensor_bytes(constant));
     else
         lower_no_memory(error);
+
     free(restored);
     return kept;
 }
@@ -51,10 +52,12 @@ struct plan_tensor *lower_current(struct lowering *lowering, struct value *value
             return NULL;
         lower_define(lowering, value, tensor);
     }
+
     if (!lowered->count) {
         error_set(error, ERROR_INTERNAL, "value '%s' is used before it is made", value->name);
         return NULL;
     }
+
     return lowered->tensors[0];
 }
 
@@ -78,6 +81,7 @@ static struct plan_tensor *convert_constant(struct lowering *lowering, const str
     }
     if (!primitive_reorder_now(from, data, layout, bytes, error))
         return NULL;
+
     return plan_add_constant(plan, layout_dtype(layout), layout_shape(layout), layout, bytes);
 }
 
@@ -101,10 +105,12 @@ static struct plan_tensor *add_reorder(struct lowering *lowering, const struct v
                               .roles = roles,
                               .argument_count = 2,
                               .scratch_bytes = primitive_scratchpad_bytes(reorder)};
+
     if (!arguments[1] || !plan_add_step(plan, &step)) {
         lower_no_memory(error);
         return NULL;
     }
+
     return arguments[1];
 }
 
@@ -119,6 +125,7 @@ static struct plan_tensor *in_equal_layout(struct lowering *lowering, struct val
     for (int i = 0; i < lowered->count; i++)
         if (lowered->tensors[i]->layout && layout_equal(lowered->tensors[i]->layout, layout))
             return lowered->tensors[i];
+
     if (!current->layout) {
         error_set(error, ERROR_INTERNAL, "value '%s' has no layout to reorder from", value->name);
         return NULL;
@@ -130,6 +137,7 @@ static struct plan_tensor *in_equal_layout(struct lowering *lowering, struct val
                                 layout, error);
     else
         made = add_reorder(lowering, value, current, layout, error);
+
     if (made)
         remember(lowering, value, made);
     return made;
@@ -162,6 +170,7 @@ struct plan_tensor *lower_to_overwrite(struct lowering *lowering, const struct n
         .action = "copy", .primitive = copy, .source = tensor, .destination = copied};
     if (!copied || !lower_primitive(lowering, node, &step, error))
         return NULL;
+
     return copied;
 }
 
@@ -185,6 +194,7 @@ struct plan_tensor *lower_plain(struct lowering *lowering, struct value *value, 
                   dtype_name(dtype));
         return NULL;
     }
+
     return lower_in_layout(lowering, value, layout, error);
 }
 
@@ -214,6 +224,7 @@ struct plan_tensor *lower_weights(struct lowering *lowering, const struct value 
     const struct packed_weights *packed = weights_pack(plan->weights, &request, error);
     if (!packed)
         return NULL;
+
     return plan_add_constant(plan, layout_dtype(wanted), layout_shape(wanted), wanted, packed->bytes);
 }
 

@@ -51,6 +51,7 @@ void primitive_pool_free(struct primitive_pool *pool) {
         primitive_free(pool->primitives);
         pool->primitives = next;
     }
+
     while (pool->layouts) {
         struct layout *next = pool->layouts->next;
         md_destroy(pool->layouts->md);
@@ -135,6 +136,7 @@ static dnnl_primitive_attr_t attr_create(const struct primitive_post *posts, int
         status = attr_set_posts(attr, posts, count);
     if (status == dnnl_success)
         return attr;
+
     dnnl_primitive_attr_destroy(attr);
     return NULL;
 }
@@ -169,6 +171,7 @@ static struct primitive *primitive_keep(struct creation *creation, struct primit
         free(primitive);
         return NULL;
     }
+
     primitive->description = description;
     primitive->next = pool->primitives;
     pool->primitives = primitive;
@@ -180,6 +183,7 @@ static struct primitive *primitive_keep(struct creation *creation, struct primit
         !creation_layout(pool, description, dnnl_query_scratchpad_md, 0,
                          &primitive->layouts[ARGUMENT_SCRATCHPAD]))
         return NULL; /* the pool ends the primitive */
+
     for (int i = 0; i < creation->post_count; i++)
         primitive->layouts[ARGUMENT_OPERAND + i] = creation->posts[i].operand;
     return primitive;
@@ -195,6 +199,7 @@ struct primitive *creation_end(struct creation *creation, struct primitive_pool 
     if (!primitive)
         error_set(error, ERROR_MODEL, "oneDNN has no %s for these shapes and types (status %d)",
                   creation->what, (int)creation->status);
+
     return primitive;
 }
 
@@ -211,6 +216,7 @@ const struct primitive *primitive_pooling(struct primitive_pool *pool, const str
                                      .dilations = dilations,
                                      .pads_begin = spec->pads_begin,
                                      .pads_end = spec->pads_end};
+
     for (int i = 0; i < spec->source.rank - 2; i++)
         dilations[i] = spec->dilations[i] - 1;
 
@@ -220,6 +226,7 @@ const struct primitive *primitive_pooling(struct primitive_pool *pool, const str
     if (creation.attr && destination)
         creation.status = pd_pooling(&creation.description, kinds[spec->kind], layout_md(spec->source_layout),
                                      destination, &window, creation.attr);
+
     md_destroy(destination);
     return creation_end(&creation, pool, error);
 }
@@ -339,9 +346,11 @@ const struct primitive *primitive_binary(struct primitive_pool *pool, const stru
         creation.status =
             pd_binary(&creation.description, spec.kind == POST_ADD ? dnnl_binary_add : dnnl_binary_mul,
                       layout_md(spec.a), layout_md(spec.b), layout_md(spec.destination), creation.attr);
+
     struct primitive *primitive = creation_end(&creation, pool, error);
     if (primitive)
         primitive->layouts[ARGUMENT_SOURCE_1] = spec.b;
+
     return primitive;
 }
 
@@ -377,13 +386,15 @@ bool primitive_reorder_now(const struct layout *from_layout, const void *from, c
     const struct primitive *reorder = primitive_reorder(pool, from_layout, to_layout, error);
     if (!reorder)
         goto out;
+
     execution = execution_create(reorder, error);
     if (!execution)
         goto out;
+
     size_t scratch_bytes = primitive_scratchpad_bytes(reorder);
     scratch = scratch_bytes ? aligned_alloc(64, size_align(scratch_bytes, 64)) : NULL;
     if (scratch_bytes && !scratch) {
-        error_set(error, ERROR_MEMORY, "no memory to reorder %zu bytes", layout_bytes(to_layout));
+        error_set(error, ERROR_MEMORY, "not enough memory to reorder %zu bytes", layout_bytes(to_layout));
         goto out;
     }
 
@@ -391,10 +402,12 @@ bool primitive_reorder_now(const struct layout *from_layout, const void *from, c
     execution_set(execution, ARGUMENT_DESTINATION, to);
     execution_set(execution, ARGUMENT_SCRATCHPAD, scratch);
     done = execution_run(execution, error);
+
 out:
     execution_free(execution);
     free(scratch);
     primitive_pool_free(pool);
+
     return done;
 }
 

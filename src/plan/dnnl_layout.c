@@ -222,6 +222,7 @@ static bool layout_has_order(const struct layout *layout, const int *order) {
             return false;
         step *= blocks.dims[axis];
     }
+
     return true;
 }
 

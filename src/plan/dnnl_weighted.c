@@ -55,9 +55,11 @@ static bool primitive_keep_quantization(struct primitive *primitive, const struc
     primitive->zero_point = weighted->zero_point;
     if (!weighted->scales || !quantization_at_execution)
         return true;
+
     primitive->scales = malloc(bytes);
     if (!primitive->scales)
-        return error_set(error, ERROR_MEMORY, "no memory for scales");
+        return error_set(error, ERROR_MEMORY, "not enough memory for scales");
+
     memcpy(primitive->scales, weighted->scales, bytes);
     primitive->scale_count = weighted->scale_count;
     return true;
@@ -78,7 +80,7 @@ static const struct primitive *weighted_end(struct weighted *weighted, struct cr
                          &primitive->layouts[ARGUMENT_WEIGHTS]) ||
         (weighted->has_bias && !creation_layout(pool, primitive->description, dnnl_query_weights_md, 1,
                                                 &primitive->layouts[ARGUMENT_BIAS]))) {
-        error_set(error, ERROR_MEMORY, "no memory for a %s", weighted->what);
+        error_set(error, ERROR_MEMORY, "not enough memory for a %s", weighted->what);
         return NULL;
     }
     return primitive;
@@ -110,10 +112,12 @@ static int weights_dims(const struct convolution_spec *spec, dnnl_dims_t dims, d
 
     int64_t outputs = spec->transposed ? shape->dims[1] : shape->dims[0] / groups;
     int64_t inputs = spec->transposed ? shape->dims[0] / groups : shape->dims[1];
+
     if (groups > 1) {
         dims[rank] = groups;
         strides[rank++] = outputs * inputs * kernel;
     }
+
     dims[rank] = outputs;
     strides[rank++] = spec->transposed ? kernel : inputs * kernel;
     dims[rank] = inputs;
@@ -123,6 +127,7 @@ static int weights_dims(const struct convolution_spec *spec, dnnl_dims_t dims, d
         dims[rank] = shape->dims[2 + i];
         strides[rank++] = kernel;
     }
+
     return rank;
 }
 
@@ -191,12 +196,14 @@ static void convolution_avoid(const struct convolution_spec *spec, const char *r
         ret[count++] = "jit_1x1:avx512_core_amx_bf16";
         ret[count++] = "jit_bf16_1x1";
     }
+
     if (large_operand && spec->destination.dims[1] == 1)
         ret[count++] = "gemm";
     if (is_one_strided_column(spec))
         ret[count++] = "brg_conv_fwd";
     if (has_channel_operand(spec)) /* oneDNN 2.6's depthwise kernel takes those of other channels */
         ret[count++] = "brdgmm_dw";
+
     /* oneDNN 3.7 makes 1x1 kernels over plain layouts a matmul, and takes the strides of axes of 1 literally.
      */
     if (has_unit_axis(&spec->source) || has_unit_axis(&spec->destination))
@@ -239,10 +246,12 @@ static const struct primitive *try_convolution(struct primitive_pool *pool,
                                     : spec->winograd ? PD_CONVOLUTION_WINOGRAD
                                                      : PD_CONVOLUTION_DIRECT;
     struct creation creation;
+
     if (weighted_begin(&weighted, &creation))
         creation.status = pd_convolution(&creation.description, kind, &weighted.operands, &window);
     const struct primitive *primitive = weighted_end(&weighted, &creation, pool, error);
     memcpy(ret_kernel, creation.kernel, KERNEL_NAME);
+
     return primitive;
 }
 
@@ -264,6 +273,7 @@ const struct primitive *primitive_convolution(struct primitive_pool *pool,
         avoided[count++] = failed[i];
         avoided[count] = NULL;
     }
+
     return NULL;
 }
 
@@ -344,9 +354,11 @@ static const struct primitive *matmul_or_inner(struct primitive_pool *pool, cons
         .avoid = inner ? NULL : avoided,
     };
     struct creation creation;
+
     if (weighted_begin(&weighted, &creation))
         creation.status = inner ? pd_inner_product(&creation.description, &weighted.operands)
                                 : pd_matmul(&creation.description, &weighted.operands);
+
     return weighted_end(&weighted, &creation, pool, error);
 }
 

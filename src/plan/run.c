@@ -76,6 +76,7 @@ static bool run_allocate(struct plan_run *run, bool profile) {
     run->bound_inputs = calloc((size_t)plan->input_count + 1, sizeof *run->bound_inputs);
     run->tensors = calloc(widest, sizeof *run->tensors);
     run->pointers = calloc(widest, sizeof *run->pointers);
+
     return run->memory && run->executions && run->bound_inputs && run->tensors && run->pointers &&
            (run->times || !profile);
 }
@@ -86,7 +87,7 @@ struct plan_run *plan_run_create(const struct plan *plan, bool profile, struct e
         run->plan = plan;
     if (!run || !run_allocate(run, profile)) {
         plan_run_free(run);
-        error_set(error, ERROR_MEMORY, "no memory for a context of %zu bytes", plan->arena_bytes);
+        error_set(error, ERROR_MEMORY, "not enough memory for a context of %zu bytes", plan->arena_bytes);
         return NULL;
     }
 
