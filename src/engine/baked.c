@@ -60,13 +60,11 @@ static uint64_t checksum_block(const uint8_t *bytes, size_t size, uint64_t seed)
             memcpy(&word, bytes + at + 8 * i, 8);
             lanes[i] = mix(lanes[i], word);
         }
-
     uint64_t sum = mix(seed, size);
     for (; at < size; at++)
         sum = mix(sum, bytes[at]);
     for (int i = 0; i < 8; i++)
         sum = mix(sum, lanes[i]);
-
     return sum;
 }
 
@@ -80,7 +78,6 @@ static uint64_t checksum(const uint8_t *bytes, size_t size) {
         size_t start = (size_t)i * BLOCK;
         sum ^= checksum_block(bytes + start, size - start < BLOCK ? size - start : BLOCK, (uint64_t)i + 1);
     }
-
     return sum;
 }
 
@@ -94,7 +91,6 @@ static uint64_t digest_model(const char *path) {
 
     uint64_t sum = mix(1, map.size);
     size_t piece = 4096, step = map.size / 16;
-
     if (map.size <= 16 * piece)
         sum = checksum_block(map.bytes, map.size, sum);
     else
@@ -102,7 +98,6 @@ static uint64_t digest_model(const char *path) {
             size_t start = i < 16 ? i * step : map.size - piece;
             sum = checksum_block(map.bytes + start, piece, sum);
         }
-
     file_map_close(&map);
     return sum ? sum : 1;
 }
@@ -140,14 +135,12 @@ static bool collect(struct weights_store *weights, struct numbered *ret) {
 static bool is_dropped(struct weights_store *weights, const struct value *value) {
     const struct packed_weights *packed;
     bool reversible = true;
-
     for (int i = 0; (packed = weights_at(weights, i)); i++)
         if (packed->source == value->constant->data) {
             if (packed->source_gone)
                 return true;
             reversible = reversible && packed_is_reversible(packed);
         }
-
     return reversible;
 }
 
@@ -157,7 +150,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
                          struct error *error) {
     cleanup(graph_freep) struct graph *copy = graph_clone(graph);
     if (!copy) {
-        error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
+        error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
         return NULL;
     }
 
@@ -177,7 +170,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
         value->shape = value->constant->shape;
         value->constant = NULL;
         if (!graph_add_input(copy, value)) {
-            error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
+            error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
             return NULL;
         }
     }
@@ -185,11 +178,9 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
     char temporary[4096];
     snprintf(temporary, sizeof temporary, "%s.graph.%d", path, (int)getpid());
     char *bytes = NULL;
-
     if (onnx_graph_write(copy, temporary, error))
         bytes = file_read(temporary, LIMIT_MODEL_BYTES, ret_size, error);
     unlink(temporary);
-
     return bytes;
 }
 
@@ -202,7 +193,6 @@ static bool pad_to(FILE *file, uint64_t offset) {
             return false;
         at += (long)count;
     }
-
     return at >= 0;
 }
 
@@ -242,7 +232,6 @@ struct baking {
 static bool plan_entries(struct baking *baking) {
     struct header *header = &baking->header;
     struct layouts *layouts = &baking->layouts;
-
     for (uint64_t i = 0; i < header->entry_count; i++) {
         const struct packed_weights *packed = weights_at(baking->weights, (int)i);
         struct entry *entry = &baking->entries[i];
@@ -256,7 +245,6 @@ static bool plan_entries(struct baking *baking) {
 
     uint64_t layouts_start = header->table_offset + header->entry_count * sizeof *baking->entries;
     uint64_t end = layouts_start + layouts->size;
-
     for (uint64_t i = 0; i < header->entry_count; i++) {
         struct entry *entry = &baking->entries[i];
         entry->layout_offset += layouts_start;
@@ -312,12 +300,10 @@ static bool write_file(const char *path, struct baking *baking, struct error *er
         error_set(error, ERROR_IO, "%s: cannot be written (no permission, or disk full?)", path);
     else
         done = seal(file, &baking->header, temporary, path, error);
-
     if (file)
         fclose(file);
     if (!done)
         unlink(temporary);
-
     return done;
 }
 
@@ -325,10 +311,8 @@ static bool describe_parts(struct baking *baking, const char *path, const struct
                            struct error *error) {
     struct header *header = &baking->header;
     size_t graph_bytes = 0;
-
     if (!collect(baking->weights, &baking->numbered))
-        return error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
-
+        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
     baking->graph = write_graph(graph, baking->weights, &baking->numbered, path, &graph_bytes, error);
     if (!baking->graph)
         return false;
@@ -340,8 +324,7 @@ static bool describe_parts(struct baking *baking, const char *path, const struct
     header->table_offset = size_align(sizeof *header + graph_bytes, 64);
     baking->entries = calloc(header->entry_count + 1, sizeof *baking->entries);
     if (!baking->entries || !plan_entries(baking))
-        return error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
-
+        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
     return true;
 }
 
@@ -387,7 +370,6 @@ static bool check_header(const char *path, const char *model_path, enum precisio
         !range_fits(ret->table_offset, ret->entry_count * sizeof(struct entry), map->size) ||
         ret->checksum != checksum(map->bytes + sizeof *ret, map->size - sizeof *ret))
         return error_set(error, ERROR_INVALID, "%s: damaged", path);
-
     return true;
 }
 
@@ -456,7 +438,6 @@ static bool adopt(struct baked *baked, const struct entry *entries, uint64_t cou
         if (!data || !weights_adopt(baked->weights, &weights, error))
             return false;
     }
-
     return baked->weights != NULL;
 }
 
@@ -464,11 +445,9 @@ static bool read_parts(const char *path, const struct header *header, struct bak
                        struct error *error) {
     const struct file_map *map = &baked->map;
     const struct entry *entries = (const struct entry *)(const void *)(map->bytes + header->table_offset);
-
     for (uint64_t i = 0; i < header->entry_count; i++)
         if (!entry_fits(&entries[i], map->size))
             return error_set(error, ERROR_INVALID, "%s: damaged", path);
-
     baked->graph =
         onnx_graph_read_memory(path, map->bytes + header->graph_offset, header->graph_bytes, error);
     if (!baked->graph)
@@ -476,7 +455,6 @@ static bool read_parts(const char *path, const struct header *header, struct bak
     if (!restore_constants(baked->graph, entries, header->entry_count, map) ||
         !operators_bind(baked->graph, error) || !adopt(baked, entries, header->entry_count, error))
         return error_set(error, ERROR_INVALID, "%s: damaged", path);
-
     return true;
 }
 
@@ -484,10 +462,8 @@ bool baked_read(const char *path, const char *model_path, enum precision precisi
                 struct error *error) {
     struct baked baked = {0};
     struct header header;
-
     if (!file_map_open(path, LIMIT_MODEL_BYTES * 2, &baked.map, error))
         return false;
-
     if (check_header(path, model_path, precision, &baked.map, &header, error) &&
         read_parts(path, &header, &baked, error)) {
         *ret = baked;
