@@ -268,9 +268,9 @@ def test_reload_under_load():
             thread.start()
         for turn in range(12):
             keys.write(LINES if turn % 2 else [line_of('another')] * 50 + LINES)
-            before = len([line for line in door.lines if 'again' in line])
+            before = len([line for line in door.lines if 'reloaded' in line])
             door.kill(signal.SIGHUP)
-            until(lambda: len([line for line in door.lines if 'again' in line]) > before)
+            until(lambda: len([line for line in door.lines if 'reloaded' in line]) > before)
         stop.set()
         for thread in threads:
             thread.join()
