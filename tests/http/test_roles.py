@@ -234,21 +234,21 @@ def test_reload():
                                                 for port in ports.values()}
         assert ask_all('GET', '/models', 'usual') == {200} and ask_all('GET', '/models', 'new') == {401}
         keys.write([line_of('new', 'models=cats'), line_of('predicts', 'roles=metrics')])
-        reload('again')
+        reload('reloaded the files')
         assert ask_all('GET', '/models', 'usual') == {401}, 'it is gone'
         assert ask_all('GET', '/models', 'new') == {200} and ask_all('POST', '/model/dogs/predict', 'new') == {403}
         assert ask_all('GET', '/models', 'predicts') == {403} and ask_all('GET', '/model/cats/metrics', 'predicts') == {200}
         for bad in ['one word', line_of('a', 'roles='), line_of('a', 'roles=predict,'), line_of('a', 'roles=admin'),
                     line_of('a', 'models='), line_of('a', 'more'), 'a ' + 'f' * 63, line_of('x' * 64)]:
             keys.write([line_of('new'), bad])
-            reload('changed')
+            reload('not reloaded')
             assert any(f'{keys.path}:4' in line for line in processes[0].lines[-2:]), (bad, processes[0].lines[-2:])
             assert ask_all('POST', '/model/dogs/predict', 'new') == {403}, bad
         os.unlink(keys.path)
-        reload('changed')
+        reload('not reloaded')
         assert ask_all('GET', '/models', 'new') == {200} and ask_all('GET', '/models', None) == {401}, 'it does not open'
         keys.write([])
-        reload('again')
+        reload('reloaded the files')
         assert ask_all('GET', '/models', 'new') == {401} and ask_all('GET', '/models', None) == {401}, 'no key is no open door'
 
 

@@ -322,11 +322,11 @@ def test_reload():
             write('keys', 'second-key-that-is-long-enough-to-be-one-of-them\nfirst-key-that-is-long-enough-to-be-one-of-them\n')
             write('doors', 'me ' + hashlib.sha256(b'sesame').hexdigest() + '\nyou ' + hashlib.sha256(b'open').hexdigest() + '\n')
             serve.process.kill(signal.SIGHUP)
-            serve.process.wait_line('read the files again')
+            serve.process.wait_line('reloaded the files')
             assert seen() != first and choice() == 'dogs' and call('GET', '/models', X_Api_Key='open')[0] == 200
             write('keys', 'short\n')
             serve.process.kill(signal.SIGHUP)
-            serve.process.wait_line('nothing changed')
+            serve.process.wait_line('not reloaded')
             assert choice() == 'dogs'
             write('keys', 'second-key-that-is-long-enough-to-be-one-of-them\n')
             serve.process.kill(signal.SIGHUP)

@@ -144,11 +144,11 @@ static void files_reload(struct supervisor *supervisor) {
     supervisor->look_ns = 0;
     if ((options->session_key_file && !session_keys_read(options->session_key_file, &keys, &error)) ||
         !server_reload(supervisor->server, &error)) {
-        log_line("guichet: nothing changed: %s", error.message);
+        log_line("guichet: not reloaded: %s", error.message);
         return;
     }
     frontend_set_keys(supervisor->frontend, &keys);
-    log_line("guichet: read the files again");
+    log_line("guichet: reloaded the files");
 }
 
 /* Handle pending signals. A second SIGINT or SIGTERM exits at once; the children die with this process. */
