@@ -168,8 +168,8 @@ static int note_header(const struct http_header *header, struct framing_headers 
             return 400;
         }
     } else if (http_names_equal(name, "host")) {
-        if (seen->hosts++) {
-            *ret_reason = "Host is repeated";
+        if (seen->hosts++ || value[strcspn(value, " \t/\\?#@,\"<>{}|^`")]) {
+            *ret_reason = "Host is repeated or malformed";
             return 400;
         }
     } else if (http_names_equal(name, "connection")) {
@@ -420,10 +420,18 @@ static bool decode_chunk_byte(struct http_body_decoder *decoder, char c) {
         decoder->line = 0;
         return c == '\n';
     case CHUNK_TRAILER:
-        if (c == '\r')
+        if (c == '\r') {
             decoder->state = CHUNK_TRAILER_LF;
-        else
+            if (decoder->line && !decoder->colon)
+                return false;
+            decoder->colon = false;
+        } else {
+            if (c == ':' && decoder->line)
+                decoder->colon = true;
+            if (!decoder->colon && !(classes[(unsigned char)c] & TOKEN))
+                return false;
             decoder->line++;
+        }
         return (c == '\r' || (classes[(unsigned char)c] & VALUE)) &&
                ++decoder->trailers <= LIMIT_TRAILER_BYTES;
     case CHUNK_TRAILER_LF:
@@ -499,6 +507,10 @@ int64_t http_body_left(const struct http_body_decoder *decoder) {
 
 void http_body_skip(struct http_body_decoder *decoder, size_t size) {
     decoder->left -= size;
+}
+
+uint64_t http_body_chunk_left(const struct http_body_decoder *decoder) {
+    return decoder->framing == HTTP_BODY_CHUNKED && decoder->state == CHUNK_DATA ? decoder->left : 0;
 }
 
 bool http_body_is_until_close(const struct http_body_decoder *decoder) {

@@ -64,6 +64,7 @@ struct http_body_decoder {
     uint64_t left;     /* HTTP_BODY_LENGTH: bytes still to come. HTTP_BODY_CHUNKED: of the present chunk */
     int state, digits; /* of a chunked body */
     size_t line, trailers;
+    bool colon; /* the trailer line has its name */
 };
 
 void http_body_decoder_init(struct http_body_decoder *decoder, const struct http_head *head);
@@ -77,3 +78,5 @@ int64_t http_body_left(const struct http_body_decoder *decoder);
 void http_body_skip(struct http_body_decoder *decoder, size_t size);
 /* The body lasts until the connection closes. */
 bool http_body_is_until_close(const struct http_body_decoder *decoder);
+/* Bytes of the present chunk that are announced and still to come. */
+uint64_t http_body_chunk_left(const struct http_body_decoder *decoder);

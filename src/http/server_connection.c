@@ -184,9 +184,11 @@ void server_connection_start(struct server_part *part, int fd, SSL *ssl, const s
     connection->next = part->first;
     part->first = connection;
 
-    /* A connection on which nothing is sent ends like one with a slow head, but silently. */
+    /* A connection on which nothing is sent ends like one with a slow head, but silently; a
+     * TLS handshake has no longer than a head. */
     connection->state = CONNECTION_IDLE;
-    connection->deadline_ns = deadline_after(server_connection_options(connection)->idle_timeout_ms);
+    const struct http_server_options *options = server_connection_options(connection);
+    connection->deadline_ns = deadline_after(ssl ? options->header_timeout_ms : options->idle_timeout_ms);
     server_connection_enter(connection);
     read_available(connection); /* often the request is here already */
     if (part->draining && connection->state == CONNECTION_IDLE)

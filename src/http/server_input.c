@@ -274,6 +274,14 @@ static void append_body(struct server_connection *connection, const char *bytes,
         reserve_body(connection, size);
 }
 
+/* A chunk that announces more than may come is refused before it does. */
+static void check_announced(struct server_connection *connection) {
+    const struct http_body *body = connection->request->request.body;
+    if (http_body_chunk_left(&connection->decoder) >
+        server_connection_options(connection)->body_limit - body->size)
+        server_connection_refuse(connection, 413, "the body is larger than this server accepts");
+}
+
 static size_t take_body(struct server_connection *connection, const char *bytes, size_t size) {
     size_t at = 0;
     while (connection->state == CONNECTION_BODY) {
@@ -282,8 +290,10 @@ static size_t take_body(struct server_connection *connection, const char *bytes,
         enum http_decode_result result =
             http_body_decode(&connection->decoder, bytes + at, size - at, &used, &run, &run_size);
         at += used;
-        if (result == HTTP_DECODE_MORE)
+        if (result == HTTP_DECODE_MORE) {
+            check_announced(connection);
             break;
+        }
 
         if (result == HTTP_DECODE_DATA)
             append_body(connection, run, run_size);

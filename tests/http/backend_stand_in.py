@@ -19,5 +19,5 @@ if 'broken' in settings:
     sys.exit(settings['broken'])
 ballast = b'x' * (int(settings.get('memory', 0)) << 20)
 time.sleep(float(settings.get('slow', 0)))
-stand_in.extra.update(version=settings.get('version', ''), options=options)
+stand_in.extra.update(version=settings.get('version', ''), options=options, environment=sorted(os.environ))
 asyncio.run(stand_in.main(options['--name'], int(options['--port'])))

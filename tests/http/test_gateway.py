@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The gateway before stand-in backends: routing, failures, limits, reloading. KILL_SECONDS=30 makes the kill -9 test long."""
+import contextlib
 import hashlib
 import http.server
 import json
@@ -89,16 +90,72 @@ def test_killed_backends_lose_nothing():
 
 
 def test_killed_in_the_middle_of_an_answer():
-    with stand_in('cats') as one, stand_in('cats') as two, \
-            gateway('--backend', f'cats={one.url} {two.url}') as door:
-        first = ask(door.port, 'POST', '/model/cats/predict', b'').json()['pid']
-        assert first in (one.child.pid, two.child.pid)
-        # This request kills whoever takes it: it is tried elsewhere, and then given up before it kills forever.
+    """a request that kills whoever takes it ends neither the last replica nor the service"""
+    with contextlib.ExitStack() as stack:
+        replicas = [stack.enter_context(stand_in('cats')) for _ in range(3)]
+        door = stack.enter_context(gateway('--backend', 'cats=' + ' '.join(one.url for one in replicas)))
         reply = ask(door.port, 'POST', '/model/cats/predict?die=1', b'')
         assert reply.status == 502 and 'error' in reply.json(), (reply.status, reply.body)
-        assert one.child.wait(30) == 1 and two.child.wait(30) == 1
+        until(lambda: sum(one.child.poll() is not None for one in replicas) == 2)
+        assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 200, 'the last one lives'
+        assert ask(door.port, 'POST', '/model/cats/predict?die=1', b'').status == 502
         reply = ask(door.port, 'POST', '/model/cats/predict', b'')
-        assert reply.status == 502, reply.status
+        assert reply.status == 502, 'alone from the beginning, it is asked, and dies'
+
+
+def test_killed_one_of_two():
+    """what was at a replica that died is answered once two are well, and others at once"""
+    ports = [free_port(), free_port()]
+    with stand_in('cats', ports[0]) as one, stand_in('cats', ports[1]) as two, \
+            gateway('--backend', f'cats={one.url} {two.url}') as door:
+        load = Load(door.port, threads=6, target='/model/cats/predict?sleep=0.3')
+        time.sleep(0.5)
+        one.kill()
+        one.child.wait()
+        started = time.monotonic()
+        assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 200 and time.monotonic() - started < 2
+        with stand_in('cats', ports[0]):
+            assert load.end(40) and not load.errors, load.errors[:3]
+
+
+def test_hanging_replica_is_left():
+    """SIGSTOP of one of two: what waits for it is asked elsewhere as soon as its check fails"""
+    with stand_in('cats') as one, stand_in('cats') as two, \
+            gateway('--backend', f'cats={one.url} {two.url}', '--timeout', '30') as door:
+        until(lambda: one.child.pid == ask(door.port, 'POST', '/model/cats/predict').json()['pid'])
+        one.kill(signal.SIGSTOP)
+        started, replies = time.monotonic(), []
+        threads = [threading.Thread(target=lambda: replies.append(ask(door.port, 'POST', '/model/cats/predict', b'{}')))
+                   for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.monotonic() - started
+        assert [reply.status for reply in replies] == [200] * 8 and took < 8, (took, [reply.status for reply in replies])
+        assert {reply.json()['pid'] for reply in replies} == {two.child.pid}
+        assert outstanding(door.port) == 0
+        one.kill(signal.SIGCONT)
+        until(lambda: one.child.pid in [ask(door.port, 'POST', '/model/cats/predict').json()['pid'] for _ in range(4)],
+              what='the other one coming back')
+
+
+def test_lone_replica_that_is_loading_is_waited_for():
+    with stand_in('cats') as one, gateway('--backend', f'cats={one.url}') as door:
+        until(lambda: ask(door.port, 'POST', '/model/cats/predict').status == 200)
+        ask(one.port, 'GET', '/control?ready=0&status=503')
+        until(lambda: ask(door.port, 'GET', '/readyz').status == 503, what='the failed check')
+        replies = []
+        thread = threading.Thread(target=lambda: replies.append(ask(door.port, 'POST', '/model/cats/predict', b'{}')))
+        thread.start()
+        time.sleep(0.7)
+        assert not replies
+        ask(one.port, 'GET', '/control?ready=1&status=')
+        thread.join()
+        assert replies[0].status == 200, replies[0].body
+    with stand_in('cats') as one, gateway('--backend', f'cats={one.url}', '--timeout', '1.5') as door:
+        ask(one.port, 'GET', '/control?ready=0&status=503')
+        assert ask(door.port, 'POST', '/model/cats/predict').status == 503, 'not for ever'
 
 
 def test_hanging_backend():

@@ -333,6 +333,19 @@ def test_reload():
             until(lambda: choice() == 'cats', what='the end of the first key, and of its sessions')
 
 
+def test_secrets_stay_here():
+    """a model's process has none of the secrets of the environment"""
+    secrets = {'HF_TOKEN': 'a', 'AWS_SECRET_ACCESS_KEY': 'b', 'DB_PASSWORD': 'c', 'OPENAI_API_KEY': 'd', 'HARMLESS': 'e'}
+    os.environ.update(secrets)
+    try:
+        with Serve({'cats': ''}) as serve:
+            seen = serve.predict('cats').json()['environment']
+    finally:
+        for name in secrets:
+            del os.environ[name]
+    assert 'HARMLESS' in seen and not set(secrets) & set(seen) - {'HARMLESS'}, seen
+
+
 def test_options_of_the_models():
     """what a model's process must know of the options reaches it"""
     with Serve({'cats': ''}, '--precision', 'f32', '--body-limit', '30M') as serve:

@@ -70,7 +70,13 @@ void replica_failed(struct replica *replica, bool refused, int64_t now_ns) {
     replica_abandoned(replica);
 }
 
+void replica_broke(struct replica *replica, int64_t now_ns) {
+    replica->check_at = now_ns;
+    replica_failed(replica, true, now_ns);
+}
+
 void replica_checked(struct replica *replica, bool healthy) {
+    replica->checked = true;
     replica->healthy = healthy;
     if (healthy) {
         replica->ejected_until = 0;
@@ -318,9 +324,13 @@ int route_outstanding(const struct route *route) {
     return outstanding;
 }
 
-bool route_ready(const struct route *route, int64_t now_ns) {
+int route_well_count(const struct route *route, int64_t now_ns) {
+    int count = 0;
     for (int i = 0; i < route->count; i++)
-        if (replica_standing(route->replicas[i], now_ns) == STANDING_WELL)
-            return true;
-    return false;
+        count += replica_standing(route->replicas[i], now_ns) == STANDING_WELL;
+    return count;
+}
+
+bool route_ready(const struct route *route, int64_t now_ns) {
+    return route_well_count(route, now_ns) > 0;
 }

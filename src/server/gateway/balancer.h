@@ -15,6 +15,8 @@
 
 #define NAME_ADDRESS_BYTES 64 /* an address in numbers, with its NUL */
 
+struct proxy_request;
+
 struct replica {
     struct url url; /* what was written: the Host header, TLS's name, and the path before routes */
     char address[NAME_ADDRESS_BYTES];  /* where to connect: one of the addresses that url.host stands for */
@@ -22,14 +24,16 @@ struct replica {
     char host[URL_HOST_BYTES];         /* the Host header */
     struct http_upstream *upstream;    /* freed with the replica */
     int references;
-    int outstanding;       /* requests on it now */
-    bool healthy;          /* the last active check's answer; true before the first */
-    int64_t check_at;      /* ns; when the next active check is due */
-    bool checking;         /* an active check is under way */
-    bool retired;          /* no longer in the table */
-    int failures;          /* in a row, of real requests */
-    int ejections;         /* in a row: the next one lasts longer */
-    int64_t ejected_until; /* ns; 0: not ejected */
+    int outstanding;             /* requests on it now */
+    bool healthy;                /* the last active check's answer; true before the first */
+    int64_t check_at;            /* ns; when the next active check is due */
+    bool checking;               /* an active check is under way */
+    bool checked;                /* one has ended */
+    struct proxy_request *asked; /* the requests that wait for it: proxy.c's list */
+    bool retired;                /* no longer in the table */
+    int failures;                /* in a row, of real requests */
+    int ejections;               /* in a row: the next one lasts longer */
+    int64_t ejected_until;       /* ns; 0: not ejected */
 };
 
 struct replica *replica_acquire(struct replica *replica);
@@ -41,6 +45,8 @@ void replica_release(struct replica *replica);
 void replica_begin(struct replica *replica);
 void replica_succeeded(struct replica *replica);
 void replica_failed(struct replica *replica, bool refused, int64_t now_ns);
+/* It closed the connection in the middle: ejected as one that refuses, and checked as soon as may be. */
+void replica_broke(struct replica *replica, int64_t now_ns);
 /* Ends without saying anything of the replica (the caller left). */
 void replica_abandoned(struct replica *replica);
 /* What an active check found. A good answer ends an ejection. */
@@ -112,5 +118,7 @@ void route_budget_deposit(struct route *route, int64_t now_ns);
 bool route_budget_take(struct route *route, int64_t now_ns);
 /* Requests on all replicas and those waiting for one. */
 int route_outstanding(const struct route *route);
-/* At least one replica is healthy and not ejected. */
+/* Replicas that are healthy and not ejected. */
+int route_well_count(const struct route *route, int64_t now_ns);
+/* At least one is. */
 bool route_ready(const struct route *route, int64_t now_ns);

@@ -230,6 +230,8 @@ static void finish_check(void *context, const struct http_response *response) {
     check->replica->checking = false;
     if (!inconclusive || (response->failure == HTTP_COMPLETE))
         replica_checked(check->replica, healthy || inconclusive);
+    if (!inconclusive && response->failure != HTTP_COMPLETE)
+        proxy_leave_replica(gateway, check->replica);
     if (!check->replica->healthy)
         check->replica->check_at = clock_ns() + UNWELL_CHECK_MS * 1000000ll;
     replica_release(check->replica);

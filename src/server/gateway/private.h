@@ -55,5 +55,7 @@ struct http_upstream *discovery_connect(const struct gateway *gateway, const str
 /* Let all that wait for `model` (NULL: for any) try again, or, with a reason, fail. Any thread, without the
  * lock. */
 void proxy_resume_waiting(struct gateway *gateway, const char *model, const struct error *reason);
+/* A replica does not answer its check: what waits for it, and may, is asked elsewhere. Lock held. */
+void proxy_leave_replica(struct gateway *gateway, struct replica *replica);
 /* Wait until no request is left; their callers have gone already. */
 void proxy_wait_idle(struct gateway *gateway);

@@ -16,27 +16,53 @@
 /* Replicas that died under this request: beyond, the request may be what kills them. */
 #define BROKEN_MOST 3
 #define BROKEN_MOST_SUPERVISED 2
+/* So long a request that broke a replica waits for two to be well: it is not carried to the last one. */
+#define SUSPECT_MS 5000
+#define SUSPECT_PAUSE_MS 100
+#define LOADING_LEAST_MS 500 /* of a request's time must be left to wait for a replica that is loading */
 
 /* ---- Ends ---- */
+
+/* Lock held. */
+static void join_asked(struct proxy_request *proxy, struct replica *replica) {
+    proxy->asked_next = replica->asked;
+    proxy->asked_link = &replica->asked;
+    if (replica->asked)
+        replica->asked->asked_link = &proxy->asked_next;
+    replica->asked = proxy;
+}
+
+/* Lock held. */
+static void leave_asked(struct proxy_request *proxy) {
+    if (!proxy->asked_link)
+        return;
+    *proxy->asked_link = proxy->asked_next;
+    if (proxy->asked_next)
+        proxy->asked_next->asked_link = proxy->asked_link;
+    proxy->asked_link = NULL;
+}
 
 void proxy_free(struct proxy_request *proxy) {
     struct gateway *gateway = proxy->gateway;
 
     http_timer_cancel(proxy->timer);
     pthread_mutex_lock(&gateway->lock);
+    leave_asked(proxy);
     if (proxy->replica)
         replica_abandoned(proxy->replica);
     if (proxy->options.aim != PROXY_LOOK)
         proxy->route->last_used = clock_ns();
     route_release(proxy->route);
-    gateway->proxied--;
+    bool called = proxy->ended = proxy->called;
+    gateway->proxied -= !called;
     pthread_mutex_unlock(&gateway->lock);
 
     buffer_release(&proxy->head);
     buffer_release(&proxy->collected);
     free(proxy->target);
     free(proxy->fallback);
-    free(proxy);
+    if (!called)
+        free(proxy);
 }
 
 /* `model "cats"`, or the remote gateway: what messages speak of. */
@@ -243,6 +269,12 @@ static void retry(void *context) {
     proxy_try(proxy);
 }
 
+void proxy_pause(struct proxy_request *proxy, int ms) {
+    proxy->timer = http_timer_start(proxy->request->loop, ms, retry, proxy);
+    if (!proxy->timer)
+        proxy_fail_memory(proxy);
+}
+
 /* Every replica failed just now. A restart or a failover takes a moment: go round again after a pause. */
 static void pause_round(struct proxy_request *proxy) {
     static const int pauses_ms[ROUNDS_MOST] = {25, 75, 250, 750};
@@ -287,6 +319,12 @@ static bool is_prediction(const struct context *context) {
            context->endpoint->right == RIGHT_PREDICT && strcmp(context->endpoint->method, "POST") == 0;
 }
 
+/* The replica closed the connection in the middle of this request: it may have died of it. */
+static bool is_broken(const struct http_response *response) {
+    return response->failure == HTTP_FAILED_BROKEN ||
+           (response->failure == HTTP_FAILED_CLOSED && !response->reused);
+}
+
 void proxy_count_outcome(struct proxy_request *proxy, const struct http_response *response) {
     struct gateway *gateway = proxy->gateway;
     struct replica *replica = proxy->replica;
@@ -297,6 +335,7 @@ void proxy_count_outcome(struct proxy_request *proxy, const struct http_response
     proxy->call = NULL;
 
     pthread_mutex_lock(&gateway->lock);
+    leave_asked(proxy);
     if (response->failure == HTTP_COMPLETE) {
         if (proxy->status == 502 || proxy->status == 504)
             replica_abandoned(replica);
@@ -309,6 +348,8 @@ void proxy_count_outcome(struct proxy_request *proxy, const struct http_response
     } else if ((response->failure == HTTP_FAILED_CLOSED && response->reused) ||
                response->failure == HTTP_FAILED_MEMORY || response->failure == HTTP_FAILED_TOO_LARGE) {
         replica_abandoned(replica);
+    } else if (is_broken(response)) {
+        replica_broke(replica, now);
     } else {
         replica_failed(replica, response->failure == HTTP_FAILED_CONNECT, now);
     }
@@ -319,8 +360,7 @@ bool proxy_may_repeat(struct proxy_request *proxy, const struct http_response *r
                       struct replica *replica) {
     struct gateway *gateway = proxy->gateway;
     bool stale = response->failure == HTTP_FAILED_CLOSED && response->reused;
-    bool broken =
-        response->failure == HTTP_FAILED_BROKEN || (response->failure == HTTP_FAILED_CLOSED && !stale);
+    bool broken = is_broken(response);
 
     if (proxy->body_sent || response->failure == HTTP_FAILED_TIMEOUT ||
         response->failure == HTTP_FAILED_TOO_LARGE || response->failure == HTTP_FAILED_PROTOCOL ||
@@ -329,6 +369,8 @@ bool proxy_may_repeat(struct proxy_request *proxy, const struct http_response *r
     int broken_most = gateway->options.supervisor ? BROKEN_MOST_SUPERVISED : BROKEN_MOST;
     if (broken && ++proxy->broken >= broken_most)
         return false;
+    if (broken && !gateway->options.supervisor)
+        proxy->suspect_until_ns = clock_ns() + SUSPECT_MS * 1000000ll;
 
     if (!(stale && proxy->stale++ < STALE_MOST) && proxy->tried_count < TRIED_MOST)
         proxy->tried[proxy->tried_count++] = replica;
@@ -358,6 +400,57 @@ void proxy_explain_failure(const struct proxy_request *proxy, const struct http_
                   *response->reason ? response->reason : "the backend failed");
 }
 
+bool proxy_waits_for_loading(struct proxy_request *proxy) {
+    struct gateway *gateway = proxy->gateway;
+
+    pthread_mutex_lock(&gateway->lock);
+    bool unready = !proxy->replica->checked || !proxy->replica->healthy;
+    bool alone = proxy->route->count == 1;
+    pthread_mutex_unlock(&gateway->lock);
+    return alone && unready && gateway->options.check_ms > 0 && !gateway->options.relay &&
+           proxy->options.aim == PROXY_ASK && proxy_milliseconds_left(proxy) > LOADING_LEAST_MS;
+}
+
+/* On the request's loop. It waits for a replica that does not answer its checks, and another is well. */
+static void leave_replica(void *context) {
+    struct proxy_request *proxy = context;
+    struct gateway *gateway = proxy->gateway;
+    int64_t now = clock_ns();
+
+    pthread_mutex_lock(&gateway->lock);
+    proxy->called = false;
+    bool ended = proxy->ended;
+    gateway->proxied -= ended;
+    struct replica *replica = proxy->replica;
+    bool leaves = !ended && proxy->call && replica && !replica->healthy && !proxy->body_sent &&
+                  (proxy->reply == REPLY_NONE || proxy->reply == REPLY_COLLECTING) &&
+                  proxy->tried_count < TRIED_MOST && route_well_count(proxy->route, now) > 0 &&
+                  route_budget_take(proxy->route, now);
+    if (leaves) {
+        leave_asked(proxy);
+        proxy->tried[proxy->tried_count++] = replica;
+        proxy->replica = NULL;
+        replica_abandoned(replica);
+    }
+    pthread_mutex_unlock(&gateway->lock);
+
+    if (ended)
+        free(proxy);
+    if (!leaves)
+        return;
+    http_call_cancel(proxy->call);
+    proxy->call = NULL;
+    proxy->reply = REPLY_NONE;
+    proxy_try(proxy);
+}
+
+void proxy_leave_replica(struct gateway *gateway, struct replica *replica) {
+    (void)gateway;
+    for (struct proxy_request *proxy = replica->asked; proxy; proxy = proxy->asked_next)
+        if (!proxy->called)
+            proxy->called = http_loop_post(proxy->request->loop, leave_replica, proxy);
+}
+
 /* ---- The choice ---- */
 
 static void finish_load(struct proxy_request *proxy) {
@@ -382,6 +475,30 @@ static void finish_look(struct proxy_request *proxy) {
     proxy_free(proxy);
 }
 
+/* Lock held. It may be this request that breaks replicas, and only one is well. */
+static bool is_kept_from(const struct proxy_request *proxy, const struct replica *replica, int64_t now) {
+    return proxy->suspect_until_ns && proxy->route->count > 1 && replica->healthy &&
+           replica->ejected_until <= now && route_well_count(proxy->route, now) == 1;
+}
+
+/* It waits for another replica to be well. */
+static void keep_from_last(struct proxy_request *proxy) {
+    char name[MODEL_NAME_BYTES + 16];
+    struct error error;
+
+    if (clock_ns() < proxy->suspect_until_ns && proxy_milliseconds_left(proxy) > SUSPECT_PAUSE_MS) {
+        proxy->tried_count = 0; /* who is back may be asked */
+        proxy_pause(proxy, SUSPECT_PAUSE_MS);
+        return;
+    }
+    error_set(
+        &error, ERROR_UPSTREAM,
+        "%s: its process closed the connection on this request, and the only replica that is left is not "
+        "asked the same",
+        describe_upstream(proxy, name));
+    proxy_fail(proxy, &error);
+}
+
 static void fail_full(struct proxy_request *proxy) {
     char name[MODEL_NAME_BYTES + 16];
     struct error error;
@@ -399,8 +516,10 @@ void proxy_try(struct proxy_request *proxy) {
 
     pthread_mutex_lock(&gateway->lock);
     enum route_choice choice = route_choose(proxy->route, proxy->tried, proxy->tried_count, now, &replica);
-    if (choice == ROUTE_FOUND && aim != PROXY_LOAD) {
+    bool kept = choice == ROUTE_FOUND && is_kept_from(proxy, replica, now);
+    if (choice == ROUTE_FOUND && aim != PROXY_LOAD && !kept) {
         replica_begin(replica);
+        join_asked(proxy, replica);
         proxy->replica = replica;
     }
     if (aim != PROXY_LOOK)
@@ -409,7 +528,9 @@ void proxy_try(struct proxy_request *proxy) {
 
     switch (choice) {
     case ROUTE_FOUND:
-        if (aim == PROXY_LOAD)
+        if (kept)
+            keep_from_last(proxy);
+        else if (aim == PROXY_LOAD)
             finish_load(proxy);
         else
             proxy_send_request(proxy);

@@ -29,7 +29,9 @@ struct proxy_request {
     struct replica *replica;           /* being asked now; NULL else */
     struct replica *tried[TRIED_MOST]; /* compared only, never followed */
     int tried_count, rounds, stale, broken;
-    bool body_sent; /* the request's body was passed on in pieces, and is gone */
+    int64_t suspect_until_ns; /* it may be what broke a replica, and waits for two to be well; 0: it is not */
+    bool loading;             /* the response was discarded because the replica is still loading */
+    bool body_sent;           /* the request's body was passed on in pieces, and is gone */
 
     struct http_call *call;
     struct http_timer *timer;
@@ -46,7 +48,10 @@ struct proxy_request {
 
     /* Under the gateway's lock: */
     bool waiting, resumed;
-    bool failed; /* with `failure` */
+    bool called;                                    /* leave_replica is on its way */
+    bool ended;                                     /* … and frees what is left */
+    struct proxy_request **asked_link, *asked_next; /* in the list of its replica; NULL: in none */
+    bool failed;                                    /* with `failure` */
     struct error failure;
     struct proxy_request *next;
 };
@@ -62,6 +67,10 @@ void proxy_fail_memory(struct proxy_request *proxy);
 /* The reply has begun and cannot be completed: end it visibly broken, and free. */
 void proxy_break_reply(struct proxy_request *proxy, const struct error *error);
 int proxy_milliseconds_left(const struct proxy_request *proxy); /* to the first byte; at least 1 */
+/* Whether this 503 says that the only replica is still loading, and there is time to wait for it. */
+bool proxy_waits_for_loading(struct proxy_request *proxy);
+/* Ask again in a moment. */
+void proxy_pause(struct proxy_request *proxy, int ms);
 /* Whether another replica could take the request that this one has refused with 503. */
 bool proxy_has_other_replica(struct proxy_request *proxy);
 /* The replica's response has ended one way or another: keep its account. */

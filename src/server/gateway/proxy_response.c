@@ -7,6 +7,8 @@
 #include "server/edge/respond.h"
 #include "server/gateway/proxy_private.h"
 
+#define LOADING_PAUSE_MS 100 /* between questions to a replica that is loading */
+
 /* Keep the headers that are passed back until the body is whole. */
 static bool keep_head(struct proxy_request *proxy, const struct http_response *response) {
     struct forwarded_headers headers;
@@ -48,7 +50,8 @@ void proxy_receive_head(void *context, const struct http_response *response) {
 
     proxy->status = response->status;
     proxy->collected.size = 0;
-    if ((response->status == 503 && !proxy->body_sent && proxy_has_other_replica(proxy)) ||
+    proxy->loading = response->status == 503 && !proxy->body_sent && proxy_waits_for_loading(proxy);
+    if (proxy->loading || (response->status == 503 && !proxy->body_sent && proxy_has_other_replica(proxy)) ||
         (response->status == 404 && proxy->fallback && !proxy->body_sent)) {
         proxy->reply = REPLY_DISCARDED;
         return;
@@ -117,6 +120,10 @@ static void send_collected(struct proxy_request *proxy) {
 
 /* The response was not for the client: ask another replica, or for the fallback. */
 static void ask_again(struct proxy_request *proxy, struct replica *replica) {
+    if (proxy->loading) {
+        proxy_pause(proxy, LOADING_PAUSE_MS);
+        return;
+    }
     if (proxy->status == 404) {
         free(proxy->target);
         proxy->target = proxy->fallback;

@@ -65,10 +65,12 @@ static _Noreturn void run_child(const char *program, const char **argv, char **e
     _exit(127);
 }
 
-/* This process's environment without the variables meant for it alone. Free the array, not the strings. */
+/* This process's environment without the variables meant for it alone, nor any secret (HF_TOKEN): a model's
+ * process needs none. Free the array, not the strings. */
 static char **make_environment(void) {
     static const char *const own[] = {"PORT=",       "SERVING_PORT=",        "MODEL_NAME=",     "LISTEN_FDS=",
                                       "LISTEN_PID=", "GUICHET_SESSION_KEY=", "GUICHET_API_KEY="};
+    static const char *const secrets[] = {"TOKEN", "SECRET", "PASSWORD", "CREDENTIALS", "_KEY"};
     size_t count = 0, kept = 0;
 
     while (environ[count])
@@ -79,6 +81,10 @@ static char **make_environment(void) {
         bool drop = false;
         for (size_t o = 0; o < sizeof own / sizeof own[0]; o++)
             drop |= strncmp(environ[i], own[o], strlen(own[o])) == 0;
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(environ[i], "="), environ[i]);
+        for (size_t o = 0; o < sizeof secrets / sizeof secrets[0]; o++)
+            drop |= strstr(name, secrets[o]) != NULL;
         if (!drop)
             environment[kept++] = environ[i];
     }
