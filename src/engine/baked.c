@@ -11,7 +11,7 @@
 #include "ops/operator.h"
 
 #define MAGIC "guichet\1"
-#define VERSION 3
+#define VERSION 4
 #define PAGE 4096
 #define ROLE_BYTES 16
 #define INPUT_PREFIX "guichet.weights."
@@ -21,9 +21,9 @@ struct header {
     char magic[8];
     uint32_t version, precision;
     uint64_t processor; /* primitive_signature */
-    uint64_t model;     /* digest of the model file */
     uint64_t file_bytes;
     uint64_t graph_offset, graph_bytes;
+    uint64_t sources_offset, source_count; /* struct baked_source */
     uint64_t table_offset, entry_count;
     uint64_t checksum; /* of everything after the header */
 };
@@ -39,67 +39,6 @@ struct entry {
 const char *baked_path(const char *model_path, enum precision precision, char *text, size_t size) {
     snprintf(text, size, "%s.%s.baked", model_path, precision_name(precision));
     return text;
-}
-
-/* --- Checksums --- */
-
-static uint64_t mix(uint64_t sum, uint64_t word) {
-    sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
-    return sum ^ sum >> 29;
-}
-
-/* Eight independent lanes keep the multiplier busy; this guards against damage, not against an attacker. */
-static uint64_t checksum_block(const uint8_t *bytes, size_t size, uint64_t seed) {
-    uint64_t lanes[8];
-    for (int i = 0; i < 8; i++)
-        lanes[i] = seed + (uint64_t)i;
-    size_t at = 0;
-    for (; at + 64 <= size; at += 64)
-        for (int i = 0; i < 8; i++) {
-            uint64_t word;
-            memcpy(&word, bytes + at + 8 * i, 8);
-            lanes[i] = mix(lanes[i], word);
-        }
-    uint64_t sum = mix(seed, size);
-    for (; at < size; at++)
-        sum = mix(sum, bytes[at]);
-    for (int i = 0; i < 8; i++)
-        sum = mix(sum, lanes[i]);
-    return sum;
-}
-
-#define BLOCK (1u << 20)
-
-static uint64_t checksum(const uint8_t *bytes, size_t size) {
-    int64_t blocks = (int64_t)((size + BLOCK - 1) / BLOCK);
-    uint64_t sum = 0;
-#pragma omp parallel for reduction(^ : sum)
-    for (int64_t i = 0; i < blocks; i++) {
-        size_t start = (size_t)i * BLOCK;
-        sum ^= checksum_block(bytes + start, size - start < BLOCK ? size - start : BLOCK, (uint64_t)i + 1);
-    }
-    return sum;
-}
-
-/* Size, both ends and samples between: enough to notice another file, quick enough for every start. 0: no
- * such file. */
-static uint64_t digest_model(const char *path) {
-    struct error ignored;
-    struct file_map map;
-    if (!file_map_open(path, LIMIT_MODEL_BYTES, &map, &ignored))
-        return 0;
-
-    uint64_t sum = mix(1, map.size);
-    size_t piece = 4096, step = map.size / 16;
-    if (map.size <= 16 * piece)
-        sum = checksum_block(map.bytes, map.size, sum);
-    else
-        for (size_t i = 0; i <= 16; i++) {
-            size_t start = i < 16 ? i * step : map.size - piece;
-            sum = checksum_block(map.bytes + start, piece, sum);
-        }
-    file_map_close(&map);
-    return sum ? sum : 1;
 }
 
 /* --- Writing --- */
@@ -222,6 +161,7 @@ static bool layouts_add(struct layouts *layouts, const struct layout *layout, ui
 struct baking {
     struct header header;
     char *graph; /* [header.graph_bytes] ONNX */
+    const struct baked_sources *sources;
     struct numbered numbered;
     struct entry *entries; /* [header.entry_count] */
     struct layouts layouts;
@@ -261,6 +201,9 @@ static bool write_parts(FILE *file, const struct baking *baking) {
     const struct header *header = &baking->header;
     if (fwrite(header, sizeof *header, 1, file) != 1 ||
         fwrite(baking->graph, 1, header->graph_bytes, file) != header->graph_bytes ||
+        !pad_to(file, header->sources_offset) ||
+        fwrite(baking->sources->list, sizeof *baking->sources->list, header->source_count, file) !=
+            header->source_count ||
         !pad_to(file, header->table_offset) ||
         fwrite(baking->entries, sizeof *baking->entries, header->entry_count, file) != header->entry_count ||
         fwrite(baking->layouts.bytes, 1, baking->layouts.size, file) != baking->layouts.size)
@@ -282,7 +225,7 @@ static bool seal(FILE *file, struct header *header, const char *temporary, const
     if (!file_map_open(temporary, UINT64_MAX, &map, error))
         return false;
 
-    header->checksum = checksum(map.bytes + sizeof *header, map.size - sizeof *header);
+    header->checksum = baked_checksum(map.bytes + sizeof *header, map.size - sizeof *header);
     file_map_close(&map);
     if (fseek(file, 0, SEEK_SET) != 0 || fwrite(header, sizeof *header, 1, file) != 1 || fflush(file) != 0 ||
         fsync(fileno(file)) != 0 || rename(temporary, path) != 0)
@@ -321,20 +264,22 @@ static bool describe_parts(struct baking *baking, const char *path, const struct
         header->entry_count++;
     header->graph_offset = sizeof *header;
     header->graph_bytes = graph_bytes;
-    header->table_offset = size_align(sizeof *header + graph_bytes, 64);
+    header->sources_offset = size_align(sizeof *header + graph_bytes, 64);
+    header->source_count = (uint64_t)baking->sources->count;
+    header->table_offset =
+        size_align(header->sources_offset + header->source_count * sizeof(struct baked_source), 64);
     baking->entries = calloc(header->entry_count + 1, sizeof *baking->entries);
     if (!baking->entries || !plan_entries(baking))
         return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
     return true;
 }
 
-bool baked_write(const char *path, const char *model_path, enum precision precision,
+bool baked_write(const char *path, const struct baked_sources *sources, enum precision precision,
                  const struct graph *graph, struct weights_store *weights, struct error *error) {
-    struct baking baking = {.header = {.version = VERSION,
-                                       .precision = (uint32_t)precision,
-                                       .processor = primitive_signature(),
-                                       .model = digest_model(model_path)},
-                            .weights = weights};
+    struct baking baking = {
+        .header = {.version = VERSION, .precision = (uint32_t)precision, .processor = primitive_signature()},
+        .sources = sources,
+        .weights = weights};
     memcpy(baking.header.magic, MAGIC, sizeof baking.header.magic);
 
     bool done = describe_parts(&baking, path, graph, error) && write_file(path, &baking, error);
@@ -362,15 +307,18 @@ static bool check_header(const char *path, const char *model_path, enum precisio
     if (ret->precision != (uint32_t)precision)
         return error_set(error, ERROR_INVALID, "%s: baked for another precision", path);
 
-    uint64_t digest = digest_model(model_path);
-    if (digest && digest != ret->model)
-        return error_set(error, ERROR_INVALID, "%s: baked from another %s", path, model_path);
     if (ret->file_bytes != map->size || !range_fits(ret->graph_offset, ret->graph_bytes, map->size) ||
-        ret->entry_count > LIMIT_ENTRIES || ret->table_offset % 8 ||
+        ret->entry_count > LIMIT_ENTRIES || ret->table_offset % 8 || ret->sources_offset % 8 ||
+        ret->source_count > LIMIT_SOURCES ||
+        !range_fits(ret->sources_offset, ret->source_count * sizeof(struct baked_source), map->size) ||
         !range_fits(ret->table_offset, ret->entry_count * sizeof(struct entry), map->size) ||
-        ret->checksum != checksum(map->bytes + sizeof *ret, map->size - sizeof *ret))
+        ret->checksum != baked_checksum(map->bytes + sizeof *ret, map->size - sizeof *ret))
         return error_set(error, ERROR_INVALID, "%s: damaged", path);
-    return true;
+
+    const struct baked_source *sources =
+        (const struct baked_source *)(const void *)(map->bytes + ret->sources_offset);
+    return baked_sources_are(model_path, sources, ret->source_count, error) ||
+           error_prefix(error, "%s", path);
 }
 
 /* The number in "guichet.weights.<n>.<id>", -1 for other names. */
@@ -441,6 +389,17 @@ static bool adopt(struct baked *baked, const struct entry *entries, uint64_t cou
     return baked->weights != NULL;
 }
 
+static bool keep_sources(const struct file_map *map, const struct header *header, struct baked_sources *ret) {
+    size_t bytes = (size_t)header->source_count * sizeof *ret->list;
+
+    ret->list = malloc(bytes + 1);
+    if (!ret->list)
+        return false;
+    memcpy(ret->list, map->bytes + header->sources_offset, bytes);
+    ret->count = (int)header->source_count;
+    return true;
+}
+
 static bool read_parts(const char *path, const struct header *header, struct baked *baked,
                        struct error *error) {
     const struct file_map *map = &baked->map;
@@ -452,6 +411,8 @@ static bool read_parts(const char *path, const struct header *header, struct bak
         onnx_graph_read_memory(path, map->bytes + header->graph_offset, header->graph_bytes, error);
     if (!baked->graph)
         return false;
+    if (!keep_sources(map, header, &baked->sources))
+        return error_set(error, ERROR_MEMORY, "%s: no memory for a list of files", path);
     if (!restore_constants(baked->graph, entries, header->entry_count, map) ||
         !operators_bind(baked->graph, error) || !adopt(baked, entries, header->entry_count, error))
         return error_set(error, ERROR_INVALID, "%s: damaged", path);
@@ -470,6 +431,7 @@ bool baked_read(const char *path, const char *model_path, enum precision precisi
         return true;
     }
 
+    baked_sources_release(&baked.sources);
     weights_store_free(baked.weights);
     graph_free(baked.graph);
     file_map_close(&baked.map);
