@@ -2,7 +2,7 @@
  * them, to be mapped and used where they lie. It is right for one file, one precision, one processor and one
  * version of oneDNN, and says so.
  *
- * File: struct header, then the graph as ONNX (weights that are packed appear as inputs named
+ * File: struct baked_header, then the graph as ONNX (weights that are packed appear as inputs named
  * "guichet.weights.<n>"), the model's files with their digests, then a table of entries with their layouts,
  * then the packed weights, each from a page boundary. Everything is covered by a checksum. */
 #pragma once
