@@ -237,6 +237,22 @@ bool layout_is_channels_last(const struct layout *layout) {
     return layout_has_order(layout, order);
 }
 
+bool layout_has_channel_blocks(const struct layout *layout) {
+    struct md_blocks blocks;
+    if (!layout || !md_blocks(layout->md, &blocks) || blocks.has_extra || blocks.block_count != 1 ||
+        blocks.block_axes[0] != 1)
+        return false;
+
+    int64_t step = blocks.block_sizes[0];
+    for (int i = blocks.rank - 1; i >= 0; i--) {
+        int64_t outer = blocks.padded_dims[i] / (i == 1 ? blocks.block_sizes[0] : 1);
+        if (outer != 1 && blocks.strides[i] != step)
+            return false;
+        step *= outer;
+    }
+    return true;
+}
+
 bool layout_is_padded(const struct layout *layout) {
     struct md_blocks blocks;
     if (!layout || !md_blocks(layout->md, &blocks))

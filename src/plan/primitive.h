@@ -74,6 +74,8 @@ bool layout_strides(const struct layout *layout, int64_t *ret_strides);
 bool layout_is_blocked(const struct layout *layout); /* as layout_blocked */
 /* No padding, and no gaps between elements. */
 bool layout_is_dense(const struct layout *layout);
+/* Dense [n, c / block, spatial…, block]. */
+bool layout_has_channel_blocks(const struct layout *layout);
 bool layout_is_padded(const struct layout *layout); /* holds more elements than the shape has */
 size_t layout_bytes(const struct layout *layout);
 enum dtype layout_dtype(const struct layout *layout);
