@@ -24,9 +24,10 @@ struct engine {
     struct engine_options options;
     enum precision precision;
     bool quantized;
-    char *path;                /* of the ONNX file; NULL without one */
-    char baked_state[256];     /* see engine_baked_state */
-    struct file_map baked_map; /* the weights lie in it, where a baked file is used */
+    char *path;                   /* of the ONNX file; NULL without one */
+    char baked_state[256];        /* see engine_baked_state */
+    struct baked_sources sources; /* of a model that was read from its ONNX file */
+    struct file_map baked_map;    /* the weights lie in it, where a baked file is used */
     struct graph *graph;
     struct weights_store *weights;
     struct engine_port *inputs, *outputs;
@@ -177,6 +178,7 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
             engine->graph = baked.graph;
             engine->weights = baked.weights;
             engine->baked_map = baked.map;
+            engine->sources = baked.sources;
             engine->precision = candidates[i];
             engine->quantized = candidates[i] == PRECISION_INT8;
             snprintf(engine->baked_state, sizeof engine->baked_state, "used");
@@ -197,6 +199,9 @@ static bool engine_read(struct engine *engine, const char *path, struct error *e
         engine->graph = onnx_graph_read(path, error);
     if (!engine->graph)
         return false;
+    struct error ignored; /* baking will say so */
+    if (!engine->weights)
+        baked_sources_create(path, engine->graph, &engine->sources, &ignored);
     return engine_take_graph(engine, error) || error_prefix(error, "%s", path);
 }
 
@@ -204,10 +209,15 @@ bool engine_bake(struct engine *engine, const char *path, struct error *error) {
     char buffer[4096];
     if (!engine->path)
         return error_set(error, ERROR_INVALID, "only a model from a file can be baked");
-    if (strcmp(engine->baked_state, "used") == 0 && !path)
+    bool used = strcmp(engine->baked_state, "used") == 0;
+    if (used && !path)
         return true;
-    return baked_write(path ? path : baked_path(engine->path, engine->precision, buffer, sizeof buffer),
-                       engine->path, engine->precision, engine->graph, engine->weights, error);
+    if (!engine->sources.count)
+        return error_set(error, ERROR_INVALID, "%s: its files are not known: load it from its ONNX file",
+                         engine->path);
+    return (used || baked_sources_digest(engine->path, &engine->sources, error)) &&
+           baked_write(path ? path : baked_path(engine->path, engine->precision, buffer, sizeof buffer),
+                       &engine->sources, engine->precision, engine->graph, engine->weights, error);
 }
 
 const char *engine_baked_path(const struct engine *engine, char *text, size_t size) {
@@ -281,6 +291,7 @@ void engine_free(struct engine *engine) {
     weights_store_free(engine->weights);
     graph_free(engine->graph);
     file_map_close(&engine->baked_map);
+    baked_sources_release(&engine->sources);
     free(engine->path);
     free(engine);
 }

@@ -108,7 +108,8 @@ struct graph {
     int input_count;
     struct value **outputs;
     int output_count;
-    struct file_map *maps; /* the file, and its external data */
+    struct file_map *maps;  /* the file, and its external data */
+    const char **map_names; /* [map_count] relative to the file's folder; NULL: the file itself */
     int map_count;
     void **owned; /* malloc'ed constant data, freed with the graph */
     int owned_count, owned_capacity;

@@ -100,7 +100,8 @@ static bool concat_blocked(struct lowering *lowering, struct node *node, struct 
                            const struct layout **ret, struct error *error) {
     const struct layout *wanted =
         layout_for_shape(lowering->plan->pool, sources[0]->layout, &node->outputs[0]->shape);
-    if (!wanted || layout_is_padded(wanted) || layout_is_padded(sources[0]->layout))
+    if (!wanted || !layout_has_channel_blocks(sources[0]->layout) || layout_is_padded(wanted) ||
+        layout_is_padded(sources[0]->layout))
         return false;
 
     for (int i = 1; i < node->input_count; i++) {

@@ -8,21 +8,31 @@
 #include "base/cleanup.h"
 #include "onnx/reader.h"
 
-bool reader_hold_map(struct onnx_reader *reader, struct file_map *map) {
+bool reader_hold_map(struct onnx_reader *reader, struct file_map *map, const char *name) {
     struct graph *graph = reader->graph;
     int count = graph->map_count;
     if ((count & (count - 1)) == 0) { /* full at every power of two */
         struct file_map *maps =
             arena_allocate_array(graph->arena, count ? (size_t)count * 2 : 1, sizeof *maps);
-        if (!maps) {
+        const char **names = arena_allocate_array(graph->arena, count ? (size_t)count * 2 : 1, sizeof *names);
+        if (!maps || !names) {
             file_map_close(map);
             return error_set(reader->error, ERROR_MEMORY, "not enough memory for a list of maps");
         }
-        if (count)
+        if (count) {
             memcpy(maps, graph->maps, (size_t)count * sizeof *maps);
+            memcpy(names, graph->map_names, (size_t)count * sizeof *names);
+        }
         graph->maps = maps;
+        graph->map_names = names;
     }
 
+    const char *kept = name ? arena_copy_string(graph->arena, name, strlen(name)) : NULL;
+    if (name && !kept) {
+        file_map_close(map);
+        return error_set(reader->error, ERROR_MEMORY, "not enough memory for a list of maps");
+    }
+    graph->map_names[graph->map_count] = kept;
     graph->maps[graph->map_count++] = *map;
     reader->mapped += map->size;
 
@@ -79,7 +89,7 @@ static const struct file_map *map_file(struct onnx_reader *reader, const char *l
     cleanup(freep) char *path = resolve_inside(reader, location);
     struct file_map map;
     if (!path || !file_map_open(path, LIMIT_MODEL_BYTES - reader->mapped, &map, reader->error) ||
-        !reader_hold_map(reader, &map))
+        !reader_hold_map(reader, &map, location))
         return NULL;
 
     struct external_file *files = reallocarray(reader->files, (size_t)reader->file_count + 1, sizeof *files);

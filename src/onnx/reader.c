@@ -490,7 +490,7 @@ struct graph *onnx_graph_read(const char *path, struct error *error) {
         return NULL;
     }
 
-    if (!reader_hold_map(&reader, &map)) {
+    if (!reader_hold_map(&reader, &map, NULL)) {
         graph_free(reader.graph);
         return NULL;
     }

@@ -22,8 +22,8 @@ struct onnx_reader {
     struct error *error;
 };
 
-/* Give a mapping to the graph; it is closed on failure. */
-bool reader_hold_map(struct onnx_reader *reader, struct file_map *map);
+/* Give a mapping to the graph; it is closed on failure. `name`: see struct graph; copied. */
+bool reader_hold_map(struct onnx_reader *reader, struct file_map *map, const char *name);
 /* Find the bytes of an external tensor; map its file if that is not mapped yet. */
 bool reader_find_external(struct onnx_reader *reader, const struct tensor_proto *tensor, const uint8_t **ret);
 /* The elements of a tensor, in the map if they may stay there; NULL data for strings. False on failure. */

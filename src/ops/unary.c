@@ -83,7 +83,8 @@ FLOATS(Floor, floor(x))
 /* Gelu's two forms, https://onnx.ai/onnx/operators/onnx__Gelu.html. */
 FLOATS(GeluErf, (1 + erf((real)M_SQRT1_2 * x)) * x / 2)
 FLOATS(GeluTanh, (1 + tanh((real)0.7978845608028654 * (x + (real)0.044715 * x * x * x))) * x / 2)
-FLOATS(HardSigmoid, fmin(fmax(beta + alpha * x, (real)0), (real)1))
+/* fmin and fmax would make a number of NaN. */
+FLOATS(HardSigmoid, beta + alpha * x < 0 ? (real)0 : beta + alpha * x > 1 ? (real)1 : beta + alpha * x)
 FLOATS(HardSwish, fmin(fmax(x / 6 + (real)0.5, (real)0), (real)1) * x)
 FLOATS(LeakyRelu, x < 0 ? alpha * x : x)
 FLOATS(Log, log(x))

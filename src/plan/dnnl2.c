@@ -103,18 +103,32 @@ void md_destroy(md_handle md) {
     free(md);
 }
 
-size_t md_to_bytes(md_const md, void *bytes, size_t capacity) {
-    if (capacity >= sizeof *md)
-        memcpy(bytes, md, sizeof *md);
-    return sizeof *md;
+#define EXTRA_FLAGS                                                                        \
+    (dnnl_memory_extra_flag_compensation_conv_s8s8 | dnnl_memory_extra_flag_scale_adjust | \
+     dnnl_memory_extra_flag_compensation_conv_asymmetric_src)
+
+bool md_get_extra(md_const md, struct md_extra *ret) {
+    const dnnl_memory_extra_desc_t *extra = &md->extra;
+
+    *ret = (struct md_extra){.flags = (uint32_t)extra->flags};
+    if (extra->flags & dnnl_memory_extra_flag_compensation_conv_s8s8)
+        ret->compensation_mask = (uint32_t)extra->compensation_mask;
+    if (extra->flags & dnnl_memory_extra_flag_compensation_conv_asymmetric_src)
+        ret->zero_point_mask = (uint32_t)extra->asymm_compensation_mask;
+    if (extra->flags & dnnl_memory_extra_flag_scale_adjust)
+        ret->scale_adjust = extra->scale_adjust;
+    return !(extra->flags & ~(uint64_t)EXTRA_FLAGS);
 }
 
-md_handle md_from_bytes(const void *bytes, size_t size) {
-    dnnl_memory_desc_t md;
-    if (size != sizeof md)
-        return NULL;
-    memcpy(&md, bytes, sizeof md);
-    return md_keep(dnnl_success, &md);
+bool md_set_extra(md_handle md, const struct md_extra *extra) {
+    if (extra->flags & ~(uint32_t)EXTRA_FLAGS || (extra->flags && md->data_type != dnnl_s8))
+        return false;
+
+    md->extra = (dnnl_memory_extra_desc_t){.flags = extra->flags,
+                                           .compensation_mask = (int)extra->compensation_mask,
+                                           .scale_adjust = extra->scale_adjust,
+                                           .asymm_compensation_mask = (int)extra->zero_point_mask};
+    return true;
 }
 
 bool md_blocks(md_const md, struct md_blocks *ret) {

@@ -50,27 +50,6 @@ void md_destroy(md_handle md) {
         dnnl_memory_desc_destroy(md);
 }
 
-size_t md_to_bytes(md_const md, void *bytes, size_t capacity) {
-    size_t size = 0;
-    if (dnnl_memory_desc_get_blob(NULL, &size, md) != dnnl_success)
-        return 0;
-    if (capacity >= size && dnnl_memory_desc_get_blob(bytes, &size, md) != dnnl_success)
-        return 0;
-    return size;
-}
-
-md_handle md_from_bytes(const void *bytes, size_t size) {
-    dnnl_memory_desc_t probe = NULL, md = NULL;
-    const dnnl_dims_t dims = {1};
-    size_t expected = 0;
-    if (dnnl_memory_desc_create_with_tag(&probe, 1, dims, dnnl_f32, dnnl_a) != dnnl_success)
-        return NULL;
-
-    bool fits = dnnl_memory_desc_get_blob(NULL, &expected, probe) == dnnl_success && expected == size;
-    dnnl_memory_desc_destroy(probe);
-    return fits ? md_keep(dnnl_memory_desc_create_with_blob(&md, bytes), &md) : NULL;
-}
-
 bool md_blocks(md_const md, struct md_blocks *ret) {
     dnnl_format_kind_t kind = dnnl_format_kind_undef;
     dnnl_data_type_t dtype = dnnl_data_type_undef;
@@ -102,6 +81,18 @@ bool md_blocks(md_const md, struct md_blocks *ret) {
         elements *= (size_t)ret->padded_dims[i];
     ret->has_extra = blocks && dnnl_memory_desc_get_size(md) > elements;
     return true;
+}
+
+bool md_get_extra(md_const md, struct md_extra *ret) {
+    struct md_blocks blocks;
+
+    *ret = (struct md_extra){0};
+    return md_blocks(md, &blocks) && !blocks.has_extra;
+}
+
+bool md_set_extra(md_handle md, const struct md_extra *extra) {
+    (void)md;
+    return !extra->flags;
 }
 
 /* Blocked layouts are made from tags alone: find the one of activations that describes the layout. */

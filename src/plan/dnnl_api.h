@@ -30,9 +30,6 @@ md_handle md_retype(md_const md, dnnl_data_type_t dtype);
 /* Blocks as `like` has them, with the outer axes in the same order, dense, for other dimensions. */
 md_handle md_resize(md_const like, const int64_t *dims);
 void md_destroy(md_handle md);
-/* Returns the size of its bytes, and writes them where they fit into `capacity`; 0 on failure. */
-size_t md_to_bytes(md_const md, void *bytes, size_t capacity);
-md_handle md_from_bytes(const void *bytes, size_t size);
 /* What lies inside: outermost strides, inner blocks. False where the layout is not of strided blocks. */
 struct md_blocks {
     int rank, block_count;
@@ -40,6 +37,17 @@ struct md_blocks {
     bool has_extra; /* compensation data after the elements */
 };
 bool md_blocks(md_const md, struct md_blocks *ret);
+
+/* Sums that oneDNN keeps behind int8 weights (generation 2's int8 convolutions, among others). */
+struct md_extra {
+    uint32_t flags; /* 0: none */
+    uint32_t compensation_mask, zero_point_mask;
+    float scale_adjust;
+};
+/* False where there are some and they cannot be told (generation 3). */
+bool md_get_extra(md_const md, struct md_extra *ret);
+/* False where there are no such sums, or `extra` is none. */
+bool md_set_extra(md_handle md, const struct md_extra *extra);
 
 /* Attributes. A scale for each output channel where count > 1: axis `channel_axis` of the destination, the
  * axes of `weights_mask` of the weights. */

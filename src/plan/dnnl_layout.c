@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "plan/dnnl_pool.h"
 
 dnnl_data_type_t dnnl_dtype(enum dtype dtype) {
@@ -185,14 +186,6 @@ const struct layout *layout_copy(struct primitive_pool *pool, const struct layou
     return layout ? layout_keep(pool, md_copy(layout->md)) : NULL;
 }
 
-size_t layout_to_bytes(const struct layout *layout, void *bytes, size_t capacity) {
-    return md_to_bytes(layout->md, bytes, capacity);
-}
-
-const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size) {
-    return layout_keep(pool, md_from_bytes(bytes, size));
-}
-
 bool layout_equal(const struct layout *a, const struct layout *b) {
     return a == b || (a && b && dnnl_memory_desc_equal(a->md, b->md));
 }
@@ -243,6 +236,22 @@ bool layout_is_channels_last(const struct layout *layout) {
         order[i] = i + 1;
     order[rank - 1] = 1;
     return layout_has_order(layout, order);
+}
+
+bool layout_has_channel_blocks(const struct layout *layout) {
+    struct md_blocks blocks;
+    if (!layout || !md_blocks(layout->md, &blocks) || blocks.has_extra || blocks.block_count != 1 ||
+        blocks.block_axes[0] != 1)
+        return false;
+
+    int64_t step = blocks.block_sizes[0];
+    for (int i = blocks.rank - 1; i >= 0; i--) {
+        int64_t outer = blocks.padded_dims[i] / (i == 1 ? blocks.block_sizes[0] : 1);
+        if (outer != 1 && blocks.strides[i] != step)
+            return false;
+        step *= outer;
+    }
+    return true;
 }
 
 bool layout_is_padded(const struct layout *layout) {
@@ -314,4 +323,90 @@ const char *layout_describe(const struct layout *layout, char *text, size_t size
     }
 
     return text;
+}
+
+/* --- On disk: a description of our own, from which oneDNN makes the layout anew. A descriptor of oneDNN's is
+ * never taken from a file: its kernels trust each field of it. --- */
+
+static const enum dtype recorded_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I8, DTYPE_U8, DTYPE_I32};
+
+/* The layout that the record describes; NULL: it describes none. */
+static md_handle record_build(const struct layout_record *record) {
+    dnnl_data_type_t dtype = dnnl_dtype((enum dtype)record->dtype);
+    const struct md_extra extra = {record->extra_flags, record->compensation_mask, record->zero_point_mask,
+                                   record->scale_adjust};
+    md_handle md =
+        record->tag ? md_create_tagged((int)record->rank, record->dims, dtype, (dnnl_format_tag_t)record->tag)
+                    : md_create_strided((int)record->rank, record->dims, dtype, record->strides);
+
+    if (md && !md_set_extra(md, &extra)) {
+        md_destroy(md);
+        return NULL;
+    }
+    return md;
+}
+
+bool layout_record(const struct layout *layout, struct layout_record *ret) {
+    struct layout_record record = {0};
+    struct md_blocks blocks;
+    struct md_extra extra;
+    if (!layout || layout->shape.rank < 1 || !md_blocks(layout->md, &blocks) ||
+        !md_get_extra(layout->md, &extra))
+        return false;
+
+    record.dtype = (uint32_t)layout->dtype;
+    record.rank = (uint32_t)blocks.rank;
+    record.extra_flags = extra.flags;
+    record.compensation_mask = extra.compensation_mask;
+    record.zero_point_mask = extra.zero_point_mask;
+    record.scale_adjust = extra.scale_adjust;
+    for (int i = 0; i < blocks.rank; i++) {
+        record.dims[i] = blocks.dims[i];
+        record.strides[i] = blocks.block_count ? 0 : blocks.strides[i];
+    }
+
+    uint32_t first = blocks.block_count ? dnnl_format_tag_any + 1 : 0;
+    uint32_t last = blocks.block_count ? dnnl_format_tag_last - 1 : 0;
+    for (record.tag = first; record.tag <= last; record.tag++) {
+        md_handle md = record_build(&record);
+        bool same = md && dnnl_memory_desc_equal(md, layout->md);
+        md_destroy(md);
+        if (same) {
+            *ret = record;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Every element has a place, and all of them are within what a file can hold. */
+static bool has_bounds(const struct layout_record *record) {
+    int64_t elements = 1, last = 0, reach;
+
+    for (uint32_t i = 0; i < record->rank; i++) {
+        int64_t stride = record->strides[i];
+        if (record->dims[i] < 1 || stride < (record->tag ? 0 : 1) ||
+            __builtin_mul_overflow(elements, record->dims[i], &elements) ||
+            __builtin_mul_overflow(record->dims[i] - 1, stride, &reach) ||
+            __builtin_add_overflow(last, reach, &last) || elements > (int64_t)LIMIT_MODEL_BYTES ||
+            last > (int64_t)LIMIT_MODEL_BYTES)
+            return false;
+    }
+    return true;
+}
+
+static bool is_sound(const struct layout_record *record) {
+    uint32_t axes = record->rank <= LIMIT_TENSOR_RANK ? (1u << record->rank) - 1 : 0;
+    bool known = false;
+
+    for (size_t i = 0; i < sizeof recorded_types / sizeof recorded_types[0]; i++)
+        known |= record->dtype == (uint32_t)recorded_types[i];
+    return known && record->rank >= 1 && record->rank <= LIMIT_TENSOR_RANK &&
+           (record->tag == 0 || record->tag > dnnl_format_tag_any) && record->tag < dnnl_format_tag_last &&
+           record->compensation_mask <= axes && record->zero_point_mask <= axes &&
+           record->scale_adjust >= 0 && record->scale_adjust <= 1 && has_bounds(record);
+}
+
+const struct layout *layout_from_record(struct primitive_pool *pool, const struct layout_record *record) {
+    return is_sound(record) ? layout_keep(pool, record_build(record)) : NULL;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "tensor/post_op.h"
 #include "tensor/tensor.h"
 
@@ -45,11 +46,22 @@ const struct layout *layout_retype(struct primitive_pool *pool, const struct lay
 /* The same order and blocks for another shape of the same rank; only for layouts of dense blocks. */
 const struct layout *layout_for_shape(struct primitive_pool *pool, const struct layout *layout,
                                       const struct shape *shape);
-/* A copy in another pool. To and from bytes for baked files: right for one version of oneDNN only. */
+/* A copy in another pool. */
 const struct layout *layout_copy(struct primitive_pool *pool, const struct layout *layout);
-/* Returns the size, and writes the bytes where they fit into `capacity`; 0 on failure. */
-size_t layout_to_bytes(const struct layout *layout, void *bytes, size_t capacity);
-const struct layout *layout_from_bytes(struct primitive_pool *pool, const void *bytes, size_t size);
+
+/* A layout as a baked file has it: right for one version of oneDNN only. */
+struct layout_record {
+    uint32_t dtype, rank;
+    uint32_t tag; /* oneDNN's number of an order with blocks; 0: strides */
+    uint32_t extra_flags, compensation_mask, zero_point_mask; /* oneDNN 2's sums behind int8 weights */
+    float scale_adjust;
+    uint32_t reserved;
+    int64_t dims[LIMIT_TENSOR_RANK], strides[LIMIT_TENSOR_RANK];
+};
+/* False where the layout could not be made anew from a record: Winograd's weights, for one. */
+bool layout_record(const struct layout *layout, struct layout_record *ret);
+/* The record may hold anything; NULL where it describes no layout. */
+const struct layout *layout_from_record(struct primitive_pool *pool, const struct layout_record *record);
 
 /* The same bytes hold the same elements: the strides of axes of 1 do not count. */
 bool layout_equal(const struct layout *a, const struct layout *b);
@@ -62,6 +74,8 @@ bool layout_strides(const struct layout *layout, int64_t *ret_strides);
 bool layout_is_blocked(const struct layout *layout); /* as layout_blocked */
 /* No padding, and no gaps between elements. */
 bool layout_is_dense(const struct layout *layout);
+/* Dense [n, c / block, spatial…, block]. */
+bool layout_has_channel_blocks(const struct layout *layout);
 bool layout_is_padded(const struct layout *layout); /* holds more elements than the shape has */
 size_t layout_bytes(const struct layout *layout);
 enum dtype layout_dtype(const struct layout *layout);

@@ -368,9 +368,10 @@ bool weights_adopt(struct weights_store *store, const struct weights_baked *bake
     struct packed_weights *entry = NULL;
     pthread_mutex_lock(&store->lock);
 
-    const struct layout *layout = layout_from_bytes(store->pool, baked->layout, baked->layout_size);
-    const struct layout *from = layout_from_bytes(store->pool, baked->from, baked->from_size);
-    if (layout && from && layout_bytes(layout) <= baked->size)
+    const struct layout *layout = layout_from_record(store->pool, &baked->layout);
+    const struct layout *from = layout_from_record(store->pool, &baked->from);
+    if (layout && from && layout_bytes(layout) == baked->size && layout_bytes(from) == baked->data_bytes &&
+        layout_is_dense(from) && shape_equal(layout_shape(layout), layout_shape(from)))
         entry = add_entry(store, &(struct packed_weights){.source = baked->data,
                                                           .role = baked->role,
                                                           .layout = layout,

@@ -48,16 +48,16 @@ struct weights_request {
 const struct packed_weights *weights_pack(struct weights_store *store, const struct weights_request *request,
                                           struct error *error);
 
-/* Weights that were packed before, in a baked file: their bytes, and both layouts as layout_to_bytes has
- * them. */
+/* Weights that were packed before, in a baked file, which may hold anything. */
 struct weights_baked {
     const void *data; /* the constant's, by which they are known */
     const char *role;
-    const void *layout, *from;
-    size_t layout_size, from_size;
+    size_t data_bytes; /* of the constant */
+    struct layout_record layout, from;
     const void *bytes; /* [size], not copied */
     size_t size;
 };
+/* False where the layouts are none, or not of so many bytes. */
 bool weights_adopt(struct weights_store *store, const struct weights_baked *baked, struct error *error);
 
 /* The constant's own elements again, malloc'ed, where only packed ones are left; *ret NULL where they are

@@ -564,12 +564,27 @@ static void step_resize(void) {
 
 /* --- Moving --------------------------------------------------------------------------------------------- */
 
+/* As a depthwise convolution leaves it, in blocks of channels, with the axes in another order. */
+static struct value *turned_blocks(struct value *x, int64_t channels) {
+    const int64_t weights[4] = {channels, 1, 3, 3}, pads[4] = {1, 1, 1, 1};
+    int64_t dims[4];
+
+    x = network_node(graph, "Conv", x, floats(0.7f, 4, weights), NULL);
+    node_set_int(graph, x->producer, "group", channels);
+    node_set_ints(graph, x->producer, "pads", pads, 4);
+    memcpy(dims, input.shape.dims, sizeof dims);
+    return permuted(x, dims);
+}
+
 static void step_concat(void) {
-    for (int i = 0; i < case_count(CASES); i++) {
+    for (int i = 0; i < case_count(2 * CASES); i++) {
         int axis = (int)random_between(0, 3), count = (int)random_between(1, 3);
         int64_t channels = random_chance(50) ? 16 * random_between(1, 3) : random_extent(33);
         struct value *x = begin_picture("Concat", channels, random_extent(17), random_extent(17));
-        struct value *parts[3] = {x, pointwise(x, channels, channels), network_node(graph, "Tanh", x, NULL)};
+        struct value *other = pointwise(x, channels, channels);
+        if (random_chance(40))
+            other = x = turned_blocks(x, channels);
+        struct value *parts[3] = {x, other, network_node(graph, "Tanh", x, NULL)};
         struct value *y = graph_add_value(graph, "joined");
         struct node *node = graph_add_node(graph, NULL, "", "Concat", NULL, parts, count, &y, 1);
 
