@@ -366,7 +366,8 @@ def test_retries_end_with_the_first_byte():
                         until(lambda: stream.body()[1] or not stream.read(), what='the whole of it')
                         assert stream.body()[0].count(b'"sent"') == 5
                     tried.append(sum(requests(name)))
-                assert max(tried) == 2 and min(tried) >= 1, tried
+                # A kept connection (the last check's) that closes is taken for a stale one first, and the replica asked once more.
+                assert 2 <= max(tried) <= 3 and min(tried) >= 1, tried
                 ask(bad.port, 'GET', '/control?after=3&end=close')
                 until(lambda: ask(door.port, 'GET', '/metrics').body.count(b'} 1\n') and
                       f'replica="127.0.0.1:{bad.port}"}} 1' in ask(door.port, 'GET', '/metrics').body.decode())
@@ -518,14 +519,16 @@ def test_bodies_that_end_early():
 def test_smaller_bodies_are_sent_again():
     """a body of at most 16 MiB is kept, and sent to another replica when the first one dies; a larger one is gone"""
     for size in (1000, 16 * MIB, 17 * MIB):
-        with stand_in('cats') as one, stand_in('cats') as two, \
-                gateway('--backend', f'cats={one.url} {two.url}', '--body-limit', '300M') as door:
+        # Of three: a request that broke one is not sent to the last.
+        with stand_in('cats') as one, stand_in('cats') as two, stand_in('cats') as three, \
+                gateway('--backend', f'cats={one.url} {two.url} {three.url}', '--body-limit', '300M') as door:
             ask(one.port, 'GET', '/control?die=1')
             replies = []
             until(lambda: replies.append(ask(door.port, 'POST', MODEL, bytes(size))) or one.child.poll() is not None,
                   what='the death of one')
             good = [reply for reply in replies if reply.status == 200]
-            assert all(reply.json()['pid'] == two.child.pid and reply.json()['bytes'] == size for reply in good)
+            well = (two.child.pid, three.child.pid)
+            assert all(reply.json()['pid'] in well and reply.json()['bytes'] == size for reply in good)
             others = [reply.status for reply in replies if reply.status != 200]
             assert others == ([] if size <= 16 * MIB else [502]), (size, others)
 

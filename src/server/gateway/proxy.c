@@ -487,7 +487,6 @@ static void keep_from_last(struct proxy_request *proxy) {
     struct error error;
 
     if (clock_ns() < proxy->suspect_until_ns && proxy_milliseconds_left(proxy) > SUSPECT_PAUSE_MS) {
-        proxy->tried_count = 0; /* who is back may be asked */
         proxy_pause(proxy, SUSPECT_PAUSE_MS);
         return;
     }
