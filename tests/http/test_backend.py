@@ -398,8 +398,12 @@ def test_load():
         assert load.end(51) > 50 and not load.errors, load.errors[:3]
         assert together['category'] == alone['category']
         assert abs(together['predictions'][0]['probability'] - alone['predictions'][0]['probability']) < 0.02
-        text = ask(service.port, 'GET', '/metrics').body.decode()
-        value = lambda name: float(next(line for line in text.split('\n') if line.startswith(name)).split()[-1])
+        for _ in range(10):  # on a busy machine photos may arrive one by one
+            text = ask(service.port, 'GET', '/metrics').body.decode()
+            value = lambda name: float(next(line for line in text.split('\n') if line.startswith(name)).split()[-1])
+            if value('nv_inference_exec_count') < value('nv_inference_count'):
+                break
+            assert Load(service.port, '/predict', 16, JPEG, Content_Type='image/jpeg').end(51) > 50
         assert value('nv_inference_request_success') == value('nv_inference_count') > 50
         assert value('nv_inference_exec_count') < value('nv_inference_count'), 'no batches'
         assert value('guichet_decode_seconds_count') > 50 and value('process_resident_memory_bytes') > 1e6
