@@ -1,5 +1,5 @@
-/* Lines of a service's log. Whoever reads them may be slow, or stop: a line that finds no room is dropped and
- * counted, and nobody waits. The next line that finds room is preceded by one that tells how many were lost.
+/* The log of a service. Writing never blocks: if the reader is slow or has stopped, lines are dropped and
+ * counted, and the count is logged as soon as there is room again.
  *
  * Any thread; lines of several threads do not mix. A program that only talks to a person uses stdio instead.
  */
