@@ -26,6 +26,14 @@ struct kernel_layer_norm {
 void kernel_layer_norm(const struct kernel_layer_norm *norm, const void *x, const float *scale,
                        const float *shift, void *y);
 
+/* Raises a floating-point flag (base/float_flags.h) in the calling thread where any of `count` elements is
+ * the lowest finite number. */
+struct kernel_lowest {
+    enum dtype dtype; /* float32 or bfloat16 */
+    int64_t count;
+};
+void kernel_watch_lowest(const struct kernel_lowest *lowest, const void *x);
+
 /* Rows of `bytes` bytes: row i of `to` is row sources[i] of `from`; zeros where sources[i] is negative. */
 void kernel_gather_rows(const void *from, const int32_t *sources, int64_t rows, size_t bytes, void *to);
 

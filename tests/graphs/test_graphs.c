@@ -356,6 +356,9 @@ static void try_graph(uint64_t seed) {
     random_graph_free(&g);
 }
 
+/* Of graphs that were computed wrongly once: they are tried again where no seed is asked for. */
+static const uint64_t once_wrong[] = {910267, 912993, 913152, 78000424};
+
 static uint64_t number_of(const char *text, uint64_t otherwise) {
     return text ? strtoull(text, NULL, 10) : otherwise;
 }
@@ -371,6 +374,8 @@ int main(int argc, char **argv) {
     fflush(stdout);
     for (uint64_t i = 0; i < count; i++)
         try_graph(seed + i);
+    for (size_t i = 0; seed == 1 && i < sizeof once_wrong / sizeof once_wrong[0]; i++)
+        try_graph(once_wrong[i]);
 
     for (int kind = 0; kind < KIND_COUNT; kind++) {
         failed += failures[kind];
