@@ -45,7 +45,7 @@ static void choose_residual(struct lowering *lowering, struct node *node, struct
     fusion->residual = -1;
     for (int i = 0, position = -1; i < node->post_op_count; i++) {
         const struct post_op *post = &node->post_ops[i];
-        struct primitive_post activation[2];
+        struct primitive_post activation[LOWER_ACTIVATION];
         position += lower_activation(post, activation);
         if (post->kind != POST_ADD ||
             !shape_equal(&node->inputs[post->input]->shape, &node->outputs[0]->shape))

@@ -75,6 +75,16 @@ struct kernel_quantization {
 void kernel_quantize(const struct kernel_quantization *quantization, const void *x, void *y);
 void kernel_dequantize(const struct kernel_quantization *quantization, const void *y, void *x);
 
+/* y = step * round(saturate(x / step)), saturated to [lowest, lowest + 255], halves to even, NaN to the
+ * lowest: what QuantizeLinear and then DequantizeLinear make of x. `count` elements in any order; y may be x.
+ */
+struct kernel_steps {
+    enum dtype dtype; /* float32 or bfloat16 */
+    float lowest, step;
+    int64_t count;
+};
+void kernel_round_to_steps(const struct kernel_steps *steps, const void *x, void *y);
+
 /* y = saturate(round(sum) + y_zero_point), halves to even, where sum = a * a_factor + b * b_factor + offset,
  * at least 0 with `relu`. Types: uint8 or int8. */
 struct kernel_quantized_addition {

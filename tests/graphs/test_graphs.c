@@ -43,8 +43,7 @@ static const struct {
     [KIND_F32] = {"f32", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_BF16] = {"bf16", PRECISION_BF16, {0x1p-8f, 0}, 3, false},
     [KIND_INT8] = {"int8", PRECISION_INT8, {3e-6f, 2}, 10, true},
-    /* the rounding is left out on purpose: each number is up to half a step away */
-    [KIND_QUANTIZED_F32] = {"quantized, in f32", PRECISION_F32, {3e-6f, 100}, 10, false},
+    [KIND_QUANTIZED_F32] = {"quantized, in f32", PRECISION_F32, {3e-6f, 2}, 10, true},
     [KIND_ROWS] = {"rows one by one", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_STRANGE] = {"NaN and infinities, in f32", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_STRANGE_BF16] = {"NaN and infinities, in bf16", PRECISION_BF16, {0x1p-8f, 0}, 3, false},
