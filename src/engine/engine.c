@@ -97,12 +97,19 @@ static bool choose_precision(struct engine *engine, struct error *error) {
     if (engine->precision == PRECISION_BF16 && !primitive_has_avx512())
         return error_set(error, ERROR_INVALID, "this processor cannot compute in bfloat16: use f32 or auto");
 
-    /* Without VNNI, 8-bit products saturate on the way: such files run in floats unless int8 is asked for.
-     */
-    if (engine->precision == PRECISION_AUTO)
-        engine->precision = engine->quantized && primitive_has_native_int8() ? PRECISION_INT8
-                            : has_auto_bf16(engine)                          ? PRECISION_BF16
-                                                                             : PRECISION_F32;
+    /* Without VNNI, 8-bit products saturate on the way: the file's numbers come out in floats that are
+     * rounded as it says, and so do those of weights that do not fit. */
+    bool saturates = !primitive_has_native_int8();
+    if (engine->precision == PRECISION_INT8 && saturates)
+        engine->precision = PRECISION_F32;
+    if (engine->precision != PRECISION_AUTO)
+        return true;
+
+    if (engine->quantized)
+        engine->precision =
+            saturates || !passes_integers_are_exact(engine->graph) ? PRECISION_F32 : PRECISION_INT8;
+    else
+        engine->precision = has_auto_bf16(engine) ? PRECISION_BF16 : PRECISION_F32;
     return true;
 }
 
@@ -170,7 +177,8 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
     if (engine->precision == PRECISION_AUTO) { /* what auto means depends on a file that is not read yet */
         candidates[0] = PRECISION_INT8;
         candidates[1] = has_auto_bf16(engine) ? PRECISION_BF16 : PRECISION_F32;
-        count = 2;
+        candidates[2] = PRECISION_F32; /* of a quantised file */
+        count = has_auto_bf16(engine) ? 3 : 2;
     }
 
     for (int i = 0; i < count; i++) {
@@ -179,12 +187,20 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
         struct error error;
         if (baked_read(baked_path(path, candidates[i], buffer, sizeof buffer), path, candidates[i], &baked,
                        &error)) {
+            bool quantized = passes_is_quantized(baked.graph);
+            if (i == 2 && !quantized) { /* auto is bfloat16 for this one */
+                graph_free(baked.graph);
+                weights_store_free(baked.weights);
+                file_map_close(&baked.map);
+                baked_sources_release(&baked.sources);
+                continue;
+            }
             engine->graph = baked.graph;
             engine->weights = baked.weights;
             engine->baked_map = baked.map;
             engine->sources = baked.sources;
             engine->precision = candidates[i];
-            engine->quantized = candidates[i] == PRECISION_INT8;
+            engine->quantized = quantized;
             snprintf(engine->baked_state, sizeof engine->baked_state, "used");
             return true;
         }
