@@ -289,6 +289,23 @@ def test_access_log():
         assert line['upstream'] == f'127.0.0.1:{cats.port}' and line['tries'] == 1 and len(line['trace_id']) == 32
 
 
+def test_access_log_forgery():
+    """a name in the path, decoded, neither ends a log line nor adds a field or a terminal's escape to it"""
+    name = '%0a%7b%22client%22:%22me%22%7d%22,%22status%22:200,%1b[31m%c3%a9'
+    with stand_in('cats') as cats:
+        for form in ('json', 'text'):
+            with gateway('--backend', f'cats={cats.url}', log=form) as door:
+                assert ask(door.port, 'POST', f'/model/{name}/predict', b'', X_Request_Id='forged').status == 404
+                line = door.wait_line('forged')
+                assert line.isascii() and line.isprintable(), line
+                if form == 'json':
+                    fields = json.loads(line)
+                    assert fields['status'] == 404 and fields['client'] == '127.0.0.1', fields
+                    assert fields['model'].startswith('?{?client?'), fields
+                else:
+                    assert line.startswith('20') and ' 404 ' in line, line
+
+
 def test_smuggling():
     """what two servers could read in two ways never reaches a backend"""
     hidden = b'GET /control?ready=0 HTTP/1.1\r\nHost: localhost\r\n\r\n'
