@@ -271,6 +271,20 @@ def test_rate_limit():
         assert ask(door.port, 'POST', '/model/cats/predict', b'', X_Forwarded_For='1.2.3.5').status == 200
 
 
+def test_forwarded_lines():
+    """a proxy that adds a line of its own to what a caller forged: its line counts, and the backend hears of both"""
+    with stand_in('cats') as cats, \
+            gateway('--backend', f'cats={cats.url}', '--rate', '0.01:2', '--trust-forwarded') as door:
+        statuses = []
+        for forged in range(4):
+            answer = raw(door.port, HEAD + b'Connection: close\r\nContent-Length: 0\r\nX-Forwarded-For: 9.9.9.%d\r\n'
+                         b'X-Forwarded-For: 1.2.3.4\r\n\r\n' % forged)
+            statuses.append(answer.split(b' ')[1])
+            if not forged:
+                assert b'9.9.9.0, 1.2.3.4, 127.0.0.1' in answer, answer
+        assert statuses == [b'200', b'200', b'429', b'429'], statuses
+
+
 def test_cors():
     with stand_in('cats') as cats, \
             gateway('--backend', f'cats={cats.url}', '--cors', 'https://a.example,https://b.example') as door:
