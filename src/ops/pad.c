@@ -161,6 +161,15 @@ static bool pad_compute(const struct node *node, const struct tensor *inputs, co
     return true;
 }
 
+/* Nothing is added to the first axis, nor cut from it. */
+static bool pad_rows_apart(const struct node *node) {
+    int rank = node_shape(node, 0)->rank;
+    struct pads pads;
+    struct error ignored;
+
+    return rank > 0 && pads_read(node, rank, &pads, &ignored) && pads.before[0] == 0 && pads.after[0] == 0;
+}
+
 const struct op_def pad_operators[] = {
     {.op_type = "Pad",
      .since = 1,
@@ -169,6 +178,7 @@ const struct op_def pad_operators[] = {
      .types = NAMES_ALL,
      .check = pad_check,
      .prepare = pad_prepare,
+     .rows_apart = pad_rows_apart,
      FUNCTIONS(pad)},
     {.op_type = "Pad",
      .since = 11,
@@ -177,6 +187,7 @@ const struct op_def pad_operators[] = {
      .types = NAMES_ALL,
      .check = pad_check,
      .prepare = pad_prepare,
+     .rows_apart = pad_rows_apart,
      FUNCTIONS(pad)},
     {0},
 };

@@ -35,6 +35,14 @@ static bool others_are_constant(const struct node *node) {
     return node->input_count > 0 && node->inputs[0] && !is_constant(node->inputs[0]);
 }
 
+/* A product of two results, matrix by matrix (attention): both have the rows as their first axis, and two
+ * more. */
+static bool multiplies_within_rows(const struct node *node) {
+    return node_is(node, "MatMul") && node->inputs[0]->shape.rank >= 3 &&
+           node->inputs[0]->shape.rank == node->inputs[1]->shape.rank && !is_constant(node->inputs[0]) &&
+           !is_constant(node->inputs[1]);
+}
+
 static bool keeps_rows_apart(const struct node *node) {
     if (!node->output_count || !node->outputs[0])
         return false;
@@ -49,7 +57,7 @@ static bool keeps_rows_apart(const struct node *node) {
     }
 
     if (!others_are_constant(node))
-        return false;
+        return multiplies_within_rows(node);
 
     /* A reshape keeps the row-major order of elements, and the first axis is as long as before. */
     return node_has(node, OP_SAMPLEWISE) || node_has(node, OP_RESHAPES) ||
