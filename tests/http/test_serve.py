@@ -348,11 +348,53 @@ def test_secrets_stay_here():
 
 def test_options_of_the_models():
     """what a model's process must know of the options reaches it"""
-    with Serve({'cats': ''}, '--precision', 'f32', '--body-limit', '30M') as serve:
+    given = {'--precision': 'f32', '--body-limit': '30M', '--max-batch': '4', '--max-wait': '2.5', '--queue': '300', '--timeout': '20'}
+    with Serve({'cats': ''}, *(word for option in given.items() for word in option)) as serve:
         options = serve.predict('cats').json()['options']
-        assert options['--precision'] == 'f32' and options['--body-limit'] == '30M', options
+        assert {name: options.get(name) for name in given} == given, options
         assert len(ask(serve.port, 'POST', '/model/cats/predict', bytes(25 << 20)).json()) > 3
         assert ask(serve.port, 'POST', '/model/cats/predict', bytes(31 << 20)).status == 413
+    with Serve({'cats': ''}) as serve:
+        assert not set(given) & set(serve.predict('cats').json()['options']), 'none is made up'
+
+
+def test_wrong_options_are_told():
+    """an option that a model's process would refuse is refused before anything starts"""
+    for name, value in [('--precision', 'f8'), ('--max-batch', '0'), ('--max-wait', 'soon'), ('--queue', '1.5'), ('--timeout', '-1'),
+                        ('--body-limit', 'much')]:
+        told = [subprocess.run([GUICHET, verb, name, value], capture_output=True, text=True, check=False, timeout=60)
+                for verb in ('serve', 'backend')]
+        assert [run.returncode for run in told] == [2, 2], told
+        lines = [run.stderr.split('\n')[0].split(': ', 1)[1] for run in told]
+        assert lines[0] == lines[1] and name in lines[0], lines
+
+
+def test_timeout_includes_the_start():
+    """--timeout is of the whole request: a slow model, and one that is slow to start"""
+    with Serve({'cats': '', 'late': 'slow 20'}, '--timeout', '1') as serve:
+        assert serve.predict('cats').status == 200
+        begun = time.monotonic()
+        assert serve.predict('cats', '?sleep=20').status == 504
+        reply = serve.predict('late')
+        assert reply.status == 504 and 'still starting' in reply.json()['error'], reply.body
+        assert time.monotonic() - begun < 15, 'not the default of 60 s'
+
+
+def test_queue_of_a_model():
+    """--queue above the gateway's usual bound is not cut to it"""
+    with Serve({'cats': ''}, '--queue', '400') as serve:
+        serve.predict('cats')
+        load = Load(serve.port, '/model/cats/predict?sleep=0.5', threads=300)
+        assert load.end(300) >= 300 and not load.errors, load.errors[:3]
+
+
+def test_callers_behind_a_proxy():
+    """--trust-forwarded: each person behind the proxy has a rate of their own; without it, the proxy is the one caller"""
+    def statuses(*arguments):
+        with Serve({'cats': ''}, '--rate', '0.01:1', *arguments) as serve:
+            return [ask(serve.port, 'GET', '/models', X_Forwarded_For=f'192.0.2.{person}').status for person in (1, 2, 1)]
+    assert statuses('--trust-forwarded') == [200, 200, 429]
+    assert statuses() == [200, 429, 429]
 
 
 def test_full_disk():

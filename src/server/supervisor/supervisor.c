@@ -24,6 +24,7 @@
 #define QUIET_MS 250 /* … and while nothing does */
 #define GRACE_MS 15000
 #define URL_BYTES 320
+#define QUEUE_SPARE 64 /* requests at a model that are no predictions */
 
 /* ---- What the gateway asks (on its threads) ---- */
 
@@ -279,6 +280,12 @@ static struct server *create_server(struct supervisor *supervisor, bool control,
                    : server_create(supervisor->loops, &server, error);
 }
 
+/* The models' processes count their predictions and refuse what is too many; the gateway's own bound, which
+ * counts every request, must not refuse sooner. */
+static int queue_bound(const struct supervisor_options *options) {
+    return options->queue_limit ? options->queue_limit + QUEUE_SPARE : 0;
+}
+
 static bool tiers_start(struct supervisor *supervisor, const struct gateway_supervisor *hooks,
                         struct error *error) {
     const struct supervisor_options *options = supervisor->options;
@@ -287,6 +294,8 @@ static bool tiers_start(struct supervisor *supervisor, const struct gateway_supe
         gateway_create(supervisor->loops,
                        &(struct gateway_options){
                            .default_model = options->default_model ? options->default_model : "animals",
+                           .timeout_ms = options->timeout_ms,
+                           .bound = queue_bound(options),
                            .supervisor = hooks,
                        },
                        error);
