@@ -161,13 +161,14 @@ static bool pad_compute(const struct node *node, const struct tensor *inputs, co
     return true;
 }
 
-/* Nothing is added to the first axis, nor cut from it. */
-static bool pad_rows_apart(const struct node *node) {
-    int rank = node_shape(node, 0)->rank;
+/* An axis that nothing is added to, nor cut from. */
+static int pad_axis_kept(const struct node *node, int axis) {
     struct pads pads;
     struct error ignored;
 
-    return rank > 0 && pads_read(node, rank, &pads, &ignored) && pads.before[0] == 0 && pads.after[0] == 0;
+    bool whole = pads_read(node, node_shape(node, 0)->rank, &pads, &ignored) && pads.before[axis] == 0 &&
+                 pads.after[axis] == 0;
+    return whole ? axis : -1;
 }
 
 const struct op_def pad_operators[] = {
@@ -178,7 +179,7 @@ const struct op_def pad_operators[] = {
      .types = NAMES_ALL,
      .check = pad_check,
      .prepare = pad_prepare,
-     .rows_apart = pad_rows_apart,
+     .axis_kept = pad_axis_kept,
      FUNCTIONS(pad)},
     {.op_type = "Pad",
      .since = 11,
@@ -187,7 +188,7 @@ const struct op_def pad_operators[] = {
      .types = NAMES_ALL,
      .check = pad_check,
      .prepare = pad_prepare,
-     .rows_apart = pad_rows_apart,
+     .axis_kept = pad_axis_kept,
      FUNCTIONS(pad)},
     {0},
 };
