@@ -112,7 +112,7 @@ void job_decode(struct job *job, void (*run)(struct work *work)) {
 }
 
 void job_submit(struct job *job) {
-    job_classify(job);
+    batch_classify(&job->backend->kinds, job->backend->model, job);
     job->announced = false; /* the batcher takes it off by itself */
     batcher_submit(job->backend->batcher, &job->item);
 }

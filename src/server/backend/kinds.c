@@ -11,15 +11,15 @@ void kinds_release(struct kinds *kinds) {
     pthread_mutex_destroy(&kinds->lock);
 }
 
-void kind_inputs(const struct kind *kind, int64_t rows, struct tensor *ret) {
+void kind_inputs(const struct request_kind *kind, int64_t rows, struct tensor *ret) {
     for (int i = 0; i < kind->input_count; i++) {
         ret[i] = kind->inputs[i];
         ret[i].shape.dims[0] = rows;
     }
 }
 
-static bool kind_describe(const struct tensor *inputs, int input_count, struct kind *ret) {
-    *ret = (struct kind){.input_count = input_count};
+static bool kind_describe(const struct tensor *inputs, int input_count, struct request_kind *ret) {
+    *ret = (struct request_kind){.input_count = input_count};
     for (int i = 0; i < input_count; i++) {
         if (inputs[i].shape.rank < 1 || inputs[i].shape.dims[0] != inputs[0].shape.dims[0])
             return false;
@@ -29,7 +29,7 @@ static bool kind_describe(const struct tensor *inputs, int input_count, struct k
     return input_count > 0;
 }
 
-static bool kind_equal(const struct kind *a, const struct kind *b) {
+static bool kind_equal(const struct request_kind *a, const struct request_kind *b) {
     for (int i = 0; i < a->input_count; i++)
         if (!shape_equal(&a->inputs[i].shape, &b->inputs[i].shape))
             return false;
@@ -37,7 +37,7 @@ static bool kind_equal(const struct kind *a, const struct kind *b) {
 }
 
 /* Lock held. BATCHER_KEYS: there is none. */
-static int look_up(const struct kinds *kinds, const struct kind *kind) {
+static int look_up(const struct kinds *kinds, const struct request_kind *kind) {
     for (int i = 0; i < kinds->count; i++)
         if (kind_equal(&kinds->list[i], kind))
             return i;
@@ -46,7 +46,7 @@ static int look_up(const struct kinds *kinds, const struct kind *kind) {
 
 int kinds_find(struct kinds *kinds, const struct model *model, const struct tensor *inputs, int input_count,
                bool are_photos) {
-    struct kind kind;
+    struct request_kind kind;
     if (!kind_describe(inputs, input_count, &kind))
         return -1;
 

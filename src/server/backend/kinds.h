@@ -10,7 +10,7 @@
 #include "server/backend/batcher.h"
 #include "server/backend/protocol/inference.h"
 
-struct kind {
+struct request_kind {
     int input_count;
     struct tensor inputs[INFERENCE_PORTS]; /* of one row; no data */
     bool apart;                            /* no row depends on another */
@@ -19,7 +19,7 @@ struct kind {
 struct kinds {
     pthread_mutex_t lock;
     int count;
-    struct kind list[BATCHER_KEYS]; /* what is in it does not change any more */
+    struct request_kind list[BATCHER_KEYS]; /* what is in it does not change any more */
 };
 
 void kinds_init(struct kinds *kinds);
@@ -29,4 +29,4 @@ void kinds_release(struct kinds *kinds);
 int kinds_find(struct kinds *kinds, const struct model *model, const struct tensor *inputs, int input_count,
                bool are_photos);
 /* `rows` rows of a kind, as engine_prepare takes them. */
-void kind_inputs(const struct kind *kind, int64_t rows, struct tensor *ret);
+void kind_inputs(const struct request_kind *kind, int64_t rows, struct tensor *ret);

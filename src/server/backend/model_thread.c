@@ -65,7 +65,7 @@ bool backend_model_start(void *context, struct error *error) {
     if (!backend->model)
         return false;
 
-    if (!runner_init(&backend->runner, backend->model, error) ||
+    if (!batch_runner_start(&backend->runner, backend->model, error) ||
         !model_classifier_warm_up(backend->runner.classifier, 1, error))
         return false;
 
@@ -90,11 +90,23 @@ void backend_model_end(void *context) {
     atomic_store(&backend->ready, false);
     if (backend->is_detaching)
         pthread_join(backend->detaching, NULL);
-    runner_release(&backend->runner);
+    batch_runner_end(&backend->runner);
 }
 
 bool backend_model_is_wanted(void *context, struct batcher_item *item) {
     return !http_request_is_gone(((struct job *)item)->request);
+}
+
+bool backend_model_run(void *context, struct batcher_item **items, int count, struct error *error) {
+    struct backend *backend = context;
+    double start = clock_ms();
+    bool done = batch_run(&backend->runner, items, count, error);
+    double took = clock_ms() - start;
+
+    for (int i = 0; i < count; i++)
+        ((struct job *)items[i])->timing.infer = took;
+    backend_counts_add_batch(&backend->counts, count);
+    return done;
 }
 
 void backend_model_done(void *context, struct batcher_item *item, const struct error *error) {
@@ -112,7 +124,7 @@ void backend_model_done(void *context, struct batcher_item *item, const struct e
 bool backend_model_prepare(void *context, int key, int rows) {
     struct backend *backend = context;
     struct engine *engine = model_engine(backend->model);
-    const struct kind *kind = &backend->kinds.list[key];
+    const struct request_kind *kind = &backend->kinds.list[key];
     struct tensor inputs[INFERENCE_PORTS];
     struct error error;
 

@@ -1,4 +1,4 @@
-/* The backend's inside, for backend.c, jobs.c, model_thread.c and run.c alone; handlers and protocols use the
+/* The backend's inside, for backend.c, jobs.c and model_thread.c alone; handlers and protocols use the
  * functions below. */
 #pragma once
 #include <pthread.h>
@@ -26,14 +26,15 @@ struct backend {
     /* Made on the model's thread before `ready`; the model is immutable from then on, the rest is that
      * thread's. */
     struct model *model;
-    struct runner runner;
+    struct batch_runner runner;
+    struct kinds kinds;  /* any thread */
     pthread_t detaching; /* copies what the baked file holds, so that nothing of it is needed any more */
     bool is_detaching;
-    struct kinds kinds; /* has a lock of its own */
 };
 
 /* model_thread.c: the batcher's callbacks. */
 bool backend_model_start(void *context, struct error *error);
+bool backend_model_run(void *context, struct batcher_item **items, int count, struct error *error);
 bool backend_model_prepare(void *context, int key, int rows);
 bool backend_model_is_wanted(void *context, struct batcher_item *item);
 void backend_model_done(void *context, struct batcher_item *item, const struct error *error);
