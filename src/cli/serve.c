@@ -36,8 +36,12 @@ static const struct command command = {
     "                        included (none)\n"
     "  --idle TIME           stop a model after TIME without requests: 90s, 15m, 2h; 0: never (15m)\n"
     "  --preload             start all models now, and keep them running\n"
-    "  --memory SIZE         memory for all models together: 500M, 2G (no limit)\n" PREDICTION_HELP
+    "  --memory SIZE         memory for all models together: 500M, 2G (no limit)\n"
+    "  --patience TIME       under --memory, how long a request waits before a busy model makes room (2s)\n"
     "  --backend-program P   run P backend … for each model instead of this program\n"
+    "\n"
+    "Of each model:\n" PREDICTION_HELP "\n"
+    "Of the server:\n"
     "  --session-key FILE    keys that sign session cookies, one per line, newest first; reloaded on\n"
     "                        SIGHUP, as API keys and certificates are ($GUICHET_SESSION_KEY, else a key\n"
     "                        created in ~/.local/state/guichet)\n"
@@ -63,7 +67,7 @@ struct serve_arguments {
     struct supervisor_options options;
     struct prediction_arguments prediction;
     struct prediction_words backend_words;
-    const char *idle, *memory, *key_file;
+    const char *idle, *memory, *patience, *key_file;
     struct model_roots roots;
     char *own_models;
     const char *directory_list[MODEL_ROOTS + 2];
@@ -73,10 +77,14 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     struct supervisor_options *options = &arguments->options;
 
     options->idle_seconds = 15 * 60;
+    options->patience_seconds = 2;
 
     if (arguments->idle && !serving_seconds(arguments->idle, "--idle", &options->idle_seconds, error))
         return false;
     if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
+        return false;
+    if (arguments->patience &&
+        !serving_seconds(arguments->patience, "--patience", &options->patience_seconds, error))
         return false;
     if (!serving_finish(&arguments->serving, error))
         return false;
@@ -204,6 +212,7 @@ int verb_serve(int argc, char **argv) {
         {"idle", OPTION_TEXT, &arguments.idle},
         {"preload", OPTION_FLAG, &options->preload},
         {"memory", OPTION_TEXT, &arguments.memory},
+        {"patience", OPTION_TEXT, &arguments.patience},
         {"backend-program", OPTION_TEXT, &options->backend_program},
         {"session-key", OPTION_TEXT, &arguments.key_file},
         PREDICTION_SPECS(&arguments.prediction),

@@ -35,13 +35,7 @@ static void wake(struct supervisor *supervisor) {
 }
 
 static void hook_wake(void *context, const char *name) {
-    struct supervisor *supervisor = context;
-    pthread_mutex_lock(&supervisor->lock);
-    struct supervised *model = supervisor_find(supervisor, name);
-    if (model)
-        model->wanted = true;
-    pthread_mutex_unlock(&supervisor->lock);
-    wake(supervisor);
+    wake(context);
 }
 
 static void hook_unload(void *context, const char *name) {
@@ -126,13 +120,10 @@ static void hook_write_metrics(void *context, struct buffer *text) {
 static bool is_busy(struct supervisor *supervisor) {
     bool busy = supervisor->leaving_count > 0;
 
-    pthread_mutex_lock(&supervisor->lock);
     for (size_t i = 0; i < supervisor->model_count; i++) {
         const struct supervised *model = supervisor->models[i];
-        busy |= model->state == MODEL_STARTING || model->next.pid || model->wanted;
+        busy |= model->state == MODEL_STARTING || model->next.pid || model->waiting_ns || model->restart;
     }
-    pthread_mutex_unlock(&supervisor->lock);
-
     return busy;
 }
 
@@ -182,6 +173,7 @@ static void turn(struct supervisor *supervisor) {
         supervisor_look(supervisor);
 
     supervisor_measure(supervisor);
+    supervisor_ask(supervisor);
     for (size_t i = 0; i < supervisor->model_count; i++)
         supervisor_step(supervisor, supervisor->models[i]);
 }
