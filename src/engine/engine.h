@@ -103,6 +103,15 @@ void engine_context_free(struct engine_context *context);
 bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count,
                     struct error *error);
 
+/* May the rows of several requests be run as one? True where it is certain that row i of every output follows
+ * from row i of the inputs alone, for `rows` rows. `inputs`: of one request, with any number of rows; data is
+ * not looked at. Takes as long as a part of engine_prepare. Any thread. */
+bool engine_rows_are_apart(const struct engine *engine, const struct tensor *inputs, int input_count,
+                           int64_t rows);
+
+/* No NaN and no infinity among them: with one, engine_run is many times slower. Any thread. */
+bool engine_inputs_are_finite(const struct tensor *inputs, int input_count);
+
 /* Run. inputs[i] are in the order of engine_input; outputs[i] are filled with views into the context's
  * memory, right until its next run. One thread at a time per context. The calling thread and its OpenMP team
  * take denormal numbers for zero from then on (engine_prepare does so, too): they cost a hundred times as

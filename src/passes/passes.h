@@ -20,8 +20,8 @@ bool passes_specialize(struct graph *graph, const struct tensor *inputs, int inp
                        struct error *error);
 
 /* Of a specialised graph before passes_fuse: every input and output has `batch` rows, and row i of the
- * outputs follows from row i of the inputs alone, so that rows may be computed one by one. False if that is
- * not certain. */
+ * outputs follows from row i of the inputs alone. False if that is not certain. To compute them one by one,
+ * ask the graph for one row, too: a shape in the file may insist on more. */
 bool passes_batch_is_separable(const struct graph *graph, int64_t batch);
 
 /* For every graph input: does a shape depend on its value (through operators' plan_inputs)?
