@@ -155,7 +155,7 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
     engine->plan_inputs = arena_allocate_array(graph->arena, (size_t)graph->input_count + 1, sizeof(bool));
     if (!engine->plan_inputs || !ports_create(graph, graph->inputs, graph->input_count, &engine->inputs) ||
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
-        return error_set(error, ERROR_MEMORY, "no memory for the model");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the model");
 
     passes_plan_inputs(graph, engine->plan_inputs);
     if (!engine->weights) {
@@ -214,7 +214,7 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
 static bool engine_read(struct engine *engine, const char *path, struct error *error) {
     engine->path = strdup(path);
     if (!engine->path)
-        return error_set(error, ERROR_MEMORY, "%s: no memory for the model", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory for the model", path);
     if (engine->options.no_baked || !engine_read_baked(engine, path))
         engine->graph = onnx_graph_read(path, error);
     if (!engine->graph)
@@ -273,13 +273,13 @@ bool engine_detach(struct engine *engine, struct error *error) {
 bool engine_detach_baked(const struct engine *engine, struct error *error) {
     struct file_range all = {0, engine->baked_map.size};
     return !all.end || file_map_detach(&engine->baked_map, &all, 1) ||
-           error_set(error, ERROR_MEMORY, "no memory to keep what its baked file holds");
+           error_set(error, ERROR_MEMORY, "not enough memory to keep what its baked file holds");
 }
 
 static struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
-        error_set(error, ERROR_MEMORY, "no memory for the model");
+        error_set(error, ERROR_MEMORY, "not enough memory for the model");
         return NULL;
     }
 
@@ -402,7 +402,7 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
         return context;
 
     engine_context_free(context);
-    error_set(error, ERROR_MEMORY, "no memory for a context");
+    error_set(error, ERROR_MEMORY, "not enough memory for a context");
     return NULL;
 }
 
