@@ -116,8 +116,17 @@ static ssize_t read_tls(struct http_stream *stream, void *bytes, size_t size) {
     case SSL_ERROR_ZERO_RETURN:
         return 0;
     default:
+        stream->got_plain_http = ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST;
         return STREAM_FAILED;
     }
+}
+
+bool stream_drop_tls(struct http_stream *stream) {
+    if (!stream->got_plain_http)
+        return false;
+    SSL_free(stream->ssl);
+    stream->ssl = NULL;
+    return true;
 }
 
 ssize_t stream_read(struct http_stream *stream, void *bytes, size_t size) {

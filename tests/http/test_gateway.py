@@ -487,6 +487,21 @@ def test_every_address_of_a_name():
     return None
 
 
+def test_plain_http_to_https():
+    """who speaks plain HTTP to a port for https is told so"""
+    with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                        '-subj', '/CN=localhost', '-keyout', folder + '/key', '-out', folder + '/cert'], check=True,
+                       stderr=subprocess.DEVNULL)
+        with gateway('--backend', f'cats={cats.url}', '--tls-cert', folder + '/cert', '--tls-key', folder + '/key') as door:
+            reply = ask(door.port, 'GET', '/models')
+            assert reply.status == 400 and 'https' in reply.json()['error'], (reply.status, reply.body)
+            assert ask(door.port, 'POST', '/model/cats/predict', b'a' * 300000).status == 400
+            for odd in (b'\x16\x03', b'HELO there\r\n\r\n', b'\0' * 600):
+                assert not raw(door.port, odd + b'\n' * 20, 20).startswith(b'HTTP'), odd
+            door.end_well()
+
+
 def test_https_backends():
     """a backend behind https is reached at each address of its name, and must be who the name says"""
     with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
