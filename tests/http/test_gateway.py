@@ -295,6 +295,22 @@ def test_cors():
         assert not ask(door.port, 'GET', '/models', Origin='https://c.example').header('Access-Control-Allow-Origin')
 
 
+def test_settings_that_never_match():
+    """an origin or a host name that no browser sends, a certificate that is not there: one line, and nothing starts"""
+    wrong = [('--cors', 'a.example'), ('--cors', 'https://a.example/'), ('--cors', 'https://a.example, null'), ('--cors', 'https://'),
+             ('--host-name', 'a.example:80'), ('--host-name', 'a b'), ('--host-name', ''),
+             ('--tls-cert', '/nonexistent/cert', '--tls-key', '/nonexistent/key'), ('--tls-cert', __file__, '--tls-key', __file__)]
+    for words in wrong:
+        with Process(GUICHET, 'gateway', '--port', '0', '--backend', 'a=http://127.0.0.1:1', *words) as door:
+            assert door.child.wait(30) == 1, words
+            door.reader.join(5)
+            told = words[1] if words[0].startswith('--tls') else ' '.join([words[0], words[1].split(',')[-1].strip()])
+            assert len(door.lines) == 1 and told in door.lines[0], (words, door.lines)
+    with gateway('--backend', 'a=http://127.0.0.1:1', '--cors', 'https://a.example, http://b.example:81,moz-extension://c',
+                 '--host-name', '::1', '--host-name', 'a_b.example') as door:
+        assert ask(door.port, 'GET', '/models', Origin='moz-extension://c').header('Access-Control-Allow-Origin')
+
+
 def test_access_log():
     with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', log='json') as door:
         ask(door.port, 'POST', '/model/cats/predict?a=secret', b'', X_Request_Id='log-me')
