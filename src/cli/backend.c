@@ -31,6 +31,8 @@ static const struct command command = {
     "  --queue N             most predictions under way; more get 503 with Retry-After (256)\n"
     "  --timeout SECONDS     time limit of a prediction, queueing included (60)\n"
     "  --body-limit SIZE     largest request body (20M)\n"
+    "  --memory-budget SIZE  memory for requests (half of what the control group or the machine has,\n"
+    "                        at most 1G); what does not fit is refused with 503, or 413\n"
     "  --allow-private-urls  fetch photos from private addresses, too\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "\n"
@@ -40,7 +42,7 @@ static const struct command command = {
 
 struct backend_arguments {
     struct backend_options options;
-    const char *precision, *body_limit, *log;
+    const char *precision, *body_limit, *memory_budget, *log;
     double max_wait_ms, timeout_s;
     struct option_list host_names;
 };
@@ -60,6 +62,7 @@ static int options_finish(struct backend_arguments *arguments) {
 
     if (!serving_access_log(arguments->log, &options->log, &error) ||
         !serving_body_limit(arguments->body_limit, &options->body_limit, &error) ||
+        !serving_memory_budget(arguments->memory_budget, 1, &error) ||
         !serving_list(&arguments->host_names, &options->host_names, &error))
         return cli_usage(&command, "%s", error.message);
 
@@ -122,6 +125,7 @@ int verb_backend(int argc, char **argv) {
         {"queue", OPTION_INT, &options->queue_limit, 1, 100000},
         {"timeout", OPTION_REAL, &arguments.timeout_s, 0.01, 86400},
         {"body-limit", OPTION_TEXT, &arguments.body_limit, 0, 0},
+        {"memory-budget", OPTION_TEXT, &arguments.memory_budget, 0, 0},
         {"allow-private-urls", OPTION_FLAG, &options->allow_private, 0, 0},
         {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
         {0},

@@ -9,12 +9,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/memory_budget.h"
 #include "cli/cli.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "model/directory.h"
 #include "model/find.h"
 #include "server/supervisor/supervisor.h"
+
+#define BUDGET_PARTS 4 /* one for the server, one for each of three busy models */
 
 static const struct command command = {
     "serve",
@@ -48,6 +51,8 @@ static const struct command command = {
     "  --cors ORIGIN,…       allow calls from pages of these origins; \"*\": any\n"
     "  --trust-forwarded     take the caller's address from X-Forwarded-For (behind a trusted proxy)\n"
     "  --body-limit SIZE     largest request body (20M)\n"
+    "  --memory-budget SIZE  memory for requests: a quarter for the server, a quarter for each model's\n"
+    "                        process (half of what the control group or the machine has, at most 1G)\n"
     "  --tls-cert FILE       serve https with this certificate (PEM); needs --tls-key\n"
     "  --tls-key FILE        the certificate's key\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
@@ -64,7 +69,8 @@ struct serve_arguments {
     struct supervisor_options options;
     const char *idle, *memory, *precision, *key_file;
     bool private_urls;
-    const char *backend_arguments[8];
+    char child_budget[24]; /* bytes */
+    const char *backend_arguments[16];
     struct model_roots roots;
     char *own_models;
     const char *directory_list[MODEL_ROOTS + 2];
@@ -79,6 +85,7 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
         return false;
     if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
         return false;
+    arguments->serving.budget_parts = BUDGET_PARTS;
     if (!serving_finish(&arguments->serving, error))
         return false;
 
@@ -98,6 +105,9 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
         arguments->backend_arguments[count++] = arguments->serving.body_limit;
     }
 
+    snprintf(arguments->child_budget, sizeof arguments->child_budget, "%zu", memory_budget_bytes());
+    arguments->backend_arguments[count++] = "--memory-budget";
+    arguments->backend_arguments[count++] = arguments->child_budget;
     options->backend_arguments = arguments->backend_arguments;
     return true;
 }
