@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/memory_budget.h"
 #include "cli/cli.h"
+#include "cli/prediction_options.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "model/directory.h"
@@ -39,9 +39,11 @@ static const struct command command = {
     "  --idle TIME           stop a model after TIME without requests: 90s, 15m, 2h; 0: never (15m)\n"
     "  --preload             start all models now, and keep them running\n"
     "  --memory SIZE         memory for all models together: 500M, 2G (no limit)\n"
-    "  --precision P         auto, f32 or bf16, for every model (auto)\n"
-    "  --allow-private-urls  fetch photos from private addresses, too\n"
+    "  --patience TIME       under --memory, how long a request waits before a busy model makes room (2s)\n"
     "  --backend-program P   run P backend … for each model instead of this program\n"
+    "\n"
+    "Of each model:\n" PREDICTION_HELP "\n"
+    "Of the server:\n"
     "  --session-key FILE    keys that sign session cookies, one per line, newest first; reloaded on\n"
     "                        SIGHUP, as API keys and certificates are ($GUICHET_SESSION_KEY, else a key\n"
     "                        created in ~/.local/state/guichet)\n"
@@ -67,10 +69,10 @@ struct serve_arguments {
     struct serving_arguments serving;
     struct option_list directories;
     struct supervisor_options options;
-    const char *idle, *memory, *precision, *key_file;
-    bool private_urls;
-    char child_budget[24]; /* bytes */
-    const char *backend_arguments[16];
+    struct prediction_arguments prediction;
+    struct prediction_words backend_words;
+    char backend_budget[24]; /* bytes */
+    const char *idle, *memory, *patience, *key_file;
     struct model_roots roots;
     char *own_models;
     const char *directory_list[MODEL_ROOTS + 2];
@@ -80,10 +82,14 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     struct supervisor_options *options = &arguments->options;
 
     options->idle_seconds = 15 * 60;
+    options->patience_seconds = 2;
 
     if (arguments->idle && !serving_seconds(arguments->idle, "--idle", &options->idle_seconds, error))
         return false;
     if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
+        return false;
+    if (arguments->patience &&
+        !serving_seconds(arguments->patience, "--patience", &options->patience_seconds, error))
         return false;
     arguments->serving.budget_parts = BUDGET_PARTS;
     if (!serving_finish(&arguments->serving, error))
@@ -92,23 +98,16 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     options->server = arguments->serving.server;
     options->threads = arguments->serving.threads;
 
-    int count = 0;
-    if (arguments->precision) {
-        arguments->backend_arguments[count++] = "--precision";
-        arguments->backend_arguments[count++] = arguments->precision;
-    }
-
-    if (arguments->private_urls)
-        arguments->backend_arguments[count++] = "--allow-private-urls";
-    if (arguments->serving.body_limit) { /* the models' processes must accept the same bodies */
-        arguments->backend_arguments[count++] = "--body-limit";
-        arguments->backend_arguments[count++] = arguments->serving.body_limit;
-    }
-
-    snprintf(arguments->child_budget, sizeof arguments->child_budget, "%zu", memory_budget_bytes());
-    arguments->backend_arguments[count++] = "--memory-budget";
-    arguments->backend_arguments[count++] = arguments->child_budget;
-    options->backend_arguments = arguments->backend_arguments;
+    struct backend_options backend = {0};
+    snprintf(arguments->backend_budget, sizeof arguments->backend_budget, "%zu", memory_budget_bytes());
+    arguments->prediction.body_limit = arguments->serving.body_limit;
+    arguments->prediction.memory_budget = arguments->backend_budget;
+    if (!prediction_finish(&arguments->prediction, &backend, error))
+        return false;
+    options->timeout_ms = backend.timeout_ms;
+    options->queue_limit = backend.queue_limit;
+    prediction_write_words(&arguments->prediction, &arguments->backend_words);
+    options->backend_arguments = arguments->backend_words.words;
     return true;
 }
 
@@ -221,10 +220,10 @@ int verb_serve(int argc, char **argv) {
         {"idle", OPTION_TEXT, &arguments.idle},
         {"preload", OPTION_FLAG, &options->preload},
         {"memory", OPTION_TEXT, &arguments.memory},
-        {"precision", OPTION_TEXT, &arguments.precision},
-        {"allow-private-urls", OPTION_FLAG, &arguments.private_urls},
+        {"patience", OPTION_TEXT, &arguments.patience},
         {"backend-program", OPTION_TEXT, &options->backend_program},
         {"session-key", OPTION_TEXT, &arguments.key_file},
+        PREDICTION_SPECS(&arguments.prediction),
         SERVING_CALLER_SPECS(&arguments.serving),
         SERVING_SPECS(&arguments.serving),
         {0},

@@ -92,12 +92,12 @@ bool serving_memory_budget(const char *text, int parts, struct error *error) {
     long long bytes = 0;
     if (text && !serving_bytes(text, "--memory-budget", &bytes, error))
         return false;
-    if (text && bytes < LEAST_BUDGET)
+    if (text && bytes < LEAST_BUDGET * parts)
         return error_set(error, ERROR_INVALID, "--memory-budget %s: expected at least %lldM", text,
-                         LEAST_BUDGET >> 20);
+                         (LEAST_BUDGET >> 20) * parts);
 
-    size_t whole = text ? (size_t)bytes : memory_budget_default("");
-    memory_budget_start(whole / (size_t)parts);
+    size_t part = (text ? (size_t)bytes : memory_budget_default("")) / (size_t)parts;
+    memory_budget_start(part < LEAST_BUDGET ? LEAST_BUDGET : part);
     return true;
 }
 

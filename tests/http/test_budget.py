@@ -14,7 +14,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'image'))
 import bombs  # noqa: E402
-from tiers import GUICHET, JPEG, Process, ask, backend, frontend, gateway, run_tests, stand_in, until
+from tiers import GUICHET, JPEG, Process, Serve, ask, backend, frontend, gateway, run_tests, stand_in, until
 
 SANITIZED = os.environ.get('SANITIZER', 'none') != 'none'
 MB = 1 << 20
@@ -211,11 +211,15 @@ def test_bodies():
 
 
 def test_options():
-    """--memory-budget takes a size of at least 16M"""
-    for text in ('5M', 'much'):
-        with Process(GUICHET, 'backend', '--memory-budget', text) as process:
+    """--memory-budget takes a size of at least 16M, of 64M before models' processes, which get a quarter each"""
+    for verb, text in (('backend', '15M'), ('backend', 'much'), ('serve', '63M')):
+        with Process(GUICHET, verb, '--memory-budget', text) as process:
             assert process.child.wait(30) == 2, process.lines
             process.wait_line('--memory-budget')
+    with Serve({'cats': ''}, '--memory-budget', '100M') as serve:
+        assert metric(serve.port, 'guichet_memory_budget_bytes') == 25 * MB
+        options = serve.predict('cats').json()['options']
+        assert options['--memory-budget'] == str(25 * MB), options
 
 
 if __name__ == '__main__':
