@@ -10,10 +10,9 @@
 
 #include "base/clock.h"
 
-#define MOST_BYTES (1ull << 30)    /* of the default */
-#define BLOCK_BYTES (2 << 20)      /* blocks of this size and more go back to the system at once */
-#define WAIT_MOST_NS 10000000000ll /* for room */
-#define ASK_NS 200000000ll         /* between two questions whether the waiter is wanted */
+#define MOST_BYTES (1ull << 30) /* of the default */
+#define BLOCK_BYTES (2 << 20)   /* blocks of this size and more go back to the system at once */
+#define ASK_NS 200000000ll      /* between two questions whether the waiter is wanted */
 #define TRIM_INTERVAL_NS 1000000000ll
 #define TRIM_IDLE_NS 5000000000ll
 #define EIGHTHS 8
@@ -230,9 +229,7 @@ static bool is_wanted(const struct memory_wait *wait) {
 
 bool memory_charge_wait(struct memory_charge *charge, size_t bytes, const struct memory_wait *wait,
                         struct error *error) {
-    int64_t until = clock_ns() + WAIT_MOST_NS;
-    until = wait->deadline_ns < until ? wait->deadline_ns : until;
-
+    int64_t until = wait->deadline_ns;
     pthread_mutex_lock(&budget.mutex);
     while (!has_room(charge->purpose, bytes) && can_ever_fit(charge->purpose, bytes) && clock_ns() < until &&
            is_wanted(wait))

@@ -50,8 +50,8 @@ size_t memory_budget_bytes(void);
 bool memory_charge_try(struct memory_charge *charge, size_t bytes);
 /* The same, and a refusal is counted, with its reason. */
 bool memory_charge_grow(struct memory_charge *charge, size_t bytes, struct error *error);
-/* The same; where it does not fit now, wait until it does. Nothing else is waited for in this order: what
- * holds memory of a later purpose does not wait for an earlier one. */
+/* The same; where it does not fit now, wait until it does, or the deadline is over. Nothing else is waited
+ * for in this order: what holds memory of a later purpose does not wait for an earlier one. */
 bool memory_charge_wait(struct memory_charge *charge, size_t bytes, const struct memory_wait *wait,
                         struct error *error);
 /* Make it `bytes` in all, whether they fit or not: for what is there already and cannot be refused. */

@@ -109,6 +109,10 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
 bool engine_run(struct engine_context *context, const struct tensor *inputs, int input_count,
                 struct tensor *outputs, int output_count, struct error *error);
 
+/* Does row i (of the first dimension) of every output follow from row i of these inputs alone, so that they
+ * may be run in pieces? Only the shapes are looked at. False where that is not certain. */
+bool engine_is_separable(const struct engine *engine, const struct tensor *inputs, int input_count);
+
 /* Type and shape of output `index` as engine_prepare found them; of one row where the rows of a batch run
  * in parallel. After engine_prepare only. */
 struct tensor engine_prepared_output(const struct engine_context *context, int index);

@@ -10,6 +10,7 @@
 #include "passes/passes.h"
 
 #define KEPT_PLANS 32 /* the least recently used goes first */
+#define KEPT_PLAN_BYTES ((size_t)128 << 20)
 /* The rows of a batch run in parallel where every thread's weights stay in the processor's cache. */
 #define ROW_PARALLEL_CONSTANT_BYTES ((size_t)32 << 20)
 
@@ -18,6 +19,8 @@ struct plan_cache {
     pthread_mutex_t lock;
     struct cached_plan *plans;
     uint64_t clock;
+    struct shape *asked; /* [input_count] what plan_cache_is_separable was asked for last, and said */
+    bool asked_separable;
 };
 
 static void cached_plan_free(struct cached_plan *cached) {
@@ -52,6 +55,7 @@ void plan_cache_free(struct plan_cache *cache) {
     }
 
     pthread_mutex_destroy(&cache->lock);
+    free(cache->asked);
     free(cache);
 }
 
@@ -178,20 +182,25 @@ static struct cached_plan *cached_plan_create(struct plan_cache *cache, const st
     return NULL;
 }
 
-/* Lock held. Where there are many plans, free the least recently used one without a user. */
-static void evict_plan(struct plan_cache *cache) {
-    int count = 0;
-    struct cached_plan **oldest = NULL;
+/* Lock held. Where there are many plans, or large ones, free the least recently used without a user. */
+static void evict_plans(struct plan_cache *cache) {
+    for (;;) {
+        struct cached_plan **oldest = NULL;
+        size_t bytes = 0;
+        int count = 0;
 
-    for (struct cached_plan **link = &cache->plans; *link; link = &(*link)->next, count++)
-        if (!(*link)->users && (!oldest || (*link)->used_at < (*oldest)->used_at))
-            oldest = link;
-    if (count < KEPT_PLANS || !oldest)
-        return;
+        for (struct cached_plan **link = &cache->plans; *link; link = &(*link)->next, count++) {
+            bytes += plan_bytes((*link)->plan);
+            if (!(*link)->users && (!oldest || (*link)->used_at < (*oldest)->used_at))
+                oldest = link;
+        }
+        if ((count < KEPT_PLANS && bytes < KEPT_PLAN_BYTES) || !oldest)
+            return;
 
-    struct cached_plan *gone = *oldest;
-    *oldest = gone->next;
-    cached_plan_free(gone);
+        struct cached_plan *gone = *oldest;
+        *oldest = gone->next;
+        cached_plan_free(gone);
+    }
 }
 
 struct cached_plan *plan_cache_take(struct plan_cache *cache, const struct tensor *inputs,
@@ -202,7 +211,7 @@ struct cached_plan *plan_cache_take(struct plan_cache *cache, const struct tenso
         cached = cached->next;
 
     if (!cached) {
-        evict_plan(cache);
+        evict_plans(cache);
         cached = cached_plan_create(cache, inputs, error);
         if (cached) {
             cached->next = cache->plans;
@@ -223,4 +232,44 @@ void plan_cache_give_back(struct plan_cache *cache, struct cached_plan *cached) 
     pthread_mutex_lock(&cache->lock);
     cached->users--;
     pthread_mutex_unlock(&cache->lock);
+}
+
+/* Lock held. Shapes alone: where a value decides one, nothing is certain. */
+static bool find_separable(struct plan_cache *cache, const struct tensor *inputs) {
+    const struct graph *graph = cache->options.graph;
+    struct tensor *shapes = calloc((size_t)graph->input_count + 1, sizeof *shapes);
+    struct error ignored;
+    bool open = shapes != NULL;
+    for (int i = 0; open && i < graph->input_count; i++) {
+        shapes[i] = (struct tensor){inputs[i].dtype, inputs[i].shape, NULL};
+        open = !cache->options.plan_inputs[i] && graph->inputs[i]->shape.rank > 0 &&
+               graph->inputs[i]->shape.dims[0] < 0;
+    }
+
+    struct graph *specialized =
+        open && graph->input_count > 0 ? specialized_graph(cache, shapes, &ignored) : NULL;
+    bool separable = specialized && passes_batch_is_separable(specialized, inputs[0].shape.dims[0]);
+    graph_free(specialized);
+    free(shapes);
+    return separable;
+}
+
+bool plan_cache_is_separable(struct plan_cache *cache, const struct tensor *inputs) {
+    int count = cache->options.graph->input_count;
+    pthread_mutex_lock(&cache->lock);
+    bool same = cache->asked != NULL;
+    for (int i = 0; same && i < count; i++)
+        same = shape_equal(&cache->asked[i], &inputs[i].shape);
+
+    if (!same) {
+        cache->asked_separable = find_separable(cache, inputs);
+        if (!cache->asked)
+            cache->asked = calloc((size_t)count + 1, sizeof *cache->asked);
+        for (int i = 0; cache->asked && i < count; i++)
+            cache->asked[i] = inputs[i].shape;
+    }
+
+    bool separable = cache->asked_separable;
+    pthread_mutex_unlock(&cache->lock);
+    return separable;
 }

@@ -123,6 +123,13 @@ static void begin_body(struct server_connection *connection) {
     body->bytes[0] = 0;
 }
 
+static void refuse_length(struct server_connection *connection) {
+    char message[100];
+    snprintf(message, sizeof message, "the request's body has more than %zu bytes",
+             server_connection_options(connection)->body_limit);
+    server_connection_refuse(connection, 413, message);
+}
+
 /* Ask the handler what to do with the body. */
 static enum http_admission admit_request(struct server_connection *connection) {
     const struct http_server_options *options = server_connection_options(connection);
@@ -158,7 +165,7 @@ static void dispatch(struct server_connection *connection) {
 
     int64_t left = http_body_left(&connection->decoder);
     if (left > 0 && (uint64_t)left > options->body_limit) {
-        server_connection_refuse(connection, 413, "the body is larger than this server accepts");
+        refuse_length(connection);
         return;
     }
     if (!left) {
@@ -293,7 +300,7 @@ static void append_body(struct server_connection *connection, const char *bytes,
     struct http_body *body = connection->request->request.body;
     connection->deadline_ns = deadline_after(server_connection_options(connection)->body_stall_ms);
     if (size > server_connection_options(connection)->body_limit - body->size)
-        server_connection_refuse(connection, 413, "the body is larger than this server accepts");
+        refuse_length(connection);
     else if (charge_body(connection, size) && !http_body_append(body, bytes, size))
         server_connection_refuse(connection, 503, "not enough memory for the body of this request");
 }
@@ -303,7 +310,7 @@ static void check_announced(struct server_connection *connection) {
     const struct http_body *body = connection->request->request.body;
     if (http_body_chunk_left(&connection->decoder) >
         server_connection_options(connection)->body_limit - body->size)
-        server_connection_refuse(connection, 413, "the body is larger than this server accepts");
+        refuse_length(connection);
 }
 
 static size_t take_body(struct server_connection *connection, const char *bytes, size_t size) {

@@ -154,8 +154,8 @@ static bool run_photos(struct backend *backend, struct batcher_item **items, int
 static bool run_tensors(struct backend *backend, struct job *job, struct error *error) {
     if (!backend->context)
         backend->context = engine_context_create(model_engine(backend->model), error);
-    return backend->context &&
-           inference_run(job->inference, model_engine(backend->model), backend->context, error);
+    return backend->context && inference_run(job->inference, model_engine(backend->model), backend->context,
+                                             backend->options.max_batch, error);
 }
 
 bool backend_model_run(void *context, struct batcher_item **items, int count, struct error *error) {

@@ -53,9 +53,12 @@ void inference_free(struct inference *inference); /* NULL is welcome */
 /* Turn the photos into the input they stand for. Timing grows by decode and preprocess. */
 bool inference_decode(struct inference *inference, const struct model *model, struct timing *timing,
                       struct error *error);
-/* Run, on the context's thread; outputs are copied into the inference. */
+/* Run, on the context's thread; outputs are copied into the inference. More than `most_rows` rows (of the
+ * first dimension) are run in pieces where that is certain to be the same, else whole. */
 bool inference_run(struct inference *inference, struct engine *engine, struct engine_context *context,
-                   struct error *error);
+                   int most_rows, struct error *error);
+/* ERROR_TIMEOUT: the client has gone, or the deadline is over; to be asked between two photos or runs. */
+bool inference_is_wanted(const struct inference *inference, struct error *error);
 /* The most bytes that inference_write writes. */
 size_t inference_answer_bytes(const struct inference *inference);
 /* The answer: JSON into `json`, binary outputs into `binary`, which follow it. */

@@ -1,4 +1,4 @@
-/* Inference requests beyond their reading: photos decoded, the model run, answers written. */
+/* Inference requests beyond their reading: photos decoded, answers written. */
 #include <endian.h>
 #include <math.h>
 #include <stdlib.h>
@@ -56,35 +56,8 @@ bool inference_decode(struct inference *inference, const struct model *model, st
                          (long long)format->batch);
 
     for (int i = 0; i < inference->photo_count; i++)
-        if (!photo_place(inference, format, i, timing, error))
+        if (!inference_is_wanted(inference, error) || !photo_place(inference, format, i, timing, error))
             return false;
-    return true;
-}
-
-/* ---- Running ---- */
-
-bool inference_run(struct inference *inference, struct engine *engine, struct engine_context *context,
-                   struct error *error) {
-    struct tensor all[INFERENCE_PORTS];
-    int count = engine_output_count(engine);
-    if (count > INFERENCE_PORTS)
-        return error_set(error, ERROR_INTERNAL, "a model with more than %d outputs", INFERENCE_PORTS);
-    if (!engine_run(context, inference->inputs, inference->input_count, all, count, error))
-        return false;
-
-    for (int i = 0; i < inference->output_count; i++) {
-        struct inference_output *output = &inference->outputs[i];
-        size_t bytes = tensor_bytes(&all[output->port]);
-        output->tensor = all[output->port];
-        output->tensor.data = NULL;
-        if (!memory_charge_grow(&inference->charge, bytes, error)) /* the model waits for nobody */
-            return false;
-        output->tensor.data = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
-        if (!output->tensor.data)
-            return error_set(error, ERROR_MEMORY, "not enough memory for an output of %zu bytes", bytes);
-        memcpy(output->tensor.data, all[output->port].data, bytes);
-    }
-
     return true;
 }
 
