@@ -19,8 +19,6 @@ struct plan_cache {
     pthread_mutex_t lock;
     struct cached_plan *plans;
     uint64_t clock;
-    struct shape *asked; /* [input_count] what plan_cache_is_separable was asked for last, and said */
-    bool asked_separable;
 };
 
 static void cached_plan_free(struct cached_plan *cached) {
@@ -55,7 +53,6 @@ void plan_cache_free(struct plan_cache *cache) {
     }
 
     pthread_mutex_destroy(&cache->lock);
-    free(cache->asked);
     free(cache);
 }
 
@@ -234,42 +231,14 @@ void plan_cache_give_back(struct plan_cache *cache, struct cached_plan *cached) 
     pthread_mutex_unlock(&cache->lock);
 }
 
-/* Lock held. Shapes alone: where a value decides one, nothing is certain. */
-static bool find_separable(struct plan_cache *cache, const struct tensor *inputs) {
-    const struct graph *graph = cache->options.graph;
-    struct tensor *shapes = calloc((size_t)graph->input_count + 1, sizeof *shapes);
+bool plan_cache_rows_are_apart(struct plan_cache *cache, const struct tensor *inputs, int64_t rows) {
     struct error ignored;
-    bool open = shapes != NULL;
-    for (int i = 0; open && i < graph->input_count; i++) {
-        shapes[i] = (struct tensor){inputs[i].dtype, inputs[i].shape, NULL};
-        open = !cache->options.plan_inputs[i] && graph->inputs[i]->shape.rank > 0 &&
-               graph->inputs[i]->shape.dims[0] < 0;
-    }
 
-    struct graph *specialized =
-        open && graph->input_count > 0 ? specialized_graph(cache, shapes, &ignored) : NULL;
-    bool separable = specialized && passes_batch_is_separable(specialized, inputs[0].shape.dims[0]);
-    graph_free(specialized);
-    free(shapes);
-    return separable;
-}
-
-bool plan_cache_is_separable(struct plan_cache *cache, const struct tensor *inputs) {
-    int count = cache->options.graph->input_count;
     pthread_mutex_lock(&cache->lock);
-    bool same = cache->asked != NULL;
-    for (int i = 0; same && i < count; i++)
-        same = shape_equal(&cache->asked[i], &inputs[i].shape);
-
-    if (!same) {
-        cache->asked_separable = find_separable(cache, inputs);
-        if (!cache->asked)
-            cache->asked = calloc((size_t)count + 1, sizeof *cache->asked);
-        for (int i = 0; cache->asked && i < count; i++)
-            cache->asked[i] = inputs[i].shape;
-    }
-
-    bool separable = cache->asked_separable;
+    struct graph *graph = specialized_graph(cache, inputs, &ignored);
+    bool apart = graph && passes_batch_is_separable(graph, rows);
+    graph_free(graph);
     pthread_mutex_unlock(&cache->lock);
-    return separable;
+
+    return apart;
 }

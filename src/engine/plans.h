@@ -36,7 +36,6 @@ void plan_cache_free(struct plan_cache *cache); /* after every plan was given ba
 struct cached_plan *plan_cache_take(struct plan_cache *cache, const struct tensor *inputs,
                                     struct error *error);
 void plan_cache_give_back(struct plan_cache *cache, struct cached_plan *cached);
-/* Of inputs of these shapes, does row i of the outputs follow from row i of the inputs alone? Makes no plan;
- * false where it is not certain, or where an input has a fixed number of rows. */
-bool plan_cache_is_separable(struct plan_cache *cache, const struct tensor *inputs);
+/* As engine_rows_are_apart has it; inputs[i].shape as they are wanted. */
+bool plan_cache_rows_are_apart(struct plan_cache *cache, const struct tensor *inputs, int64_t rows);
 bool cached_plan_fits(const struct cached_plan *cached, const struct tensor *inputs);

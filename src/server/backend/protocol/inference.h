@@ -23,7 +23,7 @@ struct inference_output {
     int port; /* of the engine */
     bool binary;
     int classes;          /* > 0: classification, the best so many */
-    struct tensor tensor; /* after inference_run: owned */
+    struct tensor tensor; /* after inference_take: owned */
 };
 
 struct inference {
@@ -53,14 +53,20 @@ void inference_free(struct inference *inference); /* NULL is welcome */
 /* Turn the photos into the input they stand for. Timing grows by decode and preprocess. */
 bool inference_decode(struct inference *inference, const struct model *model, struct timing *timing,
                       struct error *error);
-/* Run, on the context's thread; outputs are copied into the inference. More than `most_rows` rows (of the
- * first dimension) are run in pieces where that is certain to be the same, else whole. */
-bool inference_run(struct inference *inference, struct engine *engine, struct engine_context *context,
-                   int most_rows, struct error *error);
 /* ERROR_TIMEOUT: the client has gone, or the deadline is over; to be asked between two photos or runs. */
 bool inference_is_wanted(const struct inference *inference, struct error *error);
 /* The most bytes that inference_write writes. */
 size_t inference_answer_bytes(const struct inference *inference);
+/* Copy the outputs that were asked for out of `all`, what a run gave: of rows from `first` on, where the run
+ * was for several requests; all of them where `first` is -1. ERROR_MEMORY. */
+bool inference_take(struct inference *inference, const struct tensor *all, int64_t first, int64_t rows,
+                    struct error *error);
+/* A run of a piece of the inputs' rows: copy its outputs to where they belong among `rows` rows, from `first`
+ * on. */
+bool inference_put(struct inference *inference, const struct tensor *all, int64_t first, int64_t rows,
+                   struct error *error);
+/* So many rows of every input, from `first` on; the data stay the inference's. */
+void inference_rows(const struct inference *inference, int64_t first, int64_t count, struct tensor *ret);
 /* The answer: JSON into `json`, binary outputs into `binary`, which follow it. */
 bool inference_write(const struct inference *inference, const struct model *model, const char *name,
                      struct buffer *json, struct buffer *binary, struct error *error);
