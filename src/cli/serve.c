@@ -17,6 +17,8 @@
 #include "model/find.h"
 #include "server/supervisor/supervisor.h"
 
+#define BUDGET_PARTS 4 /* one for the server, one for each of three busy models */
+
 static const struct command command = {
     "serve",
     "The page and the service on this machine.\n"
@@ -51,6 +53,8 @@ static const struct command command = {
     "  --cors ORIGIN,…       allow calls from pages of these origins; \"*\": any\n"
     "  --trust-forwarded     take the caller's address from X-Forwarded-For (behind a trusted proxy)\n"
     "  --body-limit SIZE     largest request body (20M)\n"
+    "  --memory-budget SIZE  memory for requests: a quarter for the server, a quarter for each model's\n"
+    "                        process (half of what the control group or the machine has, at most 1G)\n"
     "  --tls-cert FILE       serve https with this certificate (PEM); needs --tls-key\n"
     "  --tls-key FILE        the certificate's key\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
@@ -67,6 +71,7 @@ struct serve_arguments {
     struct supervisor_options options;
     struct prediction_arguments prediction;
     struct prediction_words backend_words;
+    char backend_budget[24]; /* bytes */
     const char *idle, *memory, *patience, *key_file;
     struct model_roots roots;
     char *own_models;
@@ -86,6 +91,7 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     if (arguments->patience &&
         !serving_seconds(arguments->patience, "--patience", &options->patience_seconds, error))
         return false;
+    arguments->serving.budget_parts = BUDGET_PARTS;
     if (!serving_finish(&arguments->serving, error))
         return false;
 
@@ -93,7 +99,9 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     options->threads = arguments->serving.threads;
 
     struct backend_options backend = {0};
+    snprintf(arguments->backend_budget, sizeof arguments->backend_budget, "%zu", memory_budget_bytes());
     arguments->prediction.body_limit = arguments->serving.body_limit;
+    arguments->prediction.memory_budget = arguments->backend_budget;
     if (!prediction_finish(&arguments->prediction, &backend, error))
         return false;
     options->timeout_ms = backend.timeout_ms;

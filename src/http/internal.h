@@ -47,7 +47,7 @@ static inline int64_t deadline_after(int milliseconds) {
 
 /* ---- Bodies ---- */
 
-/* Grow a body that has one reference. */
+/* Grow a body that has one reference. Charges nothing. */
 bool http_body_append(struct http_body *body, const void *bytes, size_t size);
 
 /* ---- Streams: one socket, plain or TLS ---- */

@@ -343,14 +343,20 @@ int http_server_connections(const struct http_server *server) {
 
 /* ---- Life ---- */
 
+static void stop_sweeping_if_idle(struct server_part *part) {
+    if (!part->first && !memory_budget_trim())
+        event_del(&part->sweep);
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *context) {
     server_part_sweep(context);
+    memory_budget_trim();
+    stop_sweeping_if_idle(context);
 }
 
 void server_part_forget(struct server_part *part) {
     struct http_server *server = part->server;
-    if (!part->first)
-        event_del(&part->sweep);
+    stop_sweeping_if_idle(part);
     atomic_fetch_sub(&part->count, 1);
 
     /* Under the mutex: who waits for the last connection may free the server right afterwards. */
@@ -366,7 +372,6 @@ static void set_defaults(struct http_server_options *options) {
     options->field = value
     DEFAULT(header_limit, LIMIT_HEADER_BYTES);
     DEFAULT(body_limit, LIMIT_BODY_BYTES);
-    DEFAULT(body_total_limit, (size_t)1 << 30);
     DEFAULT(connection_limit, 20000);
     DEFAULT(header_timeout_ms, 10000);
     DEFAULT(body_stall_ms, 10000);

@@ -43,7 +43,6 @@ struct http_server {
     pthread_cond_t emptied;
     SSL_CTX *tls;
     atomic_int connections;
-    atomic_size_t body_bytes;
     bool stopped;
 };
 
@@ -85,7 +84,6 @@ struct server_request {
     void (*on_gone)(void *context);
     void *on_gone_context;
 
-    size_t body_reserved; /* of the server's body_total_limit */
     enum body_phase body_phase;
     bool body_paused;
     bool expect_continue; /* the client waits for an interim response before it sends the body */
@@ -100,6 +98,7 @@ struct server_request {
     bool close;                  /* the handler asked for it, with a header Connection: close */
     struct buffer reply_headers; /* "Name: value\r\n" … */
     struct http_body *reply_body;
+    struct memory_charge reply_charge; /* what waits for the client to read it */
     struct reply_progress reply;
     size_t sent; /* bytes of the reply's body that left */
 
@@ -206,8 +205,6 @@ void server_connection_refuse(struct server_connection *connection, int status, 
  * NULL when memory is out. */
 struct server_request *server_request_create(struct http_server *server, const char *head, size_t size,
                                              int lines);
-/* Count bytes of a body against what the server may hold in all. */
-bool server_request_reserve(struct server_request *request, size_t size);
 /* The connection ends, `sent` bytes of the reply's body after it began. `handling`: the handler has the
  * request, and is told. */
 void server_request_drop(struct server_request *request, bool handling, size_t sent);

@@ -27,6 +27,7 @@ static void job_free(struct job *job) {
     inference_free(job->inference);
     free(job->url);
     free(job->prepared.tensor);
+    memory_charge_release(&job->tensors);
     free(job->predictions);
     free(job);
 }
@@ -95,6 +96,7 @@ struct job *job_create(struct backend *backend, struct http_request *request, en
     job->backend = backend;
     job->request = request;
     job->kind = kind;
+    job->tensors.purpose = MEMORY_TENSORS;
     job->body = http_body_reference(request->body);
     job->item.deadline_ns = find_deadline(backend, request);
 
@@ -127,6 +129,15 @@ bool job_is_alive(struct job *job) {
     return false;
 }
 
+static bool is_wanted(void *context) {
+    const struct job *job = context;
+    return !http_request_is_gone(job->request) && clock_ns() < job->item.deadline_ns;
+}
+
+struct memory_wait job_memory_wait(struct job *job) {
+    return (struct memory_wait){.deadline_ns = job->item.deadline_ns, .is_wanted = is_wanted, .context = job};
+}
+
 bool job_is_encoded(const struct job *job) {
     return http_encoding_is_set(http_request_header(job->request, "Content-Encoding"));
 }
@@ -151,11 +162,6 @@ bool job_unpack(struct job *job) {
 
 /* ---- Fetching ---- */
 
-static bool is_fetch_wanted(void *context) {
-    const struct job *job = context;
-    return !http_request_is_gone(job->request) && clock_ns() < job->item.deadline_ns;
-}
-
 static void finish_fetch(void *context, struct http_body *body, const struct error *error) {
     struct job *job = context;
 
@@ -174,5 +180,5 @@ static void finish_fetch(void *context, struct http_body *body, const struct err
 void job_fetch(struct job *job, void (*run)(struct work *work)) {
     job->work.run = run;
     job->fetch_started_ns = clock_ns();
-    fetcher_start(job->backend->fetcher, job->url, is_fetch_wanted, finish_fetch, job);
+    fetcher_start(job->backend->fetcher, job->url, is_wanted, finish_fetch, job);
 }

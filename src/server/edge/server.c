@@ -190,17 +190,13 @@ static size_t body_limit(const struct server *server) {
     return server->options.body_limit ? server->options.body_limit : LIMIT_BODY_BYTES;
 }
 
-static void refuse_length(const struct server *server, struct http_request *request) {
-    struct error error;
-    error_set(&error, ERROR_TOO_LARGE, "the request's body has more than %zu bytes", body_limit(server));
-    respond_error(request, &error);
-}
-
 /* A body that announces more than the limit, whether it is read whole or passed on in pieces. */
 static bool link_check_length(const struct server *server, struct http_request *request) {
+    struct error error;
     if (request->content_length < 0 || (uint64_t)request->content_length <= body_limit(server))
         return true;
-    refuse_length(server, request);
+    error_set(&error, ERROR_TOO_LARGE, "the request's body has more than %zu bytes", body_limit(server));
+    respond_error(request, &error);
     return false;
 }
 
@@ -250,14 +246,12 @@ static enum http_admission admit(void *state, struct http_request *request) {
 /* The body is too long, too slow or malformed. */
 static void refuse(void *state, struct http_request *request, int status, const char *reason) {
     enum error_code code = status == 408   ? ERROR_SLOW_REQUEST
+                           : status == 413 ? ERROR_TOO_LARGE
                            : status == 503 ? ERROR_UNAVAILABLE
                                            : ERROR_INVALID;
     struct error error;
 
-    if (status == 413) {
-        refuse_length(state, request);
-        return;
-    }
+    (void)state;
     error_set(&error, code, "%s", reason);
     respond_error(request, &error);
 }

@@ -106,13 +106,14 @@ static bool read_index_options(const struct http_body *body, bool *ret_ready_onl
     if (!body->size)
         return true;
 
-    json_t *options = json_parse(body->bytes, body->size, error);
+    struct memory_charge charge = {0};
+    json_t *options = json_parse(body->bytes, body->size, NULL, &charge, error);
     const json_t *ready = json_object_get(options, "ready");
     bool good = json_is_object(options) && (!ready || json_is_boolean(ready));
     if (options && !good)
         error_set(error, ERROR_INVALID, "the body is not {\"ready\": true or false}");
     *ret_ready_only = json_is_true(ready);
-    json_decref(options);
+    json_release(options, &charge);
 
     return good;
 }

@@ -95,7 +95,8 @@ static bool check_parameters(struct http_request *request, const char *known) {
     if (!body->size)
         return true;
 
-    json_t *json = json_parse(body->bytes, body->size, &error);
+    struct memory_charge charge = {0};
+    json_t *json = json_parse(body->bytes, body->size, NULL, &charge, &error);
     json_t *parameters = json_object_get(json, "parameters");
     if (json && (!json_is_object(json) || (parameters && !json_is_object(parameters))))
         error_set(&error, ERROR_INVALID, "the body is not {\"parameters\": {…}}");
@@ -104,7 +105,7 @@ static bool check_parameters(struct http_request *request, const char *known) {
             error_set(&error, ERROR_INVALID, "the parameter \"%.60s\" is not supported", name);
     }
 
-    json_decref(json);
+    json_release(json, &charge);
     if (error.code != ERROR_NONE)
         respond_error(request, &error);
     return error.code == ERROR_NONE;
