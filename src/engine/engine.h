@@ -14,7 +14,7 @@
 enum precision {
     PRECISION_AUTO, /* quantised files in integers where the processor does that exactly (VNNI); others in
                        bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
-    PRECISION_F32,  /* strict */
+    PRECISION_F32,  /* strict; a quantised file's rounding to 8 bits is part of what it says, and stays */
     PRECISION_BF16,
     PRECISION_INT8, /* quantised files in integers, what is left in floats; files that are not quantised are
                        refused */

@@ -482,6 +482,7 @@ def test_every_address_of_a_name():
             pids = {ask(port, 'POST', '/model/cats/predict', b'').json()['pid'] for _ in range(8)}
             assert pids == {one.child.pid, two.child.pid}, pids
             two.kill()
+            two.child.wait()  # its connections end with it
             for _ in range(20):
                 assert ask(port, 'POST', '/model/cats/predict', b'').json()['pid'] == one.child.pid
     return None
