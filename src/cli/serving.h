@@ -92,11 +92,3 @@ void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *
 int serving_threads(void);
 /* Print "guichet VERB: message" and return EXIT_FAILED. */
 int serving_failed(const char *verb, const struct error *error);
-/* OpenMP's threads wait for each other by spinning. Where decoding threads or other programs need the
- * processors, that wastes them, and each step of a network takes a time slice. Unless the person chose
- * (GOMP_SPINCOUNT, OMP_WAIT_POLICY), start this program again with a short spin: the library reads the
- * variable before main. Returns only where it is set already, or cannot be. */
-void serving_calm_threads(int argc, char **argv);
-/* The same where other programs want the processors just now. With the machine to itself, a network is
- * quicker when its threads spin. */
-void serving_calm_threads_if_busy(int argc, char **argv);

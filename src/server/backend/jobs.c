@@ -119,6 +119,12 @@ void job_submit(struct job *job) {
     batcher_submit(job->backend->batcher, &job->item);
 }
 
+void job_limit_wait(struct job *job, int64_t microseconds) {
+    int64_t left = (job->item.deadline_ns - job->request->started_ns) / 1000;
+    if (microseconds < left)
+        job->item.deadline_ns = job->request->started_ns + microseconds * 1000;
+}
+
 bool job_is_alive(struct job *job) {
     struct error error;
 
