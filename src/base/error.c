@@ -5,11 +5,11 @@
 #include <string.h>
 
 static const int http_statuses[ERROR_CODES] = {
-    [ERROR_NONE] = 200,        [ERROR_INVALID] = 400,     [ERROR_UNAUTHORIZED] = 401, [ERROR_FORBIDDEN] = 403,
-    [ERROR_NOT_FOUND] = 404,   [ERROR_METHOD] = 405,      [ERROR_SLOW_REQUEST] = 408, [ERROR_TOO_LARGE] = 413,
-    [ERROR_MEDIA] = 415,       [ERROR_MISDIRECTED] = 421, [ERROR_RATE] = 429,         [ERROR_MODEL] = 500,
-    [ERROR_IO] = 500,          [ERROR_MEMORY] = 500,      [ERROR_INTERNAL] = 500,     [ERROR_UPSTREAM] = 502,
-    [ERROR_UNAVAILABLE] = 503, [ERROR_TIMEOUT] = 504,
+    [ERROR_NONE] = 200,      [ERROR_INVALID] = 400,     [ERROR_UNAUTHORIZED] = 401, [ERROR_FORBIDDEN] = 403,
+    [ERROR_NOT_FOUND] = 404, [ERROR_METHOD] = 405,      [ERROR_SLOW_REQUEST] = 408, [ERROR_TOO_LARGE] = 413,
+    [ERROR_MEDIA] = 415,     [ERROR_MISDIRECTED] = 421, [ERROR_LOAD] = 424,         [ERROR_RATE] = 429,
+    [ERROR_MODEL] = 500,     [ERROR_IO] = 500,          [ERROR_MEMORY] = 500,       [ERROR_INTERNAL] = 500,
+    [ERROR_UPSTREAM] = 502,  [ERROR_UNAVAILABLE] = 503, [ERROR_TIMEOUT] = 504,
 };
 
 #undef error_set /* error.h defines macros for the analyser */

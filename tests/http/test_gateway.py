@@ -192,6 +192,26 @@ def test_slow_model_does_not_delay_a_fast_one():
         assert load.statuses.get(503, 0) > 0, 'beyond its bound the slow one says so at once'
 
 
+def test_no_checks():
+    """--check 0: no replica is asked whether it is well, and one that fails is left out and found again all the same"""
+    port = free_port()
+    with stand_in('cats') as one, stand_in('cats', port) as two, \
+            gateway('--check', '0', '--backend', f'cats={one.url}', '--backend', f'cats={two.url}') as front:
+        def seen(count=8):
+            replies = [ask(front.port, 'POST', '/model/cats/predict', b'{}') for _ in range(count)]
+            assert {reply.status for reply in replies} == {200}, replies
+            assert {reply.json()['checks'] for reply in replies} == {0}, 'somebody was asked'
+            return {reply.json()['port'] for reply in replies}
+        assert seen() == {one.port, two.port} and ask(front.port, 'GET', '/readyz').status == 200
+        time.sleep(1)  # some checks of the usual length
+        two.end()
+        assert seen() == {one.port}
+        with stand_in('cats', port):
+            until(lambda: seen() == {one.port, port}, 30, 'the replica that came back')
+    with stand_in('cats') as one, gateway('--backend', f'cats={one.url}') as front:
+        until(lambda: ask(front.port, 'POST', '/model/cats/predict', b'{}').json()['checks'] > 1, what='the usual checks')
+
+
 def test_unready_replicas_are_left_out():
     with stand_in('cats') as one, stand_in('cats') as two, gateway('--backend', f'cats={one.url} {two.url}') as door:
         ask(one.port, 'GET', '/control?ready=0')

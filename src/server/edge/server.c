@@ -175,7 +175,7 @@ static bool link_find_route(struct server *server, struct http_request *request)
         return false;
     }
 
-    if (!context->model[0] || !options->check_model)
+    if (!context->model[0] || !options->check_model || context->endpoint->names_new)
         return true;
 
     context->model_known = options->check_model(options->service->context, context->model, &error);

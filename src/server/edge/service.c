@@ -62,9 +62,12 @@ static json_t *describe_index(const struct model_status *status) {
     const char *state = strcmp(status->state, "ready") == 0      ? "READY"
                         : strcmp(status->state, "starting") == 0 ? "LOADING"
                                                                  : "UNAVAILABLE";
+    bool unloaded = strcmp(status->state, "unloaded") == 0;
     bool asleep = strcmp(status->state, "stopped") == 0 && !status->reason[0];
     return json_pack("{s:s, s:s, s:s, s:s}", "name", status->name, "version", "1", "state", state, "reason",
-                     asleep ? "not loaded; it starts on first use" : status->reason);
+                     unloaded ? "unloaded"
+                     : asleep ? "not loaded; it starts on first use"
+                              : status->reason);
 }
 
 /* An array of what `describe` says of each model; NULL when memory is out. `ready_only`: of those alone. */

@@ -128,6 +128,12 @@ const struct gateway_options *gateway_options(const struct gateway *gateway) {
     return &gateway->options;
 }
 
+void gateway_count_kept(struct gateway *gateway, int change) {
+    pthread_mutex_lock(&gateway->lock);
+    gateway->proxied += change;
+    pthread_mutex_unlock(&gateway->lock);
+}
+
 struct identity *gateway_identity(const struct gateway *gateway) {
     return gateway->identity;
 }

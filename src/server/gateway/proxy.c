@@ -479,11 +479,6 @@ void proxy_leave_replica(struct gateway *gateway, struct replica *replica) {
 
 /* ---- The choice ---- */
 
-static void finish_load(struct proxy_request *proxy) {
-    respond_text(proxy->request, 200, "{}");
-    proxy_free(proxy);
-}
-
 /* A model that sleeps is looked at: what can be said of it without waking it. */
 static void finish_look(struct proxy_request *proxy) {
     static const struct http_header metrics = {"Content-Type", METRICS_CONTENT_TYPE};
@@ -543,7 +538,7 @@ void proxy_try(struct proxy_request *proxy) {
     end_resuming(proxy);
     enum route_choice choice = route_choose(proxy->route, proxy->tried, proxy->tried_count, now, &replica);
     bool kept = choice == ROUTE_FOUND && is_kept_from(proxy, replica, now);
-    if (choice == ROUTE_FOUND && aim != PROXY_LOAD && !kept) {
+    if (choice == ROUTE_FOUND && !kept) {
         replica_begin(replica);
         join_asked(proxy, replica);
         proxy->replica = replica;
@@ -556,8 +551,6 @@ void proxy_try(struct proxy_request *proxy) {
     case ROUTE_FOUND:
         if (kept)
             keep_from_last(proxy);
-        else if (aim == PROXY_LOAD)
-            finish_load(proxy);
         else
             proxy_send_request(proxy);
         return;
