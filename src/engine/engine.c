@@ -121,6 +121,24 @@ static bool engine_prepare_graph(struct engine *engine, struct error *error) {
     return passes_simplify(graph, error);
 }
 
+static bool create_caches(struct engine *engine, struct error *error) {
+    struct plan_cache_options options = {
+        .graph = engine->graph,
+        .weights = engine->weights,
+        .plan_inputs = engine->plan_inputs,
+        .compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32,
+        .threads = engine->options.threads,
+        .profile = engine->options.profile,
+    };
+    engine->plans = plan_cache_create(&options, error);
+    if (engine->precision == PRECISION_INT8) /* integers know no NaN, and their rules are not in the graph */
+        return engine->plans != NULL;
+    options.exact = true;
+    options.compute = DTYPE_F32; /* bfloat16 products take channels in pairs, and NaN times 0 is NaN */
+    engine->exact_plans = engine->plans ? plan_cache_create(&options, error) : NULL;
+    return engine->exact_plans != NULL;
+}
+
 /* From a graph to an engine that can make plans. */
 static bool engine_take_graph(struct engine *engine, struct error *error) {
     if (!engine->weights && !engine_prepare_graph(engine, error))
@@ -142,21 +160,7 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
     if (!engine->weights)
         return false;
 
-    struct plan_cache_options options = {
-        .graph = graph,
-        .weights = engine->weights,
-        .plan_inputs = engine->plan_inputs,
-        .compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32,
-        .threads = engine->options.threads,
-        .profile = engine->options.profile,
-    };
-    engine->plans = plan_cache_create(&options, error);
-    if (engine->precision == PRECISION_INT8) /* integers know no NaN, and their rules are not in the graph */
-        return engine->plans != NULL;
-    options.exact = true;
-    options.compute = DTYPE_F32; /* bfloat16 products take channels in pairs, and NaN times 0 is NaN */
-    engine->exact_plans = engine->plans ? plan_cache_create(&options, error) : NULL;
-    return engine->exact_plans != NULL;
+    return create_caches(engine, error);
 }
 
 /* A current baked file in place of the ONNX file. False: there is none; engine->baked_state says why. */
@@ -203,6 +207,19 @@ static bool engine_read(struct engine *engine, const char *path, struct error *e
     if (!engine->weights)
         baked_sources_create(path, engine->graph, &engine->sources, &ignored);
     return engine_take_graph(engine, error) || error_prefix(error, "%s", path);
+}
+
+bool engine_leave_bf16(struct engine *engine, struct error *error) {
+    if (engine->precision != PRECISION_BF16)
+        return true;
+    if (engine->baked_map.size)
+        return error_set(error, ERROR_INVALID, "the baked weights are bfloat16");
+
+    plan_cache_free(engine->plans);
+    plan_cache_free(engine->exact_plans);
+    engine->plans = engine->exact_plans = NULL;
+    engine->precision = PRECISION_F32;
+    return create_caches(engine, error);
 }
 
 bool engine_bake(struct engine *engine, const char *path, struct error *error) {
@@ -463,6 +480,29 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
     slot->used_at = ++context->clock;
     context->last = slot;
     return true;
+}
+
+bool engine_rows_are_apart(const struct engine *engine, const struct tensor *inputs, int input_count,
+                           int64_t rows) {
+    struct tensor *changed = calloc((size_t)input_count + 1, sizeof *changed);
+    struct error ignored;
+    bool apart = changed && input_count > 0 && input_count == engine->graph->input_count;
+
+    for (int i = 0; apart && i < input_count; i++) {
+        changed[i] = (struct tensor){.dtype = inputs[i].dtype, .shape = inputs[i].shape};
+        changed[i].shape.dims[0] = rows;
+        apart = changed[i].shape.rank > 0 && engine->inputs[i].shape.rank > 0 &&
+                engine->inputs[i].shape.dims[0] < 0;
+    }
+
+    apart = apart && check_inputs(engine, changed, input_count, &ignored) &&
+            plan_cache_rows_are_apart(engine->plans, changed, rows);
+    free(changed);
+    return apart;
+}
+
+bool engine_inputs_are_finite(const struct tensor *inputs, int input_count) {
+    return watch_is_finite(inputs, input_count);
 }
 
 static bool execute(struct engine_context *context, const struct tensor *inputs, int input_count,

@@ -14,7 +14,7 @@
 enum precision {
     PRECISION_AUTO, /* quantised files in integers where the processor does that exactly (VNNI); others in
                        bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
-    PRECISION_F32,  /* strict */
+    PRECISION_F32,  /* strict; a quantised file's rounding to 8 bits is part of what it says, and stays */
     PRECISION_BF16,
     PRECISION_INT8, /* quantised files in integers, what is left in floats; files that are not quantised are
                        refused */
@@ -69,6 +69,10 @@ const struct engine_port *engine_output(const struct engine *engine, int index);
 enum engine_ending engine_output_ending(const struct engine *engine, int index);
 /* The precision in use: never PRECISION_AUTO. */
 enum precision engine_precision(const struct engine *engine);
+/* PRECISION_AUTO became bfloat16, and the outputs turn out to be numbers to be used as such: compute in
+ * float32 from here on. Before the first context is created. False where the weights in use are a baked
+ * file's: then load again, with no_bf16. */
+bool engine_leave_bf16(struct engine *engine, struct error *error);
 int engine_threads(const struct engine *engine);
 /* "f32", "bf16" or "int8": for replies and logs. */
 const char *engine_precision_used(const struct engine *engine);
@@ -97,6 +101,15 @@ void engine_context_free(struct engine_context *context);
  * inputs[i].data may be NULL, except for inputs whose values determine shapes. */
 bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count,
                     struct error *error);
+
+/* May the rows of several requests be run as one? True where it is certain that row i of every output follows
+ * from row i of the inputs alone, for `rows` rows. `inputs`: of one request, with any number of rows; data is
+ * not looked at. Takes as long as a part of engine_prepare. Any thread. */
+bool engine_rows_are_apart(const struct engine *engine, const struct tensor *inputs, int input_count,
+                           int64_t rows);
+
+/* No NaN and no infinity among them: with one, engine_run is many times slower. Any thread. */
+bool engine_inputs_are_finite(const struct tensor *inputs, int input_count);
 
 /* Run. inputs[i] are in the order of engine_input; outputs[i] are filled with views into the context's
  * memory, right until its next run. One thread at a time per context. The calling thread and its OpenMP team

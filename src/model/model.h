@@ -20,11 +20,16 @@ struct model_classifier;
 struct model_options {
     struct engine_options engine;
     const char *variant; /* NULL: model.onnx; "int8": model_int8.onnx */
+    bool any_network;    /* what takes no photo is loaded, too: see model_takes_photos */
 };
 
 /* `path`: a folder, or an .onnx file whose folder has the configuration. Without preprocessor_config.json,
  * photos are preprocessed as is usual for ImageNet; without labels, classes are called "class 17".
- * ERROR_MODEL names what is wrong: file, node or field. */
+ * ERROR_MODEL names what is wrong: file, node or field.
+ *
+ * The precision is what the caller asks for, else what the folder's guichet.json says, else PRECISION_AUTO's;
+ * bfloat16 by itself for classifiers only, whose answers it hardly changes: numbers that are used as such
+ * stay in float32. */
 struct model *model_load(const char *path, const struct model_options *options, struct error *error);
 void model_free(struct model *model);
 
@@ -33,6 +38,9 @@ const char *model_name(const struct model *model);
 /* The ONNX file that was loaded. */
 const char *model_path(const struct model *model);
 struct engine *model_engine(const struct model *model);
+/* False, with the reason, for a network that was loaded with any_network and takes no photo, or whose folder
+ * does not say how: nothing below is for it. */
+bool model_takes_photos(const struct model *model, struct error *error);
 /* What the network takes for photos. */
 const struct photo_input *model_input(const struct model *model);
 int model_class_count(const struct model *model);
@@ -75,13 +83,12 @@ bool model_classify(struct model_classifier *classifier, const uint8_t *bytes, s
  * width] or [count, height, width, 3] of the network's type -> predictions [count, min(top, class_count)]. */
 bool model_classify_prepared(struct model_classifier *classifier, const void *tensors, int count, int width,
                              int height, int top, struct prediction *ret, struct error *error);
-/* The same, where a photo whose scores are no numbers (NaN, +infinity) does not stop the others:
- * ret_unusable[i], [count]. */
-bool model_classify_each(struct model_classifier *classifier, const void *tensors, int count, int width,
-                         int height, int top, struct prediction *ret, bool *ret_unusable,
-                         struct error *error);
-/* What a request for such a photo is told. */
-void model_unusable_error(const struct model *model, struct error *error);
+/* The same in steps, for who runs photos together with other things. The context runs the network; [outputs]
+ * are what engine_run gave for `rows` photos: the predictions of photo `row`, [min(top, class_count)].
+ * ERROR_MODEL: the scores of that photo are no numbers (NaN, +infinity). */
+struct engine_context *model_classifier_context(struct model_classifier *classifier);
+bool model_classifier_read(struct model_classifier *classifier, const struct tensor *outputs, int64_t rows,
+                           int64_t row, int top, struct prediction *ret, struct error *error);
 /* Run `count` photos of zeros; what comes out is not looked at. */
 bool model_classifier_warm_up(struct model_classifier *classifier, int count, struct error *error);
 /* The same, and the probabilities of all classes: ret_probabilities [count, class_count]. */
