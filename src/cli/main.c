@@ -40,6 +40,7 @@ static const struct verb {
      .summary = "compare two models on the same photos",
      .runs_networks = true},
     {.name = "run", .run = verb_run, .summary = "run a network on a raw tensor", .runs_networks = true},
+    {.name = "template", .run = verb_template, .summary = "render a conversation with a chat template"},
     {.name = "backend", .run = verb_backend, .summary = "one model's service", .runs_networks = true},
     {.name = "gateway", .run = verb_gateway, .summary = "the single entry to backends that run elsewhere"},
     {.name = "frontend", .run = verb_frontend, .summary = "the page and its sessions, in front of a gateway"},

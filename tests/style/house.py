@@ -19,6 +19,7 @@ EDGES = {
     'lowering': 'base tensor graph ops plan passes',
     'engine': 'base tensor graph onnx ops plan passes lowering',
     'image': 'base',
+    'chat': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
     'quant': 'base tensor graph onnx ops passes engine model data',
@@ -31,7 +32,7 @@ EDGES = {
     'server/frontend': 'base http server/edge',
     'server/supervisor': 'base model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
-    'cli': 'base tensor engine model data quant http hub server/edge server/backend server/gateway server/frontend '
+    'cli': 'base tensor engine chat model data quant http hub server/edge server/backend server/gateway server/frontend '
            'server/supervisor',
 }
 
@@ -74,6 +75,13 @@ LANGUAGE = {
     'tensor_proto': 'a value: a tensor as the file has it',
     'window': 'a value: the geometry of a sliding window',
 }
+LANGUAGE |= dict.fromkeys(
+    ['jinja_bound', 'jinja_builder', 'jinja_callable', 'jinja_dict', 'jinja_entry', 'jinja_given', 'jinja_list', 'jinja_loop',
+     'jinja_run', 'jinja_text', 'jinja_value'],
+    'the values of chat/: every function that templates can call works on them')
+LANGUAGE |= dict.fromkeys(
+    ['jinja_growing', 'jinja_node', 'jinja_nodes', 'jinja_parser', 'jinja_program', 'jinja_signature', 'jinja_token'],
+    'the tree of chat/: made by the parser, walked by the evaluator')
 # Private structs that are to be closed: their rooms are being rebuilt.
 OPEN_STILL = {}
 
