@@ -59,6 +59,14 @@
 #define LIMIT_METADATA 256              /* properties of a network file */
 #define LIMIT_METADATA_BYTES (1u << 20) /* of one property */
 
+/* Language models */
+#define LIMIT_GGUF_BYTES (512ull << 30) /* one file; it is mapped, not read */
+#define LIMIT_GGUF_PARTS 1000           /* files of one model */
+#define LIMIT_TOKENS (1 << 21)          /* of a vocabulary */
+#define LIMIT_TOKEN_BYTES 4096          /* of one token */
+#define LIMIT_MERGES (1 << 22)          /* rules of byte pair encoding */
+#define LIMIT_TOKENIZED_BYTES (1 << 28) /* of one text */
+
 /* Downloads of models */
 #define LIMIT_DOWNLOAD_REDIRECTS 10
 #define LIMIT_LISTING_BYTES (8u << 20) /* one page of a repository's listing */

@@ -40,6 +40,7 @@ static const struct verb {
      .summary = "compare two models on the same photos",
      .runs_networks = true},
     {.name = "run", .run = verb_run, .summary = "run a network on a raw tensor", .runs_networks = true},
+    {.name = "tokenize", .run = verb_tokenize, .summary = "print the tokens of a text"},
     {.name = "backend", .run = verb_backend, .summary = "one model's service"},
     {.name = "gateway", .run = verb_gateway, .summary = "the single entry to backends that run elsewhere"},
     {.name = "frontend", .run = verb_frontend, .summary = "the page and its sessions, in front of a gateway"},

@@ -14,10 +14,13 @@ EDGES = {
     'graph': 'base tensor',
     'onnx': 'base tensor graph',
     'ops': 'base tensor graph',
+    'linear': 'base tensor',
     'plan': 'base tensor graph ops',
     'passes': 'base tensor graph ops',
     'lowering': 'base tensor graph ops plan passes',
     'engine': 'base tensor graph onnx ops plan passes lowering',
+    'gguf': 'base linear',
+    'tokenizer': 'base gguf',
     'image': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
@@ -31,7 +34,7 @@ EDGES = {
     'server/frontend': 'base http server/edge',
     'server/supervisor': 'base model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
-    'cli': 'base tensor engine model data quant http hub server/edge server/backend server/gateway server/frontend '
+    'cli': 'base tensor gguf tokenizer engine model data quant http hub server/edge server/backend server/gateway server/frontend '
            'server/supervisor',
 }
 
@@ -51,6 +54,7 @@ LIBRARIES = [  # (headers, the files that may include them)
     (r'jpeglib\.h|jerror\.h|png\.h|webp/.*', r'src/image/.*'),
     (r'sodium\.h', r'src/(http|server|cli)/.*'),
     (r'openssl/.*', r'src/(http/.*|base/sha256\.c)'),
+    (r'utf8proc\.h', r'src/tokenizer/unicode\.c'),
     (r'zlib\.h', r'src/(http/inflate|image/png_orientation)\.c'),
     (r'curl/.*', r'src/(http/.*|hub/download\.c)'),
 ]
