@@ -12,6 +12,7 @@ int verb_frontend(int argc, char **argv);
 int verb_gateway(int argc, char **argv);
 int verb_health(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
+int verb_logits(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_pull(int argc, char **argv);
 int verb_quantize(int argc, char **argv);

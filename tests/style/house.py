@@ -21,6 +21,7 @@ EDGES = {
     'engine': 'base tensor graph onnx ops plan passes lowering',
     'gguf': 'base linear',
     'tokenizer': 'base gguf',
+    'llm': 'base linear gguf tokenizer',
     'image': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
@@ -34,7 +35,7 @@ EDGES = {
     'server/frontend': 'base http server/edge',
     'server/supervisor': 'base model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
-    'cli': 'base tensor gguf tokenizer engine model data quant http hub server/edge server/backend server/gateway server/frontend '
+    'cli': 'base tensor gguf tokenizer llm engine model data quant http hub server/edge server/backend server/gateway server/frontend '
            'server/supervisor',
 }
 
