@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/prediction_options.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "server/backend/backend.h"
@@ -23,15 +24,9 @@ static const struct command command = {
     "  --address ADDRESS     listen on this address only\n"
     "  --host-name NAME      also accept this Host on a loopback address (repeatable), as behind a proxy\n"
     "  --port N              listen on this port; 0: any free one ($PORT, else $SERVING_PORT, else 8080)\n"
-    "  --precision P         auto, f32 or bf16 (auto)\n"
     "  --threads N           threads of the network (all processors)\n"
-    "  --decode-threads N    threads that decode photos (one per processor, at most 16)\n"
-    "  --max-batch N         most requests per run of the network (8)\n"
-    "  --max-wait MS         longest time a request waits for others to share its run (0)\n"
-    "  --queue N             most predictions under way; more get 503 with Retry-After (256)\n"
-    "  --timeout SECONDS     time limit of a prediction, queueing included (60)\n"
+    "  --decode-threads N    threads that decode photos (one per processor, at most 16)\n" PREDICTION_HELP
     "  --body-limit SIZE     largest request body (20M)\n"
-    "  --allow-private-urls  fetch photos from private addresses, too\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "\n"
     "Example:\n"
@@ -40,8 +35,8 @@ static const struct command command = {
 
 struct backend_arguments {
     struct backend_options options;
-    const char *precision, *body_limit, *log;
-    double max_wait_ms, timeout_s;
+    struct prediction_arguments prediction;
+    const char *log;
     struct option_list host_names;
 };
 
@@ -55,16 +50,11 @@ static int options_finish(struct backend_arguments *arguments) {
     struct backend_options *options = &arguments->options;
     struct error error;
 
-    if (arguments->precision && !precision_parse(arguments->precision, &options->precision))
-        return cli_usage(&command, "--precision %s: expected auto, f32 or bf16", arguments->precision);
-
-    if (!serving_access_log(arguments->log, &options->log, &error) ||
-        !serving_body_limit(arguments->body_limit, &options->body_limit, &error) ||
+    if (!prediction_finish(&arguments->prediction, options, &error) ||
+        !serving_access_log(arguments->log, &options->log, &error) ||
         !serving_list(&arguments->host_names, &options->host_names, &error))
         return cli_usage(&command, "%s", error.message);
 
-    options->max_wait_us = (int)(arguments->max_wait_ms * 1000);
-    options->timeout_ms = (int)(arguments->timeout_s * 1000);
     options->name = options->name ? options->name : variable("MODEL_NAME");
     options->model = options->model ? options->model : variable("MODEL_NAME");
     return EXIT_DONE;
@@ -114,16 +104,11 @@ int verb_backend(int argc, char **argv) {
         {"address", OPTION_TEXT, &options->address, 0, 0},
         {"port", OPTION_INT, &options->port, 0, 65535},
         {"host-name", OPTION_LIST, &arguments.host_names, 0, 0},
-        {"precision", OPTION_TEXT, &arguments.precision, 0, 0},
         {"threads", OPTION_INT, &options->threads, 1, 1024},
         {"decode-threads", OPTION_INT, &options->decode_threads, 1, 1024},
-        {"max-batch", OPTION_INT, &options->max_batch, 1, 256},
-        {"max-wait", OPTION_REAL, &arguments.max_wait_ms, 0, 10000},
-        {"queue", OPTION_INT, &options->queue_limit, 1, 100000},
-        {"timeout", OPTION_REAL, &arguments.timeout_s, 0.01, 86400},
-        {"body-limit", OPTION_TEXT, &arguments.body_limit, 0, 0},
-        {"allow-private-urls", OPTION_FLAG, &options->allow_private, 0, 0},
+        {"body-limit", OPTION_TEXT, &arguments.prediction.body_limit, 0, 0},
         {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
+        PREDICTION_SPECS(&arguments.prediction),
         {0},
     };
 

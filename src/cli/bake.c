@@ -2,6 +2,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "cli/engine_options.h"
 #include "cli/verbs.h"
@@ -17,6 +18,8 @@ static const char help[] =
     "version. Stale files are ignored, with a message.\n"
     "\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
+    "  --size N           height, width and the like, where a network that takes no photo leaves\n"
+    "                     them free (224)\n"
     "  --output FILE      write to this file instead\n"
     "  --json             {\"model\", \"file\", \"precision\", \"bytes\", \"bake_ms\"}\n"
     "\n"
@@ -26,12 +29,34 @@ static const char help[] =
 
 static const struct command self = {"bake", help};
 
-/* A classifier plans for one photo: the weights are packed as most requests need them. */
-static bool bake(struct model *model, const char *output, struct error *error) {
-    struct model_classifier *classifier = model_classifier_create(model, error);
-    bool done = classifier && engine_bake(model_engine(model), output, error);
-    model_classifier_free(classifier);
+/* A plan for one photo, or for one row of whatever else the network takes: the weights are packed as most
+ * requests need them. */
+static bool pack_weights(struct model *model, int size, struct error *error) {
+    struct engine *engine = model_engine(model);
+    struct error no_photos;
+    if (model_takes_photos(model, &no_photos)) {
+        struct model_classifier *classifier = model_classifier_create(model, error);
+        model_classifier_free(classifier);
+        return classifier != NULL;
+    }
+
+    int count = engine_input_count(engine);
+    cleanup(freep) struct tensor *inputs = calloc((size_t)count + 1, sizeof *inputs);
+    if (!inputs)
+        return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", count);
+    for (int i = 0; i < count; i++) {
+        const struct engine_port *port = engine_input(engine, i);
+        inputs[i] = (struct tensor){port->dtype, cli_input_shape(port, 1, size), NULL};
+    }
+
+    struct engine_context *context = engine_context_create(engine, error);
+    bool done = context && engine_prepare(context, inputs, count, error);
+    engine_context_free(context);
     return done;
+}
+
+static bool bake(struct model *model, const char *output, int size, struct error *error) {
+    return pack_weights(model, size, error) && engine_bake(model_engine(model), output, error);
 }
 
 static int report(struct model *model, const char *file, double elapsed, bool json) {
@@ -53,9 +78,10 @@ static int report(struct model *model, const char *file, double elapsed, bool js
 int verb_bake(int argc, char **argv) {
     const char *precision = NULL, *output = NULL;
     bool json = false;
-    int words, code;
+    int words, code, size = 224;
     const struct option_spec options[] = {
         {.name = "precision", .kind = OPTION_TEXT, .value = &precision},
+        {.name = "size", .kind = OPTION_INT, .value = &size, .minimum = 1, .maximum = 4096},
         {.name = "output", .kind = OPTION_TEXT, .value = &output},
         {.name = "json", .kind = OPTION_FLAG, .value = &json},
         {0},
@@ -69,12 +95,12 @@ int verb_bake(int argc, char **argv) {
 
     engine_options.no_baked = true;
     double began = clock_ms();
-    struct model *model = cli_model_load(argv[1], &engine_options, &error);
+    struct model *model = cli_network_load(argv[1], &engine_options, &error);
     char path[4096];
 
     if (model && !output)
         output = engine_baked_path(model_engine(model), path, sizeof path);
-    if (!model || !bake(model, output, &error)) {
+    if (!model || !bake(model, output, size, &error)) {
         model_free(model);
         return cli_fail(&error);
     }

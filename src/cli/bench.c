@@ -10,8 +10,6 @@
 #include "cli/engine_options.h"
 #include "cli/plan_table.h"
 #include "cli/verbs.h"
-#include "model/find.h"
-#include "model/folder.h"
 
 static const char help[] =
     "Measure how fast a network is on this machine.\n"
@@ -42,8 +40,7 @@ struct bench_settings {
 };
 
 struct bench_result {
-    char *name;
-    const char *precision;
+    const char *name, *precision;
     int threads;
     double load_ms, min_ms, median_ms, p99_ms;
     struct plan_times times; /* with profile */
@@ -63,18 +60,14 @@ static void fill_noise(enum dtype dtype, void *data, int64_t count) {
 /* An input's shape with its free dimensions set. */
 static bool set_input_shape(const struct engine_port *port, const struct bench_settings *settings,
                             struct shape *ret, struct error *error) {
-    *ret = port->shape;
-    if (ret->rank < 1)
+    const struct shape *shape = &port->shape;
+    if (shape->rank < 1)
         return error_set(error, ERROR_INVALID, "input '%s' has no shape to measure with", port->name);
-    if (ret->dims[0] > 0 && ret->dims[0] != settings->batch)
+    if (shape->dims[0] > 0 && shape->dims[0] != settings->batch)
         return error_set(error, ERROR_INVALID, "input '%s' takes batches of %lld only", port->name,
-                         (long long)ret->dims[0]);
+                         (long long)shape->dims[0]);
 
-    ret->dims[0] = settings->batch;
-    for (int i = 1; i < ret->rank; i++)
-        if (ret->dims[i] < 0)
-            ret->dims[i] = ret->rank == 4 && i == 1 ? 3 : settings->size;
-
+    *ret = cli_input_shape(port, settings->batch, settings->size);
     return true;
 }
 
@@ -247,22 +240,17 @@ static void print_result(const struct bench_result *result, const struct bench_s
 static bool bench_model(const char *name, const struct engine_options *options,
                         const struct bench_settings *settings, struct bench_result *result,
                         struct error *error) {
-    cleanup(freep) char *path = NULL;
-    cleanup(freep) char *variant = NULL;
-    struct model_files files;
-    if (!model_find(name, &path, &variant, error) || !model_files_find(path, variant, &files, error))
+    double started = clock_ms();
+    struct model *model = cli_network_load(name, options, error);
+    if (!model)
         return false;
 
-    double started = clock_ms();
-    struct engine *engine = engine_load(files.network, options, error);
-    result->name = steal_pointer(&files.name);
-    model_files_release(&files);
-    bool done = engine && measure_engine(engine, started, settings, result, error);
+    result->name = model_name(model);
+    bool done = measure_engine(model_engine(model), started, settings, result, error);
     if (done)
         print_result(result, settings);
     plan_times_release(&result->times);
-    engine_free(engine);
-    free(result->name);
+    model_free(model);
 
     return done;
 }

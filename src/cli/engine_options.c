@@ -15,13 +15,29 @@ bool cli_engine_options(const struct command *command, const char *precision, in
     return false;
 }
 
-struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error) {
+static struct model *load(const char *name, struct model_options options, struct error *error) {
     cleanup(freep) char *path = NULL;
     cleanup(freep) char *variant = NULL;
     if (!model_find(name, &path, &variant, error))
         return NULL;
-    struct model_options model_options = {.engine = *options, .variant = variant};
-    return model_load(path, &model_options, error);
+    options.variant = variant;
+    return model_load(path, &options, error);
+}
+
+struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error) {
+    return load(name, (struct model_options){.engine = *options}, error);
+}
+
+struct model *cli_network_load(const char *name, const struct engine_options *options, struct error *error) {
+    return load(name, (struct model_options){.engine = *options, .any_network = true}, error);
+}
+
+struct shape cli_input_shape(const struct engine_port *port, int batch, int size) {
+    struct shape shape = port->shape;
+    for (int d = 0; d < shape.rank; d++)
+        if (shape.dims[d] < 0)
+            shape.dims[d] = d == 0 ? batch : d == 1 && shape.rank == 4 ? 3 : size;
+    return shape;
 }
 
 void cli_refresh_baked(struct model *model) {

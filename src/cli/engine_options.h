@@ -12,3 +12,9 @@ bool cli_engine_options(const struct command *command, const char *precision, in
 void cli_refresh_baked(struct model *model);
 /* A model by name or path (NULL: the default one), perhaps with ":variant". */
 struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error);
+/* The same for verbs that run any network, photos or not (model_takes_photos). */
+struct model *cli_network_load(const char *name, const struct engine_options *options, struct error *error);
+
+/* A shape for an input whose free dimensions are left to the verb: `batch` rows, three channels of four axes,
+ * `size` for the others. */
+struct shape cli_input_shape(const struct engine_port *port, int batch, int size);

@@ -126,23 +126,15 @@ static double count_node_work(const struct node *node) {
     return outputs * per_output;
 }
 
-/* An input's shape for one photo: free dimensions set. */
-static struct shape photo_shape(const struct shape *shape, int size) {
-    struct shape known = *shape;
-    for (int d = 0; d < known.rank; d++)
-        if (known.dims[d] < 0)
-            known.dims[d] = d == 0 ? 1 : d == 1 && known.rank == 4 ? 3 : size;
-    return known;
-}
-
 static bool count_work(struct graph *graph, int size, double *ret, struct error *error) {
     cleanup(freep) struct tensor *inputs = calloc((size_t)graph->input_count + 1, sizeof *inputs);
     if (!inputs)
         return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", graph->input_count);
 
-    for (int i = 0; i < graph->input_count; i++)
-        inputs[i] =
-            (struct tensor){graph->inputs[i]->dtype, photo_shape(&graph->inputs[i]->shape, size), NULL};
+    for (int i = 0; i < graph->input_count; i++) {
+        const struct engine_port port = {.shape = graph->inputs[i]->shape};
+        inputs[i] = (struct tensor){graph->inputs[i]->dtype, cli_input_shape(&port, 1, size), NULL};
+    }
 
     if (!passes_expand_qoperators(graph, error) || !operators_bind(graph, error) ||
         !passes_specialize(graph, inputs, graph->input_count, error))
@@ -192,7 +184,7 @@ static bool print_context(struct engine *engine, struct engine_context *context,
 
     for (int i = 0; i < count; i++) {
         const struct engine_port *port = engine_input(engine, i);
-        inputs[i] = (struct tensor){port->dtype, photo_shape(&port->shape, settings->size), NULL};
+        inputs[i] = (struct tensor){port->dtype, cli_input_shape(port, 1, settings->size), NULL};
     }
 
     if (!engine_prepare(context, inputs, count, error))
@@ -204,13 +196,10 @@ static bool print_context(struct engine *engine, struct engine_context *context,
 }
 
 /* The plan for one photo. */
-static bool print_plan(const char *path, const struct engine_options *options,
-                       const struct inspect_settings *settings, struct error *error) {
-    struct engine *engine = engine_load(path, options, error);
-    struct engine_context *context = engine ? engine_context_create(engine, error) : NULL;
+static bool print_plan(struct engine *engine, const struct inspect_settings *settings, struct error *error) {
+    struct engine_context *context = engine_context_create(engine, error);
     bool done = context && print_context(engine, context, settings, error);
     engine_context_free(context);
-    engine_free(engine);
     return done;
 }
 
@@ -242,12 +231,10 @@ static void print_preprocessing(const struct preprocessing *config) {
 
 /* What is made of photos and scores, and where that is stated. Networks that take no photo have none of it.
  */
-static void print_meaning(const char *path, const struct engine_options *engine) {
-    const struct model_options options = {.engine = *engine};
+static void print_meaning(const struct model *model) {
     struct model_description description;
     struct error error;
-    struct model *model = model_load(path, &options, &error);
-    if (!model) {
+    if (!model_takes_photos(model, &error)) {
         printf("  %-11s none: %s\n", "photos", error.message);
         return;
     }
@@ -261,7 +248,19 @@ static void print_meaning(const char *path, const struct engine_options *engine)
     for (int i = 0; i < model_class_count(model) && i < 3; i++)
         printf("%s%s", i ? ", " : ": ", model_label(model, i, "en"));
     printf("%s\n", model_class_count(model) > 3 ? ", …" : "");
+}
+
+static bool print_model(const char *path, const struct engine_options *engine,
+                        const struct inspect_settings *settings, struct error *error) {
+    const struct model_options options = {.engine = *engine, .any_network = true};
+    struct model *model = model_load(path, &options, error);
+    if (!model)
+        return false;
+
+    print_meaning(model);
+    bool done = print_plan(model_engine(model), settings, error);
     model_free(model);
+    return done;
 }
 
 static bool print_files(const struct model_files *files, int size, struct error *error) {
@@ -302,10 +301,8 @@ int verb_inspect(int argc, char **argv) {
     if (!model_find(argv[1], &path, &variant, &error) || !model_files_find(path, variant, &files, &error))
         return cli_fail(&error);
 
-    bool done = print_files(&files, settings.size, &error);
-    if (done)
-        print_meaning(files.network, &engine_options);
-    done = done && print_plan(files.network, &engine_options, &settings, &error);
+    bool done = print_files(&files, settings.size, &error) &&
+                print_model(files.network, &engine_options, &settings, &error);
     model_files_release(&files);
     return done ? EXIT_DONE : cli_fail(&error);
 }

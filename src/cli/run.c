@@ -11,9 +11,10 @@
 static const char help[] =
     "Run a network on a raw tensor.\n"
     "\n"
-    "Usage: guichet run MODEL.onnx IN.f32 OUT.f32 --shape 1x3x224x224 [OPTION…]\n"
+    "Usage: guichet run MODEL IN.f32 OUT.f32 --shape 1x3x224x224 [OPTION…]\n"
     "\n"
-    "IN.f32 is the input as little-endian float32, row by row, without a header; the network's\n"
+    "MODEL is a folder, an .onnx file or a name. IN.f32 is the input as little-endian float32, row by row, "
+    "without a header; the network's\n"
     "first output is written to OUT.f32 in the same form. Prints the output's shape.\n"
     "\n"
     "  --shape DIMS       of the input: 1x3x224x224\n"
@@ -129,8 +130,8 @@ int verb_run(int argc, char **argv) {
         return cli_usage(&self, shape_text ? "'%s' is not a shape like 1x3x224x224" : "--shape is needed%s",
                          shape_text ? shape_text : "");
 
-    struct engine *engine = engine_load(argv[1], &engine_options, &error);
-    bool done = engine && run_network(engine, argv[2], argv[3], &shape, &error);
-    engine_free(engine);
+    struct model *model = cli_network_load(argv[1], &engine_options, &error);
+    bool done = model && run_network(model_engine(model), argv[2], argv[3], &shape, &error);
+    model_free(model);
     return done ? EXIT_DONE : cli_fail(&error);
 }

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/prediction_options.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
 #include "model/directory.h"
@@ -36,9 +37,11 @@ static const struct command command = {
     "  --idle TIME           stop a model after TIME without requests: 90s, 15m, 2h; 0: never (15m)\n"
     "  --preload             start all models now, and keep them running\n"
     "  --memory SIZE         memory for all models together: 500M, 2G (no limit)\n"
-    "  --precision P         auto, f32 or bf16, for every model (auto)\n"
-    "  --allow-private-urls  fetch photos from private addresses, too\n"
+    "  --patience TIME       under --memory, how long a request waits before a busy model makes room (2s)\n"
     "  --backend-program P   run P backend … for each model instead of this program\n"
+    "\n"
+    "Of each model:\n" PREDICTION_HELP "\n"
+    "Of the server:\n"
     "  --session-key FILE    keys that sign session cookies, one per line, newest first; reloaded on\n"
     "                        SIGHUP, as API keys and certificates are ($GUICHET_SESSION_KEY, else a key\n"
     "                        created in ~/.local/state/guichet)\n"
@@ -62,9 +65,9 @@ struct serve_arguments {
     struct serving_arguments serving;
     struct option_list directories;
     struct supervisor_options options;
-    const char *idle, *memory, *precision, *key_file;
-    bool private_urls;
-    const char *backend_arguments[8];
+    struct prediction_arguments prediction;
+    struct prediction_words backend_words;
+    const char *idle, *memory, *patience, *key_file;
     struct model_roots roots;
     char *own_models;
     const char *directory_list[MODEL_ROOTS + 2];
@@ -74,10 +77,14 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     struct supervisor_options *options = &arguments->options;
 
     options->idle_seconds = 15 * 60;
+    options->patience_seconds = 2;
 
     if (arguments->idle && !serving_seconds(arguments->idle, "--idle", &options->idle_seconds, error))
         return false;
     if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
+        return false;
+    if (arguments->patience &&
+        !serving_seconds(arguments->patience, "--patience", &options->patience_seconds, error))
         return false;
     if (!serving_finish(&arguments->serving, error))
         return false;
@@ -85,20 +92,14 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     options->server = arguments->serving.server;
     options->threads = arguments->serving.threads;
 
-    int count = 0;
-    if (arguments->precision) {
-        arguments->backend_arguments[count++] = "--precision";
-        arguments->backend_arguments[count++] = arguments->precision;
-    }
-
-    if (arguments->private_urls)
-        arguments->backend_arguments[count++] = "--allow-private-urls";
-    if (arguments->serving.body_limit) { /* the models' processes must accept the same bodies */
-        arguments->backend_arguments[count++] = "--body-limit";
-        arguments->backend_arguments[count++] = arguments->serving.body_limit;
-    }
-
-    options->backend_arguments = arguments->backend_arguments;
+    struct backend_options backend = {0};
+    arguments->prediction.body_limit = arguments->serving.body_limit;
+    if (!prediction_finish(&arguments->prediction, &backend, error))
+        return false;
+    options->timeout_ms = backend.timeout_ms;
+    options->queue_limit = backend.queue_limit;
+    prediction_write_words(&arguments->prediction, &arguments->backend_words);
+    options->backend_arguments = arguments->backend_words.words;
     return true;
 }
 
@@ -211,10 +212,10 @@ int verb_serve(int argc, char **argv) {
         {"idle", OPTION_TEXT, &arguments.idle},
         {"preload", OPTION_FLAG, &options->preload},
         {"memory", OPTION_TEXT, &arguments.memory},
-        {"precision", OPTION_TEXT, &arguments.precision},
-        {"allow-private-urls", OPTION_FLAG, &arguments.private_urls},
+        {"patience", OPTION_TEXT, &arguments.patience},
         {"backend-program", OPTION_TEXT, &options->backend_program},
         {"session-key", OPTION_TEXT, &arguments.key_file},
+        PREDICTION_SPECS(&arguments.prediction),
         SERVING_CALLER_SPECS(&arguments.serving),
         SERVING_SPECS(&arguments.serving),
         {0},

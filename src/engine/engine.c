@@ -121,6 +121,24 @@ static bool engine_prepare_graph(struct engine *engine, struct error *error) {
     return passes_simplify(graph, error);
 }
 
+static bool create_caches(struct engine *engine, struct error *error) {
+    struct plan_cache_options options = {
+        .graph = engine->graph,
+        .weights = engine->weights,
+        .plan_inputs = engine->plan_inputs,
+        .compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32,
+        .threads = engine->options.threads,
+        .profile = engine->options.profile,
+    };
+    engine->plans = plan_cache_create(&options, error);
+    if (engine->precision == PRECISION_INT8) /* integers know no NaN, and their rules are not in the graph */
+        return engine->plans != NULL;
+    options.exact = true;
+    options.compute = DTYPE_F32; /* bfloat16 products take channels in pairs, and NaN times 0 is NaN */
+    engine->exact_plans = engine->plans ? plan_cache_create(&options, error) : NULL;
+    return engine->exact_plans != NULL;
+}
+
 /* From a graph to an engine that can make plans. */
 static bool engine_take_graph(struct engine *engine, struct error *error) {
     if (!engine->weights && !engine_prepare_graph(engine, error))
@@ -142,21 +160,7 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
     if (!engine->weights)
         return false;
 
-    struct plan_cache_options options = {
-        .graph = graph,
-        .weights = engine->weights,
-        .plan_inputs = engine->plan_inputs,
-        .compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32,
-        .threads = engine->options.threads,
-        .profile = engine->options.profile,
-    };
-    engine->plans = plan_cache_create(&options, error);
-    if (engine->precision == PRECISION_INT8) /* integers know no NaN, and their rules are not in the graph */
-        return engine->plans != NULL;
-    options.exact = true;
-    options.compute = DTYPE_F32; /* bfloat16 products take channels in pairs, and NaN times 0 is NaN */
-    engine->exact_plans = engine->plans ? plan_cache_create(&options, error) : NULL;
-    return engine->exact_plans != NULL;
+    return create_caches(engine, error);
 }
 
 /* A current baked file in place of the ONNX file. False: there is none; engine->baked_state says why. */
@@ -203,6 +207,19 @@ static bool engine_read(struct engine *engine, const char *path, struct error *e
     if (!engine->weights)
         baked_sources_create(path, engine->graph, &engine->sources, &ignored);
     return engine_take_graph(engine, error) || error_prefix(error, "%s", path);
+}
+
+bool engine_leave_bf16(struct engine *engine, struct error *error) {
+    if (engine->precision != PRECISION_BF16)
+        return true;
+    if (engine->baked_map.size)
+        return error_set(error, ERROR_INVALID, "the baked weights are bfloat16");
+
+    plan_cache_free(engine->plans);
+    plan_cache_free(engine->exact_plans);
+    engine->plans = engine->exact_plans = NULL;
+    engine->precision = PRECISION_F32;
+    return create_caches(engine, error);
 }
 
 bool engine_bake(struct engine *engine, const char *path, struct error *error) {

@@ -69,6 +69,10 @@ const struct engine_port *engine_output(const struct engine *engine, int index);
 enum engine_ending engine_output_ending(const struct engine *engine, int index);
 /* The precision in use: never PRECISION_AUTO. */
 enum precision engine_precision(const struct engine *engine);
+/* PRECISION_AUTO became bfloat16, and the outputs turn out to be numbers to be used as such: compute in
+ * float32 from here on. Before the first context is created. False where the weights in use are a baked
+ * file's: then load again, with no_bf16. */
+bool engine_leave_bf16(struct engine *engine, struct error *error);
 int engine_threads(const struct engine *engine);
 /* "f32", "bf16" or "int8": for replies and logs. */
 const char *engine_precision_used(const struct engine *engine);

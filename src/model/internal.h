@@ -14,5 +14,6 @@ struct model {
     const char *preprocessing_source; /* the file and field, or "assumed" */
     struct head head;
     struct onnx_metadata metadata;
-    int output; /* the one that scores the classes */
+    int output;               /* the one that scores the classes */
+    struct error not_a_photo; /* .code ERROR_NONE: the network takes photos; else why it does not */
 };

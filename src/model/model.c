@@ -193,28 +193,45 @@ static bool read_settings(struct model *model, const char *folder, struct engine
     return done;
 }
 
-static bool load_network(struct model *model, const char *folder, const struct engine_options *options,
-                         struct error *error) {
-    model->engine = engine_load(model->path, options, error);
-    return model->engine && understand(model, folder, error);
+/* What the network's photos and scores mean; with any_network, or why it takes none. */
+static bool understand_or_note(struct model *model, const char *folder, bool any_network,
+                               struct error *error) {
+    struct error problem;
+    if (understand(model, folder, &problem))
+        return true;
+
+    if (!any_network || problem.code == ERROR_MEMORY) {
+        *error = problem;
+        return false;
+    }
+    model->not_a_photo = problem;
+    return true;
 }
 
-/* bfloat16 is enough to tell classes apart; numbers that are used as such stay in float32, unless somebody
- * asks for less. */
-static bool load_parts(struct model *model, const char *folder, const struct engine_options *given,
-                       struct error *error) {
-    struct engine_options options = *given;
-    if (!read_settings(model, folder, &options, error) ||
-        !onnx_metadata_read(model->path, model->arena, &model->metadata, error) ||
-        !load_network(model, folder, &options, error))
-        return false;
-    if (model->head.kind != HEAD_NONE || options.precision != PRECISION_AUTO ||
-        engine_precision(model->engine) != PRECISION_BF16)
+/* The one place that decides in which precision a model runs. bfloat16 is enough to tell classes apart;
+ * numbers that are used as such stay in float32, unless somebody asks for less. */
+static bool settle_precision(struct model *model, struct engine_options *options, struct error *error) {
+    bool is_classifier = model->not_a_photo.code == ERROR_NONE && model->head.kind != HEAD_NONE;
+    if (is_classifier || options->precision != PRECISION_AUTO ||
+        engine_precision(model->engine) != PRECISION_BF16 || engine_leave_bf16(model->engine, error))
         return true;
 
     engine_free(model->engine);
-    options.no_bf16 = true;
-    return load_network(model, folder, &options, error);
+    options->no_bf16 = true;
+    model->engine = engine_load(model->path, options, error);
+    return model->engine != NULL;
+}
+
+static bool load_parts(struct model *model, const char *folder, const struct model_options *given,
+                       struct error *error) {
+    struct engine_options options = given->engine;
+    if (!read_settings(model, folder, &options, error) ||
+        !onnx_metadata_read(model->path, model->arena, &model->metadata, error))
+        return false;
+
+    model->engine = engine_load(model->path, &options, error);
+    return model->engine && understand_or_note(model, folder, given->any_network, error) &&
+           settle_precision(model, &options, error);
 }
 
 struct model *model_load(const char *path, const struct model_options *options, struct error *error) {
@@ -230,7 +247,7 @@ struct model *model_load(const char *path, const struct model_options *options, 
 
     model->name = steal_pointer(&files.name);
     model->path = steal_pointer(&files.network);
-    if (!load_parts(model, files.folder, &options->engine, error))
+    if (!load_parts(model, files.folder, options, error))
         goto fail;
 
     model_files_release(&files);
@@ -263,6 +280,14 @@ const char *model_path(const struct model *model) {
 
 struct engine *model_engine(const struct model *model) {
     return model->engine;
+}
+
+bool model_takes_photos(const struct model *model, struct error *error) {
+    if (model->not_a_photo.code == ERROR_NONE)
+        return true;
+
+    *error = model->not_a_photo;
+    return false;
 }
 
 const struct photo_input *model_input(const struct model *model) {

@@ -20,11 +20,16 @@ struct model_classifier;
 struct model_options {
     struct engine_options engine;
     const char *variant; /* NULL: model.onnx; "int8": model_int8.onnx */
+    bool any_network;    /* what takes no photo is loaded, too: see model_takes_photos */
 };
 
 /* `path`: a folder, or an .onnx file whose folder has the configuration. Without preprocessor_config.json,
  * photos are preprocessed as is usual for ImageNet; without labels, classes are called "class 17".
- * ERROR_MODEL names what is wrong: file, node or field. */
+ * ERROR_MODEL names what is wrong: file, node or field.
+ *
+ * The precision is what the caller asks for, else what the folder's guichet.json says, else PRECISION_AUTO's;
+ * bfloat16 by itself for classifiers only, whose answers it hardly changes: numbers that are used as such
+ * stay in float32. */
 struct model *model_load(const char *path, const struct model_options *options, struct error *error);
 void model_free(struct model *model);
 
@@ -33,6 +38,9 @@ const char *model_name(const struct model *model);
 /* The ONNX file that was loaded. */
 const char *model_path(const struct model *model);
 struct engine *model_engine(const struct model *model);
+/* False, with the reason, for a network that was loaded with any_network and takes no photo, or whose folder
+ * does not say how: nothing below is for it. */
+bool model_takes_photos(const struct model *model, struct error *error);
 /* What the network takes for photos. */
 const struct photo_input *model_input(const struct model *model);
 int model_class_count(const struct model *model);

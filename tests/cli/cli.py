@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 
-from tiny import RECIPE, model, network, png, write
+from tiny import RECIPE, model, network, png, sound, write
 
 PROGRAM = os.path.abspath(sys.argv[1])
 tests = 0
@@ -311,6 +311,67 @@ def test_bench():
     check('inspect shows every step', done.code == 0 and 'f32' in done.out and ' -> ' in done.out, done)
 
 
+def precisions(folder, source, shape):
+    """In which precision each verb says that it runs the model, when nobody asks for one; and run's answer."""
+    target, photo = f'{DIR}/precision.f32', f'{DIR}/red.png'
+    said = {'bench': Done('bench', folder, '--iters', 1, '--json').json()[0]['precision'],
+            'bake': Done('bake', folder, '--output', f'{DIR}/precision.baked', '--json').json()[0]['precision'],
+            'inspect': Done('inspect', folder).out.split('\n  precision   ')[1].split()[0]}
+    if (done := Done('classify', '--model', folder, photo)).code == 0:
+        said['classify'] = done.out.rsplit(', ', 1)[1].split(')')[0]
+    done = Done('run', folder, source, target, '--shape', shape)
+    return said, open(target, 'rb').read() if done.code == 0 else done
+
+
+def answer(folder, source, shape, precision):
+    target = f'{DIR}/precision.f32'
+    done = Done('run', folder, source, target, '--shape', shape, '--precision', precision)
+    return open(target, 'rb').read() if done.code == 0 else done
+
+
+def test_precision():
+    """Every verb runs a model in the same precision: what its folder says, else bfloat16 for classifiers alone."""
+    animals = os.path.join(os.path.dirname(__file__), '../../models/animals')
+    folder = f'{DIR}/quantized'
+    for name, kept in (('model_int8.onnx', 'model.onnx'), ('config.json', 'config.json'),
+                       ('preprocessor_config.json', 'preprocessor_config.json')):
+        with open(f'{animals}/{name}', 'rb') as file:
+            write(f'{folder}/{kept}', file.read())
+    source = write(f'{DIR}/photo.f32', struct.pack('<12288f', *(i * 7919 % 4096 / 1024 - 2 for i in range(12288))))
+    answers = {}
+    for precision in ('int8', 'f32'):
+        write(f'{folder}/guichet.json', json.dumps({'precision': precision}))
+        said, answers[precision] = precisions(folder, source, '1x3x64x64')
+        check(f'every verb reads {precision} from guichet.json', len(said) == 4 and set(said.values()) == {precision}, said)
+        check(f'run answers in {precision}', answers[precision] == answer(folder, source, '1x3x64x64', precision))
+
+    colours = model(f'{DIR}/regression')
+    source = write(f'{DIR}/photo.f32', struct.pack('<192f', *(i / 300 for i in range(192))))
+    strict = answer(colours, source, '1x3x8x8', 'f32')
+    said, _ = precisions(colours, source, '1x3x8x8')
+    check('every verb runs a classifier alike', len(said) == 4 and len(set(said.values())) == 1, said)
+    write(f'{colours}/config.json', json.dumps({'problem_type': 'regression'}))
+    said, numbers = precisions(colours, source, '1x3x8x8')
+    check('every verb runs a regression in f32', len(said) == 3 and set(said.values()) == {'f32'}, said)
+    check('its numbers are those of f32', numbers == strict)
+    write(f'{colours}/guichet.json', '{"precision": "fast"}')
+    fails('run reads guichet.json', 1, "'precision'", 'run', colours, source, f'{DIR}/x.f32', '--shape', '1x3x8x8')
+
+
+def test_sound():
+    """A network that takes no photo: every verb that runs networks does."""
+    alone = write(f'{DIR}/sound/model.onnx', sound())
+    source = write(f'{DIR}/sound.f32', struct.pack('<16f', *range(16)))
+    said, numbers = precisions(alone, source, '2x8')
+    check('a network without photos runs in f32', len(said) == 3 and set(said.values()) == {'f32'}, said)
+    check('its answer', numbers == struct.pack('<16f', *range(16)), numbers)
+    done = Done('bake', alone)
+    check('it is baked', done.code == 0 and os.path.exists(f'{alone}.f32.baked'), done)
+    check('and answers from the baked file as before', answer(alone, source, '2x8', 'auto') == numbers)
+    done = Done('inspect', alone)
+    check('inspect says that it takes no photo', done.code == 0 and 'photos      none: ' in done.out, done)
+
+
 model(f'{DIR}/models/colours')
 test_help()
 test_classify()
@@ -320,6 +381,8 @@ test_networks()
 test_evaluate()
 test_run()
 test_bench()
+test_precision()
+test_sound()
 test_terminal()
 print(f'1..{tests}')
 sys.exit(failed > 0)

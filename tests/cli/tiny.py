@@ -71,6 +71,15 @@ def network(side=8, gain=10.0, batch='n', kind='float', softmax=False, last=Fals
     return field(1, 8) + field(7, graph) + field(8, field(1, '') + field(2, 13))
 
 
+def sound():
+    """A network of rows of eight numbers, which a product with weights leaves as they are."""
+    weights = [float(i == j) for i in range(8) for j in range(8)]
+    graph = field(1, node('MatMul', ['wave', 'weights'], ['same'])) + field(2, 'sound') + \
+        field(5, tensor('weights', [8, 8], weights)) + field(11, value_info('wave', ['n', 8])) + \
+        field(12, value_info('same', ['n', 8]))
+    return field(1, 8) + field(7, graph) + field(8, field(1, '') + field(2, 13))
+
+
 def png(red, green, blue, side=16):
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))

@@ -143,11 +143,16 @@ def test_memory_evicts_the_least_recently_used():
         assert serve.metric('guichet_model_evictions_total', 'b') == 1
 
 
+def take_turns(serve, *names):
+    """Each model runs once, so that what it takes is known; the last one goes on running."""
+    for name in names:
+        assert serve.predict(name).status == 200
+    until(lambda: serve.states() == {name: 'ready' if name == names[-1] else 'stopped' for name in names}, what='room')
+
+
 def test_busy_models_are_not_evicted():
     with Serve({name: 'memory 100' for name in ('a', 'b')}, '--memory', '180M') as serve:
-        serve.predict('b')
-        serve.predict('a')
-        until(lambda: serve.states() == {'a': 'ready', 'b': 'stopped'}, what='room')  # what each takes is known now
+        take_turns(serve, 'b', 'a')
         answers = []
         thread = threading.Thread(target=lambda: answers.append(serve.predict('a', '?sleep=1.5').status))
         thread.start()
@@ -155,6 +160,65 @@ def test_busy_models_are_not_evicted():
         assert serve.predict('b').status == 200
         assert answers == [200], 'the other one was ended before it had answered'
         thread.join()
+
+
+def test_a_busy_model_makes_room():
+    """--patience: a model that is never idle ends what it has and makes room; nothing of either is lost"""
+    with Serve({name: 'memory 100' for name in ('a', 'b')}, '--memory', '180M', '--patience', '1s') as serve:
+        take_turns(serve, 'b', 'a')
+        before = serve.metric('guichet_model_evictions_total', 'a')
+        load = Load(serve.port, '/model/a/predict?sleep=0.05', threads=4)
+        until(lambda: load.statuses.get(200, 0) > 4, what='the load')
+        for _ in range(2):
+            begun = time.monotonic()
+            assert serve.predict('b').status == 200
+            assert time.monotonic() - begun > 0.9, 'not before it has waited'
+            until(lambda: serve.states() == {'a': 'ready', 'b': 'stopped'}, what='the turn of the other')
+        assert serve.metric('guichet_model_evictions_total', 'a') == before + 2
+        assert load.end(20) >= 20 and not load.errors, load.errors[:3]
+
+
+def test_every_busy_model_has_its_turn():
+    """three models that are always busy, and memory for one: who waits longest comes next"""
+    with Serve({name: 'memory 100' for name in ('a', 'b', 'c')}, '--memory', '180M', '--patience', '0.3') as serve:
+        take_turns(serve, 'c', 'b', 'a')
+        loads = [Load(serve.port, f'/model/{name}/predict?sleep=0.02', threads=2) for name in ('c', 'b', 'a')]
+        evicted = lambda: [serve.metric('guichet_model_evictions_total', name) for name in ('a', 'b', 'c')]
+        until(lambda: min(evicted()) >= 2, 60, 'two turns for each')
+        assert max(evicted()) <= min(evicted()) + 1, evicted()
+        for load in loads:
+            assert load.end(4) >= 4 and not load.errors, load.errors[:3]
+
+
+def test_who_left_evicts_nobody():
+    """a caller that gives up waiting costs the model that runs nothing, neither while it is busy nor afterwards"""
+    with Serve({name: 'memory 100' for name in ('a', 'b')}, '--memory', '180M', '--patience', '1s') as serve:
+        take_turns(serve, 'b', 'a')
+        pid = serve.predict('a').json()['pid']
+        thread = threading.Thread(target=serve.predict, args=('a', '?sleep=3'))
+        thread.start()
+        until(lambda: outstanding(serve.port, 'a') == 1, what='its beginning')
+        with socket.create_connection(('127.0.0.1', serve.port)) as caller:
+            caller.sendall(b'POST /model/b/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}')
+            until(lambda: outstanding(serve.port, 'b') == 1, what='its waiting')
+        until(lambda: outstanding(serve.port, 'b') == 0, what='its end')
+        thread.join()
+        time.sleep(0.6)  # two rounds of the supervisor
+        assert serve.predict('a').json()['pid'] == pid
+        assert serve.metric('guichet_model_loads_total', 'b') == 1 and serve.states()['b'] == 'stopped'
+
+
+def test_preload_evicts_nobody():
+    """models for which there is no room stay stopped until somebody asks"""
+    with Serve({name: 'memory 100' for name in ('a', 'b')}, '--memory', '180M', '--preload') as serve:
+        until(lambda: 'ready' in serve.states().values(), what='the first')
+        first, second = sorted('ab', key=lambda name: serve.states()[name] != 'ready')
+        until(lambda: serve.metric('guichet_model_memory_bytes', first) > 1e8)
+        assert serve.predict(second).status == 200
+        until(lambda: serve.states() == {first: 'stopped', second: 'ready'}, what='room')
+        pid = serve.predict(second).json()['pid']
+        time.sleep(1)
+        assert serve.predict(second).json()['pid'] == pid and serve.metric('guichet_model_loads_total', first) == 1
 
 
 def test_crash_is_contained():
@@ -180,9 +244,9 @@ def test_killed_under_load():
         serve.predict('cats')
         load = Load(serve.port, threads=4)
         for _ in range(2):
-            time.sleep(0.3)
+            good = load.statuses.get(200, 0)
+            until(lambda: load.statuses.get(200, 0) > good + 40, 60, 'answers: what the last end broke off is answered')
             os.kill(Client(serve.port).ask('POST', '/model/cats/predict', b'{}').json()['pid'], signal.SIGKILL)
-            time.sleep(0.3)
         assert load.end(21) > 20 and not load.errors, load.errors[:3]
 
 
@@ -348,11 +412,53 @@ def test_secrets_stay_here():
 
 def test_options_of_the_models():
     """what a model's process must know of the options reaches it"""
-    with Serve({'cats': ''}, '--precision', 'f32', '--body-limit', '30M') as serve:
+    given = {'--precision': 'f32', '--body-limit': '30M', '--max-batch': '4', '--max-wait': '2.5', '--queue': '300', '--timeout': '20'}
+    with Serve({'cats': ''}, *(word for option in given.items() for word in option)) as serve:
         options = serve.predict('cats').json()['options']
-        assert options['--precision'] == 'f32' and options['--body-limit'] == '30M', options
+        assert {name: options.get(name) for name in given} == given, options
         assert len(ask(serve.port, 'POST', '/model/cats/predict', bytes(25 << 20)).json()) > 3
         assert ask(serve.port, 'POST', '/model/cats/predict', bytes(31 << 20)).status == 413
+    with Serve({'cats': ''}) as serve:
+        assert not set(given) & set(serve.predict('cats').json()['options']), 'none is made up'
+
+
+def test_wrong_options_are_told():
+    """an option that a model's process would refuse is refused before anything starts"""
+    for name, value in [('--precision', 'f8'), ('--max-batch', '0'), ('--max-wait', 'soon'), ('--queue', '1.5'), ('--timeout', '-1'),
+                        ('--body-limit', 'much')]:
+        told = [subprocess.run([GUICHET, verb, name, value], capture_output=True, text=True, check=False, timeout=60)
+                for verb in ('serve', 'backend')]
+        assert [run.returncode for run in told] == [2, 2], told
+        lines = [run.stderr.split('\n')[0].split(': ', 1)[1] for run in told]
+        assert lines[0] == lines[1] and name in lines[0], lines
+
+
+def test_timeout_includes_the_start():
+    """--timeout is of the whole request: a slow model, and one that is slow to start"""
+    with Serve({'cats': '', 'late': 'slow 20'}, '--timeout', '1') as serve:
+        until(lambda: serve.predict('cats').status == 200, what='its start')
+        begun = time.monotonic()
+        assert serve.predict('cats', '?sleep=20').status == 504
+        reply = serve.predict('late')
+        assert reply.status == 504 and 'still starting' in reply.json()['error'], reply.body
+        assert time.monotonic() - begun < 15, 'not the default of 60 s'
+
+
+def test_queue_of_a_model():
+    """--queue above the gateway's usual bound is not cut to it"""
+    with Serve({'cats': ''}, '--queue', '400') as serve:
+        serve.predict('cats')
+        load = Load(serve.port, '/model/cats/predict?sleep=0.5', threads=300)
+        assert load.end(300) >= 300 and not load.errors, load.errors[:3]
+
+
+def test_callers_behind_a_proxy():
+    """--trust-forwarded: each person behind the proxy has a rate of their own; without it, the proxy is the one caller"""
+    def statuses(*arguments):
+        with Serve({'cats': ''}, '--rate', '0.01:1', *arguments) as serve:
+            return [ask(serve.port, 'GET', '/models', X_Forwarded_For=f'192.0.2.{person}').status for person in (1, 2, 1)]
+    assert statuses('--trust-forwarded') == [200, 200, 429]
+    assert statuses() == [200, 429, 429]
 
 
 def test_full_disk():

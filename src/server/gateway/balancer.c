@@ -318,7 +318,7 @@ bool route_budget_take(struct route *route, int64_t now_ns) {
 }
 
 int route_outstanding(const struct route *route) {
-    int outstanding = route->waiting;
+    int outstanding = route->waiting + route->resuming;
     for (int i = 0; i < route->count; i++)
         outstanding += route->replicas[i]->outstanding;
     return outstanding;

@@ -70,7 +70,8 @@ struct route {
     unsigned rotation; /* breaks ties between equals */
     struct retry_budget budget;
     int64_t last_used; /* ns; of the last request's start or end */
-    int waiting;       /* requests that wait for a replica to start */
+    int waiting;       /* requests that wait for a replica to start … */
+    int resuming;      /* … and those that were told of one, and have not chosen it yet */
     double typical_ms; /* moving average of good predictions' time; 0 before the first */
     bool marked;       /* used by route_table_update alone */
 };
@@ -116,7 +117,7 @@ enum route_choice route_choose(struct route *route, struct replica *const *tried
 /* A request pays in; a retry takes out, and is refused when the budget is empty. */
 void route_budget_deposit(struct route *route, int64_t now_ns);
 bool route_budget_take(struct route *route, int64_t now_ns);
-/* Requests on all replicas and those waiting for one. */
+/* Requests on all replicas, and those that wait for one or are on their way to it. */
 int route_outstanding(const struct route *route);
 /* Replicas that are healthy and not ejected. */
 int route_well_count(const struct route *route, int64_t now_ns);

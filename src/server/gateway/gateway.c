@@ -305,6 +305,7 @@ bool gateway_model_usage(struct gateway *gateway, const char *model, struct gate
     if (route)
         *ret = (struct gateway_usage){
             .outstanding = route_outstanding(route),
+            .waiting_since = proxy_waiting_since(gateway, route),
             .last_used = route->last_used,
             .healthy = route_ready(route, clock_ns()),
         };

@@ -21,7 +21,8 @@ struct gateway;
  * any lock of the gateway's, and must not block. */
 struct gateway_supervisor {
     void *context;
-    /* A request waits for this model: start it if it is not running. Ends in gateway_model_start or _fail. */
+    /* A request waits for this model, as gateway_model_usage tells: start it if it is not running. Ends in
+     * gateway_model_start or _fail. */
     void (*wake)(void *context, const char *model);
     void (*unload)(void *context, const char *model);
     /* Fill in what is known of the model whose name is in *ret. */
@@ -87,9 +88,10 @@ void gateway_model_stop(struct gateway *gateway, const char *model);
 void gateway_model_fail(struct gateway *gateway, const char *model, const struct error *reason);
 
 struct gateway_usage {
-    int outstanding;   /* requests on it or waiting for it */
-    int64_t last_used; /* clock_ns(); 0: never */
-    bool healthy;      /* as the active checks find it */
+    int outstanding;       /* requests on it or waiting for it */
+    int64_t waiting_since; /* when the request began that waits longest for it to start; 0: none waits */
+    int64_t last_used;     /* clock_ns(); 0: never */
+    bool healthy;          /* as the active checks find it */
 };
 /* False where there is no such model. Listings and health checks do not count as use. */
 bool gateway_model_usage(struct gateway *gateway, const char *model, struct gateway_usage *ret);

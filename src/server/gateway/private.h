@@ -57,5 +57,7 @@ struct http_upstream *discovery_connect(const struct gateway *gateway, const str
 void proxy_resume_waiting(struct gateway *gateway, const char *model, const struct error *reason);
 /* A replica does not answer its check: what waits for it, and may, is asked elsewhere. Lock held. */
 void proxy_leave_replica(struct gateway *gateway, struct replica *replica);
+/* When the request began that waits longest for a replica of the route; 0: none waits. Lock held. */
+int64_t proxy_waiting_since(const struct gateway *gateway, const struct route *route);
 /* Wait until no request is left; their callers have gone already. */
 void proxy_wait_idle(struct gateway *gateway);

@@ -42,12 +42,19 @@ static void leave_asked(struct proxy_request *proxy) {
     proxy->asked_link = NULL;
 }
 
+/* Lock held. What was told of a replica has chosen, or has ended. */
+static void end_resuming(struct proxy_request *proxy) {
+    proxy->route->resuming -= proxy->resuming;
+    proxy->resuming = false;
+}
+
 void proxy_free(struct proxy_request *proxy) {
     struct gateway *gateway = proxy->gateway;
 
     http_timer_cancel(proxy->timer);
     pthread_mutex_lock(&gateway->lock);
     leave_asked(proxy);
+    end_resuming(proxy);
     if (proxy->replica)
         replica_abandoned(proxy->replica);
     if (proxy->options.aim != PROXY_LOOK)
@@ -187,8 +194,19 @@ void proxy_resume_waiting(struct gateway *gateway, const char *model, const stru
         *at = proxy->next;
         proxy->waiting = false;
         proxy->route->waiting--;
+        proxy->resuming = true;
+        proxy->route->resuming++;
     }
     pthread_mutex_unlock(&gateway->lock);
+}
+
+int64_t proxy_waiting_since(const struct gateway *gateway, const struct route *route) {
+    int64_t oldest = 0;
+
+    for (const struct proxy_request *at = route->waiting ? gateway->waiting : NULL; at; at = at->next)
+        if (at->route == route && (!oldest || at->begun_ns < oldest))
+            oldest = at->begun_ns;
+    return oldest;
 }
 
 void proxy_wait_idle(struct gateway *gateway) {
@@ -217,20 +235,27 @@ int proxy_milliseconds_left(const struct proxy_request *proxy) {
     return left < 1 ? 1 : (int)left;
 }
 
-/* Put on the list of those that wait; false where the model was removed meanwhile. */
-static bool add_waiting(struct proxy_request *proxy) {
+/* Put on the list of those that wait. False, with the reason: the model was removed meanwhile, or as many
+ * wait already as a replica takes at once. */
+static bool add_waiting(struct proxy_request *proxy, struct error *error) {
     struct gateway *gateway = proxy->gateway;
+    struct route *route = proxy->route;
 
     pthread_mutex_lock(&gateway->lock);
-    bool retired = proxy->route->retired;
-    if (!retired) {
+    bool retired = route->retired, full = route->waiting >= route->bound;
+    if (retired)
+        error_set(error, ERROR_NOT_FOUND, "model \"%s\" has been removed", route->model);
+    else if (full)
+        error_set(error, ERROR_UNAVAILABLE,
+                  "too many requests wait for model \"%s\" to start; try again shortly", route->model);
+    if (!retired && !full) {
         proxy->waiting = true;
-        proxy->route->waiting++;
+        route->waiting++;
         proxy->next = gateway->waiting;
         gateway->waiting = proxy;
     }
     pthread_mutex_unlock(&gateway->lock);
-    return !retired;
+    return !retired && !full;
 }
 
 /* No replica runs: wait for one where the supervisor can start it. */
@@ -255,8 +280,7 @@ static void wait_for_replica(struct proxy_request *proxy) {
         return;
     }
     strcpy(model, proxy->route->model); /* once on the list, another thread may end the request */
-    if (!add_waiting(proxy)) {
-        error_set(&error, ERROR_NOT_FOUND, "model \"%s\" has been removed", model);
+    if (!add_waiting(proxy, &error)) {
         proxy_fail(proxy, &error);
         return;
     }
@@ -514,6 +538,7 @@ void proxy_try(struct proxy_request *proxy) {
     int64_t now = clock_ns();
 
     pthread_mutex_lock(&gateway->lock);
+    end_resuming(proxy);
     enum route_choice choice = route_choose(proxy->route, proxy->tried, proxy->tried_count, now, &replica);
     bool kept = choice == ROUTE_FOUND && is_kept_from(proxy, replica, now);
     if (choice == ROUTE_FOUND && aim != PROXY_LOAD && !kept) {
@@ -585,7 +610,8 @@ static struct proxy_request *proxy_create(struct gateway *gateway, struct http_r
     proxy->options = *options;
     proxy->route = route;
     proxy->collected.limit = options->answered ? LIMIT_ANSWERED_BYTES : LIMIT_COLLECTED_BYTES + 1;
-    proxy->deadline_ns = clock_ns() + gateway->options.timeout_ms * 1000000ll;
+    proxy->begun_ns = clock_ns();
+    proxy->deadline_ns = proxy->begun_ns + gateway->options.timeout_ms * 1000000ll;
     return proxy;
 }
 

@@ -35,7 +35,7 @@ struct proxy_request {
 
     struct http_call *call;
     struct http_timer *timer;
-    int64_t deadline_ns, asked_ns;
+    int64_t begun_ns, deadline_ns, asked_ns;
 
     /* The response. */
     enum reply_state reply;
@@ -48,6 +48,7 @@ struct proxy_request {
 
     /* Under the gateway's lock: */
     bool waiting, resumed;
+    bool resuming;                                  /* counted as that in its route */
     bool called;                                    /* leave_replica is on its way */
     bool ended;                                     /* … and frees what is left */
     struct proxy_request **asked_link, *asked_next; /* in the list of its replica; NULL: in none */

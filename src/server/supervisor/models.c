@@ -17,7 +17,6 @@
 #define STEADY_SECONDS 60         /* after this long a crash no longer counts towards the backoff */
 #define REPEAT_NS (3 * SECOND_NS) /* a model that cannot be loaded is not retried sooner */
 #define BACKOFF_MOST_NS (30 * SECOND_NS)
-#define LOOK_NS SECOND_NS
 #define UNSETTLED_MOST_NS (15 * SECOND_NS) /* so long a start waits for files that are being written */
 #define METRICS_WAIT_MS 100                /* enough for a process on a busy machine */
 
@@ -46,36 +45,7 @@ static void waiting_fail(struct supervisor *supervisor, struct supervised *model
     struct error error;
     error_set(&error, ERROR_UNAVAILABLE, "model \"%s\" cannot be loaded: %s", model->name, model->reason);
 
-    pthread_mutex_lock(&supervisor->lock);
-    model->wanted = false;
-    pthread_mutex_unlock(&supervisor->lock);
-
     gateway_model_fail(supervisor->gateway, model->name, &error);
-}
-
-/* ---- Memory ---- */
-
-static int64_t need_estimate(const struct supervised *model) {
-    return model->memory ? model->memory : model->bytes + model->bytes / 2 + (32 << 20);
-}
-
-/* Bytes that all processes take; one that is starting counts with its estimate. */
-static int64_t memory_sum(const struct supervisor *supervisor) {
-    int64_t sum = 0;
-
-    for (size_t i = 0; i < supervisor->model_count; i++) {
-        const struct supervised *model = supervisor->models[i];
-        if (model->current.pid && model->state == MODEL_READY)
-            sum += model->memory;
-        else if (model->current.pid)
-            sum += need_estimate(model);
-        if (model->next.pid)
-            sum += need_estimate(model);
-    }
-
-    for (size_t i = 0; i < supervisor->leaving_count; i++)
-        sum += process_memory(supervisor->leaving[i].pid);
-    return sum;
 }
 
 /* ---- Metrics ---- */
@@ -118,59 +88,12 @@ static void metrics_refresh(struct supervisor *supervisor, struct supervised *mo
         metrics_fetch(supervisor, model);
 }
 
-static void model_stop(struct supervisor *supervisor, struct supervised *model) {
+void supervised_stop(struct supervisor *supervisor, struct supervised *model) {
     metrics_close(supervisor, model, true);
     gateway_model_stop(supervisor->gateway, model->name);
     process_leave(supervisor, &model->current);
     process_leave(supervisor, &model->next);
     state_set(supervisor, model, MODEL_STOPPED, "");
-}
-
-/* Stop the least recently used model that is idle. False if all are busy. */
-static bool evict_one(struct supervisor *supervisor, const struct supervised *keep) {
-    struct supervised *oldest = NULL;
-    int64_t oldest_ns = INT64_MAX;
-
-    for (size_t i = 0; i < supervisor->model_count; i++) {
-        struct supervised *model = supervisor->models[i];
-        struct gateway_usage usage;
-        if (model == keep || model->state != MODEL_READY || model->next.pid ||
-            !gateway_model_usage(supervisor->gateway, model->name, &usage) || usage.outstanding > 0)
-            continue;
-        int64_t used = usage.last_used > model->ready_ns ? usage.last_used : model->ready_ns;
-        if (used < oldest_ns) {
-            oldest = model;
-            oldest_ns = used;
-        }
-    }
-
-    if (!oldest)
-        return false;
-
-    log_line("guichet: stopping %s: another model needs its memory", oldest->name);
-    pthread_mutex_lock(&supervisor->lock);
-    oldest->evictions++;
-    pthread_mutex_unlock(&supervisor->lock);
-    model_stop(supervisor, oldest);
-    return true;
-}
-
-/* Whether the model fits under the memory cap. If not, start an eviction unless one is under way. */
-static bool memory_admits(struct supervisor *supervisor, const struct supervised *model) {
-    int64_t cap = supervisor->options->memory;
-    if (cap == 0 || memory_sum(supervisor) + need_estimate(model) <= cap)
-        return true;
-
-    bool others = supervisor->leaving_count > 0;
-    for (size_t i = 0; i < supervisor->model_count; i++)
-        others |= supervisor->models[i] != model && supervisor->models[i]->current.pid != 0;
-
-    if (!others)
-        return true; /* the only model: its estimate may be wrong */
-
-    if (supervisor->leaving_count == 0)
-        evict_one(supervisor, model);
-    return false;
 }
 
 void supervisor_measure(struct supervisor *supervisor) {
@@ -188,15 +111,14 @@ void supervisor_measure(struct supervisor *supervisor) {
         metrics_refresh(supervisor, model);
     }
 
-    if (supervisor->options->memory && supervisor->leaving_count == 0 &&
-        memory_sum(supervisor) > supervisor->options->memory)
-        evict_one(supervisor, NULL);
+    supervisor_keep_cap(supervisor);
 }
 
 /* ---- Starting and ending ---- */
 
 static void start(struct supervisor *supervisor, struct supervised *model, struct process *process) {
     struct error error;
+    model->restart = false;
     if (process_start(supervisor, process, model->name, model->path, &error)) {
         if (process == &model->current)
             state_set(supervisor, model, MODEL_STARTING, "");
@@ -210,6 +132,22 @@ static void start(struct supervisor *supervisor, struct supervised *model, struc
     waiting_fail(supervisor, model);
 }
 
+void supervised_reload(struct supervisor *supervisor, struct supervised *model) {
+    log_line("guichet: %s has changed; loading the new version", model->name);
+    model->crashes = 0;
+    model->retry_ns = 0;
+
+    if (model->state == MODEL_READY) {
+        process_leave(supervisor, &model->next);
+        start(supervisor, model, &model->next);
+    } else if (model->state == MODEL_STARTING) {
+        process_leave(supervisor, &model->current);
+        start(supervisor, model, &model->current);
+    } else {
+        state_set(supervisor, model, MODEL_STOPPED, "");
+    }
+}
+
 static void became_ready(struct supervisor *supervisor, struct supervised *model) {
     struct error error;
     int64_t memory = process_memory(model->current.pid);
@@ -217,7 +155,6 @@ static void became_ready(struct supervisor *supervisor, struct supervised *model
     process_precision(&model->current, precision);
 
     pthread_mutex_lock(&supervisor->lock);
-    model->wanted = false;
     model->loads++;
     memcpy(model->precision, precision, sizeof precision);
     model->memory = memory ? memory : model->memory;
@@ -284,14 +221,10 @@ static void ended(struct supervisor *supervisor, struct supervised *model, int s
     backoff_set(model, served && model->crashes == 1);
 
     if (served) {
-        struct gateway_usage usage = {0};
         gateway_model_stop(supervisor->gateway, model->name);
-        gateway_model_usage(supervisor->gateway, model->name, &usage);
         log_line("guichet: %s crashed: %s", model->name, reason);
         state_set(supervisor, model, MODEL_STOPPED, reason);
-        pthread_mutex_lock(&supervisor->lock);
-        model->wanted = true; /* it was in use: start it again without being asked */
-        pthread_mutex_unlock(&supervisor->lock);
+        model->restart = true; /* it was in use: without being asked */
     } else if (!wait_for_files(supervisor, model, reason)) {
         log_line("guichet: %s cannot be loaded: %s", model->name, reason);
         if (model->retry_ns < clock_ns() + REPEAT_NS)
@@ -370,20 +303,15 @@ static void step_next(struct supervisor *supervisor, struct supervised *model) {
     }
 }
 
-static void step_ready(struct supervisor *supervisor, struct supervised *model, bool wanted, bool unload) {
+static void step_ready(struct supervisor *supervisor, struct supervised *model, bool unload) {
     struct gateway_usage usage = {0};
     struct error error;
     int64_t now = clock_ns();
 
     if (model->next.pid)
         step_next(supervisor, model);
-
-    if (wanted) { /* asked for just before it became ready */
-        pthread_mutex_lock(&supervisor->lock);
-        model->wanted = false;
-        pthread_mutex_unlock(&supervisor->lock);
+    if (model->waiting_ns) /* asked for just before it became ready */
         gateway_model_start(supervisor->gateway, model->name, model->current.port, &error);
-    }
 
     gateway_model_usage(supervisor->gateway, model->name, &usage);
     int64_t used = usage.last_used > model->ready_ns ? usage.last_used : model->ready_ns;
@@ -393,7 +321,7 @@ static void step_ready(struct supervisor *supervisor, struct supervised *model, 
     if (idle)
         log_line("guichet: stopping %s: idle", model->name);
     if (idle || unload) {
-        model_stop(supervisor, model);
+        supervised_stop(supervisor, model);
         return;
     }
 
@@ -407,188 +335,44 @@ static void step_ready(struct supervisor *supervisor, struct supervised *model, 
     }
 }
 
+void supervisor_ask(struct supervisor *supervisor) {
+    for (size_t i = 0; i < supervisor->model_count; i++) {
+        struct gateway_usage usage = {0};
+        gateway_model_usage(supervisor->gateway, supervisor->models[i]->name, &usage);
+        supervisor->models[i]->waiting_ns = usage.waiting_since;
+    }
+}
+
+bool supervised_may_start(const struct supervisor *supervisor, const struct supervised *model) {
+    return (model->state == MODEL_STOPPED || model->state == MODEL_FAILED) && clock_ns() >= model->retry_ns &&
+           !supervisor->ending && !is_unsettled(model);
+}
+
 void supervisor_step(struct supervisor *supervisor, struct supervised *model) {
     process_read(&model->current, model->name);
     process_read(&model->next, model->name);
 
     pthread_mutex_lock(&supervisor->lock);
-    bool wanted = model->wanted, unload = model->unload;
+    bool unload = model->unload;
     model->unload = false;
     pthread_mutex_unlock(&supervisor->lock);
 
-    switch (model->state) {
-    case MODEL_STARTING:
+    if (model->state == MODEL_STARTING) {
         step_starting(supervisor, model);
-        break;
-    case MODEL_READY:
-        step_ready(supervisor, model, wanted, unload);
-        break;
-    case MODEL_FAILED:
-        if (wanted && clock_ns() < model->retry_ns) {
-            waiting_fail(supervisor, model);
-            break;
-        }
-        /* fall through */
-    case MODEL_STOPPED:
-        if ((wanted || (supervisor->options->preload && model->crashes < 5)) &&
-            clock_ns() >= model->retry_ns && !supervisor->ending && !is_unsettled(model) &&
-            memory_admits(supervisor, model))
-            start(supervisor, model, &model->current);
-        break;
+        return;
     }
-}
-
-/* ---- The folders ---- */
-
-struct supervised *supervisor_find(struct supervisor *supervisor, const char *name) {
-    for (size_t i = 0; i < supervisor->model_count; i++)
-        if (strcmp(supervisor->models[i]->name, name) == 0)
-            return supervisor->models[i];
-    return NULL;
-}
-
-static void model_add(struct supervisor *supervisor, const char *name, char *path, uint64_t bytes,
-                      const struct model_folder *folder) {
-    struct supervised *model = calloc(1, sizeof *model);
-
-    pthread_mutex_lock(&supervisor->lock);
-    struct supervised **models =
-        model ? realloc(supervisor->models, (supervisor->model_count + 1) * sizeof *models) : NULL;
-
-    if (models) {
-        supervisor->models = models;
-        models[supervisor->model_count++] = model;
-        text_copy(model->name, sizeof model->name, name);
-        model->path = path;
-        model->bytes = (int64_t)bytes;
-        model->folder = strdup(folder->path);
-        model->stamp = model->stamp_seen = folder->stamp;
-        model->present = true;
-        model->current.output = model->next.output = -1;
-    }
-    pthread_mutex_unlock(&supervisor->lock);
-
-    if (!models || !gateway_model_add(supervisor->gateway, name)) {
-        log_line("guichet: model \"%s\": out of memory", name);
-        if (!models) {
-            free(model);
-            free(path);
-        }
-    }
-}
-
-/* The files changed and have been stable for one scan. */
-static void model_changed(struct supervisor *supervisor, struct supervised *model) {
-    log_line("guichet: %s has changed; loading the new version", model->name);
-    model->crashes = 0;
-    model->retry_ns = 0;
-
     if (model->state == MODEL_READY) {
-        process_leave(supervisor, &model->next);
-        start(supervisor, model, &model->next);
-    } else if (model->state == MODEL_STARTING) {
-        process_leave(supervisor, &model->current);
+        step_ready(supervisor, model, unload);
+        return;
+    }
+
+    bool wanted = model->waiting_ns || model->restart || (supervisor->options->preload && model->crashes < 5);
+    if (model->state == MODEL_FAILED && model->waiting_ns && clock_ns() < model->retry_ns)
+        waiting_fail(supervisor, model);
+    else if (!wanted || !supervised_may_start(supervisor, model))
+        return;
+    else if (supervisor_admits(supervisor, model))
         start(supervisor, model, &model->current);
-    } else {
-        state_set(supervisor, model, MODEL_STOPPED, "");
-    }
-}
-
-static void model_seen(struct supervisor *supervisor, const char *name, char *path, uint64_t bytes,
-                       const struct model_folder *folder) {
-    struct supervised *model = supervisor_find(supervisor, name);
-
-    if (!model) {
-        model_add(supervisor, name, path, bytes, folder);
-        return;
-    }
-
-    bool first = !model->present; /* of two folders of one name, the first counts */
-    model->present = true;
-
-    if (first && strcmp(model->path, path) == 0) {
-        bool settled = folder->stamp == model->stamp_seen;
-        model->stamp_seen = folder->stamp;
-        if (folder->stamp == model->stamp)
-            model->unsettled_ns = 0;
-        else if (!model->unsettled_ns)
-            model->unsettled_ns = clock_ns();
-
-        if (folder->stamp != model->stamp && settled) {
-            model->stamp = folder->stamp;
-            model->unsettled_ns = 0;
-            pthread_mutex_lock(&supervisor->lock);
-            model->bytes = (int64_t)bytes;
-            pthread_mutex_unlock(&supervisor->lock);
-            model_changed(supervisor, model);
-        }
-    }
-    free(path);
-}
-
-static void folder_seen(struct supervisor *supervisor, const struct model_folder *folder) {
-    char name[sizeof((struct supervised *)0)->name];
-
-    for (size_t v = 0; v <= folder->variant_count; v++) {
-        const char *variant = v ? folder->variants[v - 1].name : NULL;
-        char *path = NULL;
-        int length =
-            snprintf(name, sizeof name, "%s%s%s", folder->name, variant ? ":" : "", variant ? variant : "");
-        if (length >= (int)sizeof name || !model_name_valid(name, (size_t)length) ||
-            asprintf(&path, "%s%s%s", folder->path, variant ? ":" : "", variant ? variant : "") < 0)
-            continue;
-
-        model_seen(supervisor, name, path, v ? folder->variants[v - 1].bytes : folder->bytes, folder);
-    }
-}
-
-static void models_gone_remove(struct supervisor *supervisor) {
-    for (size_t i = supervisor->model_count; i-- > 0;) {
-        struct supervised *model = supervisor->models[i];
-        if (model->present)
-            continue;
-
-        log_line("guichet: %s was removed", model->name);
-        gateway_model_remove(supervisor->gateway, model->name);
-        process_leave(supervisor, &model->current);
-        process_leave(supervisor, &model->next);
-
-        pthread_mutex_lock(&supervisor->lock);
-        metrics_merge_forget(supervisor->metrics, model);
-        memmove(&supervisor->models[i], &supervisor->models[i + 1],
-                (supervisor->model_count - i - 1) * sizeof supervisor->models[0]);
-        supervisor->model_count--;
-        pthread_mutex_unlock(&supervisor->lock);
-
-        supervised_free(model);
-    }
-}
-
-void supervisor_look(struct supervisor *supervisor) {
-    if (clock_ns() < supervisor->look_ns)
-        return;
-    supervisor->look_ns = clock_ns() + LOOK_NS;
-
-    bool complete = true;
-    for (size_t i = 0; i < supervisor->model_count; i++)
-        supervisor->models[i]->present = false;
-
-    for (const char *const *directory = supervisor->options->directories; *directory; directory++) {
-        struct model_folder_list list = {0};
-        struct error error;
-        if (!model_directory_list(*directory, &list, &error)) {
-            if (!supervisor->shown_failed_look)
-                log_line("guichet: %s", error.message);
-            supervisor->shown_failed_look = true;
-            complete = false;
-            continue;
-        }
-
-        for (size_t i = 0; i < list.count; i++)
-            folder_seen(supervisor, &list.folders[i]);
-        model_folder_list_release(&list);
-    }
-
-    if (complete)
-        models_gone_remove(supervisor);
+    else if (!model->waiting_ns)
+        model->restart = false; /* another model has its memory now, and nobody asks for it */
 }

@@ -24,6 +24,7 @@
 #define QUIET_MS 250 /* … and while nothing does */
 #define GRACE_MS 15000
 #define URL_BYTES 320
+#define QUEUE_SPARE 64 /* requests at a model that are no predictions */
 
 /* ---- What the gateway asks (on its threads) ---- */
 
@@ -34,13 +35,7 @@ static void wake(struct supervisor *supervisor) {
 }
 
 static void hook_wake(void *context, const char *name) {
-    struct supervisor *supervisor = context;
-    pthread_mutex_lock(&supervisor->lock);
-    struct supervised *model = supervisor_find(supervisor, name);
-    if (model)
-        model->wanted = true;
-    pthread_mutex_unlock(&supervisor->lock);
-    wake(supervisor);
+    wake(context);
 }
 
 static void hook_unload(void *context, const char *name) {
@@ -125,13 +120,10 @@ static void hook_write_metrics(void *context, struct buffer *text) {
 static bool is_busy(struct supervisor *supervisor) {
     bool busy = supervisor->leaving_count > 0;
 
-    pthread_mutex_lock(&supervisor->lock);
     for (size_t i = 0; i < supervisor->model_count; i++) {
         const struct supervised *model = supervisor->models[i];
-        busy |= model->state == MODEL_STARTING || model->next.pid || model->wanted;
+        busy |= model->state == MODEL_STARTING || model->next.pid || model->waiting_ns || model->restart;
     }
-    pthread_mutex_unlock(&supervisor->lock);
-
     return busy;
 }
 
@@ -181,6 +173,7 @@ static void turn(struct supervisor *supervisor) {
         supervisor_look(supervisor);
 
     supervisor_measure(supervisor);
+    supervisor_ask(supervisor);
     for (size_t i = 0; i < supervisor->model_count; i++)
         supervisor_step(supervisor, supervisor->models[i]);
 }
@@ -279,6 +272,12 @@ static struct server *create_server(struct supervisor *supervisor, bool control,
                    : server_create(supervisor->loops, &server, error);
 }
 
+/* The models' processes count their predictions and refuse what is too many; the gateway's own bound, which
+ * counts every request, must not refuse sooner. */
+static int queue_bound(const struct supervisor_options *options) {
+    return options->queue_limit ? options->queue_limit + QUEUE_SPARE : 0;
+}
+
 static bool tiers_start(struct supervisor *supervisor, const struct gateway_supervisor *hooks,
                         struct error *error) {
     const struct supervisor_options *options = supervisor->options;
@@ -287,6 +286,8 @@ static bool tiers_start(struct supervisor *supervisor, const struct gateway_supe
         gateway_create(supervisor->loops,
                        &(struct gateway_options){
                            .default_model = options->default_model ? options->default_model : "animals",
+                           .timeout_ms = options->timeout_ms,
+                           .bound = queue_bound(options),
                            .supervisor = hooks,
                        },
                        error);

@@ -19,6 +19,9 @@ struct supervisor_options {
     double idle_seconds;            /* stop a model without requests for this long; 0: never */
     bool preload;                   /* start every model at once, and again when it ended by a crash */
     long long memory;               /* bytes that all models together may take; 0: no cap */
+    double patience_seconds;        /* so long a request waits for memory before a busy model makes room */
+    int timeout_ms;                 /* of a request, the start of its model included; 0: 60000 */
+    int queue_limit;                /* requests at a model at once; 0: 256 */
     const char *const *backend_arguments; /* NULL-terminated; extra arguments of each `guichet backend` */
     const char *backend_program;          /* run in place of this program; NULL: none */
     const char *control_address;          /* "ADDRESS:PORT" of the control listener; NULL: none */

@@ -43,7 +43,9 @@ struct supervised {
     char reason[480];       /* why it failed, or why its new version does */
     struct process current; /* serving, or starting */
     struct process next;    /* the new version, starting while the old one serves */
-    bool wanted, unload;    /* set by the gateway's threads */
+    bool unload;            /* set by the gateway's threads */
+    int64_t waiting_ns;     /* since when a request waits for it to start; 0: none does */
+    bool restart;           /* it crashed while it was in use */
     int crashes;            /* in a row */
     int64_t retry_ns;       /* not restarted before */
     int64_t ready_ns, unhealthy_ns;
@@ -89,10 +91,25 @@ int64_t process_memory(pid_t pid);
 void process_leave(struct supervisor *supervisor, struct process *process);
 
 /* models.c: called without the lock; each function takes it where needed. */
-void supervisor_look(struct supervisor *supervisor);    /* scan the model folders */
+void supervisor_ask(struct supervisor *supervisor);     /* the gateway, who waits for what */
 void supervisor_measure(struct supervisor *supervisor); /* memory and metrics */
 void supervisor_reap(struct supervisor *supervisor);    /* collect ended children */
 void supervisor_step(struct supervisor *supervisor, struct supervised *model);
+/* Its files have changed, and have settled: load the new version, beside the old one while that serves. */
+void supervised_reload(struct supervisor *supervisor, struct supervised *model);
+/* It does not run, and nothing but memory keeps it from starting. */
+bool supervised_may_start(const struct supervisor *supervisor, const struct supervised *model);
+/* Its process ends once it has finished what it has; new requests wait for the next one. */
+void supervised_stop(struct supervisor *supervisor, struct supervised *model);
+void supervised_free(struct supervised *model);
+
+/* memory.c */
+/* Whether the model may start under the cap. If not, and somebody waits for it, room is being made. */
+bool supervisor_admits(struct supervisor *supervisor, const struct supervised *model);
+/* Where the models have grown beyond the cap, stop one of them. */
+void supervisor_keep_cap(struct supervisor *supervisor);
+
+/* folders.c */
+void supervisor_look(struct supervisor *supervisor); /* scan the model folders */
 /* NULL if there is no such model. Lock held, or on the supervisor's thread. */
 struct supervised *supervisor_find(struct supervisor *supervisor, const char *name);
-void supervised_free(struct supervised *model);

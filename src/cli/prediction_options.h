@@ -1,0 +1,43 @@
+/* The options of a model's process. `guichet backend` has them for itself; `guichet serve` has the same, and
+ * passes them on to the process of each model. One thread. */
+#pragma once
+#include "cli/cli.h"
+#include "server/backend/backend.h"
+
+/* As they were typed; zero: not given. */
+struct prediction_arguments {
+    const char *precision, *body_limit;
+    int max_batch, queue;
+    double max_wait_ms, timeout_s;
+    bool private_urls;
+};
+
+/* Their rows of an option table. (--body-limit is a server's, too, and each verb has a row of its own.) */
+#define PREDICTION_SPECS(arguments)                                         \
+    {"precision", OPTION_TEXT, &(arguments)->precision, 0, 0},              \
+        {"max-batch", OPTION_INT, &(arguments)->max_batch, 1, 256},         \
+        {"max-wait", OPTION_REAL, &(arguments)->max_wait_ms, 0, 10000},     \
+        {"queue", OPTION_INT, &(arguments)->queue, 1, 100000},              \
+        {"timeout", OPTION_REAL, &(arguments)->timeout_s, 0.01, 86400}, {   \
+        "allow-private-urls", OPTION_FLAG, &(arguments)->private_urls, 0, 0 \
+    }
+
+/* … and their lines of help. */
+#define PREDICTION_HELP                                                                         \
+    "  --precision P         auto, f32 or bf16 (auto)\n"                                        \
+    "  --max-batch N         most requests per run of the network (8)\n"                        \
+    "  --max-wait MS         longest time a request waits for others to share its run (0)\n"    \
+    "  --queue N             most predictions under way; more get 503 with Retry-After (256)\n" \
+    "  --timeout SECONDS     time limit of a prediction, queueing included (60)\n"              \
+    "  --allow-private-urls  fetch photos from private addresses, too\n"
+
+/* Interpret them, into the fields of *ret that they are about; any error is a usage error. */
+bool prediction_finish(const struct prediction_arguments *arguments, struct backend_options *ret,
+                       struct error *error);
+/* The words that give `guichet backend` the same options: each name, and its value as a word of its own. */
+#define PREDICTION_OPTIONS 7
+struct prediction_words {
+    const char *words[2 * PREDICTION_OPTIONS + 1]; /* NULL-terminated */
+    char names[PREDICTION_OPTIONS][24], values[PREDICTION_OPTIONS][32];
+};
+void prediction_write_words(const struct prediction_arguments *arguments, struct prediction_words *ret);
