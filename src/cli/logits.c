@@ -3,14 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/language.h"
 #include "cli/verbs.h"
-#include "llm/context.h"
-
-DEFINE_FREEP(struct llm_model, llm_model)
-DEFINE_FREEP(struct llm_context, llm_context)
 
 static const char help[] =
     "Write the logits of every position of a list of tokens.\n"
@@ -61,7 +57,7 @@ static bool run(struct llm_context *context, const struct token_list *tokens, bo
     for (size_t i = 0; done && i < tokens->count; i++)
         rows[i] = (struct llm_row){.sequence = &sequence, .token = tokens->ids[i], .wants_logits = true};
     for (size_t i = 0; done && i < tokens->count; i += batch) {
-        const float *logits;
+        float *logits;
         done = llm_context_run(context, rows + i, (int)batch, &logits, error);
         if (done)
             memcpy(ret + i * vocabulary, logits, batch * vocabulary * sizeof *ret);

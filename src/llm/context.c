@@ -124,6 +124,10 @@ void llm_context_free(struct llm_context *context) {
     free(context);
 }
 
+int32_t llm_context_vocabulary(const struct llm_context *context) {
+    return llm_model_vocabulary(context->model);
+}
+
 void llm_sequence_truncate(struct llm_context *context, struct llm_sequence *sequence, int64_t length) {
     if (length < sequence->length)
         sequence->length = length;
@@ -319,7 +323,7 @@ static void gather_last(struct llm_context *context, const struct llm_row *rows,
 }
 
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count,
-                     const float **ret_logits, struct error *error) {
+                     float **ret_logits, struct error *error) {
     size_t wanted;
     if (!check_rows(context, rows, count, &wanted, error) || !reserve_logits(context, wanted, error) ||
         !place_rows(context, rows, count, error))

@@ -29,7 +29,10 @@ void llm_context_free(struct llm_context *context);
  * it in its sequence. ERROR_INVALID: a token that the vocabulary lacks; ERROR_UNAVAILABLE: the cache has no
  * room; sequences are as they were then. */
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count,
-                     const float **ret_logits, struct error *error);
+                     float **ret_logits, struct error *error);
+
+/* Numbers of a row of logits. */
+int32_t llm_context_vocabulary(const struct llm_context *context);
 
 /* Forget all positions from `length` on. */
 void llm_sequence_truncate(struct llm_context *context, struct llm_sequence *sequence, int64_t length);
