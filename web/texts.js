@@ -32,6 +32,7 @@ const TEXTS = {
       url: 'There is no photo I can read at this address.',
       private: 'This address lies inside a private network, and I don’t go there.',
       key: 'This counter is for people with a key, and none came with the request.',
+      forbidden: 'This counter does not let you do that.',
       model: 'This model is no longer here. Pick another one.',
       stuck: 'This model doesn’t want to start. Pick another one.',
       large: 'This photo is too heavy for me. Try one under 20 MB.',
@@ -73,6 +74,7 @@ const TEXTS = {
       url: 'Il n’y a pas, à cette adresse, de photo que je sache lire.',
       private: 'Cette adresse se trouve dans un réseau privé, et je n’y vais pas.',
       key: 'Ce guichet demande une clé, et la demande n’en portait pas.',
+      forbidden: 'Ce guichet ne vous le permet pas.',
       model: 'Ce modèle n’est plus là. Choisissez-en un autre.',
       stuck: 'Ce modèle ne veut pas démarrer. Choisissez-en un autre.',
       large: 'Cette photo est trop lourde pour moi. Essayez-en une de moins de 20 Mo.',
@@ -127,7 +129,7 @@ export function setLanguage(name) {
 // A sentence for a failure: {status, reason}; `byAddress`: the photo was given as an address.
 export function errorSentence(error, byAddress) {
   const errors = text('errors');
-  const names = {0: 'away', 401: 'key', 404: 'model', 408: 'slow', 413: 'large', 415: 'file',
+  const names = {0: 'away', 401: 'key', 403: 'forbidden', 404: 'model', 408: 'slow', 413: 'large', 415: 'file',
     429: 'rate', 502: byAddress ? 'site' : 'broken', 503: 'busy', 504: byAddress ? 'siteSlow' : 'slow'};
   if (error.kind) return errors[error.kind];
   if (error.status === 400 && /private network/.test(error.reason)) return errors.private;

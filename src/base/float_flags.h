@@ -9,6 +9,12 @@
 #include <stdint.h>
 #endif
 
+/* Raise one in the calling thread: 0 / 0 is an invalid operation. */
+static inline void float_flags_raise(void) {
+    volatile float zero = 0;
+    zero = zero / zero;
+}
+
 /* Whether the calling thread met a NaN where it had to choose, or made a NaN or an infinity of finite numbers
  * (invalid operation, division by zero, overflow), since the last call. Clears the flags. On other processors
  * always false. */

@@ -25,7 +25,7 @@ struct prediction_arguments {
 /* … and their lines of help. */
 #define PREDICTION_HELP                                                                         \
     "  --precision P         auto, f32 or bf16 (auto)\n"                                        \
-    "  --max-batch N         most requests per run of the network (8)\n"                        \
+    "  --max-batch N         most photos, or rows of tensors, per run of the network (8)\n"     \
     "  --max-wait MS         longest time a request waits for others to share its run (0)\n"    \
     "  --queue N             most predictions under way; more get 503 with Retry-After (256)\n" \
     "  --timeout SECONDS     time limit of a prediction, queueing included (60)\n"              \

@@ -482,6 +482,29 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
     return true;
 }
 
+bool engine_rows_are_apart(const struct engine *engine, const struct tensor *inputs, int input_count,
+                           int64_t rows) {
+    struct tensor *changed = calloc((size_t)input_count + 1, sizeof *changed);
+    struct error ignored;
+    bool apart = changed && input_count > 0 && input_count == engine->graph->input_count;
+
+    for (int i = 0; apart && i < input_count; i++) {
+        changed[i] = (struct tensor){.dtype = inputs[i].dtype, .shape = inputs[i].shape};
+        changed[i].shape.dims[0] = rows;
+        apart = changed[i].shape.rank > 0 && engine->inputs[i].shape.rank > 0 &&
+                engine->inputs[i].shape.dims[0] < 0;
+    }
+
+    apart = apart && check_inputs(engine, changed, input_count, &ignored) &&
+            plan_cache_rows_are_apart(engine->plans, changed, rows);
+    free(changed);
+    return apart;
+}
+
+bool engine_inputs_are_finite(const struct tensor *inputs, int input_count) {
+    return watch_is_finite(inputs, input_count);
+}
+
 static bool execute(struct engine_context *context, const struct tensor *inputs, int input_count,
                     struct error *error) {
     const struct run_slot *slot = context->last;

@@ -14,7 +14,7 @@
 enum precision {
     PRECISION_AUTO, /* quantised files in integers where the processor does that exactly (VNNI); others in
                        bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
-    PRECISION_F32,  /* strict */
+    PRECISION_F32,  /* strict; a quantised file's rounding to 8 bits is part of what it says, and stays */
     PRECISION_BF16,
     PRECISION_INT8, /* quantised files in integers, what is left in floats; files that are not quantised are
                        refused */
@@ -101,6 +101,15 @@ void engine_context_free(struct engine_context *context);
  * inputs[i].data may be NULL, except for inputs whose values determine shapes. */
 bool engine_prepare(struct engine_context *context, const struct tensor *inputs, int input_count,
                     struct error *error);
+
+/* May the rows of several requests be run as one? True where it is certain that row i of every output follows
+ * from row i of the inputs alone, for `rows` rows. `inputs`: of one request, with any number of rows; data is
+ * not looked at. Takes as long as a part of engine_prepare. Any thread. */
+bool engine_rows_are_apart(const struct engine *engine, const struct tensor *inputs, int input_count,
+                           int64_t rows);
+
+/* No NaN and no infinity among them: with one, engine_run is many times slower. Any thread. */
+bool engine_inputs_are_finite(const struct tensor *inputs, int input_count);
 
 /* Run. inputs[i] are in the order of engine_input; outputs[i] are filled with views into the context's
  * memory, right until its next run. One thread at a time per context. The calling thread and its OpenMP team

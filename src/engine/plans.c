@@ -224,3 +224,15 @@ void plan_cache_give_back(struct plan_cache *cache, struct cached_plan *cached) 
     cached->users--;
     pthread_mutex_unlock(&cache->lock);
 }
+
+bool plan_cache_rows_are_apart(struct plan_cache *cache, const struct tensor *inputs, int64_t rows) {
+    struct error ignored;
+
+    pthread_mutex_lock(&cache->lock);
+    struct graph *graph = specialized_graph(cache, inputs, &ignored);
+    bool apart = graph && passes_batch_is_separable(graph, rows);
+    graph_free(graph);
+    pthread_mutex_unlock(&cache->lock);
+
+    return apart;
+}

@@ -36,4 +36,6 @@ void plan_cache_free(struct plan_cache *cache); /* after every plan was given ba
 struct cached_plan *plan_cache_take(struct plan_cache *cache, const struct tensor *inputs,
                                     struct error *error);
 void plan_cache_give_back(struct plan_cache *cache, struct cached_plan *cached);
+/* As engine_rows_are_apart has it; inputs[i].shape as they are wanted. */
+bool plan_cache_rows_are_apart(struct plan_cache *cache, const struct tensor *inputs, int64_t rows);
 bool cached_plan_fits(const struct cached_plan *cached, const struct tensor *inputs);

@@ -160,8 +160,6 @@ void http_respond_bytes(struct http_request *request, int status, const char *co
                         size_t size);
 /* {"error":"…"} with the status of the error's code. 503 and 429 carry Retry-After: 1. */
 void http_respond_error(struct http_request *request, const struct error *error);
-/* 405 with Allow. `allow`: "GET, POST". */
-void http_respond_method_not_allowed(struct http_request *request, const char *allow);
 
 /* ---- Replies in pieces: all of it on the loop's thread of the request
  *
@@ -218,6 +216,9 @@ struct http_server_options {
     /* Optional; without it every request is HTTP_ADMIT_WHOLE. The head is here, the body is not
      * (request->body is NULL). Malformed requests do not come this far. */
     enum http_admission (*admit)(void *context, struct http_request *request);
+    /* Optional. A request that came as far as `admit` cannot be handled because of its body (400, 408, 413,
+     * 503): it must be replied to at once. Without it, and for malformed heads, the server replies itself. */
+    void (*refuse)(void *context, struct http_request *request, int status, const char *reason);
     /* Optional. A reply was handed to the kernel or given up: for access logs and metrics. `request` is valid
      * for reading during the call. `body_bytes` of the reply's body were sent; `cut`: not the whole reply was
      * (http_request_is_gone tells whether the client left). Also called for refusals made here (400, 408,

@@ -340,7 +340,7 @@ static bool parse_status_line(char *line, struct http_head *head) {
         head->status = head->status * 10 + line[i] - '0';
     }
 
-    return head->minor_version >= 0 && head->status >= 100;
+    return head->minor_version >= 0 && head->status >= 100 && head->status < 600;
 }
 
 int http_head_parse_response(char *text, size_t size, bool to_head, struct http_header *headers, int capacity,
@@ -357,7 +357,8 @@ int http_head_parse_response(char *text, size_t size, bool to_head, struct http_
     if (status)
         return status;
 
-    if (to_head || head.status < 200 || head.status == 204 || head.status == 304)
+    bool never_has_body = head.status < 200 || head.status == 204;
+    if (to_head || never_has_body || head.status == 304)
         head.framing = HTTP_BODY_NONE;
     else if (seen.encodings)
         head.framing = HTTP_BODY_CHUNKED;
@@ -366,7 +367,9 @@ int http_head_parse_response(char *text, size_t size, bool to_head, struct http_
     else
         head.framing = HTTP_BODY_UNTIL_CLOSE;
 
-    head.keep_alive &= head.framing != HTTP_BODY_UNTIL_CLOSE;
+    /* A body where none may be could be taken for the next response: a later caller's. */
+    bool ambiguous = never_has_body && (head.content_length || seen.encodings);
+    head.keep_alive &= head.framing != HTTP_BODY_UNTIL_CLOSE && !ambiguous;
     *ret = head;
     return 0;
 }

@@ -32,8 +32,9 @@ static enum http_response_event parse_head(struct http_response_reader *reader, 
                                  &head, &reason))
         return malformed(reader, reason);
 
-    bool interim = head.status < 200 && head.status != 101;
-    if (interim)
+    if (head.status == 101)
+        return malformed(reader, "the response switches to a protocol that was not asked for");
+    if (head.status < 200) /* interim */
         return HTTP_RESPONSE_MORE;
 
     response->status = head.status;
@@ -41,7 +42,7 @@ static enum http_response_event parse_head(struct http_response_reader *reader, 
     response->header_count = head.header_count;
     response->content_length = head.has_length ? (int64_t)head.content_length : -1;
     reader->in_body = true;
-    reader->keep_alive = head.keep_alive && head.status != 101;
+    reader->keep_alive = head.keep_alive;
     http_body_decoder_init(&reader->decoder, &head);
 
     return HTTP_RESPONSE_HEAD;

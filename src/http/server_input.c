@@ -44,7 +44,23 @@ static bool create_request(struct server_connection *connection, const char *hea
     return true;
 }
 
+/* The handler knows the request, and words the refusal. */
+static void refuse_admitted(struct server_connection *connection, int status, const char *message) {
+    const struct http_server_options *options = server_connection_options(connection);
+    struct http_request *request = &connection->request->request;
+
+    connection->unread = true;
+    request->received_ns = clock_ns();
+    set_state(connection, CONNECTION_HANDLING, INT64_MAX);
+    options->refuse(options->context, request, status, message);
+}
+
 void server_connection_refuse(struct server_connection *connection, int status, const char *message) {
+    bool admitted = connection->state == CONNECTION_BODY || connection->state == CONNECTION_HANDLING;
+    if (admitted && server_connection_options(connection)->refuse) {
+        refuse_admitted(connection, status, message);
+        return;
+    }
     if (!connection->request && !create_request(connection, NULL, 0, 0)) {
         server_connection_drop(connection);
         return;

@@ -299,15 +299,6 @@ void http_respond_error(struct http_request *request, const struct error *error)
     buffer_release(&text);
 }
 
-void http_respond_method_not_allowed(struct http_request *request, const char *allow) {
-    struct http_header headers[2] = {{"Content-Type", "application/json"}, {"Allow", allow}};
-    struct buffer text = {0};
-    buffer_printf(&text, "{\"error\":\"this path takes %s\"}", allow);
-
-    http_respond(request, 405, headers, 2, http_body_create(text.bytes, text.size));
-    buffer_release(&text);
-}
-
 /* ---- Replies in pieces ---- */
 
 bool http_respond_begin(struct http_request *request, int status, const struct http_header *headers,

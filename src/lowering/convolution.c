@@ -45,7 +45,7 @@ static void choose_residual(struct lowering *lowering, struct node *node, struct
     fusion->residual = -1;
     for (int i = 0, position = -1; i < node->post_op_count; i++) {
         const struct post_op *post = &node->post_ops[i];
-        struct primitive_post activation[2];
+        struct primitive_post activation[LOWER_ACTIVATION];
         position += lower_activation(post, activation);
         if (post->kind != POST_ADD ||
             !shape_equal(&node->inputs[post->input]->shape, &node->outputs[0]->shape))
@@ -284,6 +284,21 @@ static const struct primitive *choose_before_operands(struct lowering *lowering,
     return choose_primitive(lowering, node, spec, source, error);
 }
 
+/* The zeros of padded channels, times an infinity, are NaN: such convolutions run on layouts without padding.
+ * NULL: oneDNN has none. */
+static const struct primitive *choose_unpadded(struct lowering *lowering, struct convolution_spec *spec,
+                                               const struct primitive *primitive, struct error *error) {
+    struct primitive_pool *pool = lowering->plan->pool;
+    if (!layout_is_padded(primitive_layout(primitive, ARGUMENT_SOURCE)) &&
+        !layout_is_padded(primitive_layout(primitive, ARGUMENT_DESTINATION)))
+        return primitive;
+
+    spec->weights_layout = NULL;
+    spec->source_layout = layout_plain(pool, spec->source_dtype, &spec->source);
+    spec->destination_layout = layout_plain(pool, spec->destination_dtype, &spec->destination);
+    return primitive_convolution(pool, spec, error);
+}
+
 bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
     struct value *source = node->inputs[0], *weights = node->inputs[1], *output = node->outputs[0];
     int rank = source->shape.rank;
@@ -326,6 +341,8 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     if (has_large_operand(&fusion, &spec) && (!primitive || primitive_is_slow(primitive) ||
                                               !operands_fit(lowering->plan->pool, &fusion, primitive)))
         primitive = choose_before_operands(lowering, node, &spec, &fusion, current, &refused);
+    if (lowering->exact && primitive)
+        primitive = choose_unpadded(lowering, &spec, primitive, &refused);
 
     if (!primitive && node->post_op_count == 0)
         return true; /* oneDNN has none for this: the reference kernel computes it */

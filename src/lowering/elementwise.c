@@ -18,6 +18,8 @@ bool lower_elementwise(struct lowering *lowering, struct node *node, bool *ret_d
     if (input->dtype != DTYPE_F32 || node->post_op_count || !node_post_op(node, &function) ||
         shape_elements(&output->shape) == 0)
         return true;
+    if (function.kind == POST_STEPS)
+        return lower_rounding(lowering, node, ret_done, error);
 
     struct plan_tensor *tensor = lower_dense(lowering, input, error);
     if (!tensor)
@@ -25,8 +27,8 @@ bool lower_elementwise(struct lowering *lowering, struct node *node, bool *ret_d
     if (!is_float_tensor(tensor))
         return true;
 
-    struct primitive_post passes[2];
-    const struct primitive *primitives[2];
+    struct primitive_post passes[LOWER_ACTIVATION];
+    const struct primitive *primitives[LOWER_ACTIVATION];
     struct error refused;
     int count = lower_activation(&function, passes);
     for (int i = 0; i < count; i++) {

@@ -47,6 +47,8 @@ bool lower_layer_norm(struct lowering *lowering, struct node *node, bool *ret_do
 bool lower_attention(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_gather_rows(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_quantize(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+/* Steps: see passes/fuse_rounding.c. */
+bool lower_rounding(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_quantized_add(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_quantized_convolution(struct lowering *lowering, struct node *node, bool *ret_done,
                                  struct error *error);
@@ -91,8 +93,8 @@ struct plan_tensor *lower_result_like(struct lowering *lowering, const struct no
 /* --- Steps (steps.c) --- */
 
 /* passes/ leaves room for two in NODE_POST_OPS, and POST_HARDSIGMOID becomes two; quantisation and batch norm
- * add one. */
-#define LOWER_POSTS (2 * (NODE_POST_OPS - 2) + 1)
+ * add one; of POST_STEPS, which becomes three, there is one at the most. */
+#define LOWER_POSTS (2 * (NODE_POST_OPS - 2) + 2)
 _Static_assert(LOWER_POSTS <= PRIMITIVE_POSTS, "a primitive takes all post-ops of a node");
 
 /* Post-ops as a primitive takes them, and the tensors that they add or multiply by. */
@@ -102,7 +104,9 @@ struct post_list {
     int count;
 };
 
-/* A post-op without its operand as primitives have it: one, or two for POST_HARDSIGMOID. Returns how many. */
+#define LOWER_ACTIVATION 3 /* primitive posts of one post-op, at most */
+/* A post-op without its operand as primitives have it: one, two for POST_HARDSIGMOID, three for POST_STEPS.
+ * Returns how many. */
 int lower_activation(const struct post_op *post, struct primitive_post *ret);
 /* The node's post-ops, with their operands in a layout that fits. `destination`: the layout that operands of
  * the result's shape should have; NULL: not known yet, they keep their own. */

@@ -2,6 +2,38 @@
 #include <string.h>
 
 #include "lowering/lowering.h"
+#include "plan/kernels.h"
+
+static bool watch_run(const struct step *step, void *const *pointers, struct error *error) {
+    (void)error;
+    const struct kernel_lowest *p = step->parameters;
+    kernel_watch_lowest(p, pointers[0]);
+    return true;
+}
+
+/* oneDNN's maximum of -infinity is the lowest finite number. Where a result has one, a floating-point flag is
+ * raised, and the engine computes the run exactly: see engine/watch.h. */
+static bool watch_maximum(struct lowering *lowering, const struct node *node, struct error *error) {
+    struct plan_tensor *result = lower_current(lowering, node->outputs[0], error);
+    struct kernel_lowest *parameters = arena_allocate(lowering->plan->arena, sizeof *parameters);
+    if (!result || !parameters)
+        return result ? lower_no_memory(error) : false;
+    if (result->dtype != DTYPE_F32 && result->dtype != DTYPE_BF16)
+        return true;
+
+    *parameters = (struct kernel_lowest){result->dtype,
+                                         (int64_t)(layout_bytes(result->layout) / dtype_size(result->dtype))};
+    const struct step step = {.kind = STEP_KERNEL,
+                              .name = node->name,
+                              .action = "watch",
+                              .kernel_name = "guichet:watch",
+                              .kernel = watch_run,
+                              .parameters = parameters,
+                              .arguments = &result,
+                              .argument_count = 1,
+                              .input_count = 1};
+    return plan_add_step(lowering->plan, &step) || lower_no_memory(error);
+}
 
 static bool lower_with_spec(struct lowering *lowering, struct node *node, struct pooling_spec *spec,
                             bool *ret_done, struct error *error) {
@@ -21,7 +53,8 @@ static bool lower_with_spec(struct lowering *lowering, struct node *node, struct
         return true;
 
     *ret_done = true;
-    return lower_one_to_one(lowering, node, primitive, source, error);
+    return lower_one_to_one(lowering, node, primitive, source, error) &&
+           (spec->kind != POOLING_MAX || watch_maximum(lowering, node, error));
 }
 
 bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {

@@ -77,6 +77,42 @@ bool lower_quantize(struct lowering *lowering, struct node *node, bool *ret_done
                         error);
 }
 
+static bool steps_run(const struct step *step, void *const *pointers, struct error *error) {
+    (void)error;
+    const struct kernel_steps *p = step->parameters;
+    kernel_round_to_steps(p, pointers[0], pointers[1]);
+    return true;
+}
+
+bool lower_rounding(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
+    struct value *input = node->inputs[0];
+    struct plan_tensor *tensors[2] = {lower_dense(lowering, input, error)};
+    struct post_op post;
+    if (!tensors[0])
+        return false;
+    if (!tensors[0]->layout || (tensors[0]->dtype != DTYPE_F32 && tensors[0]->dtype != DTYPE_BF16) ||
+        !node_post_op(node, &post))
+        return true;
+
+    struct kernel_steps *parameters = arena_allocate(lowering->plan->arena, sizeof *parameters);
+    tensors[1] = lower_result_like(lowering, node, input, tensors[0], error);
+    if (!tensors[1])
+        return false;
+    if (parameters)
+        *parameters = (struct kernel_steps){
+            tensors[0]->dtype, post.alpha, post.beta,
+            (int64_t)(layout_bytes(tensors[0]->layout) / dtype_size(tensors[0]->dtype))};
+
+    *ret_done = true;
+    return lower_kernel(lowering, node,
+                        &(struct step){.kernel = steps_run,
+                                       .kernel_name = "guichet:steps",
+                                       .parameters = parameters,
+                                       .arguments = tensors,
+                                       .input_count = 1},
+                        error);
+}
+
 static void describe_addition(const struct node *node, struct kernel_quantized_addition *ret) {
     int64_t a_zero = node_int(node, "a_zero_point", 0), b_zero = node_int(node, "b_zero_point", 0);
     float y_scale = node_float(node, "y_scale", 1);

@@ -28,6 +28,13 @@ int lower_activation(const struct post_op *post, struct primitive_post *ret) {
         return 2;
     }
 
+    if (post->kind == POST_STEPS) {
+        ret[0] = (struct primitive_post){POST_LINEAR, 1 / post->beta, 0};
+        ret[1] = (struct primitive_post){POST_CLIP, post->alpha, post->alpha + 255};
+        ret[2] = (struct primitive_post){POST_ROUND, post->beta, 0};
+        return 3;
+    }
+
     *ret = (struct primitive_post){post->kind, post->alpha, post->beta};
     return 1;
 }

@@ -107,11 +107,21 @@ static bool batch_pad(struct model_classifier *classifier, const void *tensors, 
     return true;
 }
 
+/* Are there scores for each of `rows` photos? */
+static bool check_scores(const struct model *model, const struct tensor *output, int64_t rows,
+                         struct error *error) {
+    int64_t classes = model->labels.count, values = shape_elements(&output->shape);
+    return values == rows * classes ||
+           error_set(error, ERROR_MODEL,
+                     "%s: the network gives %lld values for this photo, but %lld for others", model->path,
+                     (long long)(values / (rows ? rows : 1)), (long long)classes);
+}
+
 /* Run up to one batch of the network; *ret_scores: its output for them, until the next run. */
 static bool batch_run(struct model_classifier *classifier, const void *tensors, int64_t count, int width,
                       int height, const struct tensor **ret_scores, struct error *error) {
     const struct model *model = classifier->model;
-    int64_t batch = model->input.batch > 0 ? model->input.batch : count, classes = model->labels.count;
+    int64_t batch = model->input.batch > 0 ? model->input.batch : count;
     const void *data;
     if (!batch_pad(classifier, tensors, photo_input_bytes(&model->input, width, height), count, batch, &data,
                    error))
@@ -123,32 +133,22 @@ static bool batch_run(struct model_classifier *classifier, const void *tensors, 
         return false;
 
     const struct tensor *output = &classifier->outputs[model->output];
-    int64_t values = shape_elements(&output->shape);
-    if (values != batch * classes)
-        return error_set(error, ERROR_MODEL,
-                         "%s: the network gives %lld values for this photo, but %lld for others", model->path,
-                         (long long)(values / (batch ? batch : 1)), (long long)classes);
-
     *ret_scores = output;
-    return true;
-}
-
-void model_unusable_error(const struct model *model, struct error *error) {
-    error_set(
-        error, ERROR_MODEL,
-        "%s: the network's scores for this photo are not finite (NaN or infinity): it cannot be classified",
-        model->name);
+    return check_scores(model, output, batch, error);
 }
 
 /* The predictions of one photo, and (not NULL) its probabilities. */
 static bool predictions_make(struct model_classifier *classifier, const struct tensor *output, int64_t row,
-                             int top, struct prediction *ret, float *ret_probabilities) {
+                             int top, struct prediction *ret, float *ret_probabilities, struct error *error) {
     const struct labels *labels = &classifier->model->labels;
     double *scores = classifier->scores;
     scores_read(output, row, labels->count, scores);
     scores_find_best(scores, labels->count, top, classifier->best);
     if (!scores_to_probabilities(scores, labels->count, classifier->model->head.kind))
-        return false;
+        return error_set(error, ERROR_MODEL,
+                         "%s: the network's scores for this photo are not finite (NaN or infinity): it "
+                         "cannot be classified",
+                         classifier->model->name);
 
     for (int i = 0; i < top; i++) {
         int index = classifier->best[i];
@@ -166,7 +166,6 @@ struct destination {
     int top;
     struct prediction *predictions;
     float *probabilities;
-    bool *unusable;
 };
 
 static bool classify(struct model_classifier *classifier, const void *tensors, int count, int width,
@@ -191,14 +190,9 @@ static bool classify(struct model_classifier *classifier, const void *tensors, i
         for (int64_t i = 0; i < part; i++) {
             int64_t photo = done + i;
             float *probabilities = to->probabilities ? to->probabilities + photo * classes : NULL;
-            bool made =
-                predictions_make(classifier, scores, i, top, to->predictions + photo * top, probabilities);
-            if (to->unusable)
-                to->unusable[photo] = !made;
-            else if (!made) {
-                model_unusable_error(model, error);
+            if (!predictions_make(classifier, scores, i, top, to->predictions + photo * top, probabilities,
+                                  error))
                 return false;
-            }
         }
     }
     return true;
@@ -211,11 +205,17 @@ bool model_classify_fully(struct model_classifier *classifier, const void *tenso
     return classify(classifier, tensors, count, width, height, &to, error);
 }
 
-bool model_classify_each(struct model_classifier *classifier, const void *tensors, int count, int width,
-                         int height, int top, struct prediction *ret, bool *ret_unusable,
-                         struct error *error) {
-    const struct destination to = {.top = top, .predictions = ret, .unusable = ret_unusable};
-    return classify(classifier, tensors, count, width, height, &to, error);
+struct engine_context *model_classifier_context(struct model_classifier *classifier) {
+    return classifier->context;
+}
+
+bool model_classifier_read(struct model_classifier *classifier, const struct tensor *outputs, int64_t rows,
+                           int64_t row, int top, struct prediction *ret, struct error *error) {
+    const struct model *model = classifier->model;
+    const struct tensor *scores = &outputs[model->output];
+    int classes = model->labels.count;
+    return check_scores(model, scores, rows, error) &&
+           predictions_make(classifier, scores, row, top < classes ? top : classes, ret, NULL, error);
 }
 
 bool model_classifier_warm_up(struct model_classifier *classifier, int count, struct error *error) {

@@ -83,13 +83,12 @@ bool model_classify(struct model_classifier *classifier, const uint8_t *bytes, s
  * width] or [count, height, width, 3] of the network's type -> predictions [count, min(top, class_count)]. */
 bool model_classify_prepared(struct model_classifier *classifier, const void *tensors, int count, int width,
                              int height, int top, struct prediction *ret, struct error *error);
-/* The same, where a photo whose scores are no numbers (NaN, +infinity) does not stop the others:
- * ret_unusable[i], [count]. */
-bool model_classify_each(struct model_classifier *classifier, const void *tensors, int count, int width,
-                         int height, int top, struct prediction *ret, bool *ret_unusable,
-                         struct error *error);
-/* What a request for such a photo is told. */
-void model_unusable_error(const struct model *model, struct error *error);
+/* The same in steps, for who runs photos together with other things. The context runs the network; [outputs]
+ * are what engine_run gave for `rows` photos: the predictions of photo `row`, [min(top, class_count)].
+ * ERROR_MODEL: the scores of that photo are no numbers (NaN, +infinity). */
+struct engine_context *model_classifier_context(struct model_classifier *classifier);
+bool model_classifier_read(struct model_classifier *classifier, const struct tensor *outputs, int64_t rows,
+                           int64_t row, int top, struct prediction *ret, struct error *error);
 /* Run `count` photos of zeros; what comes out is not looked at. */
 bool model_classifier_warm_up(struct model_classifier *classifier, int count, struct error *error);
 /* The same, and the probabilities of all classes: ret_probabilities [count, class_count]. */

@@ -209,14 +209,15 @@ static bool gemm_compute(const struct node *node, const struct tensor *inputs, c
     return compute_widened(node, inputs, outputs, error, gemm_wide);
 }
 
-static bool matmul_rows_apart(const struct node *node) {
-    return node_shape(node, 0)->rank >= 2 && node_shape(node, 1)->rank == 2;
+static int matmul_axis_kept(const struct node *node, int axis) {
+    int rank = node_shape(node, 0)->rank;
+    return axis < rank - 1 && node_shape(node, 1)->rank == 2 ? axis : -1;
 }
 
-static bool gemm_rows_apart(const struct node *node) {
+static int gemm_axis_kept(const struct node *node, int axis) {
     const struct shape *c = node_shape(node, 2);
-
-    return node_int(node, "transA", 0) == 0 && (!c || c->rank < 2 || c->dims[0] == 1);
+    bool apart = node_int(node, "transA", 0) == 0 && (!c || c->rank < 2 || c->dims[0] == 1);
+    return axis == 0 && apart ? 0 : -1;
 }
 
 #define MATMUL_NAMES "floats, int32, uint32, int64, uint64"
@@ -227,7 +228,7 @@ const struct op_def matmul_operators[] = {
      .inputs = {2, 2},
      .traits = OP_HEAVY,
      .integer_form = "QuantizedMatMul",
-     .rows_apart = matmul_rows_apart,
+     .axis_kept = matmul_axis_kept,
      .types = MATMUL_NAMES,
      FUNCTIONS(matmul)},
     {.op_type = "Gemm",
@@ -236,7 +237,7 @@ const struct op_def matmul_operators[] = {
      .bias_input = 2,
      .traits = OP_HEAVY,
      .integer_form = "QuantizedMatMul",
-     .rows_apart = gemm_rows_apart,
+     .axis_kept = gemm_axis_kept,
      .types = MATMUL_NAMES,
      FUNCTIONS(gemm)},
     {0},

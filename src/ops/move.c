@@ -392,10 +392,16 @@ static bool reverse_compute(const struct node *node, const struct tensor *inputs
     return true;
 }
 
-static bool transpose_rows_apart(const struct node *node) {
+static int transpose_axis_kept(const struct node *node, int axis) {
+    int rank = node_shape(node, 0)->rank;
     const int64_t *permutation;
+    if (!node_ints(node, "perm", &permutation))
+        return rank - 1 - axis;
 
-    return node_ints(node, "perm", &permutation) && permutation[0] == 0;
+    for (int i = 0; i < rank; i++)
+        if (permutation[i] == axis)
+            return i;
+    return -1;
 }
 
 const struct op_def move_operators[] = {
@@ -403,7 +409,7 @@ const struct op_def move_operators[] = {
      .since = 1,
      .inputs = {1, 1},
      .traits = OP_MOVES,
-     .rows_apart = transpose_rows_apart,
+     .axis_kept = transpose_axis_kept,
      .types = NAMES_ALL,
      FUNCTIONS(transpose)},
     {.op_type = "Concat",

@@ -100,9 +100,10 @@ struct op_def {
      * attributes. False where they are not constant. NULL: `post` needs none. */
     bool (*post_parameters)(const struct node *node, struct post_op *ret);
 
-    /* Where no trait says so: whether row i of the outputs follows from row i of input 0 and the other
-     * inputs. Types and shapes are known. NULL: not known. */
-    bool (*rows_apart)(const struct node *node);
+    /* Where no trait says so: the axis of the result whose place i follows from place i of that axis of input
+     * 0 and from the other inputs, which are constant; -1: there is none. Types and shapes are known. NULL:
+     * not known. */
+    int (*axis_kept)(const struct node *node, int axis);
 };
 
 /* The domain of our own operators, which passes/ makes and lowering/ has steps for; no file may hold them. */

@@ -161,6 +161,16 @@ static bool pad_compute(const struct node *node, const struct tensor *inputs, co
     return true;
 }
 
+/* An axis that nothing is added to, nor cut from. */
+static int pad_axis_kept(const struct node *node, int axis) {
+    struct pads pads;
+    struct error ignored;
+
+    bool whole = pads_read(node, node_shape(node, 0)->rank, &pads, &ignored) && pads.before[axis] == 0 &&
+                 pads.after[axis] == 0;
+    return whole ? axis : -1;
+}
+
 const struct op_def pad_operators[] = {
     {.op_type = "Pad",
      .since = 1,
@@ -169,6 +179,7 @@ const struct op_def pad_operators[] = {
      .types = NAMES_ALL,
      .check = pad_check,
      .prepare = pad_prepare,
+     .axis_kept = pad_axis_kept,
      FUNCTIONS(pad)},
     {.op_type = "Pad",
      .since = 11,
@@ -177,6 +188,7 @@ const struct op_def pad_operators[] = {
      .types = NAMES_ALL,
      .check = pad_check,
      .prepare = pad_prepare,
+     .axis_kept = pad_axis_kept,
      FUNCTIONS(pad)},
     {0},
 };

@@ -144,8 +144,8 @@ static bool dequantize_compute(const struct node *node, const struct tensor *inp
 }
 
 /* One scale for the whole tensor. */
-static bool linear_rows_apart(const struct node *node) {
-    return node_shape(node, 1)->rank == 0;
+static int linear_axis_kept(const struct node *node, int axis) {
+    return node_shape(node, 1)->rank == 0 ? axis : -1;
 }
 
 /* --- DynamicQuantizeLinear: scale and zero point from the tensor's own range, which always holds zero --- */
@@ -186,8 +186,7 @@ static bool dynamic_compute(const struct node *node, const struct tensor *inputs
 #define NAMES_QUANTIZED "int8, uint8, int16, uint16"
 
 /* ONNX's and Microsoft's operators are the same. */
-#define LINEAR \
-    .inputs = {2, 3}, .rows_apart = linear_rows_apart, .traits = OP_QUANTIZED, .check = linear_check
+#define LINEAR .inputs = {2, 3}, .axis_kept = linear_axis_kept, .traits = OP_QUANTIZED, .check = linear_check
 #define QUANTIZE(...)                                                                          \
     {                                                                                          \
         .op_type = "QuantizeLinear", .types = NAMES_F32 ", int32 to " NAMES_QUANTIZED, LINEAR, \

@@ -279,13 +279,17 @@ static bool reduce_compute(const struct node *node, const struct tensor *inputs,
     return true;
 }
 
-/* The first axis is kept. */
-static bool reduce_rows_apart(const struct node *node) {
-    bool axes[LIMIT_TENSOR_RANK];
+/* An axis that is not reduced. */
+static int reduce_axis_kept(const struct node *node, int axis) {
+    bool axes[LIMIT_TENSOR_RANK], keep = node_int(node, "keepdims", 1) != 0;
     struct error ignored;
+    int place = 0;
+    if (!reduce_axes(node, node_shape(node, 0)->rank, axes, &ignored) || axes[axis])
+        return -1;
 
-    return node_shape(node, 0)->rank > 0 && reduce_axes(node, node_shape(node, 0)->rank, axes, &ignored) &&
-           !axes[0];
+    for (int i = 0; i < axis; i++)
+        place += !axes[i] || keep;
+    return place;
 }
 
 /* --- ArgMax and ArgMin --- */
@@ -354,8 +358,8 @@ static bool arg_compute(const struct node *node, const struct tensor *inputs, co
     {.op_type = name, .since = 1, .until = (change)-1, .inputs = {1, 1}, REDUCE_ALWAYS(kind)}, {        \
         .op_type = name, .since = change, .inputs = {1, 2}, .plan_inputs = 1u << 1, REDUCE_ALWAYS(kind) \
     }
-#define REDUCE_ALWAYS(kind)                                                                          \
-    .types = REDUCE_NAMES, .family = &(const enum reduction){kind}, .rows_apart = reduce_rows_apart, \
+#define REDUCE_ALWAYS(kind)                                                                        \
+    .types = REDUCE_NAMES, .family = &(const enum reduction){kind}, .axis_kept = reduce_axis_kept, \
     .prepare = reduce_prepare, FUNCTIONS(reduce)
 #define ARG(name, most)                                                                                 \
     {                                                                                                   \

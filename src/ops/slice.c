@@ -121,12 +121,24 @@ static bool slice_compute(const struct node *node, const struct tensor *inputs, 
     return true;
 }
 
+/* An axis that stays whole. */
+static int slice_axis_kept(const struct node *node, int axis) {
+    const struct shape *input = node_shape(node, 0);
+    struct slice slice;
+    struct error ignored;
+
+    bool whole = slice_read(node, input, &slice, &ignored) && slice.start[axis] == 0 &&
+                 slice.step[axis] == 1 && slice.length[axis] == input->dims[axis];
+    return whole ? axis : -1;
+}
+
 const struct op_def slice_operators[] = {
     {.op_type = "Slice",
      .since = 1,
      .until = 9,
      .inputs = {1, 1},
      .traits = OP_TAKES_PART,
+     .axis_kept = slice_axis_kept,
      .types = NAMES_ALL,
      .prepare = slice_prepare,
      FUNCTIONS(slice)},
@@ -135,6 +147,7 @@ const struct op_def slice_operators[] = {
      .inputs = {3, 5},
      .plan_inputs = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4,
      .traits = OP_TAKES_PART,
+     .axis_kept = slice_axis_kept,
      .types = NAMES_ALL,
      .prepare = slice_prepare,
      FUNCTIONS(slice)},

@@ -122,6 +122,10 @@ static bool adds_tensor(const struct node *node, const struct node *user, struct
     if (other == mine || other->dtype != DTYPE_F32 || !shape_equal(&mine->shape, &user->outputs[0]->shape))
         return false;
 
+    for (int i = 0; i < node->post_op_count; i++) /* oneDNN's fast kernels add before they round */
+        if (node->post_ops[i].kind == POST_STEPS && !has_integer_weights(node))
+            return false;
+
     bool whole = shape_equal(&other->shape, &mine->shape);
     int64_t last = mine->shape.dims[mine->shape.rank - 1];
     bool row = other->constant && node_is(node, "MatMul") && shape_elements(&other->shape) == last &&
@@ -162,7 +166,11 @@ static bool runs_later(const struct node *node, const struct value *other) {
 static bool share_parameters(const struct post_op *a, const struct post_op *b) {
     static const bool clips[POST_KIND_COUNT] = {
         [POST_CLIP] = true, [POST_HARDSIGMOID] = true, [POST_STEPS] = true}; /* among others */
+    static const bool lines[POST_KIND_COUNT] = {
+        [POST_LINEAR] = true, [POST_HARDSIGMOID] = true, [POST_STEPS] = true};
     if (clips[a->kind] && clips[b->kind] && (a->kind != POST_CLIP || b->kind != POST_CLIP))
+        return true;
+    if (lines[a->kind] && lines[b->kind] && a->kind != b->kind)
         return true;
 
     return a->kind == b->kind && post_op_is_activation(a->kind) &&
@@ -225,7 +233,18 @@ static bool apply(struct graph *graph, bool (*rule)(struct graph *, struct node 
     return true;
 }
 
+/* Products run in integers: their rules look for QuantizeLinear and DequantizeLinear. */
+static bool holds_integer_products(const struct graph *graph) {
+    for (const struct node *node = graph->first; node; node = node->next)
+        if (has_integer_weights(node))
+            return true;
+    return false;
+}
+
 bool passes_fuse(struct graph *graph, struct error *error) {
+    if (!holds_integer_products(graph) && !apply(graph, join_rounding, error))
+        return false;
+
     static bool (*const rules[])(struct graph *, struct node *, struct node **) = {
         fuse_gelu,        fuse_gated,    fuse_layer_norm,      fuse_attention,
         sink_transpose,   fuse_movement, drop_pair_before_add, fuse_posts,

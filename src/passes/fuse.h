@@ -30,9 +30,13 @@ bool fuse_movement(struct graph *graph, struct node *node, struct node **ret_res
 /* A DequantizeLinear (or QuantizeLinear) with one constant scale and zero point for the whole tensor. `node`
  * may be NULL. */
 bool dequantizes_tensor(const struct node *node, float *ret_scale, int32_t *ret_zero_point);
+/* `dequantize` undoes `quantize`, but for the rounding: the same scale and zero point. */
+bool dequantizes_again(const struct node *dequantize, const struct node *quantize);
 /* A product of an 8-bit tensor and constant 8-bit weights, both through DequantizeLinear, that
  * quantize_product can do. */
 bool has_integer_weights(const struct node *node);
+/* See fuse_rounding.c: for graphs without integer products. */
+bool join_rounding(struct graph *graph, struct node *node, struct node **ret_resume);
 /* See fuse_quantized.c. */
 bool drop_pair_before_add(struct graph *graph, struct node *node, struct node **ret_resume);
 bool quantize_product(struct graph *graph, struct node *node, struct node **ret_resume);

@@ -20,6 +20,14 @@ bool dequantizes_tensor(const struct node *node, float *ret_scale, int32_t *ret_
     return true;
 }
 
+bool dequantizes_again(const struct node *dequantize, const struct node *quantize) {
+    const struct value *zero = node_input(dequantize, 2), *other = node_input(quantize, 2);
+    return node_is(dequantize, "DequantizeLinear") &&
+           constants_equal(node_input(dequantize, 1), node_input(quantize, 1)) &&
+           (constants_equal(zero, other) || (!zero && constant_is_zero(other)) ||
+            (!other && constant_is_zero(zero)));
+}
+
 /* The axis of the weights that counts output channels; -1: the node is not a product that runs in integers.
  */
 static int channel_axis(const struct node *node) {

@@ -20,8 +20,8 @@ bool passes_specialize(struct graph *graph, const struct tensor *inputs, int inp
                        struct error *error);
 
 /* Of a specialised graph before passes_fuse: every input and output has `batch` rows, and row i of the
- * outputs follows from row i of the inputs alone, so that rows may be computed one by one. False if that is
- * not certain. */
+ * outputs follows from row i of the inputs alone. False if that is not certain. To compute them one by one,
+ * ask the graph for one row, too: a shape in the file may insist on more. */
 bool passes_batch_is_separable(const struct graph *graph, int64_t batch);
 
 /* For every graph input: does a shape depend on its value (through operators' plan_inputs)?
@@ -38,9 +38,9 @@ bool passes_expand_qoperators(struct graph *graph, struct error *error);
 bool passes_is_quantized(const struct graph *graph);
 
 /* A bound quantised graph (QDQ; QOperator is expanded first) as the float graph that it stands for:
- * DequantizeLinear of constants becomes float constants, and a QuantizeLinear with its DequantizeLinear
- * becomes a Clip to the range that the integers could hold (the rounding goes, the saturation, which
- * quantised graphs use as their activation, stays). New nodes are bound. */
+ * DequantizeLinear of constants becomes float constants. A QuantizeLinear with its DequantizeLinear stays,
+ * for the rounding is part of what the file says, and passes_fuse makes one step of them; of 16 bits it
+ * becomes a Clip to the range that the integers could hold. New nodes are bound. */
 bool passes_dequantize(struct graph *graph, struct error *error);
 
 /* Or the same graph made ready to run in integers: weights signed and symmetric (int8, a scale for each

@@ -105,6 +105,8 @@ static dnnl_status_t post_append(dnnl_post_ops_t posts, const struct primitive_p
         return dnnl_post_ops_append_binary(posts, dnnl_binary_add, layout_md(post->operand));
     case POST_MULTIPLY:
         return dnnl_post_ops_append_binary(posts, dnnl_binary_mul, layout_md(post->operand));
+    case POST_ROUND:
+        return posts_append_round(posts, post->alpha != 0 ? post->alpha : 1);
     default:
         function = eltwise_of(post);
         return posts_append_eltwise(posts, function.kind, function.alpha, function.beta);

@@ -162,6 +162,10 @@ dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, 
     return dnnl_post_ops_append_eltwise(posts, 1.0f, kind, alpha, beta);
 }
 
+dnnl_status_t posts_append_round(dnnl_post_ops_t posts, float scale) {
+    return dnnl_post_ops_append_eltwise(posts, scale, dnnl_eltwise_round, 0, 0);
+}
+
 dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point,
                                dnnl_data_type_t dtype) {
     if (zero_point)

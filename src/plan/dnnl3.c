@@ -167,6 +167,13 @@ dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, 
     return dnnl_post_ops_append_eltwise(posts, kind, alpha, beta);
 }
 
+dnnl_status_t posts_append_round(dnnl_post_ops_t posts, float scale) {
+    dnnl_status_t status = dnnl_post_ops_append_eltwise(posts, dnnl_eltwise_round, 0, 0);
+    return status != dnnl_success || scale == 1
+               ? status
+               : dnnl_post_ops_append_eltwise(posts, dnnl_eltwise_linear, scale, 0);
+}
+
 dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point,
                                dnnl_data_type_t dtype) {
     return dnnl_post_ops_append_sum(posts, scale, zero_point, dtype);

@@ -58,6 +58,8 @@ dnnl_status_t attr_set_zero_point(dnnl_primitive_attr_t attr, int32_t zero_point
 /* Scales and zero points are attributes (generation 2), or arguments of the execution (3). */
 extern const bool quantization_at_execution;
 dnnl_status_t posts_append_eltwise(dnnl_post_ops_t posts, dnnl_alg_kind_t kind, float alpha, float beta);
+/* scale * the nearest whole number */
+dnnl_status_t posts_append_round(dnnl_post_ops_t posts, float scale);
 dnnl_status_t posts_append_sum(dnnl_post_ops_t posts, float scale, int32_t zero_point,
                                dnnl_data_type_t dtype);
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/float_flags.h"
 #include "base/multiversion.h"
 
 /* bfloat16 is the upper half of a float32. As f32_to_bf16 and bf16_to_f32 of tensor/, inlined for the
@@ -148,4 +149,35 @@ void kernel_concat_rows(const void *const *inputs, const size_t *bytes, int inpu
             target += bytes[i];
         }
     }
+}
+
+#define WATCH_BLOCK 16384
+
+MULTIVERSION static bool has_bits32(const uint32_t *words, int64_t count, uint32_t wanted) {
+    uint32_t found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found |= words[i] == wanted;
+    return found != 0;
+}
+
+MULTIVERSION static bool has_bits16(const uint16_t *words, int64_t count, uint16_t wanted) {
+    uint16_t found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found |= words[i] == wanted;
+    return found != 0;
+}
+
+void kernel_watch_lowest(const struct kernel_lowest *lowest, const void *x) {
+    bool found = false;
+
+#pragma omp parallel for reduction(|| : found) if (lowest->count > 4 * WATCH_BLOCK)
+    for (int64_t start = 0; start < lowest->count; start += WATCH_BLOCK) {
+        int64_t left = lowest->count - start, count = left < WATCH_BLOCK ? left : WATCH_BLOCK;
+        found =
+            found || (lowest->dtype == DTYPE_F32 ? has_bits32((const uint32_t *)x + start, count, 0xff7fffffu)
+                                                 : has_bits16((const uint16_t *)x + start, count, 0xff7fu));
+    }
+
+    if (found)
+        float_flags_raise();
 }

@@ -26,6 +26,14 @@ struct kernel_layer_norm {
 void kernel_layer_norm(const struct kernel_layer_norm *norm, const void *x, const float *scale,
                        const float *shift, void *y);
 
+/* Raises a floating-point flag (base/float_flags.h) in the calling thread where any of `count` elements is
+ * the lowest finite number. */
+struct kernel_lowest {
+    enum dtype dtype; /* float32 or bfloat16 */
+    int64_t count;
+};
+void kernel_watch_lowest(const struct kernel_lowest *lowest, const void *x);
+
 /* Rows of `bytes` bytes: row i of `to` is row sources[i] of `from`; zeros where sources[i] is negative. */
 void kernel_gather_rows(const void *from, const int32_t *sources, int64_t rows, size_t bytes, void *to);
 
@@ -66,6 +74,16 @@ struct kernel_quantization {
 };
 void kernel_quantize(const struct kernel_quantization *quantization, const void *x, void *y);
 void kernel_dequantize(const struct kernel_quantization *quantization, const void *y, void *x);
+
+/* y = step * round(saturate(x / step)), saturated to [lowest, lowest + 255], halves to even, NaN to the
+ * lowest: what QuantizeLinear and then DequantizeLinear make of x. `count` elements in any order; y may be x.
+ */
+struct kernel_steps {
+    enum dtype dtype; /* float32 or bfloat16 */
+    float lowest, step;
+    int64_t count;
+};
+void kernel_round_to_steps(const struct kernel_steps *steps, const void *x, void *y);
 
 /* y = saturate(round(sum) + y_zero_point), halves to even, where sum = a * a_factor + b * b_factor + offset,
  * at least 0 with `relu`. Types: uint8 or int8. */

@@ -79,6 +79,29 @@ void kernel_dequantize(const struct kernel_quantization *quantization, const voi
     }
 }
 
+MULTIVERSION static void round_to_steps(const struct kernel_steps *steps, float *values, int64_t count) {
+    float low = steps->lowest, high = low + 255, step = steps->step;
+
+    for (int64_t i = 0; i < count; i++) {
+        float x = values[i] / step;
+        x = x > low ? x : low;
+        values[i] = rintf(x < high ? x : high) * step;
+    }
+}
+
+void kernel_round_to_steps(const struct kernel_steps *steps, const void *x, void *y) {
+#pragma omp parallel for if (steps->count > 4 * BLOCK)
+    for (int64_t start = 0; start < steps->count; start += BLOCK) {
+        float block[BLOCK];
+        int64_t count = block_length(start, steps->count);
+        size_t offset = bytes_of(steps->dtype, start);
+
+        kernel_load_row(steps->dtype, (const char *)x + offset, 1, block, count);
+        round_to_steps(steps, block, count);
+        kernel_store_row(steps->dtype, block, (char *)y + offset, count);
+    }
+}
+
 MULTIVERSION static void add_scaled(const struct kernel_quantized_addition *addition, float *restrict a,
                                     const float *restrict b, int64_t count) {
     float a_factor = addition->a_factor, b_factor = addition->b_factor, offset = addition->offset;

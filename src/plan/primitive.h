@@ -84,7 +84,7 @@ const struct shape *layout_shape(const struct layout *layout);
 const char *layout_describe(const struct layout *layout, char *text, size_t size);
 
 /* Post-ops of one primitive at most. */
-#define PRIMITIVE_POSTS 13
+#define PRIMITIVE_POSTS 14
 
 enum primitive_argument {
     ARGUMENT_SOURCE,
@@ -98,10 +98,10 @@ enum primitive_argument {
 };
 
 /* One of a primitive's post-ops. POST_HARDSIGMOID and POST_STEPS are not among them: they are a POST_LINEAR
- * and a POST_CLIP, a POST_CLIP and a POST_ROUND. */
+ * and a POST_CLIP; a POST_LINEAR, a POST_CLIP and a POST_ROUND. */
 struct primitive_post {
     enum post_op_kind kind;
-    float alpha, beta;
+    float alpha, beta; /* POST_ROUND: the result is alpha times the whole number; 0 stands for 1 */
     int32_t zero_point;
     enum dtype sum_dtype;         /* SUM: how to read the destination; DTYPE_UNKNOWN: as its own type */
     const struct layout *operand; /* ADD, MULTIPLY */

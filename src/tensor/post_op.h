@@ -23,8 +23,7 @@ enum post_op_kind {
     POST_ABS,
     POST_LINEAR, /* alpha x + beta */
     POST_ROUND,  /* to the nearest whole number, halves to even; of primitives alone */
-    POST_STEPS, /* to the nearest of alpha * beta, (alpha + 1) * beta … (alpha + 255) * beta; before integer
-                   residuals alone */
+    POST_STEPS,  /* to the nearest of alpha * beta, (alpha + 1) * beta … (alpha + 255) * beta */
     /* From here on with a second operand, broadcast to the result. */
     POST_ADD,      /* x + operand */
     POST_MULTIPLY, /* x * operand */

@@ -1,6 +1,6 @@
--- Posts what the environment says: PHOTOS (files, one a line, sent as image/jpeg in turn) or a small JSON body. Ends with one
--- line: requests, seconds, errors, p50 and p99 in ms.
-local photos = os.getenv('PHOTOS')
+-- Posts what the environment says: PHOTOS (files, one a line, sent as image/jpeg in turn), BODY (a file, with HEADERS, one a
+-- line) or a small JSON body. Ends with one line: requests, seconds, errors, p50 and p99 in ms.
+local photos, body = os.getenv('PHOTOS'), os.getenv('BODY')
 local requests, at = {}, 0
 wrk.method = 'POST'
 
@@ -16,6 +16,13 @@ if photos then
   function request()
     at = at % #requests + 1
     return requests[at]
+  end
+elseif body then
+  local file = assert(io.open(body, 'rb'))
+  wrk.body = file:read('*a')
+  file:close()
+  for name, value in os.getenv('HEADERS'):gmatch('([^\n:]+): ([^\n]+)') do
+    wrk.headers[name] = value
   end
 else
   wrk.body = '{"url": "http://photo.example/cat.jpg"}'

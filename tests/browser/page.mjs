@@ -204,6 +204,17 @@ const tests = [
     await page.press('#url', 'Enter');
     await until('the reason', async () => /hand it over/.test(await page.textContent('#error-line')));
   }, {expected: [404, 502]}),
+  test('a choice that is not allowed is told as that, with the reason, in both languages', async (page) => {
+    const [, second] = await names();
+    await page.route('**/model/*', (route) => route.fulfill({status: 403, json: {error: 'a page of another origin'}}));
+    await page.click('#models-button');
+    await page.click(`.model:has(.model-name:text-is("${second}"))`);
+    await page.waitForSelector('#ticket[data-state="error"]');
+    assert.match(await page.textContent('#error-line'), /does not let you/);
+    assert.match(await page.textContent('#error-reason'), /another origin/);
+    await page.click('[data-language="fr"]');
+    assert.match(await page.textContent('#error-line'), /ne vous le permet pas/);
+  }, {expected: [403]}),
   test('the last photos of the tab outlive a reload, come back at a click, and can be cleared', async (page) => {
     await give(page);
     const sentence = await answer(page);

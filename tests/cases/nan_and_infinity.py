@@ -45,8 +45,36 @@ def network(operator, before):
     return case.network(nodes, [tiny.value_info('x', [1, 1, 3, 3])], [tiny.value_info('y', [1, 1, 3, 3])], constants)
 
 
+def maximum(weight):
+    """The largest of one: no number is made of -infinity."""
+    nodes = [tiny.node('MatMul', ['x', 'w'], ['m']),
+             tiny.node('MaxPool', ['m'], ['y'], tiny.ints('kernel_shape', [1]))]
+    return case.network(nodes, [tiny.value_info('x', [3, 1, 1])], [tiny.value_info('y', [3, 1, 5])],
+                        [tiny.tensor('w', [1, 5], [weight, 1.0, 2.0, 3.0, 4.0])])
+
+
+def narrow(channels):
+    """Convolutions of fewer channels than a kernel's block has: each gives x in all of its channels."""
+    first, second = [1.0] * channels, [1.0] + [0.0] * (channels - 1)
+    nodes = [tiny.node('Conv', ['x', 'a'], ['c']), tiny.node('Conv', ['c', 'b', 'zero'], ['y'])]
+    constants = [tiny.tensor('a', [channels, 1, 1, 1], first), tiny.tensor('b', [1, channels, 1, 1], second),
+                 tiny.tensor('zero', [1], [0.0])]
+    return case.network(nodes, [tiny.value_info('x', [1, 1, 5, 5])], [tiny.value_info('y', [1, 1, 5, 5])], constants)
+
+
+def check_infinities(program):
+    """Infinities of weights, which raise no alarm, and beside the padding of narrow convolutions."""
+    for weight in (-INF, -3e38):
+        actual = case.run(program, maximum(weight), [1.0] * 3, '3x1x1', 'f32')
+        good = case.same(actual, [weight, 1.0, 2.0, 3.0, 4.0] * 3)
+        yield f'MaxPool of weights of {weight}', '' if good else str(actual)[:150]
+    values = [float(i) for i in range(24)] + [INF]
+    actual = case.run(program, narrow(1), values, '1x1x5x5', 'f32')
+    yield 'infinity through convolutions of one channel', '' if case.same(actual, values, 1e-4) else str(actual)[:150]
+
+
 def main():
-    results = []
+    results = list(check_infinities(sys.argv[1]))
     for operator, (function, _) in OPERATORS.items():
         for before in ('', 'Conv', 'Div'):
             values = [0.0 if i % 4 == 1 else float(i + 1) for i in range(9)] if before == 'Div' else VALUES

@@ -43,8 +43,7 @@ static const struct {
     [KIND_F32] = {"f32", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_BF16] = {"bf16", PRECISION_BF16, {0x1p-8f, 0}, 3, false},
     [KIND_INT8] = {"int8", PRECISION_INT8, {3e-6f, 2}, 10, true},
-    /* the rounding is left out on purpose: each number is up to half a step away */
-    [KIND_QUANTIZED_F32] = {"quantized, in f32", PRECISION_F32, {3e-6f, 100}, 10, false},
+    [KIND_QUANTIZED_F32] = {"quantized, in f32", PRECISION_F32, {3e-6f, 2}, 10, true},
     [KIND_ROWS] = {"rows one by one", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_STRANGE] = {"NaN and infinities, in f32", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_STRANGE_BF16] = {"NaN and infinities, in bf16", PRECISION_BF16, {0x1p-8f, 0}, 3, false},
@@ -162,15 +161,21 @@ static bool check_kind(const struct random_graph *g, enum kind kind) {
 
 /* --- Rows one by one ------------------------------------------------------------------------------------ */
 
-static bool is_separable(const struct random_graph *g) {
+static bool is_separable_at(const struct random_graph *g, int64_t rows) {
     struct graph *copy = copy_as_read(g, true);
     struct tensor shape_alone = {g->input.dtype, g->input.shape, NULL};
     struct error error;
+    shape_alone.shape.dims[0] = rows;
     bool result = copy && passes_simplify(copy, &error) && passes_specialize(copy, &shape_alone, 1, &error) &&
-                  passes_batch_is_separable(copy, g->input.shape.dims[0]);
+                  passes_batch_is_separable(copy, rows);
 
     graph_free(copy);
     return result;
+}
+
+/* … and does the network take one row alone? A shape in the file may say how many there are. */
+static bool is_separable(const struct random_graph *g) {
+    return is_separable_at(g, g->input.shape.dims[0]) && is_separable_at(g, 1);
 }
 
 /* Row `row` of each expected output. */
@@ -356,6 +361,9 @@ static void try_graph(uint64_t seed) {
     random_graph_free(&g);
 }
 
+/* Of graphs that were computed wrongly once: they are tried again where no seed is asked for. */
+static const uint64_t once_wrong[] = {910267, 912993, 913152, 78000424};
+
 static uint64_t number_of(const char *text, uint64_t otherwise) {
     return text ? strtoull(text, NULL, 10) : otherwise;
 }
@@ -371,6 +379,8 @@ int main(int argc, char **argv) {
     fflush(stdout);
     for (uint64_t i = 0; i < count; i++)
         try_graph(seed + i);
+    for (size_t i = 0; seed == 1 && i < sizeof once_wrong / sizeof once_wrong[0]; i++)
+        try_graph(once_wrong[i]);
 
     for (int kind = 0; kind < KIND_COUNT; kind++) {
         failed += failures[kind];

@@ -271,6 +271,20 @@ def test_rate_limit():
         assert ask(door.port, 'POST', '/model/cats/predict', b'', X_Forwarded_For='1.2.3.5').status == 200
 
 
+def test_forwarded_lines():
+    """a proxy that adds a line of its own to what a caller forged: its line counts, and the backend hears of both"""
+    with stand_in('cats') as cats, \
+            gateway('--backend', f'cats={cats.url}', '--rate', '0.01:2', '--trust-forwarded') as door:
+        statuses = []
+        for forged in range(4):
+            answer = raw(door.port, HEAD + b'Connection: close\r\nContent-Length: 0\r\nX-Forwarded-For: 9.9.9.%d\r\n'
+                         b'X-Forwarded-For: 1.2.3.4\r\n\r\n' % forged)
+            statuses.append(answer.split(b' ')[1])
+            if not forged:
+                assert b'9.9.9.0, 1.2.3.4, 127.0.0.1' in answer, answer
+        assert statuses == [b'200', b'200', b'429', b'429'], statuses
+
+
 def test_cors():
     with stand_in('cats') as cats, \
             gateway('--backend', f'cats={cats.url}', '--cors', 'https://a.example,https://b.example') as door:
@@ -287,6 +301,23 @@ def test_access_log():
         line = json.loads(door.wait_line('log-me'))
         assert line['status'] == 200 and line['model'] == 'cats' and line['path'] == '/model/cats/predict', line
         assert line['upstream'] == f'127.0.0.1:{cats.port}' and line['tries'] == 1 and len(line['trace_id']) == 32
+
+
+def test_access_log_forgery():
+    """a name in the path, decoded, neither ends a log line nor adds a field or a terminal's escape to it"""
+    name = '%0a%7b%22client%22:%22me%22%7d%22,%22status%22:200,%1b[31m%c3%a9'
+    with stand_in('cats') as cats:
+        for form in ('json', 'text'):
+            with gateway('--backend', f'cats={cats.url}', log=form) as door:
+                assert ask(door.port, 'POST', f'/model/{name}/predict', b'', X_Request_Id='forged').status == 404
+                line = door.wait_line('forged')
+                assert line.isascii() and line.isprintable(), line
+                if form == 'json':
+                    fields = json.loads(line)
+                    assert fields['status'] == 404 and fields['client'] == '127.0.0.1', fields
+                    assert fields['model'].startswith('?{?client?'), fields
+                else:
+                    assert line.startswith('20') and ' 404 ' in line, line
 
 
 def test_smuggling():
@@ -451,6 +482,7 @@ def test_every_address_of_a_name():
             pids = {ask(port, 'POST', '/model/cats/predict', b'').json()['pid'] for _ in range(8)}
             assert pids == {one.child.pid, two.child.pid}, pids
             two.kill()
+            two.child.wait()  # its connections end with it
             for _ in range(20):
                 assert ask(port, 'POST', '/model/cats/predict', b'').json()['pid'] == one.child.pid
     return None

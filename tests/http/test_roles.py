@@ -267,7 +267,7 @@ def test_reload_under_load():
         for thread in threads:
             thread.start()
         for turn in range(12):
-            keys.write(LINES if turn % 2 else [line_of('another')] * 50 + LINES)
+            keys.write(LINES if turn % 2 else [line_of(f'another-{number}') for number in range(50)] + LINES)
             before = len([line for line in door.lines if 'reloaded the files' in line])
             door.kill(signal.SIGHUP)
             until(lambda: len([line for line in door.lines if 'reloaded the files' in line]) > before)

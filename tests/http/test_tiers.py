@@ -291,10 +291,22 @@ def test_paths_that_climb():
         comparison = Comparison(tiers)
         for target in ['/..', '/.', '/../models', '/model/../models', '/model/./predict', '/v2/models/animals/../../healthz',
                        '/%2e%2e/models', '/model/%2e%2e/predict', '/model/..%2f..%2fmodels', '/model/a%5cb/predict',
-                       '/v1/chat/../completions', '/docs/..', '*']:
+                       '/v1/chat/../completions', '/docs/..']:
             for method in ('GET', 'POST', 'OPTIONS'):
                 answers = comparison.ask(None, method, target, **body_for(target, method))
                 assert answers['gateway']['status'] == 400, (target, answers)
+        comparison.check()
+
+
+def test_the_asterisk():
+    """OPTIONS * asks about the server as a whole; no other method takes it"""
+    with Tiers() as tiers:
+        comparison = Comparison(tiers)
+        answers = comparison.ask(None, 'OPTIONS', '*')
+        assert answers['gateway']['status'] == 204, answers
+        allowed = dict(answers['gateway']['headers'])['allow'].split(', ')
+        assert sorted(allowed) == sorted({'HEAD', *[row['method'] for row in ROWS]}), allowed
+        assert comparison.ask(None, 'GET', '*')['gateway']['status'] == 400
         comparison.check()
 
 
@@ -377,6 +389,23 @@ def test_requests_that_are_wrong():
         comparison.check()
 
 
+def test_refusals_in_the_middle():
+    """a body that turns out too long or malformed is refused like one whose head says so"""
+    with Tiers() as tiers:
+        for row in [row for row in ROWS if row['method'] == 'POST' and row['right'] != 'manage']:
+            line = (f'POST {target_of(row["pattern"])} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n'
+                    f'X-Request-Id: the-same\r\n')
+            for tier in [tier for tier in tiers.list if tier.offers(row['pattern'])]:
+                length, chunk, odd = [
+                    without_differences(tier, row['pattern'], '', ask_raw(tier, (line + rest).encode()))
+                    for rest in (f'Content-Length: {21 << 20}\r\n\r\n', f'Transfer-Encoding: chunked\r\n\r\n{21 << 20:x}\r\n',
+                                 'Transfer-Encoding: chunked\r\n\r\nzz\r\n')]
+                assert '413' in length['status'] and chunk == length, (tier.name, length, chunk)
+                assert '400' in odd['status'] and dict(odd['headers'])['x-request-id'] == 'the-same', odd
+                error = odd['body']['error']
+                assert set(error) == {'message', 'type', 'param', 'code'} if row['errors'] == 'openai' else error, odd
+
+
 def test_the_page():
     """the page's files are the same at every tier, and so is how they are asked wrongly"""
     with Tiers() as tiers:
@@ -385,6 +414,9 @@ def test_the_page():
             for target in ['/docs', '/assets/docs.js', '/assets/style.css', '/assets/mark.svg']:
                 answers = comparison.ask(None, method, target, **body_for(target, method))
                 assert 'route="page"' in answers['serve']['label']
+                if method == 'OPTIONS':
+                    assert answers['serve']['status'] == 204, answers
+                    assert dict(answers['serve']['headers'])['allow'] == 'GET, HEAD', answers
             comparison.ask(None, method, '/', names=['backend', 'gateway'])  # the others have the page there
             comparison.ask(None, method, '/', names=['frontend', 'serve'])
             comparison.ask(None, method, '/openapi.json', names=['frontend', 'serve'])  # of what each tier answers

@@ -202,6 +202,43 @@ static void quantized_add(void) {
     }
 }
 
+/* QuantizeLinear, then DequantizeLinear; in place, too. */
+static void round_to_steps(enum dtype dtype) {
+    for (int i = 0; i < case_count(CASES); i++) {
+        struct kernel_quantization q = random_quantization(dtype);
+        case_describe(&q);
+
+        size_t size = dtype_size(dtype), bytes = (size_t)q.count * size;
+        void *x = input_take(bytes, size), *y = output_take(bytes, size), *expected = expected_take(y, bytes);
+        void *quantized = expected_take(y, bytes);
+        random_reals(&q, x);
+        const struct shape shape = {1, {q.count}};
+        const struct tensor from = {dtype, shape, x}, to = {dtype, shape, expected};
+        const struct tensor middle = {q.byte_dtype, shape, quantized};
+        reference_run("QuantizeLinear", &q, &from, &middle);
+        reference_run("DequantizeLinear", &q, &middle, &to);
+
+        const struct kernel_steps steps = {
+            dtype, (float)((q.byte_dtype == DTYPE_U8 ? 0 : -128) - q.zero_point), q.scale, q.count};
+        bool in_place = random_chance(50);
+        if (in_place)
+            memcpy(y, x, bytes);
+        case_seal();
+        kernel_round_to_steps(&steps, in_place ? y : x, y);
+        case_check();
+        for (int64_t j = 0; j < q.count; j++)
+            expect_near(j, element_get(dtype, y, j), element_get(dtype, expected, j), 0);
+    }
+}
+
+static void round_to_steps_f32(void) {
+    round_to_steps(DTYPE_F32);
+}
+
+static void round_to_steps_bf16(void) {
+    round_to_steps(DTYPE_BF16);
+}
+
 const struct kernel_test quantized_tests[] = {
     {"quantize_f32", quantize_f32},
     {"quantize_bf16", quantize_bf16},
@@ -209,5 +246,7 @@ const struct kernel_test quantized_tests[] = {
     {"dequantize_f32", dequantize_f32},
     {"dequantize_bf16", dequantize_bf16},
     {"quantized_add", quantized_add},
+    {"round_to_steps_f32", round_to_steps_f32},
+    {"round_to_steps_bf16", round_to_steps_bf16},
     {NULL, NULL},
 };

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/float_flags.h"
 #include "kernels.h"
 #include "plan/kernels.h"
 
@@ -229,14 +230,35 @@ static void concat_rows(void) {
     }
 }
 
+static void watch_lowest(void) {
+    for (int i = 0; i < case_count(CASES); i++) {
+        struct kernel_lowest lowest = {random_chance(50) ? DTYPE_F32 : DTYPE_BF16, random_extent(100000)};
+        size_t size = dtype_size(lowest.dtype);
+        bool holds_it = random_chance(50);
+        case_begin("%lld of %s, %s the lowest number", (long long)lowest.count, dtype_name(lowest.dtype),
+                   holds_it ? "with" : "without");
+
+        char *x = input_take((size_t)lowest.count * size, size);
+        random_fill(lowest.dtype, x, lowest.count, 10);
+        const uint32_t bits = 0xff7fffffu; /* of bfloat16 the upper half */
+        if (holds_it)
+            memcpy(x + (size_t)random_between(0, lowest.count - 1) * size, (const char *)&bits + 4 - size,
+                   size);
+
+        case_seal();
+        float_flags_take();
+        kernel_watch_lowest(&lowest, x);
+        bool told = float_flags_take();
+        case_check();
+        if (told != holds_it)
+            case_fail("a flag is %s", told ? "raised" : "not raised");
+    }
+}
+
 const struct kernel_test row_tests[] = {
-    {"load_row_f32", load_row_f32},
-    {"load_row_bf16", load_row_bf16},
-    {"store_row_f32", store_row_f32},
-    {"store_row_bf16", store_row_bf16},
-    {"layer_norm_f32", layer_norm_f32},
-    {"layer_norm_bf16", layer_norm_bf16},
-    {"gather_rows", gather_rows},
-    {"concat_rows", concat_rows},
-    {NULL, NULL},
+    {"load_row_f32", load_row_f32},     {"load_row_bf16", load_row_bf16},
+    {"store_row_f32", store_row_f32},   {"store_row_bf16", store_row_bf16},
+    {"layer_norm_f32", layer_norm_f32}, {"layer_norm_bf16", layer_norm_bf16},
+    {"gather_rows", gather_rows},       {"concat_rows", concat_rows},
+    {"watch_lowest", watch_lowest},     {NULL, NULL},
 };

@@ -24,6 +24,9 @@ struct scene {
     int run_us;
 };
 
+/* Its batches cannot be prepared. */
+#define UNPREPARED 5
+
 struct thing {
     struct batcher_item item;
     bool unwanted;
@@ -50,9 +53,9 @@ static bool scene_run(void *context, struct batcher_item **items, int count, str
     return items[0]->key != 13 || error_set(error, ERROR_INTERNAL, "unlucky");
 }
 
-static bool scene_prepare(void *context, int size) {
-    ((struct scene *)context)->prepared = size;
-    return true;
+static bool scene_prepare(void *context, int key, int rows) {
+    ((struct scene *)context)->prepared = rows;
+    return key != UNPREPARED;
 }
 
 static bool scene_is_wanted(void *context, struct batcher_item *item) {
@@ -82,7 +85,7 @@ static struct batcher *begin(struct scene *scene, int max_batch, int max_wait_us
     return batcher;
 }
 
-static void submit(struct batcher *batcher, struct thing *thing, int64_t key) {
+static void submit(struct batcher *batcher, struct thing *thing, int key) {
     thing->item.key = key;
     if (!thing->item.deadline_ns)
         thing->item.deadline_ns = clock_ns() + 60000000000;
@@ -132,6 +135,73 @@ static void test_prepared(void **state) {
 
     assert_int_equal(scene.prepared, 4);
     assert_int_equal(scene.largest, 4);
+
+    batcher_free(batcher);
+    free(things);
+}
+
+/* Things that wait behind the first one, which is held until they are all there. */
+static void run_behind(struct batcher *batcher, struct scene *scene, struct thing *things, const int *rows,
+                       int count) {
+    struct thing first = {0};
+    int done = scene->done;
+
+    scene->hold = true;
+    submit(batcher, &first, -1);
+    while (batcher_length(batcher))
+        usleep(100);
+
+    for (int i = 0; i < count; i++) {
+        things[i] = (struct thing){.item.rows = rows[i]};
+        submit(batcher, &things[i], 1);
+    }
+    scene->hold = false;
+    wait_done(scene, done + count + 1);
+}
+
+/* A batch has a power of two rows, not of things. */
+static void test_rows(void **state) {
+    struct scene scene = {0};
+    struct thing things[6];
+    struct batcher *batcher = begin(&scene, 8, 0, false);
+
+    run_behind(batcher, &scene, things, (const int[]){2, 2, 3, 4}, 4); /* 8 = 2 + 2 + 4, or 2 + 2 first */
+    assert_int_equal(things[0].item.batch, things[1].item.batch);
+    assert_true(things[0].item.batch >= 2);
+
+    run_behind(batcher, &scene, things, (const int[]){20, 1, 1}, 3);
+    assert_int_equal(things[0].item.batch, 1);
+    assert_int_equal(things[1].item.batch, 2);
+    assert_int_equal(things[2].item.batch, 2);
+
+    run_behind(batcher, &scene, things, (const int[]){3, 3, 3}, 3); /* no power of two */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(things[i].item.batch, 1);
+
+    run_behind(batcher, &scene, things, (const int[]){3, 5, 1, 1}, 4);
+    assert_int_equal(things[0].item.batch, 2);
+    assert_int_equal(things[3].item.batch, 2);
+
+    batcher_free(batcher);
+}
+
+/* Of a kind that cannot be run together each runs alone, and other kinds are prepared all the same. */
+static void test_prepared_by_kind(void **state) {
+    struct scene scene = {.run_us = 500};
+    struct thing *things = calloc(400, sizeof *things);
+    struct batcher *batcher = begin(&scene, 4, 0, true);
+
+    for (int i = 0; i < 400; i++)
+        submit(batcher, &things[i], i % 2 ? UNPREPARED : 2);
+    wait_done(&scene, 400);
+
+    int largest = 0;
+    for (int i = 0; i < 400; i++) {
+        if (i % 2)
+            assert_int_equal(things[i].item.batch, 1);
+        largest = things[i].item.batch > largest ? things[i].item.batch : largest;
+    }
+    assert_int_equal(largest, 4);
 
     batcher_free(batcher);
     free(things);
@@ -332,6 +402,7 @@ static void test_metrics(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches),       cmocka_unit_test(test_prepared),
+        cmocka_unit_test(test_rows),          cmocka_unit_test(test_prepared_by_kind),
         cmocka_unit_test(test_lone),          cmocka_unit_test(test_expired),
         cmocka_unit_test(test_start_failure), cmocka_unit_test(test_start_with_an_error_that_did_not_matter),
         cmocka_unit_test(test_workers),       cmocka_unit_test(test_numbers),

@@ -77,10 +77,29 @@ static void api_keys_are_kept_as_hashes(void **state) {
     assert_null(api_keys_find(keys, "", 0));
     api_keys_release(keys);
 
-    const char *bad[] = {"name", "name 12",
-                         "name zz884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
-                         "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 more",
-                         "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d800"};
+    /* A NUL, which would hide what follows; one key in two lines. */
+    static const char hidden[] = "a 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8\0b";
+    assert_true(file_write(path, hidden, sizeof hidden - 1, &error));
+    assert_null(api_keys_read(path, &error));
+    assert_non_null(strstr(error.message, "NUL"));
+    static const char twice[] =
+        "a 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8\n"
+        "c ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\n"
+        "b 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 roles=manage";
+    assert_true(file_write(path, twice, sizeof twice - 1, &error));
+    assert_null(api_keys_read(path, &error));
+    assert_non_null(strstr(error.message, "of one key"));
+
+    const char *bad[] = {
+        "name",
+        "name 12",
+        "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 roles=predict roles=manage",
+        "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 models=a models=b",
+        "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 models=a,",
+        "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 models=a,../b",
+        "name zz884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
+        "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 more",
+        "name 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d800"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_true(file_write(path, bad[i], strlen(bad[i]), &error));
         assert_null(api_keys_read(path, &error));

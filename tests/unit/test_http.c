@@ -191,6 +191,17 @@ static void test_response_in_pieces(void **state) {
         {"HTTP/1.0 200 OK\r\n\r\nabc", "abc", HTTP_RESPONSE_MORE, 200, -1, false, false, 0},
         {"HTTP/1.1 200 OK\r\nContent-Le", "", HTTP_RESPONSE_MORE, 0, 0, false, false, 0},
         {"HTTP/1.1 abc\r\n\r\n", "", HTTP_RESPONSE_MALFORMED, 0, 0, false, false, 0},
+        {"HTTP/1.1 600 Other\r\nContent-Length: 0\r\n\r\n", "", HTTP_RESPONSE_MALFORMED, 0, 0, false, false,
+         0},
+        {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n\r\n", "", HTTP_RESPONSE_MALFORMED, 0, 0, false,
+         false, 0},
+        /* What comes after these may be a body, though none is allowed: the connection is not used again. */
+        {"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", "", HTTP_RESPONSE_END, 204, 5, false, false,
+         0},
+        {"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", "", HTTP_RESPONSE_END, 204, -1,
+         false, false, 0},
+        {"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", "", HTTP_RESPONSE_END, 204, 0, false, true,
+         0},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -160,6 +160,60 @@ static struct value *rows_by_themselves(struct graph *g) {
     return network_ints(g, 3, 0, 4, 6);
 }
 
+/* Elements 1 … 2 of an axis. */
+static struct graph *network_slice(int axis) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 3, -1, 6, 4);
+    return network_end(g, network_node(g, "Slice", x, network_ints(g, 1, 1), network_ints(g, 1, 3),
+                                       network_ints(g, 1, axis), NULL));
+}
+
+static struct graph *network_pad(int before, int after) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 3, -1, 6, 4);
+    return network_end(g, network_node(g, "Pad", x, network_ints(g, 6, before, 1, 0, after, 0, 1), NULL));
+}
+
+/* Every row by itself, or all of them as one matrix. */
+static struct graph *network_attention(bool is_joined) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 3, -1, 6, 6);
+    struct value *y = network_node(g, "Relu", x, NULL);
+    if (is_joined)
+        y = network_permute(g, y, 3, 1, 0, 2);
+    return network_end(g, network_node(g, "MatMul", x, y, NULL));
+}
+
+/* [n, 6, 4] on top of itself: all rows, and all of them again; then the mean of
+ * each and its double, or of neighbours. */
+static struct graph *network_stacked(bool pairs_neighbours) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 3, -1, 6, 4);
+    x = network_node(g, "Concat", x, network_node(g, "Relu", x, NULL), NULL);
+    node_set_int(g, x->producer, "axis", 0);
+    x = network_node(g, "Reshape", x,
+                     pairs_neighbours ? network_ints(g, 4, -1, 2, 6, 4) : network_ints(g, 4, 2, -1, 6, 4),
+                     NULL);
+    x = network_node(g, "ReduceMean", x, NULL);
+    int64_t axis = pairs_neighbours;
+    node_set_ints(g, x->producer, "axes", &axis, 1);
+    node_set_int(g, x->producer, "keepdims", 0);
+    return network_end(g, x);
+}
+
+/* A constant of four rows, all alike, above each of the four. */
+static struct graph *network_token(float change) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 3, -1, 6, 4);
+    struct value *token = network_floats(g, 1, 1, 3, 4, 1, 4);
+    float *data = token->constant->data;
+    for (int i = 0; i < 16; i++)
+        data[i] = (float)(i % 4) + (i == 15 ? change : 0);
+    x = network_node(g, "Concat", token, x, NULL);
+    node_set_int(g, x->producer, "axis", 1);
+    return network_end(g, x);
+}
+
 static void rows_are_apart_only_where_nothing_joins_them(void **state) {
     struct shape row = SHAPE(1, 6, 4);
     assert_true(is_separable(network_convolutional(), 4, SHAPE(1, 3, 16, 16)));
@@ -170,7 +224,18 @@ static void rows_are_apart_only_where_nothing_joins_them(void **state) {
     assert_false(is_separable(network_of_two("Add", one_for_each_of_four_rows), 4, row));
     assert_true(is_separable(network_of_two("Reshape", rows_by_themselves), 4, row));
     assert_false(is_separable(network_of_two("Reshape", rows_in_pairs), 4, row));
-    assert_false(is_separable(network_transformer(), 4, SHAPE(1, 8, 8, 32))); /* windows */
+    assert_true(is_separable(network_slice(1), 4, row));
+    assert_false(is_separable(network_slice(0), 4, row));
+    assert_true(is_separable(network_pad(0, 0), 4, row));
+    assert_false(is_separable(network_pad(0, 1), 4, row));
+    assert_false(is_separable(network_pad(1, -1), 4, row));
+    assert_true(is_separable(network_attention(false), 4, SHAPE(1, 6, 6)));
+    assert_false(is_separable(network_attention(true), 6, SHAPE(1, 6, 6)));
+    assert_true(is_separable(network_transformer(), 4, SHAPE(1, 8, 8, 32))); /* windows */
+    assert_true(is_separable(network_stacked(false), 4, row));
+    assert_false(is_separable(network_stacked(true), 4, row));
+    assert_true(is_separable(network_token(0), 4, row));
+    assert_false(is_separable(network_token(1), 4, row));
 }
 
 int main(void) {

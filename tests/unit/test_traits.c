@@ -300,7 +300,7 @@ static const char *check_rows_apart(const struct subject *subject) {
     struct tensor data[INPUTS];
     data_make(subject, &subject->shape, data);
     struct node *node = node_make(subject, graph, data);
-    bool apart = node->op->rows_apart(node);
+    bool apart = node->op->axis_kept(node, 0) == 0;
     graph_free(graph);
     tensors_free(data, subject->data);
 
@@ -565,7 +565,7 @@ static void nothing_looks_along_an_axis_before_its_own(void **state) {
 }
 
 static bool has_rows_apart(const struct op_def *entry) {
-    return entry->rows_apart && strcmp(entry->op_type, "Gemm") != 0;
+    return entry->axis_kept && strcmp(entry->op_type, "Gemm") != 0;
 }
 
 static bool is_gemm(const struct op_def *entry) {

@@ -155,6 +155,7 @@ struct backend *backend_create(struct http_loops *loops, const struct backend_op
         return NULL;
     }
 
+    kinds_init(&backend->kinds);
     backend->loops = loops;
     backend->options = *options;
     backend->service = (struct service){
@@ -212,6 +213,7 @@ void backend_free(struct backend *backend) {
     server_free(backend->server);
     model_free(backend->model);
     backend_counts_release(&backend->counts);
+    kinds_release(&backend->kinds);
     free(backend->model_path);
     free(backend->variant);
     free(backend);

@@ -15,8 +15,10 @@ struct batcher {
     pthread_cond_t changed, started, wanted;
     struct batcher_item *first, **last;
     int length, expected;
-    bool ending, is_started, preparing, prepare_failed;
-    int prepared; /* largest prepared size */
+    bool ending, is_started;
+    int prepared[BATCHER_KEYS]; /* the most rows of a batch of that key */
+    bool settled[BATCHER_KEYS]; /* and there will be no larger ones */
+    int preparing;              /* a key; -1: none */
     struct error start_error;
 };
 
@@ -63,45 +65,72 @@ static void end_expired(struct batcher *batcher, struct batcher_item *item) {
     }
 }
 
-/* How many waiting items have the first item's key, at most `limit`. */
-static int count_alike(const struct batcher *batcher, int limit) {
-    int count = 0;
-    for (const struct batcher_item *item = batcher->first; item && count < limit; item = item->next)
-        count += item->key == batcher->first->key;
-    return batcher->first && batcher->first->key < 0 ? 1 : count;
+static int rows_of(const struct batcher_item *item) {
+    return item->rows > 1 ? item->rows : 1;
 }
 
-/* The size of the next batch; 0 after waiting for more items: choose again. */
-static int choose_size(struct batcher *batcher) {
-    int alike = count_alike(batcher, batcher->options.max_batch);
-    int size = power_of_two(alike < batcher->prepared ? alike : batcher->prepared);
+/* The rows of the waiting items that have the first item's key, at most `limit`. */
+static int count_alike(const struct batcher *batcher, int limit) {
+    int rows = 0;
+    for (const struct batcher_item *item = batcher->first; item && rows < limit; item = item->next)
+        if (item->key == batcher->first->key)
+            rows += rows_of(item) < limit - rows ? rows_of(item) : limit - rows;
+    return rows;
+}
 
-    if (alike > batcher->prepared && batcher->options.prepare && !batcher->preparing &&
-        !batcher->prepare_failed) {
-        batcher->preparing = true;
+/* The most rows of the next batch; 0 after waiting for more items: choose again. */
+static int choose_size(struct batcher *batcher) {
+    int key = batcher->first->key;
+    if (key < 0)
+        return 1;
+
+    int alike = count_alike(batcher, batcher->options.max_batch), prepared = batcher->prepared[key];
+    int size = power_of_two(alike < prepared ? alike : prepared);
+
+    if (alike >= prepared * 2 && !batcher->settled[key] && batcher->preparing < 0) {
+        batcher->preparing = key;
         pthread_cond_signal(&batcher->wanted);
     }
 
     int64_t until = batcher->first->queued_ns + (int64_t)batcher->options.max_wait_us * 1000;
-    bool more_come = batcher->expected > 0 && batcher->first->key >= 0 && !batcher->ending;
+    bool more_come = batcher->expected > 0 && !batcher->ending;
 
-    if (size < batcher->prepared && more_come && clock_ns() < until) {
+    if (size < prepared && more_come && clock_ns() < until) {
         wait_until(batcher, until);
         return 0;
     }
     return size;
 }
 
+/* Of the items of the first one's key that fit into `size` rows, how many make a power of two: the most. The
+ * first alone, whatever its rows, where none do. */
+static int count_batch(const struct batcher *batcher, int size) {
+    int rows = 0, count = 0, best = 1;
+    if (batcher->first->key < 0 || rows_of(batcher->first) >= size)
+        return 1;
+
+    for (const struct batcher_item *item = batcher->first; item && rows < size; item = item->next) {
+        if (item->key != batcher->first->key || rows_of(item) > size - rows)
+            continue;
+        rows += rows_of(item);
+        count++;
+        if (power_of_two(rows) == rows)
+            best = count;
+    }
+    return best;
+}
+
 static int take_batch(struct batcher *batcher, int size, struct batcher_item **items) {
-    int64_t key = batcher->first->key, now = clock_ns();
-    int count = 0;
+    int64_t now = clock_ns();
+    int key = batcher->first->key, rows = 0, count = 0, wanted = count_batch(batcher, size);
     batcher->last = &batcher->first;
 
     for (struct batcher_item **at = &batcher->first; *at;) {
         struct batcher_item *item = *at;
-        if (count < size && item->key == key) {
+        if (count < wanted && item->key == key && (count == 0 || rows_of(item) <= size - rows)) {
             *at = item->next;
             item->begun_ns = now;
+            rows += rows_of(item);
             items[count++] = item;
         } else {
             at = &item->next;
@@ -168,32 +197,30 @@ static void *batcher_main(void *context) {
     return NULL;
 }
 
-/* Prepares the next batch size when the queue has outgrown the prepared ones. */
+/* Prepares the next batch size of a kind when the queue has outgrown what is prepared. */
 static void *preparer_main(void *context) {
     struct batcher *batcher = context;
     pthread_setname_np(pthread_self(), "prepare");
 
     pthread_mutex_lock(&batcher->mutex);
     while (!batcher->ending) {
-        if (!batcher->preparing) {
+        int key = batcher->preparing;
+        if (key < 0) {
             pthread_cond_wait(&batcher->wanted, &batcher->mutex);
             continue;
         }
 
-        int size = batcher->prepared * 2;
+        int size = batcher->prepared[key] * 2;
         pthread_mutex_unlock(&batcher->mutex);
-        bool ready = batcher->options.prepare(batcher->options.context, size);
+        bool ready = batcher->options.prepare(batcher->options.context, key, size);
         pthread_mutex_lock(&batcher->mutex);
 
-        batcher->preparing = false;
-        batcher->prepare_failed = !ready;
         if (ready)
-            batcher->prepared = size;
-        if (batcher->prepared * 2 > batcher->options.max_batch)
-            break;
+            batcher->prepared[key] = size;
+        batcher->settled[key] = !ready || size * 2 > batcher->options.max_batch;
+        batcher->preparing = -1;
     }
 
-    batcher->preparing = true; /* no further requests */
     pthread_mutex_unlock(&batcher->mutex);
     return NULL;
 }
@@ -216,7 +243,11 @@ struct batcher *batcher_create(const struct batcher_options *options, struct err
     batcher->options = *options;
     int largest = options->max_batch ? options->max_batch : 8;
     batcher->options.max_batch = largest > BATCHER_LARGEST ? BATCHER_LARGEST : largest;
-    batcher->prepared = options->prepare ? 1 : power_of_two(batcher->options.max_batch);
+    for (int key = 0; key < BATCHER_KEYS; key++) {
+        batcher->prepared[key] = options->prepare ? 1 : power_of_two(batcher->options.max_batch);
+        batcher->settled[key] = !options->prepare || batcher->options.max_batch < 2;
+    }
+    batcher->preparing = -1;
     batcher->last = &batcher->first;
 
     pthread_mutex_init(&batcher->mutex, NULL);
@@ -228,7 +259,6 @@ struct batcher *batcher_create(const struct batcher_options *options, struct err
     pthread_cond_init(&batcher->started, NULL);
     pthread_cond_init(&batcher->wanted, NULL);
 
-    batcher->preparing = batcher->options.max_batch < 2;
     bool prepares = options->prepare && batcher->options.max_batch > 1;
     if (prepares && pthread_create(&batcher->preparer, NULL, preparer_main, batcher)) {
         release(batcher);

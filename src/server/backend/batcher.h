@@ -5,36 +5,41 @@
  * waits. Where more requests are known to be on their way (batcher_expect), the thread may wait for them a
  * stated time.
  *
- * A batch's size is rounded down to a power of two, so that there are few plans; sizes above one are used
- * once they were prepared, which a second thread does when the queue first grows that long. */
+ * A request has one row or several; the size of a batch is the rows in it. It is a power of two, so that
+ * there are few plans; sizes above one are used once they were prepared for that kind of request, which a
+ * second thread does when the queue first grows that long. A request with more rows than that runs alone,
+ * whole. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
-#define BATCHER_LARGEST 64
+#define BATCHER_LARGEST 64 /* rows */
+#define BATCHER_KEYS 16    /* kinds of requests */
 
 /* One request in the queue, embedded in what it is about. */
 struct batcher_item {
-    int64_t key;         /* only items of the same key are run together; -1: this one runs alone */
+    int key;             /* only items of one key run together, 0 … BATCHER_KEYS - 1; -1: it runs alone */
+    int rows;            /* 0 is 1 */
     int64_t deadline_ns; /* clock_ns(); past it the item is not run any more */
     int64_t queued_ns;   /* set by batcher_submit */
     int64_t begun_ns;    /* set when its batch begins; 0: never */
-    int batch;           /* size of the batch it was in; 0: none */
+    int batch;           /* items in the batch it was in; 0: none */
     struct batcher_item *next;
 };
 
 /* Zero means the default in brackets. */
 struct batcher_options {
-    int max_batch;   /* [8] at most BATCHER_LARGEST */
+    int max_batch;   /* [8] rows, at most BATCHER_LARGEST */
     int max_wait_us; /* [0] for requests that are on their way */
     /* First of all, on the model's thread: load, warm up. */
     bool (*start)(void *context, struct error *error);
     /* Run a batch, on the model's thread. An error is everybody's in the batch. */
     bool (*run)(void *context, struct batcher_item **items, int count, struct error *error);
-    /* Optional. Prepare for batches of this size; on its own thread, concurrently with `run`. */
-    bool (*prepare)(void *context, int size);
+    /* Optional. Prepare for batches of so many rows of that kind; on its own thread, concurrently with `run`.
+     * False: they cannot be run together, now or ever. */
+    bool (*prepare)(void *context, int key, int rows);
     /* The client has gone, so that the item need not be run. Any thread. */
     bool (*is_wanted)(void *context, struct batcher_item *item);
     /* The item has left the queue: error is NULL where it was run. On the model's thread. */

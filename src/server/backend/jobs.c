@@ -96,7 +96,6 @@ struct job *job_create(struct backend *backend, struct http_request *request, en
     job->request = request;
     job->kind = kind;
     job->body = http_body_reference(request->body);
-    job->item.key = -1;
     job->item.deadline_ns = find_deadline(backend, request);
 
     return job;
@@ -113,6 +112,7 @@ void job_decode(struct job *job, void (*run)(struct work *work)) {
 }
 
 void job_submit(struct job *job) {
+    batch_classify(&job->backend->kinds, job->backend->model, job);
     job->announced = false; /* the batcher takes it off by itself */
     batcher_submit(job->backend->batcher, &job->item);
 }

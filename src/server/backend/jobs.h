@@ -21,6 +21,7 @@ struct job {
     enum job_kind kind;
     struct http_body *body; /* the request's; after job_unpack not encoded */
     bool announced;         /* the batcher expects it */
+    struct error failure;   /* of its part of a batch; .code ERROR_NONE: none */
 
     /* JOB_PHOTO */
     struct http_body *fetched; /* NULL where the photo is in the request */
@@ -28,7 +29,6 @@ struct job {
     size_t photo_size; /* bytes */
     char *url;         /* where it came from; NULL: the request */
     int top;
-    bool unusable; /* the scores of its photo are no numbers */
     char language[16];
     struct prepared_photo prepared;
     struct prediction *predictions;
@@ -53,7 +53,7 @@ bool job_is_encoded(const struct job *job);
 bool job_unpack(struct job *job);
 /* Have job->url fetched into job->photo; then run(work) as job_decode does. */
 void job_fetch(struct job *job, void (*run)(struct work *work));
-/* Hand it to the model. */
+/* Hand it to the model: its photo is prepared, or its tensors are there. On the thread that made them. */
 void job_submit(struct job *job);
 /* False: has failed, as its time is over or the client has gone. */
 bool job_is_alive(struct job *job);

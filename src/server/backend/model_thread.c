@@ -3,12 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/checked.h"
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/backend/private.h"
-#include "server/backend/protocol/inference.h"
 
 /* What a log line says of the baked file, "" where there is none. One that was refused (another processor,
  * another version of the model) is made again from what the warm-up has packed; where it cannot be written,
@@ -68,8 +65,8 @@ bool backend_model_start(void *context, struct error *error) {
     if (!backend->model)
         return false;
 
-    backend->classifier = model_classifier_create(backend->model, error);
-    if (!backend->classifier || !model_classifier_warm_up(backend->classifier, 1, error))
+    if (!batch_runner_start(&backend->runner, backend->model, error) ||
+        !model_classifier_warm_up(backend->runner.classifier, 1, error))
         return false;
 
     struct engine *engine = model_engine(backend->model);
@@ -93,115 +90,52 @@ void backend_model_end(void *context) {
     atomic_store(&backend->ready, false);
     if (backend->is_detaching)
         pthread_join(backend->detaching, NULL);
-    engine_context_free(backend->context);
-    model_classifier_free(backend->classifier);
-    free(backend->staging);
+    batch_runner_end(&backend->runner);
 }
 
 bool backend_model_is_wanted(void *context, struct batcher_item *item) {
     return !http_request_is_gone(((struct job *)item)->request);
 }
 
-/* The tensors of a batch, one after the other. NULL when memory is out. */
-static const void *gather(struct backend *backend, struct batcher_item **items, int count) {
-    const struct job *first = (const struct job *)items[0];
-    size_t photo = first->prepared.bytes, bytes;
-    if (count == 1)
-        return first->prepared.tensor;
-    if (!size_multiply(photo, (size_t)count, &bytes))
-        return NULL;
-
-    if (bytes > backend->staging_size) {
-        free(backend->staging);
-        backend->staging = aligned_alloc(64, size_align(bytes, 64));
-        backend->staging_size = backend->staging ? bytes : 0;
-    }
-
-    for (int i = 0; backend->staging && i < count; i++)
-        memcpy((char *)backend->staging + (size_t)i * photo, ((const struct job *)items[i])->prepared.tensor,
-               photo);
-
-    return backend->staging;
-}
-
-static bool run_photos(struct backend *backend, struct batcher_item **items, int count, struct error *error) {
-    const struct job *first = (const struct job *)items[0];
-    const void *tensors = gather(backend, items, count);
-    int top = 1, classes = model_class_count(backend->model);
-
-    for (int i = 0; i < count; i++)
-        if (((struct job *)items[i])->top > top)
-            top = ((struct job *)items[i])->top;
-
-    top = top < classes ? top : classes;
-    cleanup(freep) struct prediction *all = calloc((size_t)count * (size_t)top, sizeof *all);
-    cleanup(freep) bool *unusable = calloc((size_t)count, sizeof *unusable);
-    if (!all || !unusable || !tensors)
-        return error_set(error, ERROR_MEMORY, "not enough memory for a batch of %d photos", count);
-    if (!model_classify_each(backend->classifier, tensors, count, first->prepared.width,
-                             first->prepared.height, top, all, unusable, error))
-        return false;
-
-    for (int i = 0; i < count; i++) {
-        struct job *job = (struct job *)items[i];
-        job->unusable = unusable[i];
-        job->prediction_count = job->top < top ? job->top : top;
-        memcpy(job->predictions, all + (size_t)i * (size_t)top, (size_t)job->prediction_count * sizeof *all);
-    }
-    return true;
-}
-
-static bool run_tensors(struct backend *backend, struct job *job, struct error *error) {
-    if (!backend->context)
-        backend->context = engine_context_create(model_engine(backend->model), error);
-    return backend->context &&
-           inference_run(job->inference, model_engine(backend->model), backend->context, error);
-}
-
 bool backend_model_run(void *context, struct batcher_item **items, int count, struct error *error) {
     struct backend *backend = context;
-    struct job *first = (struct job *)items[0];
     double start = clock_ms();
-    bool done = first->kind == JOB_TENSORS ? run_tensors(backend, first, error)
-                                           : run_photos(backend, items, count, error);
+    bool done = batch_run(&backend->runner, items, count, error);
     double took = clock_ms() - start;
 
     for (int i = 0; i < count; i++)
         ((struct job *)items[i])->timing.infer = took;
     backend_counts_add_batch(&backend->counts, count);
-
     return done;
-}
-
-static void job_fail_unusable(struct job *job) {
-    struct error error;
-    model_unusable_error(job->backend->model, &error);
-    job_fail(job, &error);
 }
 
 void backend_model_done(void *context, struct batcher_item *item, const struct error *error) {
     struct job *job = (struct job *)item;
-    if (error)
-        job_fail(job, error);
+    const struct error failure = error ? *error : job->failure; /* the job goes first */
+    if (failure.code != ERROR_NONE)
+        job_fail(job, &failure);
     else if (job->kind == JOB_TENSORS)
         job_finish_tensors(job);
-    else if (job->unusable)
-        job_fail_unusable(job);
     else
         job_finish_photo(job);
 }
 
-bool backend_model_prepare(void *context, int size) {
+/* The plan, and its weights packed; what a network wants to be another number of rows needs none. */
+bool backend_model_prepare(void *context, int key, int rows) {
     struct backend *backend = context;
+    struct engine *engine = model_engine(backend->model);
+    const struct request_kind *kind = &backend->kinds.list[key];
+    struct tensor inputs[INFERENCE_PORTS];
     struct error error;
-    int width, height;
 
-    if (!photo_input_size(model_input(backend->model), &width, &height))
+    if (model_input(backend->model)->batch > 0)
+        return true;
+    kind_inputs(kind, rows, inputs);
+    if (kind->apart && !engine_rows_are_apart(engine, inputs, kind->input_count, rows))
         return false;
 
-    struct model_classifier *classifier = model_classifier_create(backend->model, &error);
-    bool done = classifier && model_classifier_warm_up(classifier, size, &error);
-    model_classifier_free(classifier);
-
+    struct engine_context *plans = engine_context_create(engine, &error);
+    bool done = plans && engine_prepare(plans, inputs, kind->input_count, &error);
+    engine_context_free(plans);
     return done;
 }

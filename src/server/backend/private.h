@@ -9,6 +9,7 @@
 #include "server/backend/backend.h"
 #include "server/backend/counts.h"
 #include "server/backend/jobs.h"
+#include "server/backend/run.h"
 
 struct backend {
     struct backend_options options;
@@ -25,18 +26,16 @@ struct backend {
     /* Made on the model's thread before `ready`; the model is immutable from then on, the rest is that
      * thread's. */
     struct model *model;
-    struct model_classifier *classifier;
+    struct batch_runner runner;
+    struct kinds kinds;  /* any thread */
     pthread_t detaching; /* copies what the baked file holds, so that nothing of it is needed any more */
     bool is_detaching;
-    struct engine_context *context; /* for tensors; made when first needed */
-    void *staging;                  /* a batch, put together */
-    size_t staging_size;            /* bytes */
 };
 
 /* model_thread.c: the batcher's callbacks. */
 bool backend_model_start(void *context, struct error *error);
 bool backend_model_run(void *context, struct batcher_item **items, int count, struct error *error);
-bool backend_model_prepare(void *context, int size);
+bool backend_model_prepare(void *context, int key, int rows);
 bool backend_model_is_wanted(void *context, struct batcher_item *item);
 void backend_model_done(void *context, struct batcher_item *item, const struct error *error);
 void backend_model_end(void *context);

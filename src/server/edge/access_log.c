@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "model/name.h"
 
 bool access_log_parse(const char *text, enum access_log *ret) {
     static const char *const forms[] = {"off", "text", "json"};
@@ -55,17 +56,19 @@ void access_log_write(enum access_log form, const struct http_request *request,
 
     if (form == ACCESS_LOG_OFF)
         return;
-    char line[1600], path[512], id[140], moment[40], method[16];
+    char line[1600], path[512], id[140], moment[40], method[16], client[64], model[MODEL_NAME_BYTES];
     const char *end = write_end(form, entry);
 
     moment_write(moment);
     word_write(path, sizeof path, request->target ? request->target : "-", "?");
     word_write(method, sizeof method, request->method_name ? request->method_name : "-", "");
     word_write(id, sizeof id, entry->trace ? entry->trace->request_id : "", "");
+    word_write(client, sizeof client, entry->client, "");
+    word_write(model, sizeof model, entry->model, ""); /* of the path: decoded, and perhaps no model at all */
 
-    int size = snprintf(line, sizeof line, form == ACCESS_LOG_JSON ? json : text, moment, entry->tier,
-                        entry->client, method, path, entry->status, entry->bytes, entry->total_ms,
-                        entry->model, entry->upstream, entry->upstream_ms, entry->tries, id,
+    int size = snprintf(line, sizeof line, form == ACCESS_LOG_JSON ? json : text, moment, entry->tier, client,
+                        method, path, entry->status, entry->bytes, entry->total_ms, model, entry->upstream,
+                        entry->upstream_ms, entry->tries, id,
                         entry->trace ? entry->trace->traceparent + 3 : "", end);
 
     if (size > 0 && (size_t)size < sizeof line)

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "model/name.h"
 
 #define NAME_BYTES 64
 #define HASH_BYTES crypto_hash_sha256_BYTES
@@ -60,6 +61,18 @@ static bool read_roles(const char *words, unsigned *ret_rights) {
     return rights != 1u << RIGHT_NONE;
 }
 
+/* Whether every name of "a,b" is one that a model may have. */
+static bool check_models(const char *names) {
+    for (;;) {
+        size_t length = strcspn(names, ",");
+        if (!model_name_valid(names, length))
+            return false;
+        if (!names[length])
+            return true;
+        names += length + 1;
+    }
+}
+
 static bool read_hash(const char *word, uint8_t ret[HASH_BYTES]) {
     size_t size;
     return strlen(word) == 2 * HASH_BYTES &&
@@ -79,17 +92,16 @@ static bool read_line(char *line, struct api_key *ret) {
         return false;
     strcpy(key.name, name);
 
+    bool roles = false;
     for (char *word; (word = strsep(&rest, " \t"));) {
         if (!*word)
             continue;
-        if (strncmp(word, "roles=", 6) == 0) {
-            if (!read_roles(word + 6, &key.rights))
-                return false;
-        } else if (strncmp(word, "models=", 7) == 0 && word[7]) {
+        if (strncmp(word, "roles=", 6) == 0 && !roles && read_roles(word + 6, &key.rights))
+            roles = true;
+        else if (strncmp(word, "models=", 7) == 0 && !key.models && check_models(word + 7))
             key.models = word + 7;
-        } else {
+        else
             return false;
-        }
     }
 
     *ret = key;
@@ -125,11 +137,42 @@ static bool read_lines(struct api_keys *keys, const char *path, struct error *er
     return true;
 }
 
+static int compare_hashes(const void *a, const void *b) {
+    return memcmp((*(const struct api_key *const *)a)->hash, (*(const struct api_key *const *)b)->hash,
+                  HASH_BYTES);
+}
+
+/* Of two lines with one key only one would count. */
+static bool check_distinct(const struct api_keys *keys, const char *path, struct error *error) {
+    const struct api_key **sorted = calloc(keys->count + 1, sizeof(const struct api_key *));
+    if (!sorted)
+        return error_set(error, ERROR_MEMORY, "%s: out of memory", path);
+    for (size_t i = 0; i < keys->count; i++)
+        sorted[i] = &keys->keys[i];
+    qsort(sorted, keys->count, sizeof sorted[0], compare_hashes);
+
+    bool good = true;
+    for (size_t i = 1; good && i < keys->count; i++)
+        if (compare_hashes(&sorted[i - 1], &sorted[i]) == 0)
+            good = error_set(error, ERROR_INVALID,
+                             "%s: the lines \"%s\" and \"%s\" are of one key; keep one of them", path,
+                             sorted[i - 1]->name, sorted[i]->name);
+
+    free(sorted);
+    return good;
+}
+
 struct api_keys *api_keys_read(const char *path, struct error *error) {
     size_t size;
     char *text = file_read(path, LIMIT_KEY_FILE_BYTES, &size, error);
     if (!text) {
         error_prefix(error, "API key file");
+        return NULL;
+    }
+
+    if (memchr(text, 0, size)) { /* it would hide what follows */
+        free(text);
+        error_set(error, ERROR_INVALID, "API key file: %s contains a NUL byte", path);
         return NULL;
     }
 
@@ -142,7 +185,7 @@ struct api_keys *api_keys_read(const char *path, struct error *error) {
 
     keys->references = 1;
     keys->text = text;
-    if (read_lines(keys, path, error))
+    if (read_lines(keys, path, error) && check_distinct(keys, path, error))
         return keys;
 
     api_keys_release(keys);

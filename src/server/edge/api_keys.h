@@ -3,7 +3,8 @@
  *     NAME SHA256 [roles=predict,metrics,manage] [models=a,b]
  *
  * SHA256 is the key's hash in hexadecimal, as sha256sum prints it, so that the file gives no key away. A line
- * without roles has predict and metrics; one without models may use every model. '#' begins a comment.
+ * without roles has predict and metrics; one without models may use every model. '#' begins a comment. A key
+ * stands in one line of the file.
  * Immutable once read and shared by count; any thread. */
 #pragma once
 #include <stdbool.h>

@@ -56,15 +56,23 @@ static bool filter_headers(const struct http_header *headers, int count, const c
     return true;
 }
 
-/* "what earlier proxies said, peer" */
+/* "what earlier proxies said, peer": of all lines, in order, unless that is long. */
 static bool add_forwarded_for(const struct http_request *request, struct forwarded_headers *ret) {
     char value[1024];
-    const char *earlier = http_request_header(request, "X-Forwarded-For");
-    if (!earlier || strlen(earlier) >= 900)
-        return forwarded_headers_add(ret, "X-Forwarded-For", request->peer);
+    size_t length = 0;
+    for (int i = 0; i < request->header_count; i++) {
+        const struct http_header *header = &request->headers[i];
+        if (!http_names_equal(header->name, "X-Forwarded-For"))
+            continue;
+        if (length + strlen(header->value) >= 900)
+            return forwarded_headers_add(ret, "X-Forwarded-For", request->peer);
+        length += (size_t)snprintf(value + length, sizeof value - length, "%s, ", header->value);
+    }
 
-    int length = snprintf(value, sizeof value, "%s, %s", earlier, request->peer);
-    return forwarded_headers_add_copy(ret, "X-Forwarded-For", value, (size_t)length);
+    if (!length)
+        return forwarded_headers_add(ret, "X-Forwarded-For", request->peer);
+    snprintf(value + length, sizeof value - length, "%s", request->peer);
+    return forwarded_headers_add_copy(ret, "X-Forwarded-For", value, strlen(value));
 }
 
 bool forward_request_headers(const struct http_request *request, const struct trace *trace,

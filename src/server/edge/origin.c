@@ -33,7 +33,8 @@ bool link_check_origin(struct http_request *request) {
     if (good)
         return true;
 
-    error_set(&error, ERROR_FORBIDDEN, "a page of another origin may not change this service");
+    error_set(&error, ERROR_FORBIDDEN,
+              "a page of another origin may not change this service (a proxy in front must pass Host on)");
     respond_error(request, &error);
     return false;
 }

@@ -122,6 +122,10 @@ void respond_error(struct http_request *request, const struct error *error) {
     respond_error_with(request, error, later ? "1" : NULL, NULL);
 }
 
+void respond_options(struct http_request *request, const char *allow) {
+    respond(request, 204, &(struct http_header){"Allow", allow}, 1, NULL);
+}
+
 void respond_method_not_allowed(struct http_request *request, const char *allow) {
     const struct context *context = context_of(request);
     struct http_header headers[2] = {{"Content-Type", "application/json"}, {"Allow", allow}};

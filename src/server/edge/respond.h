@@ -21,6 +21,8 @@ void respond_error(struct http_request *request, const struct error *error);
 /* … with Retry-After (NULL: none) and WWW-Authenticate (NULL: none) as given. */
 void respond_error_with(struct http_request *request, const struct error *error, const char *retry_after,
                         const char *challenge);
+/* 204 with Allow: what OPTIONS asks for. */
+void respond_options(struct http_request *request, const char *allow);
 /* 405 with Allow. */
 void respond_method_not_allowed(struct http_request *request, const char *allow);
 /* ERROR_NOT_FOUND for a model that is not here; `names`: "a, b" of those that are. */

@@ -24,8 +24,16 @@ struct server {
 
 /* ---- Contexts ---- */
 
-/* The last address of X-Forwarded-For: what the proxy next to us saw. */
-static void read_forwarded(const char *header, char *ret, size_t size) {
+/* The last address of X-Forwarded-For: what the proxy next to us saw. Some proxies add a line of their own
+ * after the caller's. */
+static void read_forwarded(const struct http_request *request, char *ret, size_t size) {
+    const char *header = NULL;
+    for (int i = 0; i < request->header_count; i++)
+        if (http_names_equal(request->headers[i].name, "X-Forwarded-For"))
+            header = request->headers[i].value;
+    if (!header)
+        return;
+
     const char *last = strrchr(header, ',');
     struct in6_addr address;
     char text[64];
@@ -83,10 +91,8 @@ static struct context *context_create(struct server *server, const struct http_r
     context->label = "other";
     trace_read(&context->trace, request);
     text_copy(context->client, sizeof context->client, request->peer);
-    const char *forwarded =
-        server->options.trust_forwarded ? http_request_header(request, "X-Forwarded-For") : NULL;
-    if (forwarded)
-        read_forwarded(forwarded, context->client, sizeof context->client);
+    if (server->options.trust_forwarded)
+        read_forwarded(request, context->client, sizeof context->client);
     find_endpoint(context, request);
 
     return context;
@@ -102,10 +108,15 @@ static void context_free(struct context *context) {
 
 /* ---- The chain ---- */
 
+/* OPTIONS asks about the server as a whole. */
+static bool is_asterisk(const struct http_request *request) {
+    return strcmp(request->target, "*") == 0;
+}
+
 /* A path with "." or ".." segments or a backslash: no row has one, and upstreams may read it otherwise. */
 static bool link_check_path(struct http_request *request) {
     const char *path = request->path;
-    bool good = path[0] == '/' && request->target[0] == '/' && !strchr(path, '\\');
+    bool good = is_asterisk(request) || (path[0] == '/' && request->target[0] == '/' && !strchr(path, '\\'));
 
     for (const char *at = path; good && at; at = strchr(at + 1, '/')) {
         size_t length = strcspn(at + 1, "/");
@@ -141,6 +152,10 @@ static bool link_find_route(struct server *server, struct http_request *request)
     char methods[64];
     struct error error;
 
+    if (is_asterisk(request)) {
+        respond_options(request, "GET, HEAD, POST, PUT");
+        return false;
+    }
     if (!context->path_row) {
         error_set(&error, ERROR_NOT_FOUND,
                   "nothing is at this path; GET /models lists the models, /docs says "
@@ -153,9 +168,8 @@ static bool link_find_route(struct server *server, struct http_request *request)
         return true; /* the gateway knows which origins may call */
     if (!context->endpoint) {
         endpoint_list_methods(context->path_row, methods, sizeof methods);
-        struct http_header allow = {"Allow", methods};
         if (request->method == HTTP_OPTIONS)
-            respond(request, 204, &allow, 1, NULL);
+            respond_options(request, methods);
         else
             respond_method_not_allowed(request, methods);
         return false;
@@ -172,15 +186,21 @@ static bool link_find_route(struct server *server, struct http_request *request)
     return false;
 }
 
+static size_t body_limit(const struct server *server) {
+    return server->options.body_limit ? server->options.body_limit : LIMIT_BODY_BYTES;
+}
+
+static void refuse_length(const struct server *server, struct http_request *request) {
+    struct error error;
+    error_set(&error, ERROR_TOO_LARGE, "the request's body has more than %zu bytes", body_limit(server));
+    respond_error(request, &error);
+}
+
 /* A body that announces more than the limit, whether it is read whole or passed on in pieces. */
 static bool link_check_length(const struct server *server, struct http_request *request) {
-    size_t limit = server->options.body_limit ? server->options.body_limit : LIMIT_BODY_BYTES;
-    struct error error;
-
-    if (request->content_length < 0 || (uint64_t)request->content_length <= limit)
+    if (request->content_length < 0 || (uint64_t)request->content_length <= body_limit(server))
         return true;
-    error_set(&error, ERROR_TOO_LARGE, "the request's body has more than %zu bytes", limit);
-    respond_error(request, &error);
+    refuse_length(server, request);
     return false;
 }
 
@@ -197,7 +217,7 @@ static bool walk_chain(struct server *server, struct http_request *request) {
 
     return link_check_path(request) &&
            (!is_loopback_only(server) || link_check_host(request, options->host_names)) &&
-           link_serve_file(request, options->files) && link_allow_origin(request, options->cors) &&
+           link_allow_origin(request, options->cors) && link_serve_file(request, options->files) &&
            link_check_origin(request) && link_authenticate_with(server, request) &&
            link_limit_rate(request, server->limiter) && link_find_route(server, request) &&
            link_check_length(server, request);
@@ -225,6 +245,21 @@ static enum http_admission admit(void *state, struct http_request *request) {
     bool forwarded =
         row && row->scope == SCOPE_MODEL && row->model != MODEL_IN_BODY && !server->options.backend;
     return forwarded && request->content_length > LIMIT_REPLAY_BYTES ? HTTP_ADMIT_STREAM : HTTP_ADMIT_WHOLE;
+}
+
+/* The body is too long, too slow or malformed. */
+static void refuse(void *state, struct http_request *request, int status, const char *reason) {
+    enum error_code code = status == 408   ? ERROR_SLOW_REQUEST
+                           : status == 503 ? ERROR_UNAVAILABLE
+                                           : ERROR_INVALID;
+    struct error error;
+
+    if (status == 413) {
+        refuse_length(state, request);
+        return;
+    }
+    error_set(&error, code, "%s", reason);
+    respond_error(request, &error);
 }
 
 /* … and the handler's turn. */
@@ -359,6 +394,7 @@ static bool create_parts(struct server *server, struct http_loops *loops, struct
     const struct server_options *options = &server->options;
     const struct http_server_options http = {
         .admit = admit,
+        .refuse = refuse,
         .handle = handle,
         .done = finish,
         .context = server,

@@ -1,6 +1,6 @@
 /* One listening HTTP server of a tier, and the chain of links that every request walks:
  *
- *     Host check → static files → CORS → origin check → authentication → rate limit → router → handler
+ *     Host check → CORS → static files → origin check → authentication → rate limit → router → handler
  *
  * Each link answers the request or passes it on; links whose option is missing pass everything on. What a
  * server answers depends on the parts it is given: a frontend (sessions), a gateway (balancing), a backend (a

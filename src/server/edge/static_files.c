@@ -25,8 +25,10 @@ bool link_serve_file(struct http_request *request, enum web_tier tier) {
         return true;
 
     context_of(request)->label = "page";
-    if (cors_is_preflight(request))
-        return true; /* cors.c answers it */
+    if (request->method == HTTP_OPTIONS) {
+        respond_options(request, "GET, HEAD");
+        return false;
+    }
     if (request->method != HTTP_GET && request->method != HTTP_HEAD) {
         respond_method_not_allowed(request, "GET, HEAD");
         return false;

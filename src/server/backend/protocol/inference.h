@@ -22,7 +22,7 @@ struct inference_output {
     int port; /* of the engine */
     bool binary;
     int classes;          /* > 0: classification, the best so many */
-    struct tensor tensor; /* after inference_run: owned */
+    struct tensor tensor; /* after inference_take: owned */
 };
 
 struct inference {
@@ -49,9 +49,10 @@ void inference_free(struct inference *inference); /* NULL is welcome */
 /* Turn the photos into the input they stand for. Timing grows by decode and preprocess. */
 bool inference_decode(struct inference *inference, const struct model *model, struct timing *timing,
                       struct error *error);
-/* Run, on the context's thread; outputs are copied into the inference. */
-bool inference_run(struct inference *inference, struct engine *engine, struct engine_context *context,
-                   struct error *error);
+/* Copy the outputs that were asked for out of `all`, what a run gave: of rows from `first` on, where the run
+ * was for several requests; all of them where `first` is -1. ERROR_MEMORY. */
+bool inference_take(struct inference *inference, const struct tensor *all, int64_t first, int64_t rows,
+                    struct error *error);
 /* The answer: JSON into `json`, binary outputs into `binary`, which follow it. */
 bool inference_write(const struct inference *inference, const struct model *model, const char *name,
                      struct buffer *json, struct buffer *binary, struct error *error);

@@ -58,23 +58,24 @@ bool inference_decode(struct inference *inference, const struct model *model, st
 
 /* ---- Running ---- */
 
-bool inference_run(struct inference *inference, struct engine *engine, struct engine_context *context,
-                   struct error *error) {
-    struct tensor all[INFERENCE_PORTS];
-    int count = engine_output_count(engine);
-    if (count > INFERENCE_PORTS)
-        return error_set(error, ERROR_INTERNAL, "a model with more than %d outputs", INFERENCE_PORTS);
-    if (!engine_run(context, inference->inputs, inference->input_count, all, count, error))
-        return false;
-
+bool inference_take(struct inference *inference, const struct tensor *all, int64_t first, int64_t rows,
+                    struct error *error) {
     for (int i = 0; i < inference->output_count; i++) {
         struct inference_output *output = &inference->outputs[i];
-        size_t bytes = tensor_bytes(&all[output->port]);
-        output->tensor = all[output->port];
+        const struct tensor *source = &all[output->port];
+        const char *data = source->data;
+
+        output->tensor = *source;
+        if (first >= 0) {
+            data += tensor_bytes(source) / (size_t)source->shape.dims[0] * (size_t)first;
+            output->tensor.shape.dims[0] = rows;
+        }
+
+        size_t bytes = tensor_bytes(&output->tensor);
         output->tensor.data = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
         if (!output->tensor.data)
             return error_set(error, ERROR_MEMORY, "not enough memory for an output of %zu bytes", bytes);
-        memcpy(output->tensor.data, all[output->port].data, bytes);
+        memcpy(output->tensor.data, data, bytes);
     }
 
     return true;

@@ -55,7 +55,6 @@ static void run_decode(struct work *work) {
         return;
     }
 
-    job->item.key = (int64_t)job->prepared.width << 32 | job->prepared.height;
     job_submit(job);
 }
 
