@@ -63,7 +63,7 @@
 #define LIMIT_GGUF_BYTES (512ull << 30) /* one file; it is mapped, not read */
 #define LIMIT_GGUF_PARTS 1000           /* files of one model */
 #define LIMIT_LAYERS 1000
-#define LIMIT_LAYER_WIDTH (1 << 20)     /* numbers of a layer's input or of its MLP */
+#define LIMIT_LAYER_WIDTH (1 << 20) /* numbers of a layer's input or of its MLP */
 #define LIMIT_HEADS 1024
 #define LIMIT_HEAD_SIZE 1024            /* numbers of one head */
 #define LIMIT_TOKENS (1 << 21)          /* of a vocabulary */

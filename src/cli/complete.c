@@ -33,7 +33,7 @@ static const char help[] =
 
 static const struct command self = {"complete", help};
 
-struct arguments {
+struct complete_arguments {
     struct sampler_options sampler;
     int tokens, threads;
     double seed;
@@ -81,8 +81,8 @@ static bool go_on(const struct llm_model *model, struct llm_context *context, st
     return done;
 }
 
-static bool complete(const char *path, const char *text, size_t size, const struct arguments *arguments,
-                     struct error *error) {
+static bool complete(const char *path, const char *text, size_t size,
+                     const struct complete_arguments *arguments, struct error *error) {
     cleanup(llm_model_freep) struct llm_model *model = llm_model_load(path, error);
     cleanup(llm_context_freep) struct llm_context *context = NULL;
     cleanup(sampler_freep) struct sampler *sampler = NULL;
@@ -112,7 +112,8 @@ static bool complete(const char *path, const char *text, size_t size, const stru
     return done;
 }
 
-static bool run(const char *path, const char *words, struct arguments *arguments, struct error *error) {
+static bool run(const char *path, const char *words, struct complete_arguments *arguments,
+                struct error *error) {
     if (arguments->seed >= 0)
         arguments->sampler.seed = (uint64_t)arguments->seed;
     else if (getrandom(&arguments->sampler.seed, sizeof arguments->sampler.seed, 0) < 0)
@@ -126,7 +127,7 @@ static bool run(const char *path, const char *words, struct arguments *arguments
 }
 
 int verb_complete(int argc, char **argv) {
-    struct arguments arguments = {.sampler = SAMPLER_DEFAULTS, .tokens = 256, .seed = -1};
+    struct complete_arguments arguments = {.sampler = SAMPLER_DEFAULTS, .tokens = 256, .seed = -1};
     struct sampler_options *sampler = &arguments.sampler;
     const struct option_spec options[] = {
         {.name = "tokens", .kind = OPTION_INT, .value = &arguments.tokens, .minimum = 1, .maximum = 1 << 24},

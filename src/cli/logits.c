@@ -26,7 +26,7 @@ static const char help[] =
 
 static const struct command self = {"logits", help};
 
-struct arguments {
+struct logits_arguments {
     const char *tokens, *output;
     bool step;
     int threads;
@@ -67,8 +67,8 @@ static bool run(struct llm_context *context, const struct token_list *tokens, bo
     return done;
 }
 
-static bool write_logits(const char *path, const struct arguments *arguments, const struct token_list *tokens,
-                         struct error *error) {
+static bool write_logits(const char *path, const struct logits_arguments *arguments,
+                         const struct token_list *tokens, struct error *error) {
     cleanup(llm_model_freep) struct llm_model *model = llm_model_load(path, error);
     cleanup(llm_context_freep) struct llm_context *context = NULL;
     if (!model)
@@ -94,7 +94,7 @@ static bool write_logits(const char *path, const struct arguments *arguments, co
 }
 
 int verb_logits(int argc, char **argv) {
-    struct arguments arguments = {0};
+    struct logits_arguments arguments = {0};
     const struct option_spec options[] = {
         {.name = "tokens", .kind = OPTION_TEXT, .value = &arguments.tokens},
         {.name = "output", .kind = OPTION_TEXT, .value = &arguments.output},

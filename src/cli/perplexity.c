@@ -139,7 +139,7 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-struct arguments {
+struct perplexity_arguments {
     const char *against;
     int context, threads;
     bool json;
@@ -217,7 +217,7 @@ static bool measure_all(struct measure *measure, struct subject *model, struct s
     return true;
 }
 
-static bool run(const char *path, const char *text_path, const struct arguments *arguments,
+static bool run(const char *path, const char *text_path, const struct perplexity_arguments *arguments,
                 struct error *error) {
     struct token_list tokens = {0};
     struct subject model = {0}, other = {0};
@@ -245,7 +245,7 @@ static bool run(const char *path, const char *text_path, const struct arguments 
 }
 
 int verb_perplexity(int argc, char **argv) {
-    struct arguments arguments = {.context = 512};
+    struct perplexity_arguments arguments = {.context = 512};
     const struct option_spec options[] = {
         {.name = "context",
          .kind = OPTION_INT,

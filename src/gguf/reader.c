@@ -10,14 +10,14 @@
 /* The least bytes that a key with its value, and a tensor's description, take in a file. */
 enum { LEAST_VALUE = 8 + 4 + 1, LEAST_TENSOR = 8 + 4 + 8 + 4 + 8 };
 
-struct head {
+struct gguf_head {
     uint64_t tensor_count, value_count;
 };
 
-static bool read_head(struct cursor *cursor, struct head *ret, struct error *error) {
+static bool read_head(struct cursor *cursor, struct gguf_head *ret, struct error *error) {
     const uint8_t *magic = cursor_take(cursor, 4, error);
     uint32_t version;
-    struct head head;
+    struct gguf_head head;
 
     if (!magic || memcmp(magic, "GGUF", 4) != 0)
         return error_set(error, ERROR_MODEL, "%s is not a GGUF file", cursor->name);
@@ -165,7 +165,7 @@ static bool read_values(struct gguf *gguf, struct cursor *cursor, uint64_t count
 static bool read_part(struct gguf *gguf, const char *name, const uint8_t *bytes, size_t size, bool first,
                       struct error *error) {
     struct cursor cursor = {name, bytes, bytes, bytes + size};
-    struct head head = {0};
+    struct gguf_head head = {0};
     uint64_t alignment = 0;
 
     return read_head(&cursor, &head, error) &&

@@ -15,7 +15,7 @@ struct llm_context {
     struct arena *arena; /* has all that follows */
     int rows, threads;
     int64_t positions;
-    struct place *places; /* [rows] */
+    struct row_place *places; /* [rows] */
     /* [rows, …] */
     float *x, *normed, *query, *key, *value, *attended, *gate, *up, *added;
     float *cosines, *sines, *local_cosines, *local_sines;
@@ -322,8 +322,8 @@ static void gather_last(struct llm_context *context, const struct llm_row *rows,
             memcpy(context->last + to++ * width, context->x + (size_t)row * width, width * sizeof(float));
 }
 
-bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count,
-                     float **ret_logits, struct error *error) {
+bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
+                     struct error *error) {
     size_t wanted;
     if (!check_rows(context, rows, count, &wanted, error) || !reserve_logits(context, wanted, error) ||
         !place_rows(context, rows, count, error))

@@ -28,8 +28,8 @@ void llm_context_free(struct llm_context *context);
  * context until the next run. What a row gives does not depend on the others of the run, but for those before
  * it in its sequence. ERROR_INVALID: a token that the vocabulary lacks; ERROR_UNAVAILABLE: the cache has no
  * room; sequences are as they were then. */
-bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count,
-                     float **ret_logits, struct error *error);
+bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
+                     struct error *error);
 
 /* Numbers of a row of logits. */
 int32_t llm_context_vocabulary(const struct llm_context *context);

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct candidate {
+struct sampler_candidate {
     float logit; /* later its probability, as a part of the likeliest one's */
     int32_t token;
 };
@@ -11,9 +11,9 @@ struct candidate {
 struct sampler {
     struct sampler_options options;
     int32_t vocabulary;
-    uint64_t state;               /* of the random numbers */
-    uint32_t *counts;             /* [vocabulary]: how often a token was seen; NULL: no penalties */
-    struct candidate *candidates; /* [vocabulary] */
+    uint64_t state;                       /* of the random numbers */
+    uint32_t *counts;                     /* [vocabulary]: how often a token was seen; NULL: no penalties */
+    struct sampler_candidate *candidates; /* [vocabulary] */
 };
 
 /* SplitMix64 (Steele, Lea and Flood 2014), as a number in [0, 1). */
@@ -104,12 +104,12 @@ static int32_t likeliest(const float *logits, int32_t count) {
 /* --- A heap of candidates, the likeliest first; of equal ones that with the lower number ------------------
  */
 
-static bool before(const struct candidate *a, const struct candidate *b) {
+static bool before(const struct sampler_candidate *a, const struct sampler_candidate *b) {
     return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
 }
 
-static void sift_down(struct candidate *heap, int32_t count, int32_t at) {
-    struct candidate moved = heap[at];
+static void sift_down(struct sampler_candidate *heap, int32_t count, int32_t at) {
+    struct sampler_candidate moved = heap[at];
 
     for (int32_t child; (child = 2 * at + 1) < count; at = child) {
         if (child + 1 < count && before(&heap[child + 1], &heap[child]))
@@ -122,8 +122,8 @@ static void sift_down(struct candidate *heap, int32_t count, int32_t at) {
 }
 
 /* Move the likeliest to the end of heap[0, count). */
-static struct candidate take_likeliest(struct candidate *heap, int32_t count) {
-    struct candidate first = heap[0];
+static struct sampler_candidate take_likeliest(struct sampler_candidate *heap, int32_t count) {
+    struct sampler_candidate first = heap[0];
     heap[0] = heap[count - 1];
     heap[count - 1] = first;
     sift_down(heap, count - 1, 0);
@@ -140,13 +140,14 @@ static int32_t weigh(struct sampler *sampler, const float *logits, float most) {
     for (int32_t i = 0; i < sampler->vocabulary; i++) {
         float weight = (float)exp(((double)logits[i] - (double)most) / temperature);
         if (weight > 0 && (double)weight >= sampler->options.min_p)
-            sampler->candidates[count++] = (struct candidate){weight, i};
+            sampler->candidates[count++] = (struct sampler_candidate){weight, i};
     }
     return count;
 }
 
 /* One of candidates[0, count) by its weight. */
-static int32_t draw(struct sampler *sampler, const struct candidate *candidates, int32_t count, double sum) {
+static int32_t draw(struct sampler *sampler, const struct sampler_candidate *candidates, int32_t count,
+                    double sum) {
     double left = random_number(sampler) * sum;
 
     for (int32_t i = 0; i < count; i++) {
@@ -159,7 +160,7 @@ static int32_t draw(struct sampler *sampler, const struct candidate *candidates,
 
 /* The likeliest candidates that top_k and top_p leave: at the end of the array; *ret_sum: their weights. */
 static int32_t keep_likeliest(struct sampler *sampler, int32_t count, double *ret_sum) {
-    struct candidate *candidates = sampler->candidates;
+    struct sampler_candidate *candidates = sampler->candidates;
     int32_t most =
         sampler->options.top_k > 0 && sampler->options.top_k < count ? sampler->options.top_k : count;
     double total = 0, sum = 0;

@@ -78,7 +78,7 @@ void step_turn(float *x, int64_t rows, int heads, int head_size, const struct tu
 }
 
 void step_remember(struct kv_cache *cache, const struct llm_config *config, int layer,
-                   const struct place *places, int64_t rows, const float *keys, const float *values) {
+                   const struct row_place *places, int64_t rows, const float *keys, const float *values) {
     size_t key_size = (size_t)config->key_size, value_size = (size_t)config->value_size;
 
 #pragma omp for schedule(static)
@@ -143,7 +143,7 @@ static void attend(const struct attention *attention, const float *q, float *out
 }
 
 void step_attend(const struct kv_cache *cache, const struct llm_config *config, int layer, int64_t window,
-                 const struct place *places, int64_t rows, const float *q, float *out, float *scratch) {
+                 const struct row_place *places, int64_t rows, const float *q, float *out, float *scratch) {
     int group = config->heads / config->kv_heads;
 
 #pragma omp for schedule(dynamic) collapse(2)

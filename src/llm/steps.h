@@ -23,15 +23,15 @@ struct turning {
 void step_turn(float *x, int64_t rows, int heads, int head_size, const struct turning *turning);
 
 /* One row's place in its sequence. */
-struct place {
+struct row_place {
     const int32_t *pages;
     int64_t position;
 };
 /* Write the rows' keys [rows, kv_heads, key_size] and values [rows, kv_heads, value_size] to the cache. */
 void step_remember(struct kv_cache *cache, const struct llm_config *config, int layer,
-                   const struct place *places, int64_t rows, const float *keys, const float *values);
+                   const struct row_place *places, int64_t rows, const float *keys, const float *values);
 /* out = softmax(q k' scale) v over the positions up to the row's own, or the last `window` of them (0: all).
  * q: [rows, heads, key_size]; out: [rows, heads, value_size]; scratch: the calling thread's own, [longest
  * position + 1]. */
 void step_attend(const struct kv_cache *cache, const struct llm_config *config, int layer, int64_t window,
-                 const struct place *places, int64_t rows, const float *q, float *out, float *scratch);
+                 const struct row_place *places, int64_t rows, const float *q, float *out, float *scratch);

@@ -56,13 +56,13 @@ static bool add_symbol(const struct tokenizer *tokenizer, const char *text, size
 }
 
 /* Memory for the longest word so far. */
-struct word {
+struct mapped_word {
     char *text;
     struct symbol *symbols;
     size_t capacity;
 };
 
-static bool word_reserve(struct word *word, size_t size) {
+static bool word_reserve(struct mapped_word *word, size_t size) {
     if (size <= word->capacity)
         return true;
 
@@ -75,8 +75,8 @@ static bool word_reserve(struct word *word, size_t size) {
     return word->capacity;
 }
 
-static bool encode_word(const struct tokenizer *tokenizer, struct word *word, const char *bytes, size_t size,
-                        struct token_list *list, struct error *error) {
+static bool encode_word(const struct tokenizer *tokenizer, struct mapped_word *word, const char *bytes,
+                        size_t size, struct token_list *list, struct error *error) {
     if (!word_reserve(word, size))
         return tokenizer_no_memory(tokenizer, error);
 
@@ -103,7 +103,7 @@ static bool encode_word(const struct tokenizer *tokenizer, struct word *word, co
 
 static bool encode(const struct tokenizer *tokenizer, const char *text, size_t size, bool first,
                    struct token_list *list, struct error *error) {
-    struct word word = {0};
+    struct mapped_word word = {0};
     bool done = true;
 
     for (size_t at = 0, length; done && at < size; at += length) {
@@ -116,7 +116,8 @@ static bool encode(const struct tokenizer *tokenizer, const char *text, size_t s
     return done;
 }
 
-static bool decode(const struct tokenizer *tokenizer, const struct token *token, struct buffer *ret) {
+static bool decode(const struct tokenizer *tokenizer, const struct vocabulary_token *token,
+                   struct buffer *ret) {
     for (size_t at = 0, length; at < token->size; at += length) {
         int32_t character = character_at(token->bytes + at, token->size - at, &length);
         int byte = character_byte(character);

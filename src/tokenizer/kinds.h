@@ -25,7 +25,8 @@ struct tokenizer_kind {
     /* `first`: nothing, or a special token, is before the text. */
     bool (*encode)(const struct tokenizer *tokenizer, const char *text, size_t size, bool first,
                    struct token_list *list, struct error *error);
-    bool (*decode)(const struct tokenizer *tokenizer, const struct token *token, struct buffer *ret);
+    bool (*decode)(const struct tokenizer *tokenizer, const struct vocabulary_token *token,
+                   struct buffer *ret);
 };
 
 extern const struct tokenizer_kind sentencepiece_kind, byte_level_kind, wordpiece_kind;

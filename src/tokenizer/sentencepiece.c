@@ -80,7 +80,7 @@ static bool encode(const struct tokenizer *tokenizer, const char *text, size_t s
 }
 
 /* "<0xNN>": the byte; -1: it is not of this form. */
-static int byte_of(const struct token *token) {
+static int byte_of(const struct vocabulary_token *token) {
     char digits[3] = {0};
     if (token->size != 6 || memcmp(token->bytes, "<0x", 3) != 0 || token->bytes[5] != '>')
         return -1;
@@ -91,7 +91,8 @@ static int byte_of(const struct token *token) {
     return *end || end == digits ? -1 : (int)byte;
 }
 
-static bool decode(const struct tokenizer *tokenizer, const struct token *token, struct buffer *ret) {
+static bool decode(const struct tokenizer *tokenizer, const struct vocabulary_token *token,
+                   struct buffer *ret) {
     int byte = token->kind == TOKEN_BYTE ? byte_of(token) : -1;
     if (byte >= 0)
         return buffer_append(ret, &(char){(char)byte}, 1);
@@ -109,7 +110,7 @@ void sentencepiece_init(struct tokenizer *tokenizer) {
     for (int i = 0; i < 256; i++)
         tokenizer->bytes[i] = -1;
     for (int32_t id = 0; id < tokenizer->vocabulary.count; id++) {
-        const struct token *token = &tokenizer->vocabulary.tokens[id];
+        const struct vocabulary_token *token = &tokenizer->vocabulary.tokens[id];
         int byte = token->kind == TOKEN_BYTE ? byte_of(token) : -1;
         if (byte >= 0)
             tokenizer->bytes[byte] = id;

@@ -11,7 +11,7 @@ struct special_index {
     bool begins[256]; /* does any begin with this byte? */
 };
 
-static bool is_special(const struct token *token) {
+static bool is_special(const struct vocabulary_token *token) {
     return (token->kind == TOKEN_CONTROL || token->kind == TOKEN_USER_DEFINED) && token->size > 0;
 }
 
@@ -33,7 +33,7 @@ struct special_index *special_index_create(const struct vocabulary *vocabulary) 
 
     index->vocabulary = vocabulary;
     for (int32_t id = 0; id < vocabulary->count; id++) {
-        const struct token *token = &vocabulary->tokens[id];
+        const struct vocabulary_token *token = &vocabulary->tokens[id];
         if (!is_special(token))
             continue;
         index->begins[(unsigned char)token->bytes[0]] = true;

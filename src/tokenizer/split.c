@@ -50,16 +50,16 @@ bool word_rules_whole_words(const struct word_rules *rules) {
 }
 
 /* What a character is to the rules. */
-enum kind { OTHER, LETTER, NUMBER, SPACE, LINE_END };
+enum character_kind { OTHER, LETTER, NUMBER, SPACE, LINE_END };
 
 /* A text under the scanner. */
-struct scan {
+struct word_scan {
     const struct word_rules *rules;
     const char *text;
     size_t size;
 };
 
-static enum kind kind_of(const struct word_rules *rules, int32_t character) {
+static enum character_kind kind_of(const struct word_rules *rules, int32_t character) {
     if (character == '\r' || character == '\n')
         return LINE_END;
     if (character_is_letter(character) || (rules->marks && character_is_mark(character)))
@@ -70,7 +70,7 @@ static enum kind kind_of(const struct word_rules *rules, int32_t character) {
 }
 
 /* The kind of the character at `at`, and where the next one is. */
-static enum kind kind_at(const struct scan *scan, size_t at, size_t *ret_next) {
+static enum character_kind kind_at(const struct word_scan *scan, size_t at, size_t *ret_next) {
     size_t size;
     int32_t character = character_at(scan->text + at, scan->size - at, &size);
 
@@ -79,7 +79,7 @@ static enum kind kind_at(const struct scan *scan, size_t at, size_t *ret_next) {
 }
 
 /* The end of a run of one kind from `at` on, of at most `most` characters (0: any number). */
-static size_t run_end(const struct scan *scan, size_t at, enum kind kind, int most) {
+static size_t run_end(const struct word_scan *scan, size_t at, enum character_kind kind, int most) {
     size_t next;
     for (int count = 0; at < scan->size && (!most || count < most); count++) {
         if (kind_at(scan, at, &next) != kind)
@@ -90,7 +90,7 @@ static size_t run_end(const struct scan *scan, size_t at, enum kind kind, int mo
 }
 
 /* 's, 't, 're, 've, 'm, 'll, 'd at the start: its bytes, or 0. */
-static size_t contraction(const struct scan *scan) {
+static size_t contraction(const struct word_scan *scan) {
     static const char *const endings[] = {"s", "t", "re", "ve", "m", "ll", "d"};
     if (scan->text[0] != '\'')
         return 0;
@@ -105,18 +105,18 @@ static size_t contraction(const struct scan *scan) {
 }
 
 /* Does the text go on with a word after white space? Where digits are cut out first, they end it. */
-static bool goes_on(const struct scan *scan, size_t at) {
+static bool goes_on(const struct word_scan *scan, size_t at) {
     size_t next;
     return at < scan->size && !(scan->rules->digits_first && kind_at(scan, at, &next) == NUMBER);
 }
 
 /* A word of white space: up to the last line end of its run where lines count; else all of it, but for the
  * last character where a word follows, which that takes. */
-static size_t space_end(const struct scan *scan) {
+static size_t space_end(const struct word_scan *scan) {
     size_t at = 0, next, last = 0, line = 0;
 
     while (at < scan->size) {
-        enum kind kind = kind_at(scan, at, &next);
+        enum character_kind kind = kind_at(scan, at, &next);
         if (kind != SPACE && kind != LINE_END)
             break;
         last = at;
@@ -130,19 +130,19 @@ static size_t space_end(const struct scan *scan) {
     return last > 0 && goes_on(scan, at) ? last : at;
 }
 
-static size_t gpt2_end(const struct scan *scan) {
+static size_t gpt2_end(const struct word_scan *scan) {
     size_t start = scan->text[0] == ' ' ? 1 : 0, next;
     if (goes_on(scan, start)) {
-        enum kind kind = kind_at(scan, start, &next);
+        enum character_kind kind = kind_at(scan, start, &next);
         if (kind != SPACE && kind != LINE_END)
             return run_end(scan, start, kind, 0);
     }
     return space_end(scan);
 }
 
-static size_t lines_end(const struct scan *scan) {
+static size_t lines_end(const struct word_scan *scan) {
     size_t second, next, start = scan->text[0] == ' ' ? 1 : 0;
-    enum kind first = kind_at(scan, 0, &second);
+    enum character_kind first = kind_at(scan, 0, &second);
 
     if (first == LETTER)
         return run_end(scan, 0, LETTER, 0);
@@ -158,7 +158,7 @@ static size_t lines_end(const struct scan *scan) {
 }
 
 size_t word_rules_next(const struct word_rules *rules, const char *text, size_t size) {
-    struct scan scan = {rules, text, size};
+    struct word_scan scan = {rules, text, size};
     size_t next;
 
     if (rules->digits_first && kind_at(&scan, 0, &next) == NUMBER)

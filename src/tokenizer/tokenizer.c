@@ -191,7 +191,7 @@ bool tokenizer_decode(const struct tokenizer *tokenizer, int32_t id, enum specia
     if (id < 0 || id >= tokenizer->vocabulary.count)
         return false;
 
-    const struct token *token = &tokenizer->vocabulary.tokens[id];
+    const struct vocabulary_token *token = &tokenizer->vocabulary.tokens[id];
     if (token->kind == TOKEN_CONTROL || token->kind == TOKEN_UNKNOWN)
         return special == SPECIAL_AS_TEXT || buffer_append(ret, token->bytes, token->size);
     if (token->kind == TOKEN_USER_DEFINED)

@@ -29,7 +29,7 @@ int32_t vocabulary_find(const struct vocabulary *vocabulary, const char *bytes, 
 
     size_t slot = hash_of(vocabulary, bytes, size) & (vocabulary->capacity - 1);
     for (; vocabulary->slots[slot] >= 0; slot = (slot + 1) & (vocabulary->capacity - 1)) {
-        const struct token *token = &vocabulary->tokens[vocabulary->slots[slot]];
+        const struct vocabulary_token *token = &vocabulary->tokens[vocabulary->slots[slot]];
         if (token->size == size && memcmp(token->bytes, bytes, size) == 0)
             return vocabulary->slots[slot];
     }
@@ -76,12 +76,12 @@ static bool index_tokens(struct vocabulary *vocabulary) {
         return false;
 
     for (int32_t id = 0; id < vocabulary->count; id++) {
-        const struct token *token = &vocabulary->tokens[id];
+        const struct vocabulary_token *token = &vocabulary->tokens[id];
         size_t slot = hash_of(vocabulary, token->bytes, token->size) & (vocabulary->capacity - 1);
         bool known = false;
 
         for (; !known && vocabulary->slots[slot] >= 0; slot = (slot + 1) & (vocabulary->capacity - 1)) {
-            const struct token *other = &vocabulary->tokens[vocabulary->slots[slot]];
+            const struct vocabulary_token *other = &vocabulary->tokens[vocabulary->slots[slot]];
             known = other->size == token->size && memcmp(other->bytes, token->bytes, token->size) == 0;
         }
         if (!known)
@@ -141,9 +141,9 @@ static bool read_tokens(struct vocabulary *vocabulary, const struct gguf *gguf, 
             return error_set(error, ERROR_MODEL, "%s: token %zu has %zu bytes, and %d are possible",
                              gguf_name(gguf), i, text.size, LIMIT_TOKEN_BYTES);
 
-        vocabulary->tokens[i] = (struct token){text.bytes, (uint32_t)text.size,
-                                               kind >= 1 && kind <= 6 ? (uint8_t)kind : TOKEN_NORMAL,
-                                               scores.count ? (float)gguf_array_real(&scores, i) : 0};
+        vocabulary->tokens[i] = (struct vocabulary_token){
+            text.bytes, (uint32_t)text.size, kind >= 1 && kind <= 6 ? (uint8_t)kind : TOKEN_NORMAL,
+            scores.count ? (float)gguf_array_real(&scores, i) : 0};
         if (text.size > vocabulary->longest)
             vocabulary->longest = text.size;
     }

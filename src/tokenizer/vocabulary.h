@@ -12,7 +12,7 @@ enum token_kind {
     TOKEN_BYTE = 6,
 };
 
-struct token {
+struct vocabulary_token {
     const char *bytes; /* not NUL-terminated */
     uint32_t size;
     uint8_t kind; /* enum token_kind */
@@ -20,7 +20,7 @@ struct token {
 };
 
 struct vocabulary {
-    struct token *tokens; /* [count] */
+    struct vocabulary_token *tokens; /* [count] */
     int32_t count;
     int32_t *slots;           /* [capacity], a power of two: ids, -1 where empty */
     struct gguf_text *merges; /* [merge_count]: "left right", by rank */

@@ -38,12 +38,12 @@ static bool add_word(const struct tokenizer *tokenizer, const char *word, size_t
 }
 
 /* The word under construction, with BEGIN in front. */
-struct word {
+struct wordpiece_word {
     struct buffer text;
     int characters;
 };
 
-static bool word_end(const struct tokenizer *tokenizer, struct word *word, struct token_list *list,
+static bool word_end(const struct tokenizer *tokenizer, struct wordpiece_word *word, struct token_list *list,
                      struct error *error) {
     bool done = word->characters == 0 ||
                 add_word(tokenizer, word->text.bytes, word->text.size, word->characters, list, error);
@@ -52,7 +52,7 @@ static bool word_end(const struct tokenizer *tokenizer, struct word *word, struc
     return done;
 }
 
-static bool word_add(const struct tokenizer *tokenizer, struct word *word, int32_t character,
+static bool word_add(const struct tokenizer *tokenizer, struct wordpiece_word *word, int32_t character,
                      struct error *error) {
     char bytes[4];
     if ((word->characters == 0 && !buffer_append(&word->text, BEGIN, BEGIN_SIZE)) ||
@@ -63,7 +63,7 @@ static bool word_add(const struct tokenizer *tokenizer, struct word *word, int32
     return true;
 }
 
-static bool add_character(const struct tokenizer *tokenizer, struct word *word, int32_t character,
+static bool add_character(const struct tokenizer *tokenizer, struct wordpiece_word *word, int32_t character,
                           struct token_list *list, struct error *error) {
     bool alone = character_is_punctuation(character) || character_is_ideograph(character);
     if (character_is_space(character))
@@ -77,7 +77,7 @@ static bool add_character(const struct tokenizer *tokenizer, struct word *word, 
 
 static bool encode(const struct tokenizer *tokenizer, const char *text, size_t size, bool first,
                    struct token_list *list, struct error *error) {
-    struct word word = {0};
+    struct wordpiece_word word = {0};
     int32_t folded[18];
     bool done = true;
 
@@ -96,7 +96,8 @@ static bool encode(const struct tokenizer *tokenizer, const char *text, size_t s
     return done;
 }
 
-static bool decode(const struct tokenizer *tokenizer, const struct token *token, struct buffer *ret) {
+static bool decode(const struct tokenizer *tokenizer, const struct vocabulary_token *token,
+                   struct buffer *ret) {
     bool begins = token->size >= BEGIN_SIZE && memcmp(token->bytes, BEGIN, BEGIN_SIZE) == 0;
     size_t skipped = begins ? BEGIN_SIZE : 0;
 

@@ -77,6 +77,9 @@ LANGUAGE = {
     'supervised': 'the language of server/supervisor/: a model and its processes',
     'supervisor': 'the language of server/supervisor/: the models, and who leaves',
     'tensor_proto': 'a value: a tensor as the file has it',
+    'tokenizer': 'the language of tokenizer/: each kind reads it',
+    'vocabulary': 'the language of tokenizer/: each kind looks tokens up',
+    'vocabulary_token': 'a value: a token as the file has it',
     'window': 'a value: the geometry of a sliding window',
 }
 # Private structs that are to be closed: their rooms are being rebuilt.
