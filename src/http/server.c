@@ -45,7 +45,13 @@ static SSL_CTX *load_tls(const char *certificate, const char *key, struct error 
     SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_alpn_select_cb(tls, choose_protocol, NULL);
 
-    const char *failed = NULL;
+    const char *failed = access(certificate, R_OK) ? certificate : access(key, R_OK) ? key : NULL;
+    if (failed) { /* OpenSSL would not say why */
+        error_set_errno(error, ERROR_IO, errno, "%s", failed);
+        SSL_CTX_free(tls);
+        return NULL;
+    }
+
     ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(tls, certificate) != 1)
         failed = certificate;
@@ -56,7 +62,7 @@ static SSL_CTX *load_tls(const char *certificate, const char *key, struct error 
     if (!failed)
         return tls;
 
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
     error_set(error, ERROR_IO, "%s: cannot be used for TLS: %s", failed,
               reason ? reason : "it is not readable");
     SSL_CTX_free(tls);

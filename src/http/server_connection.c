@@ -101,7 +101,10 @@ static bool read_once(struct server_connection *connection) {
     if (count == STREAM_AGAIN)
         return false;
     if (count < 0) {
-        server_connection_drop(connection);
+        if (stream_drop_tls(&connection->stream))
+            server_connection_refuse(connection, 400, "plain http came to a port for https");
+        else
+            server_connection_drop(connection);
         return false;
     }
     if (count == 0) {

@@ -295,6 +295,22 @@ def test_cors():
         assert not ask(door.port, 'GET', '/models', Origin='https://c.example').header('Access-Control-Allow-Origin')
 
 
+def test_settings_that_never_match():
+    """an origin or a host name that no browser sends, a certificate that is not there: one line, and nothing starts"""
+    wrong = [('--cors', 'a.example'), ('--cors', 'https://a.example/'), ('--cors', 'https://a.example, null'), ('--cors', 'https://'),
+             ('--host-name', 'a.example:80'), ('--host-name', 'a b'), ('--host-name', ''),
+             ('--tls-cert', '/nonexistent/cert', '--tls-key', '/nonexistent/key'), ('--tls-cert', __file__, '--tls-key', __file__)]
+    for words in wrong:
+        with Process(GUICHET, 'gateway', '--port', '0', '--backend', 'a=http://127.0.0.1:1', *words) as door:
+            assert door.child.wait(30) == 1, words
+            door.reader.join(5)
+            told = words[1] if words[0].startswith('--tls') else ' '.join([words[0], words[1].split(',')[-1].strip()])
+            assert len(door.lines) == 1 and told in door.lines[0], (words, door.lines)
+    with gateway('--backend', 'a=http://127.0.0.1:1', '--cors', 'https://a.example, http://b.example:81,moz-extension://c',
+                 '--host-name', '::1', '--host-name', 'a_b.example') as door:
+        assert ask(door.port, 'GET', '/models', Origin='moz-extension://c').header('Access-Control-Allow-Origin')
+
+
 def test_access_log():
     with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', log='json') as door:
         ask(door.port, 'POST', '/model/cats/predict?a=secret', b'', X_Request_Id='log-me')
@@ -488,6 +504,27 @@ def test_every_address_of_a_name():
     return None
 
 
+def test_plain_http_to_https():
+    """who speaks plain HTTP to a port for https is told so"""
+    with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                        '-subj', '/CN=localhost', '-keyout', folder + '/key', '-out', folder + '/cert'], check=True,
+                       stderr=subprocess.DEVNULL)
+        with gateway('--backend', f'cats={cats.url}', '--tls-cert', folder + '/cert', '--tls-key', folder + '/key') as door:
+            reply = ask(door.port, 'GET', '/models')
+            assert reply.status == 400 and 'https' in reply.json()['error'], (reply.status, reply.body)
+            assert ask(door.port, 'POST', '/model/cats/predict', b'a' * 300000).status == 400
+            for odd in (b'\x16\x03', b'HELO there\r\n\r\n', b'\0' * 600):
+                assert not raw(door.port, odd + b'\n' * 20, 20).startswith(b'HTTP'), odd
+            door.end_well()
+
+
+def assert_refused(door, reason):
+    reply = ask(door.port, 'POST', '/model/cats/predict', b'')
+    assert reply.status == 502, (reply.status, reply.body)
+    assert f'the TLS handshake failed: {reason}' in reply.json()['error'], reply.body
+
+
 def test_https_backends():
     """a backend behind https is reached at each address of its name, and must be who the name says"""
     with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
@@ -501,9 +538,12 @@ def test_https_backends():
                     assert reply.status == 200 and reply.json()['model'] == 'cats', (reply.status, reply.body)
                 until(lambda: 'replica="127.0.0.1:%d"} 1' % inner.port in ask(door.port, 'GET', '/metrics').body.decode())
             with gateway('--backend', f'cats=https://127.0.0.1:{inner.port}', '--ca', folder + '/cert') as door:
-                assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 502, 'another name'
+                assert_refused(door, 'IP address mismatch')
             with gateway('--backend', f'cats=https://localhost:{inner.port}') as door:
-                assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 502, 'nobody vouches for it'
+                assert_refused(door, 'self-signed certificate')
+            with gateway('--backend', f'cats={cats.url}') as plain, \
+                    gateway('--backend', f'cats=https://localhost:{plain.port}', '--ca', folder + '/cert') as door:
+                assert_refused(door, 'wrong version number')  # not https at all
 
 
 def test_slow_names():

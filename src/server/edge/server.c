@@ -403,6 +403,9 @@ static bool create_parts(struct server *server, struct http_loops *loops, struct
         .tls_key = options->tls_key,
     };
 
+    if (!host_check_names(options->host_names, error) ||
+        (options->cors && !cors_check_list(options->cors, error)))
+        return false;
     if (options->api_keys_file && !(server->keys = api_keys_read(options->api_keys_file, error)))
         return false;
 
