@@ -17,7 +17,7 @@
 #define BROKEN_MOST 3
 #define BROKEN_MOST_SUPERVISED 2
 /* So long a request that broke a replica waits for two to be well: it is not carried to the last one. */
-#define SUSPECT_MS 5000
+#define SUSPECT_MS 10000
 #define SUSPECT_PAUSE_MS 100
 #define LOADING_LEAST_MS 500 /* of a request's time must be left to wait for a replica that is loading */
 
