@@ -27,7 +27,9 @@ struct context {
     bool model_known;             /* there is such a model: it may be a metric's label */
     char upstream[80];            /* where the response came from; "" if there was no upstream */
     double upstream_ms;
-    int tries; /* upstreams asked */
+    int tries;       /* upstreams asked */
+    int batch;       /* requests that ran with it, itself included; 0: it did not run, or that is not known */
+    double queue_ms; /* that it waited for the model */
 };
 
 static inline struct context *context_of(const struct http_request *request) {
