@@ -55,6 +55,7 @@ static const struct command command = {
     "  --body-limit SIZE     largest request body (20M)\n"
     "  --tls-cert FILE       serve https with this certificate (PEM); needs --tls-key\n"
     "  --tls-key FILE        the certificate's key\n"
+    "  --no-hsts             over https, do not tell browsers to come by https alone from then on\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "  --threads N           event loops (half the processors, at most 4)\n"
     "\n"

@@ -1,5 +1,6 @@
 #include "http/fetch.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
@@ -23,6 +24,7 @@ struct fetch {
     CURL *handle;
     struct http_body *body;
     char text[CURL_ERROR_SIZE];
+    bool numeric; /* the URL's host is an address, not a name */
     bool refused, too_large, no_memory;
     bool (*is_wanted)(void *context);
     void (*done)(void *context, struct http_body *body, const struct error *error);
@@ -129,6 +131,7 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
     if (fetch) {
         memcpy(fetch->url, url, length + 1);
         fetch->options = *options;
+        fetch->numeric = strchr(parts.host, ':') || inet_aton(parts.host, &(struct in_addr){0});
         fetch->handle = curl_easy_init();
         fetch->body = http_body_create(NULL, 0);
     }
@@ -144,8 +147,9 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
 }
 
 static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error *error) {
-    long status = 0;
+    long status = 0, redirects = 0;
     curl_easy_getinfo(fetch->handle, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(fetch->handle, CURLINFO_REDIRECT_COUNT, &redirects);
 
     switch (code) {
     case CURLE_URL_MALFORMAT:
@@ -161,9 +165,13 @@ static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error 
         return error_set(error, ERROR_UPSTREAM, "the URL redirects more than %d times",
                          LIMIT_FETCH_REDIRECTS);
     default:
-        if (fetch->refused)
+        if (fetch->refused && fetch->numeric && redirects == 0)
             return error_set(error, ERROR_INVALID,
                              "the URL leads into a private network, which is not allowed");
+        /* Of a name, strangers do not learn whether it exists in our network. */
+        if (fetch->refused || (code == CURLE_COULDNT_RESOLVE_HOST && !fetch->options.allow_private))
+            return error_set(error, ERROR_UPSTREAM,
+                             "the URL cannot be fetched: its host has no public address");
         return error_set(error, ERROR_UPSTREAM, "the URL cannot be fetched: %s",
                          *fetch->text ? fetch->text : curl_easy_strerror(code));
     }

@@ -2,6 +2,7 @@
 """The gateway before stand-in backends: routing, failures, limits, reloading. KILL_SECONDS=30 makes the kill -9 test long."""
 import contextlib
 import hashlib
+import http.client
 import http.server
 import json
 import os
@@ -457,6 +458,31 @@ def test_idle_connections():
                 one.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 200
+
+
+def test_health_without_files():
+    """where no file is left for a connection, questions for health are answered, and others are told to come again"""
+    with stand_in('cats') as cats:
+        command = [GUICHET, 'gateway', '--address', '127.0.0.1', '--port', '0', '--access-log', 'off', '--backend', f'cats={cats.url}']
+        with Process('bash', '-c', 'ulimit -n 64; exec "$@"', 'sh', *command) as door, contextlib.ExitStack() as idle:
+            port = int(door.wait_line('listening on port').split('port ')[1])
+            assert ask(port, 'POST', '/model/cats/predict', b'').status == 200
+            for _ in range(120):
+                idle.enter_context(socket.create_connection(('127.0.0.1', port)))
+
+            def status(target):
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    return ask(port, 'GET', target).status
+                return None
+            until(lambda: status('/models') == 503, 30, 'the end of the files')
+            for target in ['/healthz', '/readyz', '/health/live', '/v2/health/ready'] * 3:
+                assert status(target) == 200, target
+            reply = ask(port, 'POST', '/model/cats/predict', b'')
+            assert reply.status == 503 and reply.header('Retry-After') and reply.header('Connection') == 'close'
+            idle.close()
+            until(lambda: status('/models') == 200, 30, 'room')
+            assert ask(port, 'POST', '/model/cats/predict', b'').status == 200
+            door.end_well()
 
 
 def test_memory_does_not_grow():

@@ -20,6 +20,7 @@ struct context {
     char client[64];           /* the API key's name, or the caller's address */
     struct api_keys *keys;     /* a reference; NULL: no key was shown, or none is needed */
     const struct api_key *key; /* among `keys` */
+    bool tells_https;          /* browsers are told to come by https alone (HSTS) */
     const char *cors_origin;   /* a page's origin that may read the reply; NULL: none */
     char *cookie;              /* Set-Cookie of the reply, malloc'ed; NULL: none */
 

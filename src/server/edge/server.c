@@ -93,6 +93,7 @@ static struct context *context_create(struct server *server, const struct http_r
     text_copy(context->client, sizeof context->client, request->peer);
     if (server->options.trust_forwarded)
         read_forwarded(request, context->client, sizeof context->client);
+    context->tells_https = request->secure && !server->options.no_hsts;
     find_endpoint(context, request);
 
     return context;
@@ -204,6 +205,19 @@ static bool link_check_length(const struct server *server, struct http_request *
     return false;
 }
 
+/* There are as many connections as there can be: only questions for health, which need nothing else, are
+ * answered. */
+static bool link_allow_scarce(struct http_request *request) {
+    const struct endpoint *row = context_of(request)->endpoint;
+    struct error error;
+
+    if (row && row->right == RIGHT_NONE)
+        return true;
+    error_set(&error, ERROR_UNAVAILABLE, "too many connections: try again shortly");
+    respond_error(request, &error);
+    return false;
+}
+
 static bool is_loopback_only(struct server *server) {
     pthread_mutex_lock(&server->lock);
     bool loopback_only = server->loopback_only;
@@ -233,6 +247,8 @@ static enum http_admission admit(void *state, struct http_request *request) {
         respond_error(request, &(struct error){ERROR_MEMORY, "out of memory"});
         return HTTP_ADMIT_ANSWERED;
     }
+    if (request->scarce && !link_allow_scarce(request))
+        return HTTP_ADMIT_ANSWERED;
     if (request->content_length >= 0 && request->content_length <= LIMIT_SHORT_BODY_BYTES)
         return HTTP_ADMIT_WHOLE;
     if (!walk_chain(server, request))

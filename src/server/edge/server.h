@@ -33,6 +33,7 @@ struct server_options {
     int port;                     /* 0: any free one */
     bool inherit;                 /* take the sockets that systemd passed instead, where there are any */
     const char *tls_certificate, *tls_key;
+    bool no_hsts;      /* over TLS, do not tell browsers to come by https alone */
     size_t body_limit; /* [LIMIT_BODY_BYTES] */
     enum access_log access_log;
 
