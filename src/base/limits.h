@@ -38,6 +38,7 @@
 #define LIMIT_REPLICAS 64                     /* of one model */
 #define LIMIT_FORWARDED_HEADERS 160           /* of one forwarded message */
 #define LIMIT_METRIC_SERIES 20000             /* of one process: labels may come from outside */
+#define LIMIT_PREPARED_MODELS 500             /* … whose series begin before their first request */
 #define LIMIT_METRICS_BYTES (64u << 20)       /* the text of /metrics */
 #define LIMIT_CHILD_RESPONSE_BYTES (4u << 20) /* from a model's process to the supervisor */
 #define LIMIT_MERGED_SAMPLES 20000            /* of all models' processes together */

@@ -59,6 +59,7 @@ static const struct command command = {
     "                        process (half of what the control group or the machine has, at most 1G)\n"
     "  --tls-cert FILE       serve https with this certificate (PEM); needs --tls-key\n"
     "  --tls-key FILE        the certificate's key\n"
+    "  --no-hsts             over https, do not tell browsers to come by https alone from then on\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "  --threads N           event loops (half the processors, at most 4)\n"
     "\n"

@@ -7,6 +7,7 @@ Every answer names the process, so that a test sees who answered. What a request
 Replies and bodies in pieces are in stand_in_streams.py.
 """
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -131,7 +132,9 @@ async def main(name, port, host='127.0.0.1', passed=None):
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(end(server)))
     state['port'] = server.sockets[0].getsockname()[1]
     print(state['port'], flush=True)
-    await server.serve_forever()
+    with contextlib.suppress(asyncio.CancelledError):
+        await server.serve_forever()
+    await asyncio.sleep(3600)  # it takes no more; `end` waits for what it has
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 """The gateway before stand-in backends: routing, failures, limits, reloading. KILL_SECONDS=30 makes the kill -9 test long."""
 import contextlib
 import hashlib
+import http.client
 import http.server
 import json
 import os
@@ -16,7 +17,7 @@ import threading
 import time
 
 from name_server import ADDRESS as NAME_SERVER, NameServer
-from tiers import GUICHET, Client, Load, Process, ask, check_docs, free_port, gateway, outstanding, raw, run_tests, stand_in, until
+from tiers import GUICHET, JPEG, Client, Load, Process, ask, backend, check_docs, free_port, gateway, outstanding, raw, run_tests, stand_in, until
 
 HEAD = b'POST /model/cats/predict HTTP/1.1\r\nHost: localhost\r\n'
 
@@ -332,11 +333,54 @@ def test_settings_that_never_match():
 
 
 def test_access_log():
+    """a line says which model and replica answered, how many ran together and how long it waited; callers do not see the latter"""
     with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', log='json') as door:
         ask(door.port, 'POST', '/model/cats/predict?a=secret', b'', X_Request_Id='log-me')
         line = json.loads(door.wait_line('log-me'))
         assert line['status'] == 200 and line['model'] == 'cats' and line['path'] == '/model/cats/predict', line
         assert line['upstream'] == f'127.0.0.1:{cats.port}' and line['tries'] == 1 and len(line['trace_id']) == 32
+        assert line['batch'] == 0 and line['queue_ms'] == 0, 'a backend that does not say'
+    with backend('--access-log', 'json') as one, gateway('--backend', f'animals={one.url}', log='json') as door:
+        for port, ask_run in ((door.port, '1'), (one.port, None)):
+            headers = {'Content-Type': 'image/jpeg', 'X_Request_Id': f'log-{port}', **({'X_Guichet_Ask_Run': '1'} if ask_run else {})}
+            reply = ask(port, 'POST', '/model/animals/predict', JPEG, **headers)
+            assert reply.status == 200 and not [name for name, _ in reply.headers if name.lower().startswith('x-guichet')], reply.headers
+        line, behind = json.loads(door.wait_line(f'log-{door.port}')), json.loads(one.wait_line(f'log-{door.port}'))
+        assert line['model'] == behind['model'] == 'animals' and line['upstream'] == f'127.0.0.1:{one.port}'
+        assert line['batch'] == behind['batch'] == 1 and abs(line['queue_ms'] - behind['queue_ms']) < 0.02, (line, behind)
+        assert 0 < line['queue_ms'] < line['upstream_ms'] < line['ms'], line
+        photo = json.dumps({'inputs': [{'name': 'x', 'datatype': 'BYTES', 'shape': [1], 'data': ['no photo']}]})
+        ask(door.port, 'POST', '/v2/models/animals/infer', photo, X_Request_Id='log-bad')
+        assert json.loads(door.wait_line('log-bad'))['batch'] == 0
+
+
+def test_counters_begin_at_zero():
+    """what the dashboard shows the rate of is there before the first event, for models alone"""
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', '--backend', 'dogs=http://127.0.0.1:9') as door:
+        def series():
+            text = ask(door.port, 'GET', '/metrics').body.decode()
+            return dict(line.rsplit(' ', 1) for line in text.split('\n') if line and not line.startswith('#'))
+        before = series()
+        for model in 'cats', 'dogs':
+            for route in 'predict', 'infer', 'predict_v1':
+                labels = f'model="{model}",route="{route}"'
+                assert before[f'guichet_gateway_retries_total{{{labels}}}'] == '0'
+                for status in '200', '503':
+                    assert before[f'guichet_gateway_requests_total{{{labels},status="{status}"}}'] == '0'
+        ask(door.port, 'POST', '/model/cats/predict', b'')
+        assert series()['guichet_gateway_requests_total{model="cats",route="predict",status="200"}'] == '1'
+
+
+def test_typical_time_is_a_median():
+    """one slow answer does not move what a model usually takes"""
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        typical = lambda: ask(door.port, 'GET', '/models?details=1').json()[0].get('typical_ms')
+        assert typical() is None
+        ask(door.port, 'POST', '/model/cats/predict?sleep=3', b'')
+        assert typical() >= 3000
+        for _ in range(10):
+            ask(door.port, 'POST', '/model/cats/predict?sleep=0.01', b'')
+        assert 10 <= typical() < 2000, typical()
 
 
 def test_access_log_forgery():
@@ -430,6 +474,31 @@ def test_idle_connections():
                 one.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 200
+
+
+def test_health_without_files():
+    """where no file is left for a connection, questions for health are answered, and others are told to come again"""
+    with stand_in('cats') as cats:
+        command = [GUICHET, 'gateway', '--address', '127.0.0.1', '--port', '0', '--access-log', 'off', '--backend', f'cats={cats.url}']
+        with Process('bash', '-c', 'ulimit -n 64; exec "$@"', 'sh', *command) as door, contextlib.ExitStack() as idle:
+            port = int(door.wait_line('listening on port').split('port ')[1])
+            assert ask(port, 'POST', '/model/cats/predict', b'').status == 200
+            for _ in range(120):
+                idle.enter_context(socket.create_connection(('127.0.0.1', port)))
+
+            def status(target):
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    return ask(port, 'GET', target).status
+                return None
+            until(lambda: status('/models') == 503, 30, 'the end of the files')
+            for target in ['/healthz', '/readyz', '/health/live', '/v2/health/ready'] * 3:
+                assert status(target) == 200, target
+            reply = ask(port, 'POST', '/model/cats/predict', b'')
+            assert reply.status == 503 and reply.header('Retry-After') and reply.header('Connection') == 'close'
+            idle.close()
+            until(lambda: status('/models') == 200, 30, 'room')
+            assert ask(port, 'POST', '/model/cats/predict', b'').status == 200
+            door.end_well()
 
 
 def test_memory_does_not_grow():

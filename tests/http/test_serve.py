@@ -396,14 +396,14 @@ def test_unload_answers_when_it_is_done():
         for _ in range(5):
             assert serve.load('cats').status == 200
             pid, answers = serve.predict('cats').json()['pid'], []
-            thread = threading.Thread(target=lambda: answers.append(serve.predict('cats', '?sleep=0.5').status))
+            thread = threading.Thread(target=lambda: answers.append(serve.predict('cats', '?sleep=0.5').json()['pid']))
             thread.start()
             until(lambda: outstanding(serve.port) == 1, what='its beginning')
             assert serve.unload('cats').status == 200
             assert not os.path.exists(f'/proc/{pid}'), 'the process is gone'
             assert ask(serve.port, 'GET', '/v2/models/cats/ready').status == 503
             thread.join()
-            assert answers == [200], answers
+            assert answers == [pid], 'it was answered before the process ended'
         begun, replies = time.monotonic(), []
         thread = threading.Thread(target=lambda: replies.append(serve.load('late').status))
         thread.start()
@@ -511,12 +511,20 @@ def test_reload():
             connection.request(method, target, headers={key.replace('_', '-'): value for key, value in headers.items()})
             answer = connection.getresponse()
             return answer.status, answer.headers.get('Set-Cookie', ''), answer.read()
+
+        def told(target='/healthz'):
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = http.client.HTTPSConnection('127.0.0.1', serve.port, context=context, timeout=30)
+            connection.request('GET', target)
+            return connection.getresponse().headers
         certificate('one')
         keys = write('keys', 'first-key-that-is-long-enough-to-be-one-of-them\n')
         doors = write('doors', 'me ' + hashlib.sha256(b'sesame').hexdigest() + '\n')
         with Serve({'cats': '', 'dogs': ''}, '--tls-cert', folder + '/cert', '--tls-key', folder + '/key', '--session-key', keys,
                    '--api-keys', doors) as serve:
             first = seen()
+            assert told()['Strict-Transport-Security'] == 'max-age=31536000'
             chosen = call('PUT', '/model/dogs', X_Api_Key='sesame')
             assert chosen[0] == 200, chosen
             cookie = chosen[1]
@@ -537,6 +545,10 @@ def test_reload():
             write('keys', 'second-key-that-is-long-enough-to-be-one-of-them\n')
             serve.process.kill(signal.SIGHUP)
             until(lambda: choice() == 'cats', what='the end of the first key, and of its sessions')
+        with Serve({'cats': ''}, '--tls-cert', folder + '/cert', '--tls-key', folder + '/key', '--no-hsts') as serve:
+            assert told()['X-Request-Id'] and not told()['Strict-Transport-Security']
+    with Serve({'cats': ''}) as serve:
+        assert not ask(serve.port, 'GET', '/healthz').header('Strict-Transport-Security')
 
 
 def test_secrets_stay_here():

@@ -27,6 +27,13 @@ void service_ready(const struct service *service, struct http_request *request) 
 void service_metrics(const struct service *service, struct http_request *request) {
     static const struct http_header header = {"Content-Type", METRICS_CONTENT_TYPE};
     struct buffer text = {.limit = LIMIT_METRICS_BYTES};
+    size_t count = 0;
+    struct model_status *models =
+        service->list_models ? service->list_models(service->context, request, false, &count) : NULL;
+
+    for (size_t i = 0; i < count && models && i < LIMIT_PREPARED_MODELS; i++)
+        server_prepare_metrics(context_of(request)->server, models[i].name);
+    free(models);
 
     bool written = service->write_metrics(service->context, &text);
     server_write_metrics(context_of(request)->server, &text);

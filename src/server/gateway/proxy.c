@@ -365,10 +365,8 @@ void proxy_count_outcome(struct proxy_request *proxy, const struct http_response
             replica_abandoned(replica);
         else
             replica_succeeded(replica);
-        double *typical = &proxy->route->typical_ms;
         if (proxy->status == 200 && is_prediction(proxy->context))
-            *typical = *typical > 0 ? *typical * 0.95 + proxy->context->upstream_ms * 0.05
-                                    : proxy->context->upstream_ms;
+            route_note_time(proxy->route, proxy->context->upstream_ms);
     } else if ((response->failure == HTTP_FAILED_CLOSED && response->reused) ||
                response->failure == HTTP_FAILED_MEMORY || response->failure == HTTP_FAILED_TOO_LARGE) {
         replica_abandoned(replica);
