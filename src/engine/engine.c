@@ -17,6 +17,7 @@
 #include "passes/passes.h"
 
 #define CONTEXT_RUNS 12
+#define CONTEXT_RUN_BYTES ((size_t)256 << 20) /* of their memory together */
 /* After so many, the flags of a plan's runs tell nothing: a kernel computes more than it keeps. */
 #define FALSE_ALARMS 3
 
@@ -41,6 +42,7 @@ struct run_slot {
     struct cached_plan *cached;
     struct plan_run *run; /* NULL where the rows run in parallel */
     struct row_parallel *rows;
+    size_t bytes; /* of that memory */
     uint64_t used_at;
     int false_alarms; /* in a row: flags were raised though every number was finite */
 };
@@ -442,6 +444,22 @@ static void flush_denormals(int threads) {
     settled = threads;
 }
 
+/* For one slot more, of so many bytes: the least recently used ones go. */
+static void make_room(struct engine_context *context, size_t bytes) {
+    for (int i = 0; i < context->run_count; i++)
+        bytes += context->runs[i].bytes;
+
+    while (context->run_count && (context->run_count == CONTEXT_RUNS || bytes > CONTEXT_RUN_BYTES)) {
+        struct run_slot *oldest = context->runs;
+        for (int i = 1; i < context->run_count; i++)
+            if (context->runs[i].used_at < oldest->used_at)
+                oldest = &context->runs[i];
+        bytes -= oldest->bytes;
+        run_slot_release(context->engine->plans, oldest);
+        *oldest = context->runs[--context->run_count];
+    }
+}
+
 static struct run_slot *run_slot_add(struct engine_context *context, const struct tensor *inputs,
                                      struct error *error) {
     struct cached_plan *cached = plan_cache_take(context->engine->plans, inputs, error);
@@ -459,17 +477,9 @@ static struct run_slot *run_slot_add(struct engine_context *context, const struc
         return NULL;
     }
 
-    struct run_slot *chosen = &context->runs[context->run_count];
-    if (context->run_count == CONTEXT_RUNS) {
-        chosen = context->runs;
-        for (int i = 1; i < CONTEXT_RUNS; i++)
-            if (context->runs[i].used_at < chosen->used_at)
-                chosen = &context->runs[i];
-        run_slot_release(context->engine->plans, chosen);
-    } else {
-        context->run_count++;
-    }
-
+    slot.bytes = cached->plan->arena_bytes * (size_t)(slot.rows ? context->engine->options.threads : 1);
+    make_room(context, slot.bytes);
+    struct run_slot *chosen = &context->runs[context->run_count++];
     *chosen = slot;
     watch_end(context->engine->options.threads); /* the making of a plan computes, too */
     return chosen;

@@ -7,6 +7,8 @@ import http.server
 import json
 import math
 import os
+import platform
+import re
 import struct
 import subprocess
 import sys
@@ -370,6 +372,25 @@ def test_precision():
     fails('run reads guichet.json', 1, "'precision'", 'run', colours, source, f'{DIR}/x.f32', '--shape', '1x3x8x8')
 
 
+def test_spin():
+    """OpenMP is told how long to spin before it starts; who sets it chooses; the environment is as it was."""
+    def told(**variables):
+        run = subprocess.run([PROGRAM, '--version'], capture_output=True, text=True, check=False,
+                             env=dict(variables, OMP_DISPLAY_ENV='verbose'))
+        found = re.search(r"GOMP_SPINCOUNT = '(\d+)'", run.stderr)
+        return int(found.group(1)) if found and run.returncode == 0 else run.stderr
+
+    if platform.machine() != 'x86_64':
+        return
+    for variables in ({'HOME': '/'}, {'_': 'x', 'PATH': '/bin'}):
+        count = told(**variables)
+        check(f'a spin of 35 µs, with {len(variables)} variables', isinstance(count, int) and 50 <= count <= 35000, count)
+    check('a spin that somebody chose', told(GOMP_SPINCOUNT='77') == 77)
+    check('a policy that somebody chose', told(OMP_WAIT_POLICY='passive') == 0)
+    done = subprocess.run([PROGRAM, 'models'], capture_output=True, text=True, check=False, env={'GUICHET_MODELS': f'{DIR}/models'})
+    check('a variable that made room is there again', 'colours' in done.stdout, done)
+
+
 def test_sound():
     """A network that takes no photo: every verb that runs networks does."""
     alone = write(f'{DIR}/sound/model.onnx', sound())
@@ -395,6 +416,7 @@ test_run()
 test_bench()
 test_precision()
 test_sound()
+test_spin()
 test_terminal()
 print(f'1..{tests}')
 sys.exit(failed > 0)
