@@ -41,7 +41,7 @@ static bool assign_tuple(struct jinja_run *run, const struct jinja_node *target,
 
 bool jinja_assign(struct jinja_run *run, const struct jinja_node *target, struct jinja_scope *scope,
                   const struct jinja_value *value) {
-    struct jinja_value holder;
+    struct jinja_value holder = {0};
     if (target->kind == JINJA_NAME)
         return jinja_scope_set(run, scope, target->name, value);
     if (target->kind == JINJA_MAKE_TUPLE)
@@ -70,7 +70,7 @@ static bool execute_if(struct jinja_run *run, const struct jinja_node *node, str
 static bool select_items(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                          struct jinja_list **list) {
     struct jinja_list *kept = jinja_list_create(run, 0);
-    struct jinja_value condition;
+    struct jinja_value condition = {0};
     if (!kept)
         return false;
 
@@ -120,13 +120,13 @@ bool jinja_execute_loop(struct jinja_run *run, const struct jinja_node *node, st
 }
 
 static bool execute_for(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value iterable;
+    struct jinja_value iterable = {0};
     return jinja_evaluate(run, node->b, scope, &iterable) &&
            jinja_execute_loop(run, node, scope, &iterable, 0);
 }
 
 static bool execute_print(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     for (size_t i = 0; i < node->items.count; i++)
         if (!jinja_evaluate(run, node->items.items[i], scope, &value) ||
             !jinja_write_text(run->output, &value))
@@ -135,7 +135,7 @@ static bool execute_print(struct jinja_run *run, const struct jinja_node *node, 
 }
 
 static bool execute_set(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     return jinja_evaluate(run, node->b, scope, &value) && jinja_assign(run, node->a, scope, &value);
 }
 
@@ -143,7 +143,7 @@ static bool execute_set(struct jinja_run *run, const struct jinja_node *node, st
 static bool capture_filtered(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                              struct jinja_value *ret) {
     struct jinja_scope *inner = jinja_scope_create(run, scope);
-    struct jinja_value text;
+    struct jinja_value text = {0};
     if (!inner || !jinja_capture(run, &node->branches[0], inner, &text))
         return false;
 
@@ -155,19 +155,19 @@ static bool capture_filtered(struct jinja_run *run, const struct jinja_node *nod
 
 static bool execute_set_block(struct jinja_run *run, const struct jinja_node *node,
                               struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     return capture_filtered(run, node, scope, &value) && jinja_assign(run, node->a, scope, &value);
 }
 
 static bool execute_filter_block(struct jinja_run *run, const struct jinja_node *node,
                                  struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     return capture_filtered(run, node, scope, &value) && jinja_write_text(run->output, &value);
 }
 
 static bool execute_with(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
     struct jinja_scope *inner = jinja_scope_create(run, scope);
-    struct jinja_value value;
+    struct jinja_value value = {0};
     if (!inner)
         return false;
 
@@ -191,15 +191,15 @@ static bool make_macro(struct jinja_run *run, const struct jinja_node *node, str
 }
 
 static bool execute_macro(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value macro;
+    struct jinja_value macro = {0};
     return make_macro(run, node, scope, &macro) && jinja_scope_set(run, scope, node->name, &macro);
 }
 
 /* {% call f(x) %}…{% endcall %} is {{ f(x, caller=…) }}. */
 static bool execute_call_block(struct jinja_run *run, const struct jinja_node *node,
                                struct jinja_scope *scope) {
-    struct jinja_value callee, caller, result;
-    struct jinja_given given;
+    struct jinja_value callee = {0}, caller = {0}, result = {0};
+    struct jinja_given given = {0};
     const struct jinja_value key = jinja_string(run->program->names[node->b->name]);
     if (!make_macro(run, node->b, scope, &caller) || !jinja_evaluate(run, node->a->a, scope, &callee) ||
         !jinja_evaluate_arguments(run, node->a->arguments, scope, &given))

@@ -47,6 +47,13 @@ struct jinja_run {
 bool jinja_fail(struct jinja_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for what is over a limit. */
 bool jinja_fail_large(struct jinja_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#ifdef __clang_analyzer__ /* it cannot see in other files that these return false */
+#define jinja_fail(...)                  \
+    ({                                   \
+        (void)(jinja_fail)(__VA_ARGS__); \
+        false;                           \
+    })
+#endif
 /* Count `work` steps of work. False over the limit. */
 bool jinja_step(struct jinja_run *run, size_t work);
 /* For functions that call themselves: false over the limit. Each true is followed by a leave. */
