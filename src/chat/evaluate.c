@@ -97,7 +97,7 @@ bool jinja_evaluate_filter(struct jinja_run *run, const struct jinja_node *node,
 
     bool done = true;
     if (!node->a)
-        self = *input;
+        self = input ? *input : jinja_none();
     else if (input && node->a->kind == JINJA_FILTER)
         done = jinja_evaluate_filter(run, node->a, scope, input, &self);
     else

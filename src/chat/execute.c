@@ -71,11 +71,12 @@ static bool select_items(struct jinja_run *run, const struct jinja_node *node, s
                          struct jinja_list **list) {
     struct jinja_list *kept = jinja_list_create(run, 0);
     struct jinja_value condition = {0};
+    struct jinja_scope *inner = NULL;
     if (!kept)
         return false;
 
     for (size_t i = 0; i < (*list)->count; i++) {
-        struct jinja_scope *inner = jinja_scope_create(run, scope);
+        inner = jinja_scope_renew(run, inner, scope);
         if (!inner || !jinja_assign(run, node->a, inner, &(*list)->items[i]) ||
             !jinja_evaluate(run, node->c, inner, &condition))
             return false;
@@ -86,9 +87,8 @@ static bool select_items(struct jinja_run *run, const struct jinja_node *node, s
     return true;
 }
 
-static bool execute_pass(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
+static bool execute_pass(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *inner,
                          struct jinja_loop *loop) {
-    struct jinja_scope *inner = jinja_scope_create(run, scope);
     const struct jinja_value self = {.type = JINJA_LOOP, .loop = loop};
 
     return inner && jinja_step(run, 1) &&
@@ -108,8 +108,9 @@ bool jinja_execute_loop(struct jinja_run *run, const struct jinja_node *node, st
     if (!loop)
         return false;
     *loop = (struct jinja_loop){.node = node, .scope = scope, .items = list, .depth = depth};
-    for (; loop->index < list->count; loop->index++) {
-        if (!execute_pass(run, node, scope, loop))
+    for (struct jinja_scope *inner = NULL; loop->index < list->count; loop->index++) {
+        inner = jinja_scope_renew(run, inner, scope);
+        if (!execute_pass(run, node, inner, loop))
             return false;
         bool ends = run->signal == JINJA_BREAK;
         run->signal = JINJA_GO_ON;
@@ -186,6 +187,8 @@ static bool make_macro(struct jinja_run *run, const struct jinja_node *node, str
 
     callable->macro = node;
     callable->scope = scope;
+    for (; scope && !scope->captured; scope = scope->parent)
+        scope->captured = true;
     *ret = (struct jinja_value){.type = JINJA_MACRO, .callable = callable};
     return true;
 }

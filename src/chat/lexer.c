@@ -112,7 +112,7 @@ static bool tag_is(const struct lexer *lexer, const char *at, const char *name, 
                    char *ret_sign) {
     size_t length = strlen(name);
     at += jinja_space_before(at, (size_t)(lexer->end - at));
-    if ((size_t)(lexer->end - at) < length || memcmp(at, name, length))
+    if ((size_t)(lexer->end - at) < length || memcmp(at, name, length) != 0)
         return false;
     at += length;
     at += jinja_space_before(at, (size_t)(lexer->end - at));

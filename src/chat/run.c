@@ -86,6 +86,15 @@ struct jinja_scope *jinja_scope_create(struct jinja_run *run, struct jinja_scope
     return scope;
 }
 
+struct jinja_scope *jinja_scope_renew(struct jinja_run *run, struct jinja_scope *scope,
+                                      struct jinja_scope *parent) {
+    if (!scope || scope->captured)
+        return jinja_scope_create(run, parent);
+
+    scope->count = 0;
+    return scope;
+}
+
 /* A variable that the template did not set: the conversation's, or a function. */
 static bool find_outside(struct jinja_run *run, int name, struct jinja_variable *variable) {
     const struct jinja_text *text = run->program->names[name];

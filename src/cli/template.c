@@ -74,7 +74,7 @@ static bool read_conversation(const char *path, json_t *tokens, json_t **ret, st
         return false;
 
     json_t *json = json_parse(text, size, error);
-    if (json && json_is_object(json) && split_conversation(json, tokens, error)) {
+    if (json_is_object(json) && split_conversation(json, tokens, error)) {
         *ret = json;
         return true;
     }
