@@ -355,7 +355,7 @@ static bool take_operator(struct lexer *lexer) {
 static bool at_end_of_tag(const struct lexer *lexer, bool is_variable, char *ret_sign) {
     const char *ending = is_variable ? "}}" : "%}";
     size_t skip = looks_at(lexer, "-") || (!is_variable && looks_at(lexer, "+"));
-    if (lexer->open || remaining(lexer) < skip + 2 || memcmp(lexer->at + skip, ending, 2))
+    if (lexer->open || remaining(lexer) < skip + 2 || memcmp(lexer->at + skip, ending, 2) != 0)
         return false;
 
     *ret_sign = skip ? *lexer->at : 0;

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "cli/serving.h"
 
 #include <math.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+#define LEAST_BUDGET (16ll << 20)
 
 bool serving_number(const char *text, const char *option, double least, double most, double *ret,
                     struct error *error) {
@@ -85,6 +88,19 @@ bool serving_body_limit(const char *text, size_t *ret, struct error *error) {
     return true;
 }
 
+bool serving_memory_budget(const char *text, int parts, struct error *error) {
+    long long bytes = 0;
+    if (text && !serving_bytes(text, "--memory-budget", &bytes, error))
+        return false;
+    if (text && bytes < LEAST_BUDGET * parts)
+        return error_set(error, ERROR_INVALID, "--memory-budget %s: expected at least %lldM", text,
+                         (LEAST_BUDGET >> 20) * parts);
+
+    size_t part = (text ? (size_t)bytes : memory_budget_default("")) / (size_t)parts;
+    memory_budget_start(part < LEAST_BUDGET ? LEAST_BUDGET : part);
+    return true;
+}
+
 bool serving_tls_pair(const char *certificate, const char *key, struct error *error) {
     return !certificate == !key ||
            error_set(error, ERROR_INVALID, "--tls-cert and --tls-key belong together");
@@ -137,6 +153,8 @@ bool serving_finish(struct serving_arguments *arguments, struct error *error) {
            serving_list(&arguments->host_names, &server->host_names, error) &&
            serving_access_log(arguments->log, &server->access_log, error) &&
            serving_body_limit(arguments->body_limit, &server->body_limit, error) &&
+           serving_memory_budget(arguments->memory_budget,
+                                 arguments->budget_parts ? arguments->budget_parts : 1, error) &&
            serving_tls_pair(server->tls_certificate, server->tls_key, error) &&
            (!arguments->rate || serving_rate(arguments->rate, &server->rate, &server->burst, error));
 }
@@ -184,46 +202,4 @@ int serving_threads(void) {
 int serving_failed(const char *verb, const struct error *error) {
     log_line("guichet %s: %s", verb, error->message);
     return 1;
-}
-
-void serving_calm_threads(int argc, char **argv) {
-    char **words = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")
-                       ? NULL
-                       : calloc((size_t)argc + 2, sizeof *words);
-    if (!words || setenv("GOMP_SPINCOUNT", "300", 1)) {
-        free(words);
-        return;
-    }
-
-    static char program[] = "guichet";
-    words[0] = program;
-    memcpy(words + 1, argv, (size_t)argc * sizeof *words);
-    execv("/proc/self/exe", words);
-    free(words);
-}
-
-/* How many threads of the whole machine run or want to; 0 where the system does not say. */
-static int runnable_threads(void) {
-    FILE *file = fopen("/proc/stat", "re");
-    char line[512];
-    int count = 0;
-
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "procs_running %d", &count) == 1)
-            break;
-
-    if (file)
-        fclose(file);
-    return count;
-}
-
-void serving_calm_threads_if_busy(int argc, char **argv) {
-    int busy = 0;
-    for (int i = 0; i < 3; i++) {
-        busy += runnable_threads() > 1; /* besides this one */
-        usleep(500);
-    }
-
-    if (busy >= 2)
-        serving_calm_threads(argc, argv);
 }

@@ -32,11 +32,12 @@ static void check_prompt(const struct chat_prompt *prompt) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     struct error error = {0};
+    struct memory_charge charge = {0};
     const char *text = (const char *)bytes, *nul = size ? memchr(bytes, 0, size) : NULL;
     size_t length = nul ? (size_t)(nul - text) : size;
     struct chat_template *chat = chat_template_create(size ? text : "", length, &error);
-    json_t *json =
-        nul ? json_parse(nul + 1, size - length - 1, &error) : json_parse(fixed, sizeof fixed - 1, &error);
+    json_t *json = nul ? json_parse(nul + 1, size - length - 1, NULL, &charge, &error)
+                       : json_parse(fixed, sizeof fixed - 1, NULL, &charge, &error);
     struct chat_variables variables = {.conversation = json, .today = {.tm_year = 124, .tm_mday = 1}};
     struct chat_prompt prompt;
 
@@ -45,6 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         chat_prompt_release(&prompt);
     }
     json_decref(json);
+    memory_charge_release(&charge);
     chat_template_free(chat);
     return 0;
 }

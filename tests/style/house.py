@@ -14,10 +14,14 @@ EDGES = {
     'graph': 'base tensor',
     'onnx': 'base tensor graph',
     'ops': 'base tensor graph',
+    'linear': 'base tensor',
     'plan': 'base tensor graph ops',
     'passes': 'base tensor graph ops',
     'lowering': 'base tensor graph ops plan passes',
     'engine': 'base tensor graph onnx ops plan passes lowering',
+    'gguf': 'base linear',
+    'tokenizer': 'base gguf',
+    'llm': 'base linear gguf tokenizer',
     'image': 'base',
     'chat': 'base',
     'model': 'base tensor onnx engine image',
@@ -32,8 +36,8 @@ EDGES = {
     'server/frontend': 'base http server/edge',
     'server/supervisor': 'base model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
-    'cli': 'base tensor engine chat model data quant http hub server/edge server/backend server/gateway server/frontend '
-           'server/supervisor',
+    'cli': 'base tensor gguf tokenizer llm engine chat model data quant http hub server/edge server/backend server/gateway '
+           'server/frontend server/supervisor',
 }
 
 # (room, room or header): why it is allowed although the row above does not name it.
@@ -52,6 +56,7 @@ LIBRARIES = [  # (headers, the files that may include them)
     (r'jpeglib\.h|jerror\.h|png\.h|webp/.*', r'src/image/.*'),
     (r'sodium\.h', r'src/(http|server|cli)/.*'),
     (r'openssl/.*', r'src/(http/.*|base/sha256\.c)'),
+    (r'utf8proc\.h', r'src/tokenizer/unicode\.c'),
     (r'zlib\.h', r'src/(http/inflate|image/png_orientation)\.c'),
     (r'curl/.*', r'src/(http/.*|hub/download\.c)'),
 ]
@@ -73,6 +78,9 @@ LANGUAGE = {
     'supervised': 'the language of server/supervisor/: a model and its processes',
     'supervisor': 'the language of server/supervisor/: the models, and who leaves',
     'tensor_proto': 'a value: a tensor as the file has it',
+    'tokenizer': 'the language of tokenizer/: each kind reads it',
+    'vocabulary': 'the language of tokenizer/: each kind looks tokens up',
+    'vocabulary_token': 'a value: a token as the file has it',
     'window': 'a value: the geometry of a sliding window',
 }
 LANGUAGE |= dict.fromkeys(
