@@ -64,7 +64,7 @@
 #define LIMIT_TEMPLATE_BYTES (1 << 20)
 #define LIMIT_TEMPLATE_NESTING 200    /* of tags and expressions within each other */
 #define LIMIT_TEMPLATE_DEPTH 1000     /* of what is being evaluated: macros within macros, nested values */
-#define LIMIT_TEMPLATE_STEPS 20000000 /* nodes evaluated, items visited, 64 bytes read or written */
+#define LIMIT_TEMPLATE_STEPS 50000000 /* nodes evaluated, items visited, 64 bytes read or written */
 #define LIMIT_TEMPLATE_MEMORY_BYTES (256u << 20) /* of one rendering */
 #define LIMIT_PROMPT_BYTES (32u << 20)           /* what a template may write */
 

@@ -5,7 +5,7 @@
 
 static bool spread_list(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                         struct jinja_list *values) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     struct jinja_list *list;
     if (!node)
         return true;
@@ -21,7 +21,7 @@ static bool spread_list(struct jinja_run *run, const struct jinja_node *node, st
 
 static bool spread_dict(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                         struct jinja_dict *keywords) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     if (!node)
         return true;
     if (!jinja_evaluate(run, node, scope, &value))
@@ -41,7 +41,7 @@ static bool spread_dict(struct jinja_run *run, const struct jinja_node *node, st
 bool jinja_evaluate_arguments(struct jinja_run *run, const struct jinja_actual *actual,
                               struct jinja_scope *scope, struct jinja_given *ret) {
     struct jinja_given given = {0};
-    struct jinja_value value;
+    struct jinja_value value = {0};
     struct jinja_list *values = actual ? jinja_list_create(run, actual->positions.count) : NULL;
     if (!actual) {
         *ret = given;
@@ -133,7 +133,7 @@ bool jinja_call_builtin(struct jinja_run *run, const struct jinja_builtin *built
 /* Parameters that no argument is for: their default, or undefined. */
 static bool set_missing(struct jinja_run *run, const struct jinja_signature *signature, size_t index,
                         struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     if (signature->defaults[index]) {
         if (!jinja_evaluate(run, signature->defaults[index], scope, &value))
             return false;
@@ -177,7 +177,7 @@ static bool set_special(struct jinja_run *run, const struct jinja_node *macro,
     const struct jinja_signature *signature = macro->signature;
     const struct jinja_text *title = run->program->names[macro->name];
     int length = (int)(title->length < 60 ? title->length : 60);
-    struct jinja_value value;
+    struct jinja_value value = {0};
     bool found;
 
     if (signature->uses_caller) {
@@ -219,7 +219,7 @@ static bool call_macro(struct jinja_run *run, const struct jinja_callable *calla
     const struct jinja_signature *signature = macro->signature;
     struct jinja_scope *scope = jinja_scope_create(run, callable->scope);
     struct jinja_dict *keywords = given->keywords;
-    struct jinja_value value;
+    struct jinja_value value = {0};
     int line = run->line;
     if (!scope)
         return false;

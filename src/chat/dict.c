@@ -10,7 +10,7 @@
 static bool hash_value(struct jinja_run *run, const struct jinja_value *key, uint64_t *ret);
 
 static bool hash_tuple(struct jinja_run *run, const struct jinja_list *list, uint64_t *ret) {
-    uint64_t hash = HASH_START, part;
+    uint64_t hash = HASH_START, part = 0;
     if (!jinja_enter(run))
         return false;
 
@@ -123,8 +123,8 @@ static bool reserve_entry(struct jinja_run *run, struct jinja_dict *dict) {
 
 bool jinja_dict_set(struct jinja_run *run, struct jinja_dict *dict, const struct jinja_value *key,
                     const struct jinja_value *value) {
-    uint64_t hash;
-    size_t entry;
+    uint64_t hash = 0;
+    size_t entry = SIZE_MAX;
     if (!hash_value(run, key, &hash) || !find_entry(run, dict, key, hash, &entry))
         return false;
     if (entry != SIZE_MAX) {
@@ -142,8 +142,8 @@ bool jinja_dict_set(struct jinja_run *run, struct jinja_dict *dict, const struct
 
 bool jinja_dict_get(struct jinja_run *run, const struct jinja_dict *dict, const struct jinja_value *key,
                     const struct jinja_value **ret) {
-    uint64_t hash;
-    size_t entry;
+    uint64_t hash = 0;
+    size_t entry = SIZE_MAX;
     if (!hash_value(run, key, &hash) || !find_entry(run, dict, key, hash, &entry))
         return false;
 

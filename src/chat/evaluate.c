@@ -4,7 +4,7 @@
 static bool evaluate_items(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                            struct jinja_value *ret) {
     struct jinja_list *list = jinja_list_create(run, node->items.count);
-    struct jinja_value value;
+    struct jinja_value value = {0};
     if (!list)
         return false;
 
@@ -18,7 +18,7 @@ static bool evaluate_items(struct jinja_run *run, const struct jinja_node *node,
 static bool evaluate_dict(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                           struct jinja_value *ret) {
     struct jinja_dict *dict = jinja_dict_create(run, node->items.count / 2);
-    struct jinja_value key, value;
+    struct jinja_value key = {0}, value = {0};
     if (!dict)
         return false;
 
@@ -34,7 +34,7 @@ static bool evaluate_dict(struct jinja_run *run, const struct jinja_node *node, 
 static bool evaluate_concat(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                             struct jinja_value *ret) {
     const struct jinja_text *text = NULL, *part;
-    struct jinja_value value;
+    struct jinja_value value = {0};
 
     for (size_t i = 0; i < node->items.count; i++) {
         if (!jinja_evaluate(run, node->items.items[i], scope, &value) || !jinja_to_text(run, &value, &part))
@@ -53,7 +53,7 @@ static bool evaluate_concat(struct jinja_run *run, const struct jinja_node *node
 /* a < b < c, each operand evaluated once. */
 static bool evaluate_compare(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                              struct jinja_value *ret) {
-    struct jinja_value left, right;
+    struct jinja_value left = {0}, right = {0};
     if (!jinja_evaluate(run, node->items.items[0], scope, &left))
         return false;
 
@@ -80,8 +80,8 @@ static bool evaluate_slice(struct jinja_run *run, const struct jinja_node *node,
 
 static bool evaluate_call(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                           struct jinja_value *ret) {
-    struct jinja_value callee;
-    struct jinja_given given;
+    struct jinja_value callee = {0};
+    struct jinja_given given = {0};
     return jinja_evaluate(run, node->a, scope, &callee) &&
            jinja_evaluate_arguments(run, node->arguments, scope, &given) &&
            jinja_call_value(run, &callee, &given, ret);
@@ -90,14 +90,14 @@ static bool evaluate_call(struct jinja_run *run, const struct jinja_node *node, 
 /* The argument of the innermost of a chain of filters is `input` where it has none of its own. */
 bool jinja_evaluate_filter(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                            const struct jinja_value *input, struct jinja_value *ret) {
-    struct jinja_value self;
-    struct jinja_given given;
+    struct jinja_value self = {0};
+    struct jinja_given given = {0};
     if (!jinja_enter(run))
         return false;
 
     bool done = true;
     if (!node->a)
-        self = *input;
+        self = input ? *input : jinja_none();
     else if (input && node->a->kind == JINJA_FILTER)
         done = jinja_evaluate_filter(run, node->a, scope, input, &self);
     else
@@ -114,8 +114,8 @@ bool jinja_evaluate_filter(struct jinja_run *run, const struct jinja_node *node,
 
 static bool evaluate_test(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                           struct jinja_value *ret) {
-    struct jinja_value self;
-    struct jinja_given given;
+    struct jinja_value self = {0};
+    struct jinja_given given = {0};
     if (!node->builtin)
         return jinja_fail(run, "there is no test '%.*s'", (int)node->constant.text->length,
                           node->constant.text->bytes);
@@ -145,7 +145,7 @@ static bool evaluate_sign(struct jinja_run *run, const struct jinja_node *node, 
 
 static bool evaluate_condition(struct jinja_run *run, const struct jinja_node *node,
                                struct jinja_scope *scope, struct jinja_value *ret) {
-    struct jinja_value condition;
+    struct jinja_value condition = {0};
     if (!jinja_evaluate(run, node->b, scope, &condition))
         return false;
     if (jinja_truth(&condition))
@@ -160,7 +160,7 @@ static bool evaluate_condition(struct jinja_run *run, const struct jinja_node *n
 
 static bool evaluate_pair(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                           struct jinja_value *ret) {
-    struct jinja_value a, b;
+    struct jinja_value a = {0}, b = {0};
     if (!jinja_evaluate(run, node->a, scope, &a))
         return false;
     if (node->kind == JINJA_AND || node->kind == JINJA_OR) {
@@ -177,7 +177,7 @@ static bool evaluate_pair(struct jinja_run *run, const struct jinja_node *node, 
 
 static bool evaluate_node(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                           struct jinja_value *ret) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     run->line = node->line;
 
     switch (node->kind) {

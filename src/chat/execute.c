@@ -41,7 +41,7 @@ static bool assign_tuple(struct jinja_run *run, const struct jinja_node *target,
 
 bool jinja_assign(struct jinja_run *run, const struct jinja_node *target, struct jinja_scope *scope,
                   const struct jinja_value *value) {
-    struct jinja_value holder;
+    struct jinja_value holder = {0};
     if (target->kind == JINJA_NAME)
         return jinja_scope_set(run, scope, target->name, value);
     if (target->kind == JINJA_MAKE_TUPLE)
@@ -70,12 +70,13 @@ static bool execute_if(struct jinja_run *run, const struct jinja_node *node, str
 static bool select_items(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                          struct jinja_list **list) {
     struct jinja_list *kept = jinja_list_create(run, 0);
-    struct jinja_value condition;
+    struct jinja_value condition = {0};
+    struct jinja_scope *inner = NULL;
     if (!kept)
         return false;
 
     for (size_t i = 0; i < (*list)->count; i++) {
-        struct jinja_scope *inner = jinja_scope_create(run, scope);
+        inner = jinja_scope_renew(run, inner, scope);
         if (!inner || !jinja_assign(run, node->a, inner, &(*list)->items[i]) ||
             !jinja_evaluate(run, node->c, inner, &condition))
             return false;
@@ -86,9 +87,8 @@ static bool select_items(struct jinja_run *run, const struct jinja_node *node, s
     return true;
 }
 
-static bool execute_pass(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
+static bool execute_pass(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *inner,
                          struct jinja_loop *loop) {
-    struct jinja_scope *inner = jinja_scope_create(run, scope);
     const struct jinja_value self = {.type = JINJA_LOOP, .loop = loop};
 
     return inner && jinja_step(run, 1) &&
@@ -108,8 +108,9 @@ bool jinja_execute_loop(struct jinja_run *run, const struct jinja_node *node, st
     if (!loop)
         return false;
     *loop = (struct jinja_loop){.node = node, .scope = scope, .items = list, .depth = depth};
-    for (; loop->index < list->count; loop->index++) {
-        if (!execute_pass(run, node, scope, loop))
+    for (struct jinja_scope *inner = NULL; loop->index < list->count; loop->index++) {
+        inner = jinja_scope_renew(run, inner, scope);
+        if (!execute_pass(run, node, inner, loop))
             return false;
         bool ends = run->signal == JINJA_BREAK;
         run->signal = JINJA_GO_ON;
@@ -120,13 +121,13 @@ bool jinja_execute_loop(struct jinja_run *run, const struct jinja_node *node, st
 }
 
 static bool execute_for(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value iterable;
+    struct jinja_value iterable = {0};
     return jinja_evaluate(run, node->b, scope, &iterable) &&
            jinja_execute_loop(run, node, scope, &iterable, 0);
 }
 
 static bool execute_print(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     for (size_t i = 0; i < node->items.count; i++)
         if (!jinja_evaluate(run, node->items.items[i], scope, &value) ||
             !jinja_write_text(run->output, &value))
@@ -135,7 +136,7 @@ static bool execute_print(struct jinja_run *run, const struct jinja_node *node, 
 }
 
 static bool execute_set(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     return jinja_evaluate(run, node->b, scope, &value) && jinja_assign(run, node->a, scope, &value);
 }
 
@@ -143,7 +144,7 @@ static bool execute_set(struct jinja_run *run, const struct jinja_node *node, st
 static bool capture_filtered(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,
                              struct jinja_value *ret) {
     struct jinja_scope *inner = jinja_scope_create(run, scope);
-    struct jinja_value text;
+    struct jinja_value text = {0};
     if (!inner || !jinja_capture(run, &node->branches[0], inner, &text))
         return false;
 
@@ -155,19 +156,19 @@ static bool capture_filtered(struct jinja_run *run, const struct jinja_node *nod
 
 static bool execute_set_block(struct jinja_run *run, const struct jinja_node *node,
                               struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     return capture_filtered(run, node, scope, &value) && jinja_assign(run, node->a, scope, &value);
 }
 
 static bool execute_filter_block(struct jinja_run *run, const struct jinja_node *node,
                                  struct jinja_scope *scope) {
-    struct jinja_value value;
+    struct jinja_value value = {0};
     return capture_filtered(run, node, scope, &value) && jinja_write_text(run->output, &value);
 }
 
 static bool execute_with(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
     struct jinja_scope *inner = jinja_scope_create(run, scope);
-    struct jinja_value value;
+    struct jinja_value value = {0};
     if (!inner)
         return false;
 
@@ -186,20 +187,22 @@ static bool make_macro(struct jinja_run *run, const struct jinja_node *node, str
 
     callable->macro = node;
     callable->scope = scope;
+    for (; scope && !scope->captured; scope = scope->parent)
+        scope->captured = true;
     *ret = (struct jinja_value){.type = JINJA_MACRO, .callable = callable};
     return true;
 }
 
 static bool execute_macro(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope) {
-    struct jinja_value macro;
+    struct jinja_value macro = {0};
     return make_macro(run, node, scope, &macro) && jinja_scope_set(run, scope, node->name, &macro);
 }
 
 /* {% call f(x) %}…{% endcall %} is {{ f(x, caller=…) }}. */
 static bool execute_call_block(struct jinja_run *run, const struct jinja_node *node,
                                struct jinja_scope *scope) {
-    struct jinja_value callee, caller, result;
-    struct jinja_given given;
+    struct jinja_value callee = {0}, caller = {0}, result = {0};
+    struct jinja_given given = {0};
     const struct jinja_value key = jinja_string(run->program->names[node->b->name]);
     if (!make_macro(run, node->b, scope, &caller) || !jinja_evaluate(run, node->a->a, scope, &callee) ||
         !jinja_evaluate_arguments(run, node->a->arguments, scope, &given))

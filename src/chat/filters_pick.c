@@ -65,7 +65,7 @@ static bool attribute_of(struct jinja_run *run, const struct jinja_value *item,
 static bool attributes_of(struct jinja_run *run, const struct jinja_value *item,
                           const struct jinja_text *paths, bool fold, struct jinja_value *ret) {
     struct jinja_list *list = jinja_list_create(run, 0);
-    struct jinja_value key;
+    struct jinja_value key = {0};
     if (!list)
         return false;
 
@@ -90,7 +90,7 @@ bool jinja_keys_of(struct jinja_run *run, const struct jinja_list *items, const 
     several = several && attribute && attribute->type == JINJA_TEXT &&
               memchr(attribute->text->bytes, ',', attribute->text->length);
     for (size_t i = 0; i < items->count; i++) {
-        struct jinja_value key;
+        struct jinja_value key = {0};
         if (!jinja_step(run, 1) ||
             !(several ? attributes_of(run, &items->items[i], attribute->text, fold, &key)
                       : attribute_of(run, &items->items[i], attribute, otherwise, fold, &key)))
@@ -124,7 +124,7 @@ static bool items_of(struct jinja_run *run, const struct jinja_value *value, str
 static bool filter_map(struct jinja_run *run, const struct jinja_bound *bound, struct jinja_value *ret) {
     const struct jinja_given *all = bound->all;
     const struct jinja_builtin *filter;
-    struct jinja_given rest;
+    struct jinja_given rest = {0};
     struct jinja_list *items, *mapped;
     if (!items_of(run, &bound->self, &items))
         return false;
@@ -157,7 +157,7 @@ static bool pick(struct jinja_run *run, const struct jinja_bound *bound, bool by
                  struct jinja_value *ret) {
     const struct jinja_given *all = bound->all;
     const struct jinja_builtin *test = NULL;
-    struct jinja_given rest;
+    struct jinja_given rest = {0};
     struct jinja_list *items, *kept = jinja_list_create(run, 0);
     if (!kept || !items_of(run, &bound->self, &items))
         return false;
@@ -167,7 +167,7 @@ static bool pick(struct jinja_run *run, const struct jinja_bound *bound, bool by
         return false;
 
     for (size_t i = 0; i < items->count; i++) {
-        struct jinja_value value, result;
+        struct jinja_value value = {0}, result = {0};
         if (!jinja_step(run, 1) ||
             !attribute_of(run, &items->items[i], by_attribute ? &all->values[0] : NULL, NULL, false, &value))
             return false;
@@ -201,7 +201,7 @@ static bool filter_rejectattr(struct jinja_run *run, const struct jinja_bound *b
 
 static bool append_group(struct jinja_run *run, struct jinja_list *groups, struct jinja_value key,
                          struct jinja_list *members) {
-    struct jinja_value group;
+    struct jinja_value group = {0};
     return jinja_pair(run, key, jinja_sequence(JINJA_LIST, members), &group) &&
            jinja_list_append(run, groups, group);
 }

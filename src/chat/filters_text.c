@@ -136,7 +136,7 @@ static bool filter_center(struct jinja_run *run, const struct jinja_bound *bound
     const struct jinja_text *text;
     struct jinja_value width = bound->given[0] ? bound->values[0] : jinja_int(80);
     const struct jinja_given given = {.values = &width, .count = 1};
-    struct jinja_value self;
+    struct jinja_value self = {0};
     if (!self_text(run, bound, &text))
         return false;
 

@@ -245,7 +245,7 @@ static bool write_percent(struct percent *percent, struct jinja_builder *builder
 static bool percent_field(struct percent *percent, struct jinja_builder *builder,
                           const struct jinja_text *format, size_t *at) {
     struct format_spec spec = {.precision = -1};
-    struct jinja_value value;
+    struct jinja_value value = {0};
     bool named = *at < format->length && format->bytes[*at] == '(';
     if (named && (++*at, !named_value(percent, format, at, &value)))
         return false;
@@ -402,7 +402,7 @@ static bool follow_field(struct braces *braces, const struct jinja_text *path, s
             return jinja_fail(braces->run, "a field of a format is malformed");
 
         const struct jinja_text *name = jinja_text_cut(braces->run, path, at, end - at);
-        struct jinja_value next, key;
+        struct jinja_value next = {0}, key = {0};
         size_t digits = 0;
         int index;
         if (!name)
@@ -442,7 +442,7 @@ static bool write_field(struct braces *braces, struct jinja_builder *builder,
     const struct jinja_text *name = path ? jinja_text_cut(braces->run, path, 0, name_end) : NULL;
     const struct jinja_text *spec =
         name ? jinja_text_cut(braces->run, field, spec_start, field->length - spec_start) : NULL;
-    struct jinja_value value;
+    struct jinja_value value = {0};
     if (!spec || !find_field(braces, name, &value) || !follow_field(braces, path, name_end, &value))
         return false;
 

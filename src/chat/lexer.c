@@ -112,7 +112,7 @@ static bool tag_is(const struct lexer *lexer, const char *at, const char *name, 
                    char *ret_sign) {
     size_t length = strlen(name);
     at += jinja_space_before(at, (size_t)(lexer->end - at));
-    if ((size_t)(lexer->end - at) < length || memcmp(at, name, length))
+    if ((size_t)(lexer->end - at) < length || memcmp(at, name, length) != 0)
         return false;
     at += length;
     at += jinja_space_before(at, (size_t)(lexer->end - at));
@@ -355,7 +355,7 @@ static bool take_operator(struct lexer *lexer) {
 static bool at_end_of_tag(const struct lexer *lexer, bool is_variable, char *ret_sign) {
     const char *ending = is_variable ? "}}" : "%}";
     size_t skip = looks_at(lexer, "-") || (!is_variable && looks_at(lexer, "+"));
-    if (lexer->open || remaining(lexer) < skip + 2 || memcmp(lexer->at + skip, ending, 2))
+    if (lexer->open || remaining(lexer) < skip + 2 || memcmp(lexer->at + skip, ending, 2) != 0)
         return false;
 
     *ret_sign = skip ? *lexer->at : 0;

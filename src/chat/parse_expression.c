@@ -219,7 +219,7 @@ struct jinja_node *parse_target(struct jinja_parser *parser, bool namespaces, bo
     }
 
     if (name_only && token->type != TOKEN_NAME)
-        return parser_expect_name(parser) ? NULL : NULL;
+        return parser_fail_unexpected(parser);
     node = name_only ? parse_primary(parser) : parse_items(parser, parse_name_or_tuple, false);
     if (node && !is_target(node)) {
         parser->at = token;

@@ -26,6 +26,7 @@ static bool fail_with(struct jinja_run *run, enum error_code code, const char *f
     return error_set(run->error, code, "line %d: %s", run->line, message);
 }
 
+#undef jinja_fail /* run.h defines a macro for the analyser */
 bool jinja_fail(struct jinja_run *run, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -82,6 +83,15 @@ struct jinja_scope *jinja_scope_create(struct jinja_run *run, struct jinja_scope
     struct jinja_scope *scope = jinja_allocate(run, 1, sizeof *scope);
     if (scope)
         scope->parent = parent;
+    return scope;
+}
+
+struct jinja_scope *jinja_scope_renew(struct jinja_run *run, struct jinja_scope *scope,
+                                      struct jinja_scope *parent) {
+    if (!scope || scope->captured)
+        return jinja_scope_create(run, parent);
+
+    scope->count = 0;
     return scope;
 }
 
@@ -164,7 +174,7 @@ static bool list_from_json(struct jinja_run *run, const json_t *json, bool from_
                            struct jinja_value *ret) {
     size_t count = json_array_size(json);
     struct jinja_list *list = jinja_list_create(run, count);
-    struct jinja_value item;
+    struct jinja_value item = {0};
     if (!list)
         return false;
 
@@ -179,7 +189,7 @@ static bool list_from_json(struct jinja_run *run, const json_t *json, bool from_
 static bool dict_from_json(struct jinja_run *run, const json_t *json, bool from_input,
                            struct jinja_value *ret) {
     struct jinja_dict *dict = jinja_dict_create(run, json_object_size(json));
-    struct jinja_value key, value;
+    struct jinja_value key = {0}, value = {0};
     if (!dict)
         return false;
 

@@ -19,6 +19,7 @@ struct jinja_scope {
     struct jinja_scope *parent; /* NULL: the template's own variables, `run->variables` */
     struct jinja_binding *bindings;
     size_t count, capacity;
+    bool captured; /* a macro was defined in it, which may outlive it */
 };
 
 struct jinja_variable {
@@ -47,6 +48,13 @@ struct jinja_run {
 bool jinja_fail(struct jinja_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for what is over a limit. */
 bool jinja_fail_large(struct jinja_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#ifdef __clang_analyzer__ /* it cannot see in other files that these return false */
+#define jinja_fail(...)                  \
+    ({                                   \
+        (void)(jinja_fail)(__VA_ARGS__); \
+        false;                           \
+    })
+#endif
 /* Count `work` steps of work. False over the limit. */
 bool jinja_step(struct jinja_run *run, size_t work);
 /* For functions that call themselves: false over the limit. Each true is followed by a leave. */
@@ -60,6 +68,10 @@ bool jinja_scope_get(struct jinja_run *run, struct jinja_scope *scope, int name,
 bool jinja_scope_set(struct jinja_run *run, struct jinja_scope *scope, int name,
                      const struct jinja_value *value);
 struct jinja_scope *jinja_scope_create(struct jinja_run *run, struct jinja_scope *parent);
+/* For the next pass of a loop: the scope of the one before, emptied, where nobody else holds it; else a new
+ * one. */
+struct jinja_scope *jinja_scope_renew(struct jinja_run *run, struct jinja_scope *scope,
+                                      struct jinja_scope *parent);
 
 /* Expressions and statements (evaluate.c, execute.c). */
 bool jinja_evaluate(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *scope,

@@ -97,7 +97,7 @@ static bool test_upper(struct jinja_run *run, const struct jinja_bound *bound, s
 /* self % divisor == rest */
 static bool test_rest(struct jinja_run *run, const struct jinja_bound *bound,
                       const struct jinja_value *divisor, int64_t rest, struct jinja_value *ret) {
-    struct jinja_value modulo;
+    struct jinja_value modulo = {0};
     const struct jinja_value expected = jinja_int(rest);
     return jinja_operate(run, JINJA_MODULO, &bound->self, divisor, &modulo) &&
            jinja_operate(run, JINJA_EQUAL, &modulo, &expected, ret);

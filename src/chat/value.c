@@ -252,11 +252,13 @@ bool jinja_iterate(struct jinja_run *run, const struct jinja_value *value, struc
     if (value->type != JINJA_ITERATOR)
         return jinja_fail(run, "'%s' object is not iterable", jinja_type_name(value));
 
-    struct jinja_list *rest = jinja_allocate(run, 1, sizeof *rest);
+    struct jinja_list *whole = value->list, *rest = jinja_list_create(run, 0);
     if (!rest)
         return false;
-    rest->items = value->list->items ? value->list->items + value->list->position : NULL;
-    rest->count = rest->capacity = value->list->count - value->list->position;
+    if (whole->position < whole->count) {
+        rest->items = whole->items + whole->position;
+        rest->count = rest->capacity = whole->count - whole->position;
+    }
     value->list->position = value->list->count;
     *ret = rest;
     return true;

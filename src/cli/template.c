@@ -76,7 +76,7 @@ static bool read_conversation(const char *path, json_t *tokens, json_t **ret, st
     struct memory_charge charge = {0}; /* nobody else wants this process's memory */
     json_t *json = json_parse(text, size, NULL, &charge, error);
     memory_charge_release(&charge);
-    if (json && json_is_object(json) && split_conversation(json, tokens, error)) {
+    if (json_is_object(json) && split_conversation(json, tokens, error)) {
         *ret = json;
         return true;
     }

@@ -78,6 +78,24 @@ def test_help():
     fails('one word too many', 2, "unexpected argument 'b'", 'bench', 'a', 'b')
 
 
+def test_template():
+    text = write(f'{DIR}/t.jinja', '{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}{{ mood }}{{ strftime_now("%d %b") }}')
+    talk = write(f'{DIR}/talk.json', json.dumps({'messages': [{'role': 'user', 'content': 'Hi é'}], 'bos_token': '<s>',
+                                                 'chat_template_kwargs': {'mood': 'calm', 'bos_token': 'no'}}))
+    done = Done('template', text, talk, '--today', '2024-02-29')
+    check('template', done.code == 0 and done.out == '<s>[user]Hi é\ncalm29 Feb' and not done.err, done)
+    done = Done('template', text, talk, '--today=2024-02-29', '--json')
+    check('template --json', done.code == 0 and [part['from'] for part in done.json()[0]['segments']] ==
+          ['template', 'conversation', 'template', 'conversation', 'template', 'conversation', 'template'], done)
+    fails('template: no such day', 2, '--today takes a date', 'template', text, talk, '--today', '2024-02-30')
+    fails('template without a conversation', 2, 'CONVERSATION.json', 'template', text)
+    fails('template: no such file', 1, '/nonexistent', 'template', '/nonexistent', talk)
+    fails('template: a list', 1, 'a JSON object', 'template', text, write(f'{DIR}/list.json', '[1]'))
+    fails('template: broken JSON', 1, 'line 1', 'template', text, write(f'{DIR}/broken.json', '{"a"'))
+    fails('template: an error of its own', 1, 't2.jinja: line 2: no', 'template', write(f'{DIR}/t2.jinja', 'x\n{{ raise_exception("no") }}'), talk)
+    fails('template: its syntax', 1, 't3.jinja: line 1: ', 'template', write(f'{DIR}/t3.jinja', '{% if %}'), talk)
+
+
 def test_classify():
     red, green = write(f'{DIR}/red.png', png(255, 0, 0)), write(f'{DIR}/green.png', png(10, 250, 10))
     done = Done('classify', '--model', 'colours', '--json', red, green)
@@ -407,6 +425,7 @@ def test_sound():
 
 model(f'{DIR}/models/colours')
 test_help()
+test_template()
 test_classify()
 test_addresses()
 test_bad_input()
