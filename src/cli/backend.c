@@ -97,7 +97,6 @@ int verb_backend(int argc, char **argv) {
     struct backend_options *options = &arguments.options;
     struct error error;
 
-    serving_calm_threads(argc, argv);
     if (!serving_port(&options->port, &error))
         return cli_usage(&command, "%s", error.message);
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/serving.h"
+#include "cli/spin.h"
 #include "cli/verbs.h"
 
 /* In the order of the help. */
@@ -13,7 +13,7 @@ static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *summary;
-    bool runs_networks; /* at once, in this process */
+    bool runs_networks;
 } verbs[] = {
     {.name = "classify", .run = verb_classify, .summary = "say what photos show", .runs_networks = true},
     {.name = "serve", .run = verb_serve, .summary = "the page and the service on this machine"},
@@ -40,7 +40,18 @@ static const struct verb {
      .summary = "compare two models on the same photos",
      .runs_networks = true},
     {.name = "run", .run = verb_run, .summary = "run a network on a raw tensor", .runs_networks = true},
-    {.name = "backend", .run = verb_backend, .summary = "one model's service"},
+    {.name = "template", .run = verb_template, .summary = "render a conversation with a chat template"},
+    {.name = "complete", .run = verb_complete, .summary = "go on with a text", .runs_networks = true},
+    {.name = "perplexity",
+     .run = verb_perplexity,
+     .summary = "measure how well a language model foretells a text",
+     .runs_networks = true},
+    {.name = "logits",
+     .run = verb_logits,
+     .summary = "write a language model's logits",
+     .runs_networks = true},
+    {.name = "tokenize", .run = verb_tokenize, .summary = "print the tokens of a text"},
+    {.name = "backend", .run = verb_backend, .summary = "one model's service", .runs_networks = true},
     {.name = "gateway", .run = verb_gateway, .summary = "the single entry to backends that run elsewhere"},
     {.name = "frontend", .run = verb_frontend, .summary = "the page and its sessions, in front of a gateway"},
     {.name = "health", .run = verb_health, .summary = "ask a service whether it is ready"},
@@ -109,6 +120,6 @@ int main(int argc, char **argv) {
 
     const struct verb *verb = find_verb(argv[1]);
     if (verb && verb->runs_networks)
-        serving_calm_threads_if_busy(argc - 1, argv + 1);
+        spin_watch();
     return verb ? verb->run(argc - 1, argv + 1) : USAGE;
 }

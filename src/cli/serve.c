@@ -36,6 +36,8 @@ static const struct command command = {
     "  --host-name NAME      also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
     "  --control ADDR:PORT   a second listener that accepts every call without a key, load and unload\n"
     "                        included (none)\n"
+    "  --model-control C     auto: folders that come and change are taken as they are seen, and an\n"
+    "                        unloaded model wakes when it is asked; explicit: both wait for a load (auto)\n"
     "  --idle TIME           stop a model after TIME without requests: 90s, 15m, 2h; 0: never (15m)\n"
     "  --preload             start all models now, and keep them running\n"
     "  --memory SIZE         memory for all models together: 500M, 2G (no limit)\n"
@@ -57,6 +59,7 @@ static const struct command command = {
     "                        process (half of what the control group or the machine has, at most 1G)\n"
     "  --tls-cert FILE       serve https with this certificate (PEM); needs --tls-key\n"
     "  --tls-key FILE        the certificate's key\n"
+    "  --no-hsts             over https, do not tell browsers to come by https alone from then on\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "  --threads N           event loops (half the processors, at most 4)\n"
     "\n"
@@ -72,7 +75,7 @@ struct serve_arguments {
     struct prediction_arguments prediction;
     struct prediction_words backend_words;
     char backend_budget[24]; /* bytes */
-    const char *idle, *memory, *patience, *key_file;
+    const char *idle, *memory, *patience, *control, *key_file;
     struct model_roots roots;
     char *own_models;
     const char *directory_list[MODEL_ROOTS + 2];
@@ -88,6 +91,11 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
         return false;
     if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
         return false;
+    if (arguments->control && strcmp(arguments->control, "auto") != 0 &&
+        strcmp(arguments->control, "explicit") != 0)
+        return error_set(error, ERROR_INVALID, "--model-control %s: expected auto or explicit",
+                         arguments->control);
+    options->explicit_control = arguments->control && strcmp(arguments->control, "explicit") == 0;
     if (arguments->patience &&
         !serving_seconds(arguments->patience, "--patience", &options->patience_seconds, error))
         return false;
@@ -221,6 +229,7 @@ int verb_serve(int argc, char **argv) {
         {"preload", OPTION_FLAG, &options->preload},
         {"memory", OPTION_TEXT, &arguments.memory},
         {"patience", OPTION_TEXT, &arguments.patience},
+        {"model-control", OPTION_TEXT, &arguments.control},
         {"backend-program", OPTION_TEXT, &options->backend_program},
         {"session-key", OPTION_TEXT, &arguments.key_file},
         PREDICTION_SPECS(&arguments.prediction),

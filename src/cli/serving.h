@@ -36,6 +36,7 @@ struct serving_arguments {
         {"host-name", OPTION_LIST, &(arguments)->host_names, 0, 0},            \
         {"tls-cert", OPTION_TEXT, &(arguments)->server.tls_certificate, 0, 0}, \
         {"tls-key", OPTION_TEXT, &(arguments)->server.tls_key, 0, 0},          \
+        {"no-hsts", OPTION_FLAG, &(arguments)->server.no_hsts, 0, 0},          \
         {"access-log", OPTION_TEXT, &(arguments)->log, 0, 0},                  \
         {"body-limit", OPTION_TEXT, &(arguments)->body_limit, 0, 0},           \
         {"memory-budget", OPTION_TEXT, &(arguments)->memory_budget, 0, 0}, {   \
@@ -53,13 +54,14 @@ struct serving_arguments {
 #define SERVING_HELP_ADDRESS                                              \
     "  --address ADDRESS      listen on this address only (repeatable)\n" \
     "  --host-name NAME       also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
-#define SERVING_HELP                                                                                \
-    "  --tls-cert FILE        serve https with this certificate (PEM); reloaded on SIGHUP\n"        \
-    "  --tls-key FILE         the certificate's key\n"                                              \
-    "  --access-log FORM      json, text or off, on standard output (json)\n"                       \
-    "  --body-limit SIZE      largest request body (20M)\n"                                         \
-    "  --memory-budget SIZE   memory for requests (half of what the control group or the machine\n" \
-    "                         has, at most 1G); what does not fit is refused with 503, or 413\n"    \
+#define SERVING_HELP                                                                                  \
+    "  --tls-cert FILE        serve https with this certificate (PEM); reloaded on SIGHUP\n"          \
+    "  --tls-key FILE         the certificate's key\n"                                                \
+    "  --no-hsts              over https, do not tell browsers to come by https alone from then on\n" \
+    "  --access-log FORM      json, text or off, on standard output (json)\n"                         \
+    "  --body-limit SIZE      largest request body (20M)\n"                                           \
+    "  --memory-budget SIZE   memory for requests (half of what the control group or the machine\n"   \
+    "                         has, at most 1G); what does not fit is refused with 503, or 413\n"      \
     "  --threads N            event loops (half the processors, at most 4)\n"
 
 /* Interpret them, into arguments->server; any error is a usage error. */
@@ -92,11 +94,3 @@ void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *
 int serving_threads(void);
 /* Print "guichet VERB: message" and return EXIT_FAILED. */
 int serving_failed(const char *verb, const struct error *error);
-/* OpenMP's threads wait for each other by spinning. Where decoding threads or other programs need the
- * processors, that wastes them, and each step of a network takes a time slice. Unless the person chose
- * (GOMP_SPINCOUNT, OMP_WAIT_POLICY), start this program again with a short spin: the library reads the
- * variable before main. Returns only where it is set already, or cannot be. */
-void serving_calm_threads(int argc, char **argv);
-/* The same where other programs want the processors just now. With the machine to itself, a network is
- * quicker when its threads spin. */
-void serving_calm_threads_if_busy(int argc, char **argv);

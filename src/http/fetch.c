@@ -1,5 +1,6 @@
 #include "http/fetch.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
@@ -24,6 +25,7 @@ struct fetch {
     CURL *handle;
     struct http_body *body;
     char text[CURL_ERROR_SIZE];
+    bool numeric; /* the URL's host is an address, not a name */
     bool refused, too_large, no_memory;
     size_t length;        /* bytes that the server announced; 0: none, or nothing has come yet */
     size_t wanted;        /* > 0: waits for so much room in the budget; the server is not read meanwhile */
@@ -161,6 +163,7 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
     if (fetch) {
         memcpy(fetch->url, url, length + 1);
         fetch->options = *options;
+        fetch->numeric = strchr(parts.host, ':') || inet_aton(parts.host, &(struct in_addr){0});
         fetch->handle = curl_easy_init();
         fetch->body = http_body_create(NULL, 0);
         if (fetch->body)
@@ -178,8 +181,9 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
 }
 
 static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error *error) {
-    long status = 0;
+    long status = 0, redirects = 0;
     curl_easy_getinfo(fetch->handle, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(fetch->handle, CURLINFO_REDIRECT_COUNT, &redirects);
 
     switch (code) {
     case CURLE_URL_MALFORMAT:
@@ -195,9 +199,13 @@ static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error 
         return error_set(error, ERROR_UPSTREAM, "the URL redirects more than %d times",
                          LIMIT_FETCH_REDIRECTS);
     default:
-        if (fetch->refused)
+        if (fetch->refused && fetch->numeric && redirects == 0)
             return error_set(error, ERROR_INVALID,
                              "the URL leads into a private network, which is not allowed");
+        /* Of a name, strangers do not learn whether it exists in our network. */
+        if (fetch->refused || (code == CURLE_COULDNT_RESOLVE_HOST && !fetch->options.allow_private))
+            return error_set(error, ERROR_UPSTREAM,
+                             "the URL cannot be fetched: its host has no public address");
         return error_set(error, ERROR_UPSTREAM, "the URL cannot be fetched: %s",
                          *fetch->text ? fetch->text : curl_easy_strerror(code));
     }

@@ -106,9 +106,10 @@ struct http_request {
     int64_t content_length; /* of the body; 0: there is none; -1: not known before its end (chunked) */
     const char *peer;       /* numeric address of the client, without port: "127.0.0.1" */
     bool secure;            /* came over TLS */
-    int minor_version;      /* 0 or 1 */
-    int64_t started_ns;     /* clock_ns() of its first byte */
-    int64_t received_ns;    /* … and of its last */
+    bool scarce;       /* there is no room for its connection, which closes after the reply: answer at once */
+    int minor_version; /* 0 or 1 */
+    int64_t started_ns;  /* clock_ns() of its first byte */
+    int64_t received_ns; /* … and of its last */
     struct http_loop *loop;
     void *user; /* the handler's own, NULL at first */
 };

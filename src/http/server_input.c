@@ -242,7 +242,8 @@ static void begin_request(struct server_connection *connection, const char *byte
     struct http_head head;
     const char *reason = "";
     int status = read_head(connection->request, size, lines, &head, &reason);
-    connection->keep_alive = head.keep_alive;
+    connection->keep_alive = head.keep_alive && !connection->scarce;
+    connection->request->request.scarce = connection->scarce;
     http_body_decoder_init(&connection->decoder, &head);
     if (status)
         server_connection_refuse(connection, status, reason);
@@ -263,7 +264,8 @@ static size_t take_head(struct server_connection *connection, const char *bytes,
 
         connection->started_ns = clock_ns();
         connection->scanner = (struct http_head_scanner){0};
-        set_state(connection, CONNECTION_HEAD, deadline_after(options->header_timeout_ms));
+        set_state(connection, CONNECTION_HEAD,
+                  deadline_after(connection->scarce ? SERVER_SCARCE_MS : options->header_timeout_ms));
     }
 
     ptrdiff_t length = http_head_scan(&connection->scanner, bytes + at, size - at);

@@ -8,6 +8,8 @@
 #include "http/parser.h"
 
 #define SERVER_LISTENERS 8
+#define SERVER_SPARES 8         /* connections that get an answer although there is no room for them */
+#define SERVER_SCARCE_MS 1000   /* … and how long they have for their request */
 #define SERVER_SWEEP_MS 100     /* how finely deadlines are kept */
 #define SERVER_SWEEP_LIMIT 2000 /* connections checked in one sweep, which bounds how long it takes */
 
@@ -38,8 +40,9 @@ struct http_server {
     int listener_count;
     struct server_listener listeners[SERVER_LISTENERS];
     int port;
-    int spare_fd;          /* closed in order to accept and refuse when no file is left */
-    pthread_mutex_t mutex; /* guards tls, and waiting for the last connection */
+    int spare_fds[SERVER_SPARES]; /* closed in order to accept when no file is left; -1: is closed */
+    atomic_int scarce;            /* connections beyond the limits, which get one answer */
+    pthread_mutex_t mutex;        /* guards tls, and waiting for the last connection */
     pthread_cond_t emptied;
     SSL_CTX *tls;
     atomic_int connections;
@@ -143,6 +146,7 @@ struct server_connection {
     struct http_head_scanner scanner;
     struct http_body_decoder decoder;
     struct server_request *request;
+    bool scarce; /* it has no room: one request, at once */
     bool keep_alive;
     bool unread; /* some of the request will never be read: close after the reply */
     struct peer_name peer;
@@ -171,7 +175,8 @@ static inline bool server_connection_is_draining(const struct server_connection 
 void server_part_forget(struct server_part *part);
 
 /* server_connection.c */
-void server_connection_start(struct server_part *part, int fd, SSL *ssl, const struct peer_name *peer);
+void server_connection_start(struct server_part *part, int fd, SSL *ssl, const struct peer_name *peer,
+                             bool scarce);
 void server_connection_drop(struct server_connection *connection);
 /* Bracket every entry into a connection: the last to leave frees a closed one. */
 void server_connection_enter(struct server_connection *connection);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The forms of asking beside each other: one model's service on loopback, the same network behind all of them.
 
-    protocols.py PROGRAM MODEL PHOTO [--seconds S] [--rounds N] [--connections N,N] [--option=WORD]…
+    protocols.py PROGRAM MODEL PHOTO [--seconds S] [--rounds N] [--connections N,N] [--form PART]… [--option=WORD]…
 
 /predict with the photo; V2 with the photo as BYTES, with a ready tensor in binary and in JSON; TensorFlow Serving with the
 tensor in JSON. The tensor is random, its answer is not looked at. Prints, for each form and number of connections, requests/s
@@ -100,6 +100,7 @@ def main():
     parser.add_argument('--seconds', type=int, default=3)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--connections', default='1,8')
+    parser.add_argument('--form', action='append', default=[], help='part of the name of a form (all)')
     parser.add_argument('--option', action='append', default=[])
     words = parser.parse_args()
     connections = [int(word) for word in words.connections.split(',')]
@@ -113,7 +114,8 @@ def main():
         with urllib.request.urlopen(f'{url}/models', timeout=10) as answer:
             name = json.load(answer)[0]
         with tempfile.TemporaryDirectory() as folder:
-            forms = requests(url, name, words.photo, folder)
+            forms = {form: request for form, request in requests(url, name, words.photo, folder).items()
+                     if not words.form or any(part in form for part in words.form)}
             results = {}
             for _ in range(words.rounds):
                 for form, request in forms.items():

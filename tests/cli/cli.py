@@ -7,6 +7,8 @@ import http.server
 import json
 import math
 import os
+import platform
+import re
 import struct
 import subprocess
 import sys
@@ -264,6 +266,17 @@ def test_evaluate():
     check('class numbers of a model with a background first', done.code == 0 and done.json()[0]['top1'] == 1, done)
     done = Done('evaluate', '--model', behind, '--data', photos, '--labels', numbers, '--label-offset', 0, '--json')
     check('and as they are', done.code == 0 and done.json()[0]['top1'] == 0, done)
+    write(f'{behind}/config.json', json.dumps({'id2label': {'0': '__Background__', '1': 'green', '2': 'blue'}}))
+    done = Done('evaluate', '--model', behind, '--data', photos, '--labels', numbers, '--json')
+    check('a background of another name', done.code == 0 and done.json()[0]['top1'] == 1, done)
+    for index in range(4):
+        write(f'{DIR}/shifted/{index}.png', png(0, 90 if index % 2 else 0, 0 if index % 2 else 90))
+    write(f'{DIR}/shifted/labels.tsv', ''.join(f'{index}.png\t{0 if index % 2 else 1}\n' for index in range(4)))
+    done = Done('evaluate', '--model', 'colours', '--data', f'{DIR}/shifted')
+    check('numbers that begin at another class are noticed', done.code == 0 and '4 of 4 answers' in done.err
+          and '--label-offset 1' in done.err, done)
+    done = Done('evaluate', '--model', 'colours', '--data', f'{DIR}/shifted', '--label-offset', 1)
+    check('and no more once they are told', done.code == 0 and '100.00 %' in done.out and not done.err, done)
     fails('a class that is none', 1, 'line 1', 'evaluate', '--model', 'colours', '--data', photos, '--labels',
           write(f'{DIR}/wrong.tsv', 'a.png\t17\n'))
     fails('no --data', 2, '--data', 'evaluate', '--model', 'colours')
@@ -340,9 +353,10 @@ def test_precision():
     source = write(f'{DIR}/photo.f32', struct.pack('<12288f', *(i * 7919 % 4096 / 1024 - 2 for i in range(12288))))
     answers = {}
     for precision in ('int8', 'f32'):
+        used = Done('bench', folder, '--precision', precision, '--iters', 1, '--json').json()[0]['precision']
         write(f'{folder}/guichet.json', json.dumps({'precision': precision}))
         said, answers[precision] = precisions(folder, source, '1x3x64x64')
-        check(f'every verb reads {precision} from guichet.json', len(said) == 4 and set(said.values()) == {precision}, said)
+        check(f'every verb reads {precision} from guichet.json', len(said) == 4 and set(said.values()) == {used}, said)
         check(f'run answers in {precision}', answers[precision] == answer(folder, source, '1x3x64x64', precision))
 
     colours = model(f'{DIR}/regression')
@@ -356,6 +370,25 @@ def test_precision():
     check('its numbers are those of f32', numbers == strict)
     write(f'{colours}/guichet.json', '{"precision": "fast"}')
     fails('run reads guichet.json', 1, "'precision'", 'run', colours, source, f'{DIR}/x.f32', '--shape', '1x3x8x8')
+
+
+def test_spin():
+    """OpenMP is told how long to spin before it starts; who sets it chooses; the environment is as it was."""
+    def told(**variables):
+        run = subprocess.run([PROGRAM, '--version'], capture_output=True, text=True, check=False,
+                             env=dict(variables, OMP_DISPLAY_ENV='verbose'))
+        found = re.search(r"GOMP_SPINCOUNT = '(\d+)'", run.stderr)
+        return int(found.group(1)) if found and run.returncode == 0 else run.stderr
+
+    if platform.machine() != 'x86_64':
+        return
+    for variables in ({'HOME': '/'}, {'_': 'x', 'PATH': '/bin'}):
+        count = told(**variables)
+        check(f'a spin of 35 µs, with {len(variables)} variables', isinstance(count, int) and 50 <= count <= 35000, count)
+    check('a spin that somebody chose', told(GOMP_SPINCOUNT='77') == 77)
+    check('a policy that somebody chose', told(OMP_WAIT_POLICY='passive') == 0)
+    done = subprocess.run([PROGRAM, 'models'], capture_output=True, text=True, check=False, env={'GUICHET_MODELS': f'{DIR}/models'})
+    check('a variable that made room is there again', 'colours' in done.stdout, done)
 
 
 def test_sound():
@@ -383,6 +416,7 @@ test_run()
 test_bench()
 test_precision()
 test_sound()
+test_spin()
 test_terminal()
 print(f'1..{tests}')
 sys.exit(failed > 0)

@@ -180,5 +180,32 @@ def test_photo_that_fails():
             assert answers[:2] == [{0}, {1}] and len(answers[2]) == 1, answers
 
 
+def test_parameters():
+    """timeout bounds the wait; priority, sequences and values of a wrong type are refused"""
+    with backend() as service:
+        client = Client(service.port)
+        name = client.ask('GET', '/v2/models/animals').json()['inputs'][0]['name']
+
+        def infer(parameters, output=None):
+            request = {'inputs': [{'name': name, 'shape': [1, 3, SIDE, SIDE], 'datatype': 'FP32', 'data': colours((0, 0, 0))}],
+                       'parameters': parameters}
+            if output is not None:
+                request['outputs'] = [{'name': 'logits', 'parameters': output}]
+            return client.ask('POST', INFER, json.dumps(request))
+
+        for parameters in ({}, {'timeout': 60000000}, {'timeout': 0, 'priority': 0}, {'timeout': 2**62},
+                           {'sequence_id': 0, 'sequence_start': False}, {'sequence_id': ''}, {'content_type': 'np'}):
+            assert infer(parameters).status == 200, parameters
+        late = infer({'timeout': 1})
+        assert late.status == 504 and 'timeout' in late.json()['error'], late.body
+        for parameters in ([], 3, {'timeout': -1}, {'timeout': '9'}, {'timeout': 1.5}, {'priority': 1}, {'priority': 'high'},
+                           {'priority': -1}, {'sequence_id': 7}, {'sequence_id': 'a'}, {'sequence_start': True},
+                           {'sequence_end': 1}, {'binary_data_output': 1}, {'binary_data_output': 'yes'}):
+            reply = infer(parameters)
+            assert reply.status == 400 and 'parameter' in reply.json()['error'], (parameters, reply.body)
+        assert infer({}, {'binary_data': 1}).status == 400 and infer({}, {'binary_data': False}).status == 200
+        client.close()
+
+
 if __name__ == '__main__':
     sys.exit(run_tests(sys.modules['__main__']))

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -10,9 +11,11 @@
 #include "server/backend/private.h"
 #include "server/backend/protocol/inference.h"
 #include "server/edge/context.h"
+#include "server/edge/forwarding.h"
 #include "server/edge/respond.h"
 
 #define LONGEST_TIMEOUT_MS 3600000
+#define JOB_HEADERS 6 /* of a response, at most */
 
 struct job *job_of_work(struct work *work) {
     return (struct job *)(void *)((char *)work - offsetof(struct job, work));
@@ -32,8 +35,20 @@ static void job_free(struct job *job) {
     free(job);
 }
 
+/* For the log, here and at a gateway. */
+static void note_run(const struct job *job) {
+    struct context *context = context_of(job->request);
+
+    if (!job->item.begun_ns)
+        return;
+    context->batch = job->item.batch;
+    context->queue_ms = (double)(job->item.begun_ns - job->item.queued_ns) / 1e6;
+}
+
 void job_fail(struct job *job, const struct error *error) {
     struct http_request *request = job->request;
+
+    note_run(job);
 
     backend_counts_add(&job->backend->counts, job, false);
     job_free(job);
@@ -43,10 +58,22 @@ void job_fail(struct job *job, const struct error *error) {
 void job_respond(struct job *job, const struct http_header *headers, int header_count,
                  struct http_body *body) {
     struct http_request *request = job->request;
+    struct http_header all[JOB_HEADERS + 2];
+    char batch[16], queue[32];
+    int count = header_count < JOB_HEADERS ? header_count : JOB_HEADERS;
+
+    note_run(job);
+    memcpy(all, headers, (size_t)count * sizeof *all);
+    if (http_request_header(request, HEADER_ASK_RUN)) {
+        snprintf(batch, sizeof batch, "%d", context_of(request)->batch);
+        snprintf(queue, sizeof queue, "%.3f", context_of(request)->queue_ms);
+        all[count++] = (struct http_header){HEADER_BATCH, batch};
+        all[count++] = (struct http_header){HEADER_QUEUE_MS, queue};
+    }
 
     backend_counts_add(&job->backend->counts, job, true);
     job_free(job);
-    respond(request, 200, headers, header_count, body);
+    respond(request, 200, all, count, body);
 }
 
 /* X-Request-Timeout-Ms, else the option. */
@@ -117,6 +144,12 @@ void job_submit(struct job *job) {
     batch_classify(&job->backend->kinds, job->backend->model, job);
     job->announced = false; /* the batcher takes it off by itself */
     batcher_submit(job->backend->batcher, &job->item);
+}
+
+void job_limit_wait(struct job *job, int64_t microseconds) {
+    int64_t left = (job->item.deadline_ns - job->request->started_ns) / 1000;
+    if (microseconds < left)
+        job->item.deadline_ns = job->request->started_ns + microseconds * 1000;
 }
 
 bool job_is_alive(struct job *job) {

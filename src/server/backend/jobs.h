@@ -57,6 +57,8 @@ bool job_unpack(struct job *job);
 void job_fetch(struct job *job, void (*run)(struct work *work));
 /* Hand it to the model: its photo is prepared, or its tensors are there. On the thread that made them. */
 void job_submit(struct job *job);
+/* Its run must begin within this time of its arrival. */
+void job_limit_wait(struct job *job, int64_t microseconds);
 /* False: has failed, as its time is over or the client has gone. */
 bool job_is_alive(struct job *job);
 /* For memory, a decoding thread waits as long as the job is alive. */

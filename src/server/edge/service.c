@@ -27,6 +27,13 @@ void service_ready(const struct service *service, struct http_request *request) 
 void service_metrics(const struct service *service, struct http_request *request) {
     static const struct http_header header = {"Content-Type", METRICS_CONTENT_TYPE};
     struct buffer text = {.limit = LIMIT_METRICS_BYTES};
+    size_t count = 0;
+    struct model_status *models =
+        service->list_models ? service->list_models(service->context, request, false, &count) : NULL;
+
+    for (size_t i = 0; i < count && models && i < LIMIT_PREPARED_MODELS; i++)
+        server_prepare_metrics(context_of(request)->server, models[i].name);
+    free(models);
 
     bool written = service->write_metrics(service->context, &text);
     server_write_metrics(context_of(request)->server, &text);
@@ -62,9 +69,12 @@ static json_t *describe_index(const struct model_status *status) {
     const char *state = strcmp(status->state, "ready") == 0      ? "READY"
                         : strcmp(status->state, "starting") == 0 ? "LOADING"
                                                                  : "UNAVAILABLE";
+    bool unloaded = strcmp(status->state, "unloaded") == 0;
     bool asleep = strcmp(status->state, "stopped") == 0 && !status->reason[0];
     return json_pack("{s:s, s:s, s:s, s:s}", "name", status->name, "version", "1", "state", state, "reason",
-                     asleep ? "not loaded; it starts on first use" : status->reason);
+                     unloaded ? "unloaded"
+                     : asleep ? "not loaded; it starts on first use"
+                              : status->reason);
 }
 
 /* An array of what `describe` says of each model; NULL when memory is out. `ready_only`: of those alone. */

@@ -428,6 +428,9 @@ static bool output_read(struct reading *reading, const json_t *output, bool bina
     if (inference->output_count == INFERENCE_PORTS)
         return error_set(reading->error, ERROR_INVALID, "more than %d outputs are asked for",
                          INFERENCE_PORTS);
+    if (wants_binary && !json_is_boolean(wants_binary))
+        return error_set(reading->error, ERROR_INVALID,
+                         "output \"%.100s\": \"binary_data\" is not true or false", name);
     if (classes && (!json_is_integer(classes) || json_integer_value(classes) < 1 ||
                     json_integer_value(classes) > LIMIT_CLASSES))
         return error_set(reading->error, ERROR_INVALID,
@@ -461,6 +464,51 @@ static bool outputs_read(struct reading *reading, const json_t *request) {
     return true;
 }
 
+/* ---- Parameters of the request ---- */
+
+static bool parameter_read_count(const json_t *parameters, const char *name, json_int_t *ret,
+                                 struct error *error) {
+    const json_t *value = json_object_get(parameters, name);
+    *ret = json_integer_value(value);
+    return !value || (json_is_integer(value) && *ret >= 0) ||
+           error_set(error, ERROR_INVALID, "parameter \"%s\" is not a whole number from 0 on", name);
+}
+
+/* Those that would change the answer or its time are heeded or refused; what other servers know may stand
+ * there, too. */
+static bool parameters_read(struct reading *reading, const json_t *request) {
+    static const char *const sequences[] = {"sequence_id", "sequence_start", "sequence_end"};
+    const json_t *parameters = json_object_get(request, "parameters");
+    const json_t *binary = json_object_get(parameters, "binary_data_output");
+    struct error *error = reading->error;
+    json_int_t timeout = 0, priority = 0;
+
+    if (parameters && !json_is_object(parameters))
+        return error_set(error, ERROR_INVALID, "\"parameters\" must be an object");
+    if (binary && !json_is_boolean(binary))
+        return error_set(error, ERROR_INVALID, "parameter \"binary_data_output\" is not true or false");
+    if (!parameter_read_count(parameters, "timeout", &timeout, error) ||
+        !parameter_read_count(parameters, "priority", &priority, error))
+        return false;
+    if (priority > 0)
+        return error_set(error, ERROR_INVALID,
+                         "parameter \"priority\": all requests have the same here: leave it out, or 0");
+
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        const json_t *value = json_object_get(parameters, sequences[i]);
+        bool is_default = json_is_false(value) ||
+                          (json_is_integer(value) && json_integer_value(value) == 0) ||
+                          (json_is_string(value) && json_string_length(value) == 0);
+        if (value && !is_default)
+            return error_set(error, ERROR_INVALID,
+                             "parameter \"%s\": models keep nothing from one request to the next",
+                             sequences[i]);
+    }
+
+    reading->inference->timeout_us = timeout;
+    return true;
+}
+
 /* A string, given back as it came. */
 static bool id_read(struct reading *reading, const json_t *id) {
     if (!id || json_is_null(id))
@@ -481,7 +529,7 @@ static bool request_read(struct reading *reading, const json_t *request, size_t 
 
     if (!json_is_array(inputs) || !json_array_size(inputs))
         return error_set(reading->error, ERROR_INVALID, "the request has no \"inputs\"");
-    if (!id_read(reading, json_object_get(request, "id")))
+    if (!id_read(reading, json_object_get(request, "id")) || !parameters_read(reading, request))
         return false;
 
     json_array_foreach(inputs, index, input) if (!input_read(reading, input, room)) return false;

@@ -27,7 +27,8 @@ struct inference_output {
 };
 
 struct inference {
-    char *id; /* NULL where there is none; owned */
+    char *id;           /* NULL where there is none; owned */
+    int64_t timeout_us; /* the longest time that it may wait for its run; 0: not limited by itself */
     bool tensorflow;
     bool row_format;                       /* TensorFlow: "instances", not "inputs" */
     struct tensor inputs[INFERENCE_PORTS]; /* in the engine's order; owned, but for photos not decoded yet */

@@ -59,6 +59,8 @@ void job_finish_tensors(struct job *job) {
 static void begin(struct job *job, struct inference *inference, struct error *error) {
     struct backend *backend = job->backend;
     job->inference = inference;
+    if (inference && inference->timeout_us)
+        job_limit_wait(job, inference->timeout_us);
     if (!inference || !inference_decode(inference, backend_model(backend), &job->timing, error)) {
         job_fail(job, error);
         return;
