@@ -472,7 +472,7 @@ def test_write_timeout():
 
 def test_least_rate():
     """a client that takes a little now and then is dropped, too: it would keep its reply in memory for ever"""
-    with probe('write_ms=12000', 'log=1') as server, socket.socket() as slow:
+    with probe('write_ms=20000', 'log=1') as server, socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # the kernel keeps less for the server, and takes more often
         slow.settimeout(30)
