@@ -24,10 +24,11 @@
 #define LIMIT_REPLAY_BYTES (16 << 20)           /* a request's body that is kept, to be sent again */
 #define LIMIT_COLLECTED_BYTES (64 << 10)        /* a response of a known length that is passed on whole */
 #define LIMIT_ANSWERED_BYTES (1 << 20)          /* a response to a tier's own question */
-#define LIMIT_OUTPUT_HIGH_BYTES (256u << 10)    /* pending output above which a producer should stop */
-#define LIMIT_OUTPUT_LOW_BYTES (64u << 10)      /* … and under which it is told to go on */
-#define LIMIT_JSON_DEPTH 64                     /* nesting of a JSON body */
-#define LIMIT_FETCH_SECONDS 10                  /* to fetch a photo by its URL, all in all */
+#define LIMIT_REPLY_RATE 4096                /* bytes a second, the least that a client takes of its reply */
+#define LIMIT_OUTPUT_HIGH_BYTES (256u << 10) /* pending output above which a producer should stop */
+#define LIMIT_OUTPUT_LOW_BYTES (64u << 10)   /* … and under which it is told to go on */
+#define LIMIT_JSON_DEPTH 64                  /* nesting of a JSON body */
+#define LIMIT_FETCH_SECONDS 10               /* to fetch a photo by its URL, all in all */
 #define LIMIT_FETCH_REDIRECTS 5
 #define LIMIT_URL_BYTES 2048
 

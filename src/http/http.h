@@ -173,7 +173,8 @@ void http_respond_error(struct http_request *request, const struct error *error)
  * same moment together. What the socket does not take is copied and waits in memory: a handler that can
  * produce faster than clients read looks at http_respond_pending, stops above LIMIT_OUTPUT_HIGH_BYTES, and
  * goes on when on_writable is called. A client that takes no byte of what is pending for write_timeout_ms is
- * dropped; while nothing is pending there is no deadline. */
+ * dropped, and so is one that takes less than LIMIT_REPLY_RATE; while nothing is pending there is no
+ * deadline. */
 
 /* Send the head. Headers as for http_respond. `length`: bytes of the body that will follow; -1: not known,
  * the body is then chunked, or for HTTP/1.0 lasts until the connection closes. HEAD, 204 and 304 have no
@@ -236,7 +237,8 @@ struct http_server_options {
     int body_stall_ms;     /* [10000] between bytes of a body -> 408; in pieces: the reader's end(false) */
     int body_timeout_ms;   /* [120000] the whole of a body -> 408 */
     int idle_timeout_ms;   /* [75000] between requests: closed silently */
-    int write_timeout_ms;  /* [30000] a client that takes no pending byte of its reply is dropped */
+    int write_timeout_ms;  /* [30000] a client that takes no pending byte of its reply, or with this
+                                much patience less than LIMIT_REPLY_RATE, is dropped */
     const char *tls_certificate, *tls_key; /* PEM files; both or none */
     const char *server_name;               /* value of Server: ["guichet"] */
 };

@@ -133,6 +133,8 @@ struct server_connection {
     bool broken;         /* a write failed within the handler's call: the next event drops the connection */
     bool reset;          /* close with a reset */
     int64_t deadline_ns; /* of the present state; INT64_MAX: none */
+    int64_t owed_ns;     /* since when some of the reply has waited for the client; 0: none does */
+    size_t owed_taken;   /* bytes that it took since then */
     int64_t read_closed_ns; /* when the client closed its sending side; 0: it did not */
     struct http_timer *presence;
     int presence_checks;

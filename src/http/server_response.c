@@ -80,6 +80,7 @@ static void begin_reply(struct server_connection *connection, enum connection_st
         connection->keep_alive = false;
 
     connection->probed = false;
+    connection->owed_ns = 0;
     connection->state = state;
     connection->deadline_ns = deadline_ns;
 }
@@ -186,13 +187,32 @@ size_t server_connection_bytes_sent(const struct server_connection *connection) 
     return reply->written > pending ? reply->written - pending : 0;
 }
 
-/* Bytes became pending, or some of `before` were sent: restart the write timeout. */
+/* The client has taken `taken` of what is pending. It must take some within the write timeout, and over all
+ * the time that something has been pending LIMIT_REPLY_RATE: else it could keep its reply in memory for ever.
+ */
+static void restart_write_timeout(struct server_connection *connection, size_t taken) {
+    int timeout_ms = server_connection_options(connection)->write_timeout_ms;
+    if (!connection->owed_ns) {
+        connection->owed_ns = clock_ns();
+        connection->owed_taken = 0;
+    }
+
+    connection->owed_taken += taken;
+    int64_t silent = deadline_after(timeout_ms),
+            earned = (int64_t)(connection->owed_taken / LIMIT_REPLY_RATE);
+    int64_t slow = connection->owed_ns + timeout_ms * 1000000ll + earned * 1000000000;
+    connection->deadline_ns = silent < slow ? silent : slow;
+}
+
+/* Bytes became pending, or some of `before` were sent. */
 static void note_output(struct server_connection *connection, size_t before) {
     size_t pending = stream_pending(&connection->stream);
-    if (!pending)
+    if (!pending) {
         connection->deadline_ns = INT64_MAX;
-    else if (pending < before || connection->deadline_ns == INT64_MAX)
-        connection->deadline_ns = deadline_after(server_connection_options(connection)->write_timeout_ms);
+        connection->owed_ns = 0;
+    } else if (pending < before || connection->deadline_ns == INT64_MAX) {
+        restart_write_timeout(connection, pending < before ? before - pending : 0);
+    }
 
     struct server_request *request = connection->request;
     if (request && request->reply.begun)

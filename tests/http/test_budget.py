@@ -248,6 +248,23 @@ def test_batches_of_clients():
             assert SANITIZED or taken < 130, taken  # whole, 400 MB
 
 
+def test_nobody_waits():
+    """what is left of a batch of photos is not decoded once the deadline is over"""
+    def decoded():
+        return metric(service.port, 'guichet_decode_seconds_sum{model="animals",version="1"}')
+
+    photo = bombs.webp(4000, 4000)  # few bytes, and long to decode
+    with backend('--decode-threads', '1') as service:
+        body, headers = v2_photos(photo, 1)
+        assert ask(service.port, 'POST', '/v2/models/animals/infer', body, **headers).status == 200
+        alone = decoded()
+        body, headers = v2_photos(photo, 100)
+        reply = ask(service.port, 'POST', '/v2/models/animals/infer', body, **headers, X_Request_Timeout_Ms='400')
+        assert reply.status == 504, (reply.status, reply.body)
+        print(f'# {alone:.3f} s for one, {decoded() - alone:.3f} s for 100')
+        assert decoded() - alone < 60 * alone, (decoded(), alone)
+
+
 def test_options():
     """--memory-budget takes a size of at least 16M, of 64M before models' processes, which get a quarter each"""
     for verb, text in (('backend', '15M'), ('backend', 'much'), ('serve', '63M')):

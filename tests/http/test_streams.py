@@ -470,6 +470,25 @@ def test_write_timeout():
                 assert read == 30 << 20
 
 
+def test_least_rate():
+    """a client that takes a little now and then is dropped, too: it would keep its reply in memory for ever"""
+    with probe('write_ms=20000', 'log=1') as server, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # the kernel keeps less for the server, and takes more often
+        slow.settimeout(30)
+        slow.connect(('127.0.0.1', server.port))
+        slow.sendall(b'GET /flood?bytes=10000000 HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        end = time.monotonic() + 120
+        while not any(line.startswith('done /flood') for line in server.lines):
+            assert time.monotonic() < end, 'it is still there'
+            try:
+                assert slow.recv(800)  # 2,000 bytes a second, and the server writes again every few seconds
+            except OSError:
+                pass
+            time.sleep(0.4)
+        assert any(line.endswith(' cut gone') for line in server.lines), server.lines
+
+
 def test_stop():
     """stopping finishes replies in pieces within the grace, and drops them after it"""
     with probe('log=1') as server, Way('plain', server).ask('/events?count=5&ms=200') as reply:
