@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """The frontend before a gateway and stand-in backends: the page, and two people with two choices."""
+import http.server
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 
 from tiers import GUICHET, Process, ask, frontend, gateway, run_tests, stand_in, until
 
@@ -80,6 +82,34 @@ def test_bad_cookies_are_new_sessions():
                 assert reply.status == 200, (value, target, reply.status)
         reply = ask(tiers.port, 'GET', '/session', Cookie='guichet_session=' + good)
         assert reply.json()['model'] == 'cats' and reply.header('Set-Cookie')
+
+
+def test_questions_of_its_own():
+    """what the caller says of encodings, ranges and copies is not said when the frontend asks for itself"""
+    seen = []
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.extend(name.lower() for name in self.headers)
+            body = b'{"models": ["cats"], "default": "cats"}'
+            self.send_response(200)
+            self.send_header('Content-Type', 'application/json')
+            self.send_header('Content-Length', str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Gateway) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        with frontend(environment={'API_GATEWAY': f'http://127.0.0.1:{server.server_port}'}) as page:
+            for _ in range(2):
+                ask(page.port, 'GET', '/session', Accept_Encoding='gzip', If_None_Match='"a"', Range='bytes=0-1',
+                    If_Modified_Since='Sat, 28 Nov 2026 00:00:00 GMT')
+        server.shutdown()
+    assert seen and not {'accept-encoding', 'if-none-match', 'range', 'if-modified-since'} & set(seen), seen
 
 
 def test_cookie_attributes():

@@ -412,7 +412,9 @@ void proxy_explain_failure(const struct proxy_request *proxy, const struct http_
     char name[MODEL_NAME_BYTES + 16];
 
     describe_upstream(proxy, name);
-    if (response->failure == HTTP_FAILED_TIMEOUT)
+    if (response->failure == HTTP_FAILED_TIMEOUT && response->status)
+        error_set(ret, ERROR_TIMEOUT, "%s: %s", name, response->reason);
+    else if (response->failure == HTTP_FAILED_TIMEOUT)
         error_set(ret, ERROR_TIMEOUT, "%s did not answer in time", name);
     else if (proxy->broken > 1)
         error_set(ret, ERROR_UPSTREAM, "%s: its process closed the connection %d times on this request", name,

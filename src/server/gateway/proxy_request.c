@@ -15,19 +15,32 @@ static bool lends_key(const struct proxy_request *proxy) {
            !http_request_header(proxy->request, "X-Api-Key");
 }
 
+enum { DROPPED_MOST = 9 };
+
+/* The caller's headers that do not go upstream. A question of our own has no body, and wants the whole of a
+ * plain response. */
+static void list_dropped(bool keeps_keys, bool question, const char *ret[DROPPED_MOST]) {
+    static const char *const keys[] = {"Authorization", "X-Api-Key", NULL};
+    static const char *const of_body[] = {"Content-Type",      "Accept-Encoding", "If-None-Match",
+                                          "If-Modified-Since", "Range",           NULL};
+    int count = 0;
+
+    ret[count++] = "Cookie";
+    for (int i = 0; !keeps_keys && keys[i]; i++)
+        ret[count++] = keys[i];
+    for (int i = 0; question && of_body[i]; i++)
+        ret[count++] = of_body[i];
+    ret[count] = NULL;
+}
+
 /* The headers that go upstream. False, with the reason, where there are too many or no token can be had. */
 static bool make_headers(struct proxy_request *proxy, struct forwarded_headers *ret,
                          char token[IDENTITY_TOKEN_BYTES], struct error *error) {
-    static const char *const all[] = {"Cookie", "Authorization", "X-Api-Key", "Content-Type", NULL};
-    static const char *const but_keys[] = {"Cookie", "Content-Type", NULL};
-    static const char *const with_body[] = {"Cookie", "Authorization", "X-Api-Key", NULL};
-    static const char *const cookies[] = {"Cookie", NULL};
     const struct gateway_options *options = gateway_options(proxy->gateway);
     const struct http_request *request = proxy->request;
-    bool question = proxy->options.answered != NULL; /* it has no body, and so no type */
-    const char *const *dropped =
-        options->keep_keys ? (question ? but_keys : cookies) : (question ? all : with_body);
+    const char *dropped[DROPPED_MOST];
 
+    list_dropped(options->keep_keys, proxy->options.answered != NULL, dropped);
     if (gateway_identity(proxy->gateway) &&
         !identity_token(gateway_identity(proxy->gateway), &proxy->replica->url, token, error))
         return false;
