@@ -4,7 +4,7 @@ BUILD ?= build
 DEBIAN_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3) # which has Debian's torchvision
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-images test-trixie test-all bench bench-images load fuzz format tidy clean help
+.PHONY: build run test test-images test-trixie test-all bench bench-images load quantize-animals fuzz format tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build

@@ -9,7 +9,9 @@ let current = '';
 let chosen = () => {};
 let failed = () => {};
 
-const STATES = {ready: 'ready', stopped: 'stopped', starting: 'startingState', failed: 'failed'};
+const STATES = {ready: 'ready', stopped: 'stopped', starting: 'startingState', failed: 'failed', unloaded: 'unloaded'};
+// Whether it may answer when it is asked.
+export const isUsable = (model) => !['failed', 'unloaded'].includes(model.state);
 
 export const modelList = () => models;
 export const currentModel = () => current;
@@ -51,7 +53,7 @@ function sources(model) {
 }
 
 function item(model) {
-  const broken = model.state === 'failed';
+  const broken = !isUsable(model);
   return element('li', {}, element('button', {
     type: 'button', class: 'model', title: sources(model), 'aria-pressed': model.name === current, disabled: broken, onclick: () => choose(model.name),
   }, element('span', {class: 'dot', 'data-state': model.state || 'ready', 'aria-hidden': 'true'}),
@@ -78,8 +80,10 @@ export async function refresh(signal) {
 
 // A model that cannot start is another story than a busy service or a broken site.
 export async function explained(error, name) {
-  if (error.status >= 500) await refresh().catch(() => {});
-  if ((modelNamed(name) || {}).state === 'failed') error.kind = 'stuck';
+  if (error.status >= 500 || [404, 424].includes(error.status)) await refresh().catch(() => {});
+  const {state} = modelNamed(name) || {};
+  if (state === 'failed') error.kind = 'stuck';
+  if (state === 'unloaded') error.kind = 'unloaded';
   return error;
 }
 

@@ -18,6 +18,7 @@ enum error_code {
     ERROR_TOO_LARGE,    /* over a limit of limits.h or of an option     -> 413 */
     ERROR_MEDIA,        /* an unsupported content type                  -> 415 */
     ERROR_MISDIRECTED,  /* sent to a name that is not this server's     -> 421 */
+    ERROR_LOAD,         /* a model can never be loaded, as its files are -> 424 */
     ERROR_RATE,         /* over the caller's rate limit                 -> 429 */
     ERROR_MODEL,        /* a model file is damaged or unsupported       -> 500 */
     ERROR_IO,           /* a system call failed                         -> 500 */

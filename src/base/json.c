@@ -72,7 +72,40 @@ static bool depth_is_bounded(const char *text, size_t size) {
     return true;
 }
 
-json_t *json_parse(const char *text, size_t size, struct error *error) {
+/* What jansson allocates for each, with the heap's overhead and an array's spare places. A bracket stands for
+ * an array or object with its first member, a comma for another member, a quote for half a string. */
+enum { TREE_ARRAY = 176, TREE_OBJECT = 264, TREE_MEMBER = 80, TREE_PAIR = 128, TREE_QUOTE = 48 };
+
+size_t json_tree_cost(const char *text, size_t size) {
+    size_t cost = 4096 + size;
+    bool in_string = false;
+
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (c == '"')
+            cost += TREE_QUOTE;
+        if (in_string) {
+            i += c == '\\';
+            in_string = c != '"';
+            continue;
+        }
+        in_string = c == '"';
+        cost += c == ','   ? TREE_MEMBER
+                : c == '[' ? TREE_ARRAY
+                : c == '{' ? TREE_OBJECT
+                : c == ':' ? TREE_PAIR
+                           : 0;
+    }
+
+    return cost;
+}
+
+json_t *json_parse(const char *text, size_t size, const struct memory_wait *wait,
+                   struct memory_charge *charge, struct error *error) {
+    static const struct memory_wait not_at_all = {0};
+    charge->purpose = MEMORY_JSON;
+    if (!memory_charge_wait(charge, json_tree_cost(text, size), wait ? wait : &not_at_all, error))
+        return NULL;
     if (!depth_is_bounded(text, size)) {
         error_set(error, ERROR_INVALID, "the JSON is nested deeper than %d levels", LIMIT_JSON_DEPTH);
         return NULL;

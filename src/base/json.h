@@ -4,9 +4,20 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "base/memory_budget.h"
 
 /* Parse a whole text. NULL with ERROR_INVALID, naming line and column, for what is not JSON, has duplicate
- * keys or is nested deeper than LIMIT_JSON_DEPTH. The caller owns the reference. */
-json_t *json_parse(const char *text, size_t size, struct error *error);
+ * keys or is nested deeper than LIMIT_JSON_DEPTH; or because there is no room for the tree. The caller owns
+ * the reference, and `charge`, empty before, which is for memory of the tree: also after a failure.
+ * `wait`: NULL for not at all. */
+json_t *json_parse(const char *text, size_t size, const struct memory_wait *wait,
+                   struct memory_charge *charge, struct error *error);
+/* After json_decref of the tree, NULL included. */
+static inline void json_release(json_t *json, struct memory_charge *charge) {
+    json_decref(json);
+    memory_charge_release(charge);
+}
+/* At least the bytes that the tree of a text takes: up to 80 times its size for `{},{},…`. */
+size_t json_tree_cost(const char *text, size_t size);
 /* Append `text` as a JSON string, quotes and all; bytes that are not UTF-8 become U+FFFD. */
 void json_append_string(struct buffer *buffer, const char *text);

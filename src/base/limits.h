@@ -38,6 +38,7 @@
 #define LIMIT_REPLICAS 64                     /* of one model */
 #define LIMIT_FORWARDED_HEADERS 160           /* of one forwarded message */
 #define LIMIT_METRIC_SERIES 20000             /* of one process: labels may come from outside */
+#define LIMIT_PREPARED_MODELS 500             /* … whose series begin before their first request */
 #define LIMIT_METRICS_BYTES (64u << 20)       /* the text of /metrics */
 #define LIMIT_CHILD_RESPONSE_BYTES (4u << 20) /* from a model's process to the supervisor */
 #define LIMIT_MERGED_SAMPLES 20000            /* of all models' processes together */
@@ -58,6 +59,26 @@
 #define LIMIT_CLASSES 100000            /* labels of a model */
 #define LIMIT_METADATA 256              /* properties of a network file */
 #define LIMIT_METADATA_BYTES (1u << 20) /* of one property */
+
+/* Chat templates */
+#define LIMIT_TEMPLATE_BYTES (1 << 20)
+#define LIMIT_TEMPLATE_NESTING 200    /* of tags and expressions within each other */
+#define LIMIT_TEMPLATE_DEPTH 1000     /* of what is being evaluated: macros within macros, nested values */
+#define LIMIT_TEMPLATE_STEPS 20000000 /* nodes evaluated, items visited, 64 bytes read or written */
+#define LIMIT_TEMPLATE_MEMORY_BYTES (256u << 20) /* of one rendering */
+#define LIMIT_PROMPT_BYTES (32u << 20)           /* what a template may write */
+
+/* Language models */
+#define LIMIT_GGUF_BYTES (512ull << 30) /* one file; it is mapped, not read */
+#define LIMIT_GGUF_PARTS 1000           /* files of one model */
+#define LIMIT_LAYERS 1000
+#define LIMIT_LAYER_WIDTH (1 << 20) /* numbers of a layer's input or of its MLP */
+#define LIMIT_HEADS 1024
+#define LIMIT_HEAD_SIZE 1024            /* numbers of one head */
+#define LIMIT_TOKENS (1 << 21)          /* of a vocabulary */
+#define LIMIT_TOKEN_BYTES 4096          /* of one token */
+#define LIMIT_MERGES (1 << 22)          /* rules of byte pair encoding */
+#define LIMIT_TOKENIZED_BYTES (1 << 28) /* of one text */
 
 /* Downloads of models */
 #define LIMIT_DOWNLOAD_REDIRECTS 10

@@ -27,6 +27,8 @@ static const struct command command = {
     "  --threads N           threads of the network (all processors)\n"
     "  --decode-threads N    threads that decode photos (one per processor, at most 16)\n" PREDICTION_HELP
     "  --body-limit SIZE     largest request body (20M)\n"
+    "  --memory-budget SIZE  memory for requests (half of what the control group or the machine has,\n"
+    "                        at most 1G); what does not fit is refused with 503, or 413\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "\n"
     "Example:\n"
@@ -51,6 +53,7 @@ static int options_finish(struct backend_arguments *arguments) {
     struct error error;
 
     if (!prediction_finish(&arguments->prediction, options, &error) ||
+        !serving_memory_budget(arguments->prediction.memory_budget, 1, &error) ||
         !serving_access_log(arguments->log, &options->log, &error) ||
         !serving_list(&arguments->host_names, &options->host_names, &error))
         return cli_usage(&command, "%s", error.message);
@@ -106,6 +109,7 @@ int verb_backend(int argc, char **argv) {
         {"threads", OPTION_INT, &options->threads, 1, 1024},
         {"decode-threads", OPTION_INT, &options->decode_threads, 1, 1024},
         {"body-limit", OPTION_TEXT, &arguments.prediction.body_limit, 0, 0},
+        {"memory-budget", OPTION_TEXT, &arguments.prediction.memory_budget, 0, 0},
         {"access-log", OPTION_TEXT, &arguments.log, 0, 0},
         PREDICTION_SPECS(&arguments.prediction),
         {0},

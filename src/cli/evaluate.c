@@ -24,7 +24,7 @@ static const char help[] =
     "  --model MODEL      a folder, an .onnx file or a name (animals)\n"
     "  --labels FILE      a list of photos and classes instead of DIR/labels.tsv\n"
     "  --label-offset N   added to the class numbers of the list (1 where the model's first class\n"
-    "                     is a background, else 0)\n"
+    "                     is a background, else 0). A warning tells where another would suit\n"
     "  --batch N          photos per run (8)\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --threads N        threads of the network (all processors)\n"
@@ -133,6 +133,16 @@ out:
     return done;
 }
 
+static void warn_of_offset(const struct hits *hits, int used) {
+    int offset = hits_find_offset(hits);
+    if (offset)
+        cli_warn(
+            "%d of %d answers are the class %s the listed one: do the numbers begin at another class? Try "
+            "--label-offset %d",
+            offset > 0 ? hits->after : hits->before, hits->count, offset > 0 ? "after" : "before",
+            offset + used);
+}
+
 static bool evaluate(const struct evaluate_settings *settings, struct model *model, struct error *error) {
     const struct photo_source source = {settings->data, settings->labels, settings->offset};
     struct photo_list list;
@@ -143,9 +153,11 @@ static bool evaluate(const struct evaluate_settings *settings, struct model *mod
 
     struct score score = {.list = &list};
     bool done = score_list(settings, model, &list, &score, error);
-    photo_list_release(&list);
-    if (done)
+    if (done) {
         print_score(settings, model, &score);
+        warn_of_offset(&score.hits, list.label_offset);
+    }
+    photo_list_release(&list);
     return done;
 }
 

@@ -1,4 +1,5 @@
 /* guichet gateway: the single entry to backends that run elsewhere. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,9 @@ static const struct command command = {
     "  --default-model NAME   serves POST /predict without a model (the first)\n"
     "  --bound N              concurrent requests per replica (256)\n"
     "  --timeout SECONDS      to a response's first byte, retries included, and between two bytes (60)\n"
-    "  --check SECONDS        between health checks (2)\n"
+    "  --check SECONDS        between health checks (2); 0: none, requests alone tell which replica is well, "
+    "and\n"
+    "                         services that scale to zero may sleep\n"
     "  --resolve SECONDS      between look-ups of host names (10)\n"
     "  --api-keys FILE        require a key of this file; lines \"NAME SHA256 "
     "[roles=predict,metrics,manage]\n"
@@ -80,7 +83,7 @@ static bool finish_arguments(struct gateway_arguments *arguments, struct error *
         return false;
 
     gateway->timeout_ms = (int)(arguments->timeout_s * 1000);
-    gateway->check_ms = (int)(arguments->check_s * 1000);
+    gateway->check_ms = arguments->check_s > 0 ? (int)ceil(arguments->check_s * 1000) : -1;
     gateway->resolve_ms = (int)(arguments->resolve_s * 1000);
     gateway->keep_keys = arguments->serving.server.api_keys_file == NULL; /* else they are checked here */
 
@@ -173,8 +176,8 @@ static int run(struct gateway_arguments *arguments) {
 }
 
 int verb_gateway(int argc, char **argv) {
-    struct gateway_arguments arguments = {.backends = {.limit = 1 << 20},
-                                          .serving = {.threads = serving_threads()}};
+    struct gateway_arguments arguments = {
+        .backends = {.limit = 1 << 20}, .check_s = 2, .serving = {.threads = serving_threads()}};
     struct gateway_options *gateway = &arguments.gateway;
     struct error error;
 
@@ -188,7 +191,7 @@ int verb_gateway(int argc, char **argv) {
         {"default-model", OPTION_TEXT, &gateway->default_model, 0, 0},
         {"bound", OPTION_INT, &gateway->bound, 1, 100000},
         {"timeout", OPTION_REAL, &arguments.timeout_s, 0.05, 86400},
-        {"check", OPTION_REAL, &arguments.check_s, 0.05, 86400},
+        {"check", OPTION_REAL, &arguments.check_s, 0, 86400},
         {"resolve", OPTION_REAL, &arguments.resolve_s, 0.05, 86400},
         {"control", OPTION_TEXT, &arguments.control, 0, 0},
         {"make-key", OPTION_TEXT, &arguments.make_key, 0, 0},

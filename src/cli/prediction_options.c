@@ -42,6 +42,7 @@ void prediction_write_words(const struct prediction_arguments *arguments, struct
     const struct option_spec specs[] = {
         PREDICTION_SPECS(&given),
         {"body-limit", OPTION_TEXT, &given.body_limit, 0, 0},
+        {"memory-budget", OPTION_TEXT, &given.memory_budget, 0, 0},
     };
     int count = 0;
     static_assert(sizeof specs / sizeof specs[0] == PREDICTION_OPTIONS, "a row each");

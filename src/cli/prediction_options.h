@@ -6,13 +6,14 @@
 
 /* As they were typed; zero: not given. */
 struct prediction_arguments {
-    const char *precision, *body_limit;
+    const char *precision, *body_limit, *memory_budget;
     int max_batch, queue;
     double max_wait_ms, timeout_s;
     bool private_urls;
 };
 
-/* Their rows of an option table. (--body-limit is a server's, too, and each verb has a row of its own.) */
+/* Their rows of an option table. (--body-limit and --memory-budget are a server's, too, and each verb has
+ * rows of its own.) */
 #define PREDICTION_SPECS(arguments)                                         \
     {"precision", OPTION_TEXT, &(arguments)->precision, 0, 0},              \
         {"max-batch", OPTION_INT, &(arguments)->max_batch, 1, 256},         \
@@ -35,7 +36,7 @@ struct prediction_arguments {
 bool prediction_finish(const struct prediction_arguments *arguments, struct backend_options *ret,
                        struct error *error);
 /* The words that give `guichet backend` the same options: each name, and its value as a word of its own. */
-#define PREDICTION_OPTIONS 7
+#define PREDICTION_OPTIONS 8
 struct prediction_words {
     const char *words[2 * PREDICTION_OPTIONS + 1]; /* NULL-terminated */
     char names[PREDICTION_OPTIONS][24], values[PREDICTION_OPTIONS][32];

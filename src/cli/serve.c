@@ -17,6 +17,8 @@
 #include "model/find.h"
 #include "server/supervisor/supervisor.h"
 
+#define BUDGET_PARTS 4 /* one for the server, one for each of three busy models */
+
 static const struct command command = {
     "serve",
     "The page and the service on this machine.\n"
@@ -34,6 +36,8 @@ static const struct command command = {
     "  --host-name NAME      also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
     "  --control ADDR:PORT   a second listener that accepts every call without a key, load and unload\n"
     "                        included (none)\n"
+    "  --model-control C     auto: folders that come and change are taken as they are seen, and an\n"
+    "                        unloaded model wakes when it is asked; explicit: both wait for a load (auto)\n"
     "  --idle TIME           stop a model after TIME without requests: 90s, 15m, 2h; 0: never (15m)\n"
     "  --preload             start all models now, and keep them running\n"
     "  --memory SIZE         memory for all models together: 500M, 2G (no limit)\n"
@@ -51,8 +55,11 @@ static const struct command command = {
     "  --cors ORIGIN,…       allow calls from pages of these origins; \"*\": any\n"
     "  --trust-forwarded     take the caller's address from X-Forwarded-For (behind a trusted proxy)\n"
     "  --body-limit SIZE     largest request body (20M)\n"
+    "  --memory-budget SIZE  memory for requests: a quarter for the server, a quarter for each model's\n"
+    "                        process (half of what the control group or the machine has, at most 1G)\n"
     "  --tls-cert FILE       serve https with this certificate (PEM); needs --tls-key\n"
     "  --tls-key FILE        the certificate's key\n"
+    "  --no-hsts             over https, do not tell browsers to come by https alone from then on\n"
     "  --access-log FORM     json, text or off, on standard output (off)\n"
     "  --threads N           event loops (half the processors, at most 4)\n"
     "\n"
@@ -67,7 +74,8 @@ struct serve_arguments {
     struct supervisor_options options;
     struct prediction_arguments prediction;
     struct prediction_words backend_words;
-    const char *idle, *memory, *patience, *key_file;
+    char backend_budget[24]; /* bytes */
+    const char *idle, *memory, *patience, *control, *key_file;
     struct model_roots roots;
     char *own_models;
     const char *directory_list[MODEL_ROOTS + 2];
@@ -83,9 +91,15 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
         return false;
     if (arguments->memory && !serving_bytes(arguments->memory, "--memory", &options->memory, error))
         return false;
+    if (arguments->control && strcmp(arguments->control, "auto") != 0 &&
+        strcmp(arguments->control, "explicit") != 0)
+        return error_set(error, ERROR_INVALID, "--model-control %s: expected auto or explicit",
+                         arguments->control);
+    options->explicit_control = arguments->control && strcmp(arguments->control, "explicit") == 0;
     if (arguments->patience &&
         !serving_seconds(arguments->patience, "--patience", &options->patience_seconds, error))
         return false;
+    arguments->serving.budget_parts = BUDGET_PARTS;
     if (!serving_finish(&arguments->serving, error))
         return false;
 
@@ -93,7 +107,9 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
     options->threads = arguments->serving.threads;
 
     struct backend_options backend = {0};
+    snprintf(arguments->backend_budget, sizeof arguments->backend_budget, "%zu", memory_budget_bytes());
     arguments->prediction.body_limit = arguments->serving.body_limit;
+    arguments->prediction.memory_budget = arguments->backend_budget;
     if (!prediction_finish(&arguments->prediction, &backend, error))
         return false;
     options->timeout_ms = backend.timeout_ms;
@@ -213,6 +229,7 @@ int verb_serve(int argc, char **argv) {
         {"preload", OPTION_FLAG, &options->preload},
         {"memory", OPTION_TEXT, &arguments.memory},
         {"patience", OPTION_TEXT, &arguments.patience},
+        {"model-control", OPTION_TEXT, &arguments.control},
         {"backend-program", OPTION_TEXT, &options->backend_program},
         {"session-key", OPTION_TEXT, &arguments.key_file},
         PREDICTION_SPECS(&arguments.prediction),

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "cli/serving.h"
 
 #include <math.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+#define LEAST_BUDGET (16ll << 20)
 
 bool serving_number(const char *text, const char *option, double least, double most, double *ret,
                     struct error *error) {
@@ -85,6 +88,19 @@ bool serving_body_limit(const char *text, size_t *ret, struct error *error) {
     return true;
 }
 
+bool serving_memory_budget(const char *text, int parts, struct error *error) {
+    long long bytes = 0;
+    if (text && !serving_bytes(text, "--memory-budget", &bytes, error))
+        return false;
+    if (text && bytes < LEAST_BUDGET * parts)
+        return error_set(error, ERROR_INVALID, "--memory-budget %s: expected at least %lldM", text,
+                         (LEAST_BUDGET >> 20) * parts);
+
+    size_t part = (text ? (size_t)bytes : memory_budget_default("")) / (size_t)parts;
+    memory_budget_start(part < LEAST_BUDGET ? LEAST_BUDGET : part);
+    return true;
+}
+
 bool serving_tls_pair(const char *certificate, const char *key, struct error *error) {
     return !certificate == !key ||
            error_set(error, ERROR_INVALID, "--tls-cert and --tls-key belong together");
@@ -137,6 +153,8 @@ bool serving_finish(struct serving_arguments *arguments, struct error *error) {
            serving_list(&arguments->host_names, &server->host_names, error) &&
            serving_access_log(arguments->log, &server->access_log, error) &&
            serving_body_limit(arguments->body_limit, &server->body_limit, error) &&
+           serving_memory_budget(arguments->memory_budget,
+                                 arguments->budget_parts ? arguments->budget_parts : 1, error) &&
            serving_tls_pair(server->tls_certificate, server->tls_key, error) &&
            (!arguments->rate || serving_rate(arguments->rate, &server->rate, &server->burst, error));
 }

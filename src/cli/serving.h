@@ -24,8 +24,9 @@ bool serving_rate(const char *text, double *ret_rate, double *ret_burst, struct 
 struct serving_arguments {
     struct server_options server;
     struct option_list addresses, host_names;
-    const char *rate, *log, *body_limit;
-    int threads; /* event loops */
+    const char *rate, *log, *body_limit, *memory_budget;
+    int budget_parts; /* this process takes one of so many of the memory budget; 0: all of it */
+    int threads;      /* event loops */
 };
 
 /* Their rows of an option table. */
@@ -35,8 +36,10 @@ struct serving_arguments {
         {"host-name", OPTION_LIST, &(arguments)->host_names, 0, 0},            \
         {"tls-cert", OPTION_TEXT, &(arguments)->server.tls_certificate, 0, 0}, \
         {"tls-key", OPTION_TEXT, &(arguments)->server.tls_key, 0, 0},          \
+        {"no-hsts", OPTION_FLAG, &(arguments)->server.no_hsts, 0, 0},          \
         {"access-log", OPTION_TEXT, &(arguments)->log, 0, 0},                  \
-        {"body-limit", OPTION_TEXT, &(arguments)->body_limit, 0, 0}, {         \
+        {"body-limit", OPTION_TEXT, &(arguments)->body_limit, 0, 0},           \
+        {"memory-budget", OPTION_TEXT, &(arguments)->memory_budget, 0, 0}, {   \
         "threads", OPTION_INT, &(arguments)->threads, 1, 256                   \
     }
 /* … of those that know callers. */
@@ -51,11 +54,14 @@ struct serving_arguments {
 #define SERVING_HELP_ADDRESS                                              \
     "  --address ADDRESS      listen on this address only (repeatable)\n" \
     "  --host-name NAME       also accept this Host on loopback addresses (repeatable), as behind a proxy\n"
-#define SERVING_HELP                                                                         \
-    "  --tls-cert FILE        serve https with this certificate (PEM); reloaded on SIGHUP\n" \
-    "  --tls-key FILE         the certificate's key\n"                                       \
-    "  --access-log FORM      json, text or off, on standard output (json)\n"                \
-    "  --body-limit SIZE      largest request body (20M)\n"                                  \
+#define SERVING_HELP                                                                                  \
+    "  --tls-cert FILE        serve https with this certificate (PEM); reloaded on SIGHUP\n"          \
+    "  --tls-key FILE         the certificate's key\n"                                                \
+    "  --no-hsts              over https, do not tell browsers to come by https alone from then on\n" \
+    "  --access-log FORM      json, text or off, on standard output (json)\n"                         \
+    "  --body-limit SIZE      largest request body (20M)\n"                                           \
+    "  --memory-budget SIZE   memory for requests (half of what the control group or the machine\n"   \
+    "                         has, at most 1G); what does not fit is refused with 503, or 413\n"      \
     "  --threads N            event loops (half the processors, at most 4)\n"
 
 /* Interpret them, into arguments->server; any error is a usage error. */
@@ -65,6 +71,9 @@ void serving_release(struct serving_arguments *arguments);
 /* The texts of options that several verbs have; NULL, the option was not given, leaves *ret as it is. */
 bool serving_access_log(const char *text, enum access_log *ret, struct error *error);
 bool serving_body_limit(const char *text, size_t *ret, struct error *error);
+/* Start the memory budget of this process with one of `parts` of --memory-budget, else of the default.
+ * Before threads start. */
+bool serving_memory_budget(const char *text, int parts, struct error *error);
 /* --tls-cert and --tls-key belong together. */
 bool serving_tls_pair(const char *certificate, const char *key, struct error *error);
 /* GUICHET_UPSTREAM_AUTH */

@@ -24,8 +24,17 @@ void hits_add(struct hits *hits, const struct prediction *best, int top, int cla
 
     hits->count++;
     hits->first += best[0].index == class_index;
+    hits->before += best[0].index == class_index - 1;
+    hits->after += best[0].index == class_index + 1;
     for (int i = 0; i < top; i++)
         hits->five += best[i].index == class_index;
+}
+
+int hits_find_offset(const struct hits *hits) {
+    int neighbour = hits->after > hits->before ? hits->after : hits->before;
+    if (hits->count < 4 || 2 * neighbour <= hits->count)
+        return 0;
+    return neighbour == hits->after ? 1 : -1;
 }
 
 struct evaluator *evaluator_create(struct model *model, int batch, evaluator_visit visit, void *context,

@@ -6,10 +6,15 @@
 
 struct hits {
     int count, first, five; /* photos of a known class; right at first; right among the best five */
+    int before, after;      /* at first the class before the right one, or after it */
 };
 
 /* `best`: predictions [top], best first; `class_index` -1: not known, and not counted. */
 void hits_add(struct hits *hits, const struct prediction *best, int top, int class_index);
+
+/* What should be added to the class numbers, where most answers are a neighbour of the listed class: the list
+ * or the model begins with a background class that the other does not have. 0: nothing. */
+int hits_find_offset(const struct hits *hits);
 
 /* What the model says of one photo: the best EVALUATOR_TOP predictions (or all, where it has fewer classes)
  * and the probabilities of all classes. They last until the function returns. */

@@ -161,10 +161,25 @@ static int read_class(const char *text, int offset, const struct model *model) {
     return number >= 0 && number < model_class_count(model) ? (int)number : -1;
 }
 
+/* The first class stands for nothing, under one of the names that it has in the wild: lists of classes do not
+ * number it. */
+static bool has_background(const struct model *model) {
+    static const char *const names[] = {"background", "dummy", "nothing", "none",    "null", "void",
+                                        "no class",   "empty", "other",   "unknown", "n/a"};
+    const char *label = model_label(model, 0, NULL) + strspn(model_label(model, 0, NULL), "_<[ ");
+    size_t length = strcspn(label, "_>]");
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strlen(names[i]) == length && strncasecmp(label, names[i], length) == 0)
+            return true;
+    return false;
+}
+
 static bool read_lines(struct photo_listing *listing, const char *path, char *text, int offset) {
     int number = 0;
     if (offset == LABEL_OFFSET_AUTO)
-        offset = strcasecmp(model_label(listing->model, 0, NULL), "background") == 0 ? 1 : 0;
+        offset = has_background(listing->model) ? 1 : 0;
+    listing->list.label_offset = offset;
 
     for (char *line; (line = strsep(&text, "\n"));) {
         number++;
@@ -175,8 +190,10 @@ static bool read_lines(struct photo_listing *listing, const char *path, char *te
 
         int class_index = class_text ? read_class(class_text, offset, listing->model) : -1;
         if (class_index < 0)
-            return error_set(listing->error, ERROR_INVALID, "%s: line %d: '%s' is not a class of the model",
-                             path, number, class_text ? class_text : "");
+            return error_set(listing->error, ERROR_INVALID,
+                             "%s: line %d: '%s' is not a class of the model, which has 0 to %d%s", path,
+                             number, class_text ? class_text : "", model_class_count(listing->model) - 1,
+                             offset ? " (see --label-offset)" : "");
         if (!add_file(listing, strdup(name), class_index))
             return false;
     }

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "model/model.h"
 
-#define LABEL_OFFSET_AUTO (-2147483647 - 1) /* 1 where the model's first class is "background", else 0 */
+#define LABEL_OFFSET_AUTO (-2147483647 - 1) /* 1 where the model's first class is a background, else 0 */
 
 /* Where photos and their classes are looked for. */
 struct photo_source {
@@ -25,6 +25,7 @@ struct photo_list {
     size_t count;
     char **unknown; /* [unknown_count] folders that are no class of the model */
     size_t unknown_count;
+    int label_offset; /* that was added to the numbers of a list */
 };
 
 /* Every image (.jpg .jpeg .png .webp) right in the folder and in the folders in it, its class set where it is

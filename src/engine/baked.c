@@ -86,7 +86,7 @@ static bool restore_constant(struct graph *copy, struct value *value, struct wei
     struct tensor *tensor = arena_allocate(copy->arena, sizeof *tensor);
     void *data = graph_own_memory(copy, tensor_bytes(value->constant) + 1);
     if (!tensor || !data)
-        return error_set(error, ERROR_MEMORY, "no memory to bake");
+        return error_set(error, ERROR_MEMORY, "not enough memory to bake");
     memcpy(data, restored, tensor_bytes(value->constant));
     *tensor = (struct tensor){value->constant->dtype, value->constant->shape, data};
     value->constant = tensor;
@@ -99,7 +99,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
                          struct error *error) {
     cleanup(graph_freep) struct graph *copy = graph_clone(graph);
     if (!copy) {
-        error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+        error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
         return NULL;
     }
 
@@ -121,7 +121,7 @@ static char *write_graph(const struct graph *graph, struct weights_store *weight
         value->shape = value->constant->shape;
         value->constant = NULL;
         if (!graph_add_input(copy, value)) {
-            error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+            error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
             return NULL;
         }
     }
@@ -236,7 +236,7 @@ static bool describe_parts(struct baking *baking, const char *path, const struct
     struct baked_header *header = &baking->header;
     size_t graph_bytes = 0;
     if (!collect(baking->weights, &baking->numbered))
-        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
     baking->graph = write_graph(graph, baking->weights, &baking->numbered, path, &graph_bytes, error);
     if (!baking->graph)
         return false;
@@ -250,7 +250,7 @@ static bool describe_parts(struct baking *baking, const char *path, const struct
         size_align(header->sources_offset + header->source_count * sizeof(struct baked_source), 64);
     baking->entries = calloc(header->entry_count + 1, sizeof *baking->entries);
     if (!baking->entries)
-        return error_set(error, ERROR_MEMORY, "%s: no memory to bake", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to bake", path);
     plan_entries(baking);
     return true;
 }
@@ -395,7 +395,7 @@ static bool read_parts(const char *path, const struct baked_header *header, stru
     if (!baked->graph)
         return false;
     if (!keep_sources(map, header, &baked->sources))
-        return error_set(error, ERROR_MEMORY, "%s: no memory for a list of files", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory for a list of files", path);
     if (!restore_constants(baked->graph, entries, header->entry_count, map) ||
         !operators_bind(baked->graph, error) || !adopt(baked, entries, header->entry_count, error))
         return error_set(error, ERROR_INVALID, "%s: damaged", path);

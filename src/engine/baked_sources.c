@@ -85,7 +85,7 @@ bool baked_sources_create(const char *model_path, const struct graph *graph, str
     char path[4096];
     struct baked_sources sources = {calloc((size_t)graph->map_count + 1, sizeof *sources.list), 0};
     if (!sources.list)
-        return error_set(error, ERROR_MEMORY, "no memory for a list of files");
+        return error_set(error, ERROR_MEMORY, "not enough memory for a list of files");
 
     for (int i = 0; i < graph->map_count; i++) {
         const char *name = graph->map_names[i] ? graph->map_names[i] : "";

@@ -17,6 +17,7 @@
 #include "passes/passes.h"
 
 #define CONTEXT_RUNS 12
+#define CONTEXT_RUN_BYTES ((size_t)256 << 20) /* of their memory together */
 /* After so many, the flags of a plan's runs tell nothing: a kernel computes more than it keeps. */
 #define FALSE_ALARMS 3
 
@@ -41,6 +42,7 @@ struct run_slot {
     struct cached_plan *cached;
     struct plan_run *run; /* NULL where the rows run in parallel */
     struct row_parallel *rows;
+    size_t bytes; /* of that memory */
     uint64_t used_at;
     int false_alarms; /* in a row: flags were raised though every number was finite */
 };
@@ -97,12 +99,19 @@ static bool choose_precision(struct engine *engine, struct error *error) {
     if (engine->precision == PRECISION_BF16 && !primitive_has_avx512())
         return error_set(error, ERROR_INVALID, "this processor cannot compute in bfloat16: use f32 or auto");
 
-    /* Without VNNI, 8-bit products saturate on the way: such files run in floats unless int8 is asked for.
-     */
-    if (engine->precision == PRECISION_AUTO)
-        engine->precision = engine->quantized && primitive_has_native_int8() ? PRECISION_INT8
-                            : has_auto_bf16(engine)                          ? PRECISION_BF16
-                                                                             : PRECISION_F32;
+    /* Without VNNI, 8-bit products saturate on the way: the file's numbers come out in floats that are
+     * rounded as it says, and so do those of weights that do not fit. */
+    bool saturates = !primitive_has_native_int8();
+    if (engine->precision == PRECISION_INT8 && saturates)
+        engine->precision = PRECISION_F32;
+    if (engine->precision != PRECISION_AUTO)
+        return true;
+
+    if (engine->quantized)
+        engine->precision =
+            saturates || !passes_integers_are_exact(engine->graph) ? PRECISION_F32 : PRECISION_INT8;
+    else
+        engine->precision = has_auto_bf16(engine) ? PRECISION_BF16 : PRECISION_F32;
     return true;
 }
 
@@ -148,7 +157,7 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
     engine->plan_inputs = arena_allocate_array(graph->arena, (size_t)graph->input_count + 1, sizeof(bool));
     if (!engine->plan_inputs || !ports_create(graph, graph->inputs, graph->input_count, &engine->inputs) ||
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
-        return error_set(error, ERROR_MEMORY, "no memory for the model");
+        return error_set(error, ERROR_MEMORY, "not enough memory for the model");
 
     passes_plan_inputs(graph, engine->plan_inputs);
     if (!engine->weights) {
@@ -170,7 +179,8 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
     if (engine->precision == PRECISION_AUTO) { /* what auto means depends on a file that is not read yet */
         candidates[0] = PRECISION_INT8;
         candidates[1] = has_auto_bf16(engine) ? PRECISION_BF16 : PRECISION_F32;
-        count = 2;
+        candidates[2] = PRECISION_F32; /* of a quantised file */
+        count = has_auto_bf16(engine) ? 3 : 2;
     }
 
     for (int i = 0; i < count; i++) {
@@ -179,12 +189,20 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
         struct error error;
         if (baked_read(baked_path(path, candidates[i], buffer, sizeof buffer), path, candidates[i], &baked,
                        &error)) {
+            bool quantized = passes_is_quantized(baked.graph);
+            if (i == 2 && !quantized) { /* auto is bfloat16 for this one */
+                graph_free(baked.graph);
+                weights_store_free(baked.weights);
+                file_map_close(&baked.map);
+                baked_sources_release(&baked.sources);
+                continue;
+            }
             engine->graph = baked.graph;
             engine->weights = baked.weights;
             engine->baked_map = baked.map;
             engine->sources = baked.sources;
             engine->precision = candidates[i];
-            engine->quantized = candidates[i] == PRECISION_INT8;
+            engine->quantized = quantized;
             snprintf(engine->baked_state, sizeof engine->baked_state, "used");
             return true;
         }
@@ -198,7 +216,7 @@ static bool engine_read_baked(struct engine *engine, const char *path) {
 static bool engine_read(struct engine *engine, const char *path, struct error *error) {
     engine->path = strdup(path);
     if (!engine->path)
-        return error_set(error, ERROR_MEMORY, "%s: no memory for the model", path);
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory for the model", path);
     if (engine->options.no_baked || !engine_read_baked(engine, path))
         engine->graph = onnx_graph_read(path, error);
     if (!engine->graph)
@@ -257,13 +275,13 @@ bool engine_detach(struct engine *engine, struct error *error) {
 bool engine_detach_baked(const struct engine *engine, struct error *error) {
     struct file_range all = {0, engine->baked_map.size};
     return !all.end || file_map_detach(&engine->baked_map, &all, 1) ||
-           error_set(error, ERROR_MEMORY, "no memory to keep what its baked file holds");
+           error_set(error, ERROR_MEMORY, "not enough memory to keep what its baked file holds");
 }
 
 static struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
-        error_set(error, ERROR_MEMORY, "no memory for the model");
+        error_set(error, ERROR_MEMORY, "not enough memory for the model");
         return NULL;
     }
 
@@ -386,7 +404,7 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
         return context;
 
     engine_context_free(context);
-    error_set(error, ERROR_MEMORY, "no memory for a context");
+    error_set(error, ERROR_MEMORY, "not enough memory for a context");
     return NULL;
 }
 
@@ -428,6 +446,22 @@ static void flush_denormals(int threads) {
     settled = threads;
 }
 
+/* For one slot more, of so many bytes: the least recently used ones go. */
+static void make_room(struct engine_context *context, size_t bytes) {
+    for (int i = 0; i < context->run_count; i++)
+        bytes += context->runs[i].bytes;
+
+    while (context->run_count && (context->run_count == CONTEXT_RUNS || bytes > CONTEXT_RUN_BYTES)) {
+        struct run_slot *oldest = context->runs;
+        for (int i = 1; i < context->run_count; i++)
+            if (context->runs[i].used_at < oldest->used_at)
+                oldest = &context->runs[i];
+        bytes -= oldest->bytes;
+        run_slot_release(context->engine->plans, oldest);
+        *oldest = context->runs[--context->run_count];
+    }
+}
+
 static struct run_slot *run_slot_add(struct engine_context *context, const struct tensor *inputs,
                                      struct error *error) {
     struct cached_plan *cached = plan_cache_take(context->engine->plans, inputs, error);
@@ -445,17 +479,9 @@ static struct run_slot *run_slot_add(struct engine_context *context, const struc
         return NULL;
     }
 
-    struct run_slot *chosen = &context->runs[context->run_count];
-    if (context->run_count == CONTEXT_RUNS) {
-        chosen = context->runs;
-        for (int i = 1; i < CONTEXT_RUNS; i++)
-            if (context->runs[i].used_at < chosen->used_at)
-                chosen = &context->runs[i];
-        run_slot_release(context->engine->plans, chosen);
-    } else {
-        context->run_count++;
-    }
-
+    slot.bytes = cached->plan->arena_bytes * (size_t)(slot.rows ? context->engine->options.threads : 1);
+    make_room(context, slot.bytes);
+    struct run_slot *chosen = &context->runs[context->run_count++];
     *chosen = slot;
     watch_end(context->engine->options.threads); /* the making of a plan computes, too */
     return chosen;

@@ -12,12 +12,13 @@
 #include "tensor/tensor.h"
 
 enum precision {
-    PRECISION_AUTO, /* quantised files in integers where the processor does that exactly (VNNI); others in
-                       bfloat16 where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
+    PRECISION_AUTO, /* quantised files in integers where that is exact (the processor has VNNI, and the
+                       weights fit 8 signed bits), else in float32, rounded as they say; others in bfloat16
+                       where the processor multiplies it natively (AMX, AVX512-BF16), else float32 */
     PRECISION_F32,  /* strict; a quantised file's rounding to 8 bits is part of what it says, and stays */
     PRECISION_BF16,
-    PRECISION_INT8, /* quantised files in integers, what is left in floats; files that are not quantised are
-                       refused */
+    PRECISION_INT8, /* quantised files in integers, what is left in floats; without VNNI as PRECISION_F32;
+                       files that are not quantised are refused */
 };
 
 /* "auto", "f32", "bf16", "int8" <-> enum; false where the name is none of them. */

@@ -10,6 +10,7 @@
 #include "passes/passes.h"
 
 #define KEPT_PLANS 32 /* the least recently used goes first */
+#define KEPT_PLAN_BYTES ((size_t)128 << 20)
 /* The rows of a batch run in parallel where every thread's weights stay in the processor's cache. */
 #define ROW_PARALLEL_CONSTANT_BYTES ((size_t)32 << 20)
 
@@ -178,20 +179,25 @@ static struct cached_plan *cached_plan_create(struct plan_cache *cache, const st
     return NULL;
 }
 
-/* Lock held. Where there are many plans, free the least recently used one without a user. */
-static void evict_plan(struct plan_cache *cache) {
-    int count = 0;
-    struct cached_plan **oldest = NULL;
+/* Lock held. Where there are many plans, or large ones, free the least recently used without a user. */
+static void evict_plans(struct plan_cache *cache) {
+    for (;;) {
+        struct cached_plan **oldest = NULL;
+        size_t bytes = 0;
+        int count = 0;
 
-    for (struct cached_plan **link = &cache->plans; *link; link = &(*link)->next, count++)
-        if (!(*link)->users && (!oldest || (*link)->used_at < (*oldest)->used_at))
-            oldest = link;
-    if (count < KEPT_PLANS || !oldest)
-        return;
+        for (struct cached_plan **link = &cache->plans; *link; link = &(*link)->next, count++) {
+            bytes += plan_bytes((*link)->plan);
+            if (!(*link)->users && (!oldest || (*link)->used_at < (*oldest)->used_at))
+                oldest = link;
+        }
+        if ((count < KEPT_PLANS && bytes < KEPT_PLAN_BYTES) || !oldest)
+            return;
 
-    struct cached_plan *gone = *oldest;
-    *oldest = gone->next;
-    cached_plan_free(gone);
+        struct cached_plan *gone = *oldest;
+        *oldest = gone->next;
+        cached_plan_free(gone);
+    }
 }
 
 struct cached_plan *plan_cache_take(struct plan_cache *cache, const struct tensor *inputs,
@@ -202,7 +208,7 @@ struct cached_plan *plan_cache_take(struct plan_cache *cache, const struct tenso
         cached = cached->next;
 
     if (!cached) {
-        evict_plan(cache);
+        evict_plans(cache);
         cached = cached_plan_create(cache, inputs, error);
         if (cached) {
             cached->next = cache->plans;

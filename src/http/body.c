@@ -62,6 +62,7 @@ struct http_body *http_body_reference(struct http_body *body) {
 void http_body_release(struct http_body *body) {
     if (body && atomic_fetch_sub_explicit(&body->references, 1, memory_order_acq_rel) == 1) {
         free(body->bytes);
+        memory_charge_release(&body->charge);
         free(body);
     }
 }

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -97,6 +98,14 @@ static void fail(struct client_connection *connection, enum http_failure failure
 }
 
 static void fail_broken(struct client_connection *connection) {
+    const char *tls = stream_tls_failure(&connection->stream);
+    char reason[128];
+
+    if (tls) {
+        snprintf(reason, sizeof reason, "the TLS handshake failed: %s", tls);
+        fail(connection, HTTP_FAILED_PROTOCOL, reason);
+        return;
+    }
     if (connection->got_bytes)
         fail(connection, HTTP_FAILED_BROKEN, "the connection ended in the middle of the response");
     else

@@ -1,5 +1,6 @@
 #include "http/fetch.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 #include "base/url.h"
 
 #define WANTED_INTERVAL_MS 200 /* how often is_wanted is asked */
+#define ROOM_INTERVAL_MS 20    /* how often a fetch that waits for memory looks for it */
 #define CONCURRENCY 64
 
 /* One fetch under way. */
@@ -23,7 +25,11 @@ struct fetch {
     CURL *handle;
     struct http_body *body;
     char text[CURL_ERROR_SIZE];
+    bool numeric; /* the URL's host is an address, not a name */
     bool refused, too_large, no_memory;
+    size_t length;        /* bytes that the server announced; 0: none, or nothing has come yet */
+    size_t wanted;        /* > 0: waits for so much room in the budget; the server is not read meanwhile */
+    struct error no_room; /* there will be none, if its code is set */
     bool (*is_wanted)(void *context);
     void (*done)(void *context, struct http_body *body, const struct error *error);
     void *context;
@@ -64,12 +70,38 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/* Room for `bytes` more, at first for all that is announced: what has begun to come can then be finished. */
+static bool charge(struct fetch *fetch, size_t bytes) {
+    struct http_body *body = fetch->body;
+    size_t needed = body->size + bytes;
+    curl_off_t length = 0;
+    if (!fetch->length &&
+        curl_easy_getinfo(fetch->handle, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) == CURLE_OK &&
+        length > 0)
+        fetch->length = (size_t)length;
+    if (fetch->length > needed)
+        needed = fetch->length;
+
+    size_t more = needed > body->charge.bytes ? needed - body->charge.bytes : 0;
+    if (!more || memory_charge_try(&body->charge, more))
+        return true;
+    if (body->charge.bytes || !memory_budget_allows(MEMORY_FETCHED, more))
+        return memory_charge_grow(&body->charge, more,
+                                  &fetch->no_room); /* who holds some does not wait for more */
+    fetch->wanted = more;
+    return true;
+}
+
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *context) {
     struct fetch *fetch = context;
     size_t total = size * count;
 
     if (total > fetch->options.limit - fetch->body->size)
         fetch->too_large = true;
+    else if (!charge(fetch, total))
+        return 0;
+    else if (fetch->wanted)
+        return CURL_WRITEFUNC_PAUSE;
     else if (!http_body_append(fetch->body, bytes, total))
         fetch->no_memory = true;
     else
@@ -90,6 +122,8 @@ static void configure(struct fetch *fetch) {
     curl_easy_setopt(handle, CURLOPT_PROXY, "");
     curl_easy_setopt(handle, CURLOPT_NOPROXY, "*");
 
+    /* Of HTTP/2, curl would keep what comes while a fetch waits. */
+    curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(handle, CURLOPT_MAXREDIRS, (long)LIMIT_FETCH_REDIRECTS);
     curl_easy_setopt(handle, CURLOPT_FAILONERROR, 1L);
@@ -129,8 +163,11 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
     if (fetch) {
         memcpy(fetch->url, url, length + 1);
         fetch->options = *options;
+        fetch->numeric = strchr(parts.host, ':') || inet_aton(parts.host, &(struct in_addr){0});
         fetch->handle = curl_easy_init();
         fetch->body = http_body_create(NULL, 0);
+        if (fetch->body)
+            fetch->body->charge.purpose = MEMORY_FETCHED;
     }
 
     if (!fetch || !fetch->handle || !fetch->body) {
@@ -144,8 +181,9 @@ static struct fetch *create_fetch(const char *url, const struct fetch_options *o
 }
 
 static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error *error) {
-    long status = 0;
+    long status = 0, redirects = 0;
     curl_easy_getinfo(fetch->handle, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(fetch->handle, CURLINFO_REDIRECT_COUNT, &redirects);
 
     switch (code) {
     case CURLE_URL_MALFORMAT:
@@ -161,9 +199,13 @@ static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error 
         return error_set(error, ERROR_UPSTREAM, "the URL redirects more than %d times",
                          LIMIT_FETCH_REDIRECTS);
     default:
-        if (fetch->refused)
+        if (fetch->refused && fetch->numeric && redirects == 0)
             return error_set(error, ERROR_INVALID,
                              "the URL leads into a private network, which is not allowed");
+        /* Of a name, strangers do not learn whether it exists in our network. */
+        if (fetch->refused || (code == CURLE_COULDNT_RESOLVE_HOST && !fetch->options.allow_private))
+            return error_set(error, ERROR_UPSTREAM,
+                             "the URL cannot be fetched: its host has no public address");
         return error_set(error, ERROR_UPSTREAM, "the URL cannot be fetched: %s",
                          *fetch->text ? fetch->text : curl_easy_strerror(code));
     }
@@ -171,6 +213,13 @@ static bool fail_by_code(const struct fetch *fetch, CURLcode code, struct error 
 
 /* curl's outcome as an error of ours; true: the body is complete. */
 static bool check_outcome(const struct fetch *fetch, CURLcode code, struct error *error) {
+    if (fetch->no_room.code) {
+        *error = fetch->no_room;
+        return false;
+    }
+    if (fetch->wanted)
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "there was no room for the file at the URL: try again soon");
     if (fetch->no_memory)
         return error_set(error, ERROR_MEMORY, "not enough memory for the file at the URL");
     if (fetch->too_large || code == CURLE_FILESIZE_EXCEEDED)
@@ -266,6 +315,25 @@ static void drop_unwanted(struct fetcher *fetcher) {
     }
 }
 
+/* The one that has waited longest for room; NULL where none does. */
+static struct fetch *find_waiting(const struct fetcher *fetcher) {
+    struct fetch *oldest = NULL;
+    for (struct fetch *fetch = fetcher->active; fetch; fetch = fetch->next)
+        if (fetch->wanted)
+            oldest = fetch;
+    return oldest;
+}
+
+/* Let those go on that have room now. True: some still wait. */
+static bool resume_waiting(struct fetcher *fetcher) {
+    struct fetch *fetch;
+    while ((fetch = find_waiting(fetcher)) && memory_charge_try(&fetch->body->charge, fetch->wanted)) {
+        fetch->wanted = 0;
+        curl_easy_pause(fetch->handle, CURLPAUSE_CONT);
+    }
+    return fetch != NULL;
+}
+
 static void collect(struct fetcher *fetcher) {
     int left;
     for (CURLMsg *message; (message = curl_multi_info_read(fetcher->multi, &left));) {
@@ -288,10 +356,12 @@ static void *fetcher_main(void *context) {
     pthread_setname_np(pthread_self(), "fetch");
     while (!take_waiting(fetcher)) {
         int running;
+        bool room_wanted = resume_waiting(fetcher);
         curl_multi_perform(fetcher->multi, &running);
         collect(fetcher);
         drop_unwanted(fetcher);
-        curl_multi_poll(fetcher->multi, NULL, 0, fetcher->active ? WANTED_INTERVAL_MS : 60000, NULL);
+        int pause = room_wanted ? ROOM_INTERVAL_MS : fetcher->active ? WANTED_INTERVAL_MS : 60000;
+        curl_multi_poll(fetcher->multi, NULL, 0, pause, NULL);
     }
 
     struct error error;

@@ -6,7 +6,8 @@
  *
  * Errors: ERROR_INVALID for a URL that is malformed, of another scheme, or not public; ERROR_TOO_LARGE;
  * ERROR_UPSTREAM when the server fails, is unknown or replies with an error; ERROR_TIMEOUT when it is slow;
- * ERROR_UNAVAILABLE with too many fetches at once; ERROR_MEMORY. */
+ * ERROR_UNAVAILABLE with too many fetches at once, or no room in the budget (base/memory_budget.h);
+ * ERROR_MEMORY. */
 #pragma once
 #include <stdbool.h>
 

@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "base/memory_budget.h"
 
 /* ---- Event loops
  * ------------------------------------------------------------------------------------------- */
@@ -54,7 +55,8 @@ struct http_body {
     size_t size;
     char *bytes; /* followed by a NUL that does not count */
     _Atomic int references;
-    size_t capacity; /* private to body.c */
+    size_t capacity;             /* private to body.c */
+    struct memory_charge charge; /* of the budget, until the last reference is released */
 };
 
 /* Reference count 1. `bytes` may be NULL: `size` bytes to be filled in by the caller. NULL when memory is
@@ -104,9 +106,10 @@ struct http_request {
     int64_t content_length; /* of the body; 0: there is none; -1: not known before its end (chunked) */
     const char *peer;       /* numeric address of the client, without port: "127.0.0.1" */
     bool secure;            /* came over TLS */
-    int minor_version;      /* 0 or 1 */
-    int64_t started_ns;     /* clock_ns() of its first byte */
-    int64_t received_ns;    /* … and of its last */
+    bool scarce;       /* there is no room for its connection, which closes after the reply: answer at once */
+    int minor_version; /* 0 or 1 */
+    int64_t started_ns;  /* clock_ns() of its first byte */
+    int64_t received_ns; /* … and of its last */
     struct http_loop *loop;
     void *user; /* the handler's own, NULL at first */
 };
@@ -204,7 +207,7 @@ struct http_server;
 enum http_admission {
     HTTP_ADMIT_WHOLE,    /* `handle` is called when the whole body is here, within body_limit */
     HTTP_ADMIT_STREAM,   /* `handle` is called at once and reads the body itself (http_request_read_body);
-                            body_limit, body_total_limit and body_timeout_ms do not apply */
+                            body_limit and body_timeout_ms do not apply */
     HTTP_ADMIT_ANSWERED, /* a reply was made (401, 404, 413 …); the body is never read */
 };
 
@@ -226,15 +229,14 @@ struct http_server_options {
     void (*done)(void *context, const struct http_request *request, int status, size_t body_bytes, bool cut);
     void *context;
 
-    size_t header_limit;     /* [LIMIT_HEADER_BYTES] request line and headers -> 431 */
-    size_t body_limit;       /* [LIMIT_BODY_BYTES] -> 413, before the body is read if Content-Length tells */
-    size_t body_total_limit; /* [1 GiB] request bodies in memory at once, all connections -> 503 */
-    int connection_limit;    /* [20000] beyond it new connections are closed at once */
-    int header_timeout_ms;   /* [10000] from a request's first byte to its last header -> 408 */
-    int body_stall_ms;       /* [10000] between bytes of a body -> 408; in pieces: the reader's end(false) */
-    int body_timeout_ms;     /* [120000] the whole of a body -> 408 */
-    int idle_timeout_ms;     /* [75000] between requests: closed silently */
-    int write_timeout_ms;    /* [30000] a client that takes no pending byte of its reply is dropped */
+    size_t header_limit;   /* [LIMIT_HEADER_BYTES] request line and headers -> 431 */
+    size_t body_limit;     /* [LIMIT_BODY_BYTES] -> 413, before the body is read if Content-Length tells */
+    int connection_limit;  /* [20000] beyond it new connections are closed at once */
+    int header_timeout_ms; /* [10000] from a request's first byte to its last header -> 408 */
+    int body_stall_ms;     /* [10000] between bytes of a body -> 408; in pieces: the reader's end(false) */
+    int body_timeout_ms;   /* [120000] the whole of a body -> 408 */
+    int idle_timeout_ms;   /* [75000] between requests: closed silently */
+    int write_timeout_ms;  /* [30000] a client that takes no pending byte of its reply is dropped */
     const char *tls_certificate, *tls_key; /* PEM files; both or none */
     const char *server_name;               /* value of Server: ["guichet"] */
 };

@@ -36,6 +36,8 @@ static bool append_piece(struct http_body *body, const void *bytes, size_t size,
     if (size > limit - body->size)
         return error_set(error, ERROR_TOO_LARGE, "the body is larger than %zu bytes when it is inflated",
                          limit);
+    if (!memory_charge_grow(&body->charge, size, error))
+        return false;
     return http_body_append(body, bytes, size) ||
            error_set(error, ERROR_MEMORY, "not enough memory for the body of this request");
 }
@@ -77,6 +79,8 @@ struct http_body *http_body_decode_content(struct http_body *body, const char *e
 
     z_stream zlib = {.next_in = (Bytef *)body->bytes, .avail_in = (uInt)body->size};
     struct http_body *plain = http_body_create(NULL, 0);
+    if (plain)
+        plain->charge.purpose = body->charge.purpose;
     if (!plain || body->size > UINT32_MAX || inflateInit2(&zlib, window) != Z_OK) {
         http_body_release(plain);
         error_set(error, ERROR_MEMORY, "not enough memory to inflate a body");

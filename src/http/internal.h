@@ -47,7 +47,7 @@ static inline int64_t deadline_after(int milliseconds) {
 
 /* ---- Bodies ---- */
 
-/* Grow a body that has one reference. */
+/* Grow a body that has one reference. Charges nothing. */
 bool http_body_append(struct http_body *body, const void *bytes, size_t size);
 
 /* ---- Streams: one socket, plain or TLS ---- */
@@ -65,6 +65,8 @@ struct http_stream {
     struct event read_event, write_event;
     bool reading, writing;                   /* armed */
     bool read_wants_write, write_wants_read; /* TLS in the middle of a handshake */
+    bool got_plain_http;                     /* … which began as a plain request */
+    const char *tls_failure;                 /* why it failed; NULL: it did not */
     bool blocked;                            /* the socket took less than was offered */
     struct buffer pending;                   /* bytes to be written before the body … */
     size_t pending_sent;
@@ -84,6 +86,10 @@ ssize_t stream_read(struct http_stream *stream, void *bytes, size_t size);
 /* TLS holds decrypted bytes that the socket will not announce. */
 bool stream_has_buffered(const struct http_stream *stream);
 bool stream_is_secure(const struct http_stream *stream); /* TLS */
+/* Why a TLS handshake failed, in OpenSSL's words; NULL: it did not, or the other side only closed. */
+const char *stream_tls_failure(const struct http_stream *stream);
+/* After STREAM_FAILED: true if the other side spoke plain HTTP to TLS; the stream is plain from now on. */
+bool stream_drop_tls(struct http_stream *stream);
 void stream_want_read(struct http_stream *stream, bool want);
 void stream_want_write(struct http_stream *stream, bool want);
 /* Call on_read soon, from the loop, whatever the socket says. */

@@ -45,7 +45,13 @@ static SSL_CTX *load_tls(const char *certificate, const char *key, struct error 
     SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_alpn_select_cb(tls, choose_protocol, NULL);
 
-    const char *failed = NULL;
+    const char *failed = access(certificate, R_OK) ? certificate : access(key, R_OK) ? key : NULL;
+    if (failed) { /* OpenSSL would not say why */
+        error_set_errno(error, ERROR_IO, errno, "%s", failed);
+        SSL_CTX_free(tls);
+        return NULL;
+    }
+
     ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(tls, certificate) != 1)
         failed = certificate;
@@ -56,7 +62,7 @@ static SSL_CTX *load_tls(const char *certificate, const char *key, struct error 
     if (!failed)
         return tls;
 
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
     error_set(error, ERROR_IO, "%s: cannot be used for TLS: %s", failed,
               reason ? reason : "it is not readable");
     SSL_CTX_free(tls);
@@ -88,12 +94,13 @@ struct arrival {
     int fd;
     SSL *ssl;
     struct peer_name peer;
+    bool scarce;
 };
 
 static void run_arrival(struct http_task *task) {
     struct arrival arrival = *(struct arrival *)(void *)task;
     free(task);
-    server_connection_start(arrival.part, arrival.fd, arrival.ssl, &arrival.peer);
+    server_connection_start(arrival.part, arrival.fd, arrival.ssl, &arrival.peer, arrival.scarce);
 }
 
 static struct peer_name name_peer(const struct sockaddr_storage *address) {
@@ -134,24 +141,23 @@ static SSL *begin_tls(struct http_server *server) {
     return ssl;
 }
 
-/* Give an accepted socket to a loop. */
-static void assign_connection(struct http_server *server, int fd, const struct sockaddr_storage *address) {
-    SSL *ssl = NULL;
-    if (atomic_load(&server->connections) >= server->options.connection_limit ||
-        (server->certificate && !(ssl = begin_tls(server)))) {
+/* Give an accepted socket to a loop. `scarce`: it is counted as one for which there is no room. */
+static void assign_connection(struct http_server *server, int fd, const struct sockaddr_storage *address,
+                              bool scarce) {
+    SSL *ssl = server->certificate ? begin_tls(server) : NULL;
+    struct arrival *arrival = server->certificate && !ssl ? NULL : malloc(sizeof *arrival);
+
+    if (!arrival) {
+        SSL_free(ssl);
         close(fd);
+        if (scarce)
+            atomic_fetch_sub(&server->scarce, 1);
         return;
     }
 
     struct server_part *part = choose_part(server);
-    struct arrival *arrival = malloc(sizeof *arrival);
-    if (!arrival) {
-        SSL_free(ssl);
-        close(fd);
-        return;
-    }
-    *arrival = (struct arrival){.part = part, .fd = fd, .ssl = ssl, .peer = name_peer(address)};
-
+    *arrival =
+        (struct arrival){.part = part, .fd = fd, .ssl = ssl, .peer = name_peer(address), .scarce = scarce};
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     atomic_fetch_add(&server->connections, 1);
     atomic_fetch_add(&part->count, 1);
@@ -161,31 +167,60 @@ static void assign_connection(struct http_server *server, int fd, const struct s
         http_loop_submit(part->loop, &arrival->task, run_arrival);
 }
 
-/* Out of files: a connection that cannot be accepted would wake the loop again and again. Accept it with the
- * spare file and close it. */
-static void refuse_with_spare(struct http_server *server, int listener) {
-    if (server->spare_fd < 0)
+/* A connection for which there is no room gets one answer at once, so that questions for health are answered
+ * also then; where too many of those are under way, it is closed. */
+static void assign_scarce(struct http_server *server, int fd, const struct sockaddr_storage *address) {
+    if (atomic_fetch_add(&server->scarce, 1) < SERVER_SPARES - 1) {
+        assign_connection(server, fd, address, true);
+        return;
+    }
+    atomic_fetch_sub(&server->scarce, 1);
+    close(fd);
+}
+
+/* Have the spare files open, as far as there are any. */
+static void open_spares(struct http_server *server) {
+    for (int i = 0; i < SERVER_SPARES; i++)
+        if (server->spare_fds[i] < 0)
+            server->spare_fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Out of files: a connection that cannot be accepted would wake the loop again and again. Accept it in the
+ * place of a spare file. */
+static void accept_with_spare(struct http_server *server, int listener) {
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    int spare = 0;
+
+    while (spare < SERVER_SPARES && server->spare_fds[spare] < 0)
+        spare++;
+    if (spare == SERVER_SPARES)
         return;
 
-    close(server->spare_fd);
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    close(server->spare_fds[spare]);
+    server->spare_fds[spare] = -1;
+    int fd = accept4(listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0)
-        close(fd);
-    server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        assign_scarce(server, fd, &address);
+    open_spares(server);
 }
 
 static void on_accept(evutil_socket_t listener, short what, void *context) {
     struct http_server *server = context;
 
+    open_spares(server);
     for (int round = 0; round < ACCEPT_ROUNDS; round++) {
         struct sockaddr_storage address = {0};
         socklen_t size = sizeof address;
         int fd = accept4(listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
-            assign_connection(server, fd, &address);
+            if (atomic_load(&server->connections) < server->options.connection_limit)
+                assign_connection(server, fd, &address, false);
+            else
+                assign_scarce(server, fd, &address);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            refuse_with_spare(server, listener);
+            accept_with_spare(server, listener);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;
@@ -337,14 +372,20 @@ int http_server_connections(const struct http_server *server) {
 
 /* ---- Life ---- */
 
+static void stop_sweeping_if_idle(struct server_part *part) {
+    if (!part->first && !memory_budget_trim())
+        event_del(&part->sweep);
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *context) {
     server_part_sweep(context);
+    memory_budget_trim();
+    stop_sweeping_if_idle(context);
 }
 
 void server_part_forget(struct server_part *part) {
     struct http_server *server = part->server;
-    if (!part->first)
-        event_del(&part->sweep);
+    stop_sweeping_if_idle(part);
     atomic_fetch_sub(&part->count, 1);
 
     /* Under the mutex: who waits for the last connection may free the server right afterwards. */
@@ -360,7 +401,6 @@ static void set_defaults(struct http_server_options *options) {
     options->field = value
     DEFAULT(header_limit, LIMIT_HEADER_BYTES);
     DEFAULT(body_limit, LIMIT_BODY_BYTES);
-    DEFAULT(body_total_limit, (size_t)1 << 30);
     DEFAULT(connection_limit, 20000);
     DEFAULT(header_timeout_ms, 10000);
     DEFAULT(body_stall_ms, 10000);
@@ -371,8 +411,9 @@ static void set_defaults(struct http_server_options *options) {
 }
 
 static void release_server(struct http_server *server) {
-    if (server->spare_fd >= 0)
-        close(server->spare_fd);
+    for (int i = 0; i < SERVER_SPARES; i++)
+        if (server->spare_fds[i] >= 0)
+            close(server->spare_fds[i]);
     SSL_CTX_free(server->tls);
     pthread_mutex_destroy(&server->mutex);
     pthread_cond_destroy(&server->emptied);
@@ -424,7 +465,9 @@ struct http_server *http_server_create(struct http_loops *loops, const struct ht
     server->options.server_name = server->name = name;
     set_defaults(&server->options);
     init_waiting(server);
-    server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    for (int i = 0; i < SERVER_SPARES; i++)
+        server->spare_fds[i] = -1;
+    open_spares(server);
 
     for (int i = 0; i < count; i++) {
         parts[i].server = server;

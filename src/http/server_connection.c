@@ -36,6 +36,8 @@ static void close_connection(struct server_connection *connection) {
         connection->next->previous = connection->previous;
     if (part->cursor == connection)
         part->cursor = connection->next;
+    if (connection->scarce)
+        atomic_fetch_sub(&part->server->scarce, 1);
     server_part_forget(part);
 }
 
@@ -101,7 +103,10 @@ static bool read_once(struct server_connection *connection) {
     if (count == STREAM_AGAIN)
         return false;
     if (count < 0) {
-        server_connection_drop(connection);
+        if (stream_drop_tls(&connection->stream))
+            server_connection_refuse(connection, 400, "plain http came to a port for https");
+        else
+            server_connection_drop(connection);
         return false;
     }
     if (count == 0) {
@@ -162,9 +167,12 @@ void server_connection_resume(struct server_connection *connection) {
     server_connection_update_reading(connection);
 }
 
-void server_connection_start(struct server_part *part, int fd, SSL *ssl, const struct peer_name *peer) {
+void server_connection_start(struct server_part *part, int fd, SSL *ssl, const struct peer_name *peer,
+                             bool scarce) {
     struct server_connection *connection = calloc(1, sizeof *connection);
     if (!connection) {
+        if (scarce)
+            atomic_fetch_sub(&part->server->scarce, 1);
         SSL_free(ssl);
         evutil_closesocket(fd);
         server_part_forget(part);
@@ -173,6 +181,7 @@ void server_connection_start(struct server_part *part, int fd, SSL *ssl, const s
 
     connection->part = part;
     connection->peer = *peer;
+    connection->scarce = scarce;
     stream_open(&connection->stream, part->loop, fd, ssl, on_read, on_write, connection);
     if (!part->first) {
         struct timeval interval = {0, SERVER_SWEEP_MS * 1000};
@@ -188,7 +197,9 @@ void server_connection_start(struct server_part *part, int fd, SSL *ssl, const s
      * TLS handshake has no longer than a head. */
     connection->state = CONNECTION_IDLE;
     const struct http_server_options *options = server_connection_options(connection);
-    connection->deadline_ns = deadline_after(ssl ? options->header_timeout_ms : options->idle_timeout_ms);
+    connection->deadline_ns = deadline_after(scarce ? SERVER_SCARCE_MS
+                                             : ssl  ? options->header_timeout_ms
+                                                    : options->idle_timeout_ms);
     server_connection_enter(connection);
     read_available(connection); /* often the request is here already */
     if (part->draining && connection->state == CONNECTION_IDLE)

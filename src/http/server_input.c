@@ -5,6 +5,8 @@
 #include "base/url.h"
 #include "http/server_internal.h"
 
+#define BODY_STEP (256u << 10) /* bytes of a body that are charged at a time */
+
 static bool is_working(const struct server_connection *connection) {
     return connection->state == CONNECTION_HANDLING || connection->state == CONNECTION_STREAMING ||
            connection->state == CONNECTION_REPLYING;
@@ -121,6 +123,13 @@ static void begin_body(struct server_connection *connection) {
     body->bytes[0] = 0;
 }
 
+static void refuse_length(struct server_connection *connection) {
+    char message[100];
+    snprintf(message, sizeof message, "the request's body has more than %zu bytes",
+             server_connection_options(connection)->body_limit);
+    server_connection_refuse(connection, 413, message);
+}
+
 /* Ask the handler what to do with the body. */
 static enum http_admission admit_request(struct server_connection *connection) {
     const struct http_server_options *options = server_connection_options(connection);
@@ -141,6 +150,7 @@ static enum http_admission admit_request(struct server_connection *connection) {
 static void dispatch(struct server_connection *connection) {
     const struct http_server_options *options = server_connection_options(connection);
     struct server_request *request = connection->request;
+    struct error error;
 
     switch (admit_request(connection)) {
     case HTTP_ADMIT_ANSWERED:
@@ -155,11 +165,15 @@ static void dispatch(struct server_connection *connection) {
 
     int64_t left = http_body_left(&connection->decoder);
     if (left > 0 && (uint64_t)left > options->body_limit) {
-        server_connection_refuse(connection, 413, "the body is larger than this server accepts");
+        refuse_length(connection);
         return;
     }
     if (!left) {
         hand_over(connection);
+        return;
+    }
+    if (left > 0 && !memory_budget_check(MEMORY_BODIES, (size_t)left, &error)) {
+        server_connection_refuse(connection, error_http_status(error.code), error.message);
         return;
     }
 
@@ -228,7 +242,8 @@ static void begin_request(struct server_connection *connection, const char *byte
     struct http_head head;
     const char *reason = "";
     int status = read_head(connection->request, size, lines, &head, &reason);
-    connection->keep_alive = head.keep_alive;
+    connection->keep_alive = head.keep_alive && !connection->scarce;
+    connection->request->request.scarce = connection->scarce;
     http_body_decoder_init(&connection->decoder, &head);
     if (status)
         server_connection_refuse(connection, status, reason);
@@ -249,7 +264,8 @@ static size_t take_head(struct server_connection *connection, const char *bytes,
 
         connection->started_ns = clock_ns();
         connection->scanner = (struct http_head_scanner){0};
-        set_state(connection, CONNECTION_HEAD, deadline_after(options->header_timeout_ms));
+        set_state(connection, CONNECTION_HEAD,
+                  deadline_after(connection->scarce ? SERVER_SCARCE_MS : options->header_timeout_ms));
     }
 
     ptrdiff_t length = http_head_scan(&connection->scanner, bytes + at, size - at);
@@ -270,24 +286,25 @@ static size_t take_head(struct server_connection *connection, const char *bytes,
 
 /* ---- Whole bodies ---- */
 
-/* Bytes have come into the body. */
-static bool reserve_body(struct server_connection *connection, size_t size) {
-    connection->deadline_ns = deadline_after(server_connection_options(connection)->body_stall_ms);
-    if (server_request_reserve(connection->request, size))
+/* Memory for `size` bytes more, which are touched next. False: has refused. */
+static bool charge_body(struct server_connection *connection, size_t size) {
+    struct http_body *body = connection->request->request.body;
+    struct error error;
+    if (body->size + size <= body->charge.bytes ||
+        memory_charge_grow(&body->charge, body->size + size - body->charge.bytes, &error))
         return true;
 
-    server_connection_refuse(connection, 503, "too many large requests at once: try again soon");
+    server_connection_refuse(connection, error_http_status(error.code), error.message);
     return false;
 }
 
 static void append_body(struct server_connection *connection, const char *bytes, size_t size) {
     struct http_body *body = connection->request->request.body;
+    connection->deadline_ns = deadline_after(server_connection_options(connection)->body_stall_ms);
     if (size > server_connection_options(connection)->body_limit - body->size)
-        server_connection_refuse(connection, 413, "the body is larger than this server accepts");
-    else if (!http_body_append(body, bytes, size))
+        refuse_length(connection);
+    else if (charge_body(connection, size) && !http_body_append(body, bytes, size))
         server_connection_refuse(connection, 503, "not enough memory for the body of this request");
-    else
-        reserve_body(connection, size);
 }
 
 /* A chunk that announces more than may come is refused before it does. */
@@ -295,7 +312,7 @@ static void check_announced(struct server_connection *connection) {
     const struct http_body *body = connection->request->request.body;
     if (http_body_chunk_left(&connection->decoder) >
         server_connection_options(connection)->body_limit - body->size)
-        server_connection_refuse(connection, 413, "the body is larger than this server accepts");
+        refuse_length(connection);
 }
 
 static size_t take_body(struct server_connection *connection, const char *bytes, size_t size) {
@@ -523,17 +540,22 @@ size_t server_connection_read_room(const struct server_connection *connection) {
 }
 
 /* A body of known length is read directly into its final buffer. */
-static ssize_t read_direct(struct server_connection *connection) {
+static ssize_t read_direct(struct server_connection *connection, bool *ret_more) {
     struct http_body *body = connection->request->request.body;
-    size_t left = (size_t)http_body_left(&connection->decoder);
-    ssize_t count = stream_read(&connection->stream, body->bytes + body->size, left);
+    size_t left = (size_t)http_body_left(&connection->decoder), room = left < BODY_STEP ? left : BODY_STEP;
+    if (!charge_body(connection, room))
+        return STREAM_AGAIN;
+
+    ssize_t count = stream_read(&connection->stream, body->bytes + body->size, room);
     if (count <= 0)
         return count;
 
     body->size += (size_t)count;
     body->bytes[body->size] = 0;
     http_body_skip(&connection->decoder, (size_t)count);
-    if (reserve_body(connection, (size_t)count) && (size_t)count == left)
+    connection->deadline_ns = deadline_after(server_connection_options(connection)->body_stall_ms);
+    *ret_more = (size_t)count == room;
+    if ((size_t)count == left)
         hand_over(connection);
     return count;
 }
@@ -544,7 +566,7 @@ ssize_t server_connection_read(struct server_connection *connection, bool *ret_m
     size_t room = server_connection_read_room(connection);
     *ret_more = false;
     if (direct)
-        return read_direct(connection);
+        return read_direct(connection, ret_more);
     if (!room)
         return STREAM_AGAIN;
 

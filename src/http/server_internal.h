@@ -8,6 +8,8 @@
 #include "http/parser.h"
 
 #define SERVER_LISTENERS 8
+#define SERVER_SPARES 8         /* connections that get an answer although there is no room for them */
+#define SERVER_SCARCE_MS 1000   /* … and how long they have for their request */
 #define SERVER_SWEEP_MS 100     /* how finely deadlines are kept */
 #define SERVER_SWEEP_LIMIT 2000 /* connections checked in one sweep, which bounds how long it takes */
 
@@ -38,12 +40,12 @@ struct http_server {
     int listener_count;
     struct server_listener listeners[SERVER_LISTENERS];
     int port;
-    int spare_fd;          /* closed in order to accept and refuse when no file is left */
-    pthread_mutex_t mutex; /* guards tls, and waiting for the last connection */
+    int spare_fds[SERVER_SPARES]; /* closed in order to accept when no file is left; -1: is closed */
+    atomic_int scarce;            /* connections beyond the limits, which get one answer */
+    pthread_mutex_t mutex;        /* guards tls, and waiting for the last connection */
     pthread_cond_t emptied;
     SSL_CTX *tls;
     atomic_int connections;
-    atomic_size_t body_bytes;
     bool stopped;
 };
 
@@ -85,7 +87,6 @@ struct server_request {
     void (*on_gone)(void *context);
     void *on_gone_context;
 
-    size_t body_reserved; /* of the server's body_total_limit */
     enum body_phase body_phase;
     bool body_paused;
     bool expect_continue; /* the client waits for an interim response before it sends the body */
@@ -100,6 +101,7 @@ struct server_request {
     bool close;                  /* the handler asked for it, with a header Connection: close */
     struct buffer reply_headers; /* "Name: value\r\n" … */
     struct http_body *reply_body;
+    struct memory_charge reply_charge; /* what waits for the client to read it */
     struct reply_progress reply;
     size_t sent; /* bytes of the reply's body that left */
 
@@ -142,6 +144,7 @@ struct server_connection {
     struct http_head_scanner scanner;
     struct http_body_decoder decoder;
     struct server_request *request;
+    bool scarce; /* it has no room: one request, at once */
     bool keep_alive;
     bool unread; /* some of the request will never be read: close after the reply */
     struct peer_name peer;
@@ -170,7 +173,8 @@ static inline bool server_connection_is_draining(const struct server_connection 
 void server_part_forget(struct server_part *part);
 
 /* server_connection.c */
-void server_connection_start(struct server_part *part, int fd, SSL *ssl, const struct peer_name *peer);
+void server_connection_start(struct server_part *part, int fd, SSL *ssl, const struct peer_name *peer,
+                             bool scarce);
 void server_connection_drop(struct server_connection *connection);
 /* Bracket every entry into a connection: the last to leave frees a closed one. */
 void server_connection_enter(struct server_connection *connection);
@@ -206,8 +210,6 @@ void server_connection_refuse(struct server_connection *connection, int status, 
  * NULL when memory is out. */
 struct server_request *server_request_create(struct http_server *server, const char *head, size_t size,
                                              int lines);
-/* Count bytes of a body against what the server may hold in all. */
-bool server_request_reserve(struct server_request *request, size_t size);
 /* The connection ends, `sent` bytes of the reply's body after it began. `handling`: the handler has the
  * request, and is told. */
 void server_request_drop(struct server_request *request, bool handling, size_t sent);

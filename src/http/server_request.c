@@ -18,6 +18,7 @@ struct server_request *server_request_create(struct http_server *server, const c
     memset(request, 0, sizeof *request);
     request->server = server;
     request->malformed = !head;
+    request->reply_charge.purpose = MEMORY_REPLIES;
     request->headers = (struct http_header *)(request + 1);
     request->text = (char *)(request + 1) + table;
     request->path = request->text + size + 1;
@@ -32,6 +33,7 @@ struct server_request *server_request_create(struct http_server *server, const c
 static void free_request(struct server_request *request) {
     http_body_release(request->request.body);
     http_body_release(request->reply_body);
+    memory_charge_release(&request->reply_charge);
     buffer_release(&request->reply_headers);
     free(request);
 }
@@ -45,19 +47,12 @@ void server_request_release(struct server_request *request) {
         free_request(request);
 }
 
-bool server_request_reserve(struct server_request *request, size_t size) {
-    struct http_server *server = request->server;
-    request->body_reserved += size;
-    return atomic_fetch_add(&server->body_bytes, size) + size <= server->options.body_total_limit;
-}
-
 void server_request_finish(struct server_request *request, bool cut) {
     const struct http_server_options *options = &request->server->options;
     if (options->done)
         options->done(options->context, request->malformed ? NULL : &request->request, request->status,
                       request->sent, cut);
 
-    atomic_fetch_sub(&request->server->body_bytes, request->body_reserved);
     request->finished = true;
     if (!request->holds)
         free_request(request);

@@ -194,8 +194,11 @@ static void note_output(struct server_connection *connection, size_t before) {
     else if (pending < before || connection->deadline_ns == INT64_MAX)
         connection->deadline_ns = deadline_after(server_connection_options(connection)->write_timeout_ms);
 
-    if (connection->request && pending > LIMIT_OUTPUT_HIGH_BYTES)
-        connection->request->reply.above_high = true;
+    struct server_request *request = connection->request;
+    if (request && request->reply.begun)
+        memory_charge_set(&request->reply_charge, pending);
+    if (request && pending > LIMIT_OUTPUT_HIGH_BYTES)
+        request->reply.above_high = true;
 }
 
 /* The handler of a streamed reply may go on. */
@@ -272,6 +275,8 @@ void http_respond(struct http_request *request, int status, const struct http_he
     struct server_request *self = (struct server_request *)request;
     set_head(self, status, headers, header_count);
     self->reply_body = body;
+    if (body && !body->charge.bytes) /* else whoever made it has charged it */
+        memory_charge_set(&self->reply_charge, body->size);
 
     if (http_loop_current() == request->loop) {
         reply_on_loop(self);

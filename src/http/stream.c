@@ -100,6 +100,24 @@ static int size_to_int(size_t size) {
     return size > (1u << 30) ? 1 << 30 : (int)size;
 }
 
+/* OpenSSL has failed: keep why, unless the other side only went, or had shaken hands. */
+static void note_tls_failure(struct http_stream *stream) {
+    unsigned long code = ERR_peek_error();
+    int reason = ERR_GET_REASON(code);
+    if (stream->tls_failure || !code || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING ||
+        SSL_is_init_finished(stream->ssl))
+        return;
+
+    long verdict = SSL_get_verify_result(stream->ssl);
+    stream->got_plain_http = reason == SSL_R_HTTP_REQUEST;
+    stream->tls_failure =
+        verdict == X509_V_OK ? ERR_reason_error_string(code) : X509_verify_cert_error_string(verdict);
+}
+
+const char *stream_tls_failure(const struct http_stream *stream) {
+    return stream->tls_failure;
+}
+
 static ssize_t read_tls(struct http_stream *stream, void *bytes, size_t size) {
     ERR_clear_error();
     int count = SSL_read(stream->ssl, bytes, size_to_int(size));
@@ -116,8 +134,17 @@ static ssize_t read_tls(struct http_stream *stream, void *bytes, size_t size) {
     case SSL_ERROR_ZERO_RETURN:
         return 0;
     default:
+        note_tls_failure(stream);
         return STREAM_FAILED;
     }
+}
+
+bool stream_drop_tls(struct http_stream *stream) {
+    if (!stream->got_plain_http)
+        return false;
+    SSL_free(stream->ssl);
+    stream->ssl = NULL;
+    return true;
 }
 
 ssize_t stream_read(struct http_stream *stream, void *bytes, size_t size) {
@@ -165,6 +192,7 @@ static ssize_t write_tls(struct http_stream *stream, const struct iovec *parts, 
     case SSL_ERROR_WANT_WRITE:
         return STREAM_AGAIN;
     default:
+        note_tls_failure(stream);
         return STREAM_FAILED;
     }
 }

@@ -263,6 +263,13 @@ static bool has_large_operand(const struct fusion *fusion, const struct convolut
     return false;
 }
 
+/* oneDNN's gemm, on channels last and in groups, reads an operand of the result's size at the first group's
+ * place for every group. */
+static bool reads_groups_wrongly(const struct convolution_spec *spec, const struct primitive *primitive) {
+    return spec->groups > 1 && strstr(primitive_kernel(primitive), "gemm") &&
+           layout_is_channels_last(primitive_layout(primitive, ARGUMENT_DESTINATION));
+}
+
 /* The layouts that the convolution would choose if it were alone, and the operands brought to them. */
 static const struct primitive *choose_before_operands(struct lowering *lowering, struct node *node,
                                                       struct convolution_spec *spec, struct fusion *fusion,
@@ -274,8 +281,12 @@ static const struct primitive *choose_before_operands(struct lowering *lowering,
     if (!primitive)
         return NULL;
 
-    spec->source_layout = primitive_layout(primitive, ARGUMENT_SOURCE);
-    spec->destination_layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
+    struct primitive_pool *pool = lowering->plan->pool;
+    bool plain = reads_groups_wrongly(spec, primitive);
+    spec->source_layout = plain ? layout_plain(pool, spec->source_dtype, &spec->source)
+                                : primitive_layout(primitive, ARGUMENT_SOURCE);
+    spec->destination_layout = plain ? layout_plain(pool, spec->destination_dtype, &spec->destination)
+                                     : primitive_layout(primitive, ARGUMENT_DESTINATION);
     spec->weights_layout = NULL;
     if (!lower_posts(lowering, node, spec->destination_layout, &fusion->list, error))
         return NULL;
@@ -338,8 +349,9 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
     spec.post_count = fusion.list.count;
     struct error refused;
     const struct primitive *primitive = choose_primitive(lowering, node, &spec, current, &refused);
-    if (has_large_operand(&fusion, &spec) && (!primitive || primitive_is_slow(primitive) ||
-                                              !operands_fit(lowering->plan->pool, &fusion, primitive)))
+    if (has_large_operand(&fusion, &spec) &&
+        (!primitive || primitive_is_slow(primitive) ||
+         !operands_fit(lowering->plan->pool, &fusion, primitive) || reads_groups_wrongly(&spec, primitive)))
         primitive = choose_before_operands(lowering, node, &spec, &fusion, current, &refused);
     if (lowering->exact && primitive)
         primitive = choose_unpadded(lowering, &spec, primitive, &refused);

@@ -101,6 +101,25 @@ static bool is_symmetric(const struct weight_channels *channels) {
     return channels->weights->dtype == DTYPE_I8;
 }
 
+/* Weights less their zero point fit 8 signed bits in every channel. */
+static bool fits_bytes(const struct weight_channels *channels) {
+    if (is_symmetric(channels))
+        return true;
+
+    for (int64_t c = 0; c < channels->count; c++) {
+        int32_t zero = zero_point_of(channels, c);
+        for (int64_t o = 0; o < channels->outer; o++)
+            for (int64_t i = 0; i < channels->inner; i++) {
+                int64_t at = (o * channels->count + c) * channels->inner + i;
+                int32_t q = weight_at(channels->weights, at) - zero;
+                if (q < -128 || q > 127)
+                    return false;
+            }
+    }
+
+    return true;
+}
+
 /* Signed weights and a scale for every channel. A channel whose weights less their zero point do not fit 8
  * signed bits is rounded again, with a scale of its own: at most half a step. */
 static void make_symmetric(const struct weight_channels *channels, int8_t *weights, float *scales) {
@@ -175,6 +194,17 @@ static bool takes_integers(const struct node *node) {
     return axis >= 0 && describe_channels(node->inputs[1]->producer, axis, &channels) &&
            dequantizes_tensor(source, &scale, &zero_point) &&
            (!biased || (bias_source && bias_source->inputs[0]->constant));
+}
+
+bool passes_integers_are_exact(const struct graph *graph) {
+    for (const struct node *node = graph->first; node; node = node->next) {
+        struct weight_channels channels;
+        if (takes_integers(node) &&
+            describe_channels(node->inputs[1]->producer, channel_axis(node), &channels) &&
+            !fits_bytes(&channels))
+            return false;
+    }
+    return true;
 }
 
 bool passes_prepare_integers(struct graph *graph, struct error *error) {

@@ -47,6 +47,9 @@ bool passes_dequantize(struct graph *graph, struct error *error);
  * output channel), other constants in floats. Between passes_expand_qoperators with operators_bind, and
  * passes_simplify. */
 bool passes_prepare_integers(struct graph *graph, struct error *error);
+/* … which changes no weight. Training for 8 bits may leave weights with a zero point far from the middle, and
+ * then some lie more than 127 steps from it: their channel is rounded again. The same graph, before. */
+bool passes_integers_are_exact(const struct graph *graph);
 
 /* Fewer, larger nodes: activations, additions of a residual and multiplications fused into the convolution or
  * product before them; the patterns that exporters write for LayerNormalization, Gelu, HardSwish and the like

@@ -141,9 +141,16 @@ void *plan_own_memory(struct plan *plan, size_t bytes) {
         return NULL;
 
     void *memory = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
-    if (memory)
+    if (memory) {
         plan->owned[plan->owned_count++] = memory;
+        plan->owned_bytes += bytes;
+    }
     return memory;
+}
+
+size_t plan_bytes(const struct plan *plan) {
+    enum { STEP_BYTES = 64 << 10 }; /* of the code that oneDNN generates for one */
+    return plan->owned_bytes + (size_t)plan->step_count * STEP_BYTES;
 }
 
 bool plan_add_step(struct plan *plan, const struct step *step) {

@@ -70,6 +70,7 @@ struct plan {
     int output_count, input_count;
     void **owned; /* malloc'ed constants of this plan alone */
     int owned_count, owned_capacity;
+    size_t owned_bytes;
     size_t arena_bytes; /* of a run: tensors, then the scratch of the step that needs most */
     size_t scratch_offset;
 };
@@ -100,6 +101,9 @@ bool plan_assign_memory(struct plan *plan, struct error *error);
 /* Any thread. */
 bool plan_tensor_is_plain(const struct plan_tensor *tensor);
 size_t plan_tensor_bytes(const struct plan_tensor *tensor);
+/* About the memory that a plan takes besides the weights: its own constants, and the code of its primitives.
+ */
+size_t plan_bytes(const struct plan *plan);
 
 /* The memory of one run at a time, and every primitive bound to it. One thread at a time. */
 struct plan_run;

@@ -21,6 +21,8 @@ const struct endpoint endpoints[] = {
     {"GET",  "/hello",   "hello",   SERVICE, .service = service_hello},
     {"GET",  "/healthz", "health",  PROCESS, .service = service_live},
     {"GET",  "/readyz",  "health",  PROCESS, .service = service_ready},
+    {"GET",  "/health/live",  "health", PROCESS, .service = service_live}, /* some clouds keep …z for themselves */
+    {"GET",  "/health/ready", "health", PROCESS, .service = service_ready},
     {"GET",  "/metrics", "metrics", PROCESS, .right = RIGHT_METRICS, .service = service_metrics},
     {"GET",  "/models",  "models",  SERVICE, .service = service_models},
 
@@ -43,7 +45,7 @@ const struct endpoint endpoints[] = {
     {"GET",  "/v2/models",            "models",   SERVICE, .service = service_v2_models},
     {"GET",  "/v2/repository/index",  "models",   SERVICE, .service = service_v2_index},
     {"POST", "/v2/repository/index",  "models",   SERVICE, .service = service_v2_index},
-    {"POST", "/v2/repository/models/*/load",   "manage", MANAGE, .gateway = gateway_load},
+    {"POST", "/v2/repository/models/*/load",   "manage", MANAGE, .names_new = true, .gateway = gateway_load},
     {"POST", "/v2/repository/models/*/unload", "manage", MANAGE, .gateway = gateway_unload},
     {"GET",  "/v2/models/*",                  "metadata", MODEL, .backend = backend_describe},
     {"GET",  "/v2/models/*/versions/1",       "metadata", MODEL, .backend = backend_describe},

@@ -41,7 +41,7 @@ async function predict(request, response, url, model) {
   const body = Buffer.concat(chunks);
   const known = models.find((one) => one.name === model);
   if (!known) return json(response, 404, {error: `no model ${model}`});
-  if (known.state === 'failed') return json(response, 503, {error: known.reason});
+  if (known.state === 'failed') return json(response, 424, {error: known.reason});
   if ((request.headers['content-type'] || '').includes('json') && JSON.parse(body).url.includes('missing'))
     return json(response, 502, {error: 'photo.example.org answered 404 Not Found'});
   if (!/^(\{|\xff\xd8|\x89PNG)/.test(body.toString('latin1'))) return json(response, 400, {error: 'not an image: neither JPEG nor PNG nor WebP'});

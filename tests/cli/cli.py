@@ -266,6 +266,17 @@ def test_evaluate():
     check('class numbers of a model with a background first', done.code == 0 and done.json()[0]['top1'] == 1, done)
     done = Done('evaluate', '--model', behind, '--data', photos, '--labels', numbers, '--label-offset', 0, '--json')
     check('and as they are', done.code == 0 and done.json()[0]['top1'] == 0, done)
+    write(f'{behind}/config.json', json.dumps({'id2label': {'0': '__Background__', '1': 'green', '2': 'blue'}}))
+    done = Done('evaluate', '--model', behind, '--data', photos, '--labels', numbers, '--json')
+    check('a background of another name', done.code == 0 and done.json()[0]['top1'] == 1, done)
+    for index in range(4):
+        write(f'{DIR}/shifted/{index}.png', png(0, 90 if index % 2 else 0, 0 if index % 2 else 90))
+    write(f'{DIR}/shifted/labels.tsv', ''.join(f'{index}.png\t{0 if index % 2 else 1}\n' for index in range(4)))
+    done = Done('evaluate', '--model', 'colours', '--data', f'{DIR}/shifted')
+    check('numbers that begin at another class are noticed', done.code == 0 and '4 of 4 answers' in done.err
+          and '--label-offset 1' in done.err, done)
+    done = Done('evaluate', '--model', 'colours', '--data', f'{DIR}/shifted', '--label-offset', 1)
+    check('and no more once they are told', done.code == 0 and '100.00 %' in done.out and not done.err, done)
     fails('a class that is none', 1, 'line 1', 'evaluate', '--model', 'colours', '--data', photos, '--labels',
           write(f'{DIR}/wrong.tsv', 'a.png\t17\n'))
     fails('no --data', 2, '--data', 'evaluate', '--model', 'colours')
@@ -342,9 +353,10 @@ def test_precision():
     source = write(f'{DIR}/photo.f32', struct.pack('<12288f', *(i * 7919 % 4096 / 1024 - 2 for i in range(12288))))
     answers = {}
     for precision in ('int8', 'f32'):
+        used = Done('bench', folder, '--precision', precision, '--iters', 1, '--json').json()[0]['precision']
         write(f'{folder}/guichet.json', json.dumps({'precision': precision}))
         said, answers[precision] = precisions(folder, source, '1x3x64x64')
-        check(f'every verb reads {precision} from guichet.json', len(said) == 4 and set(said.values()) == {precision}, said)
+        check(f'every verb reads {precision} from guichet.json', len(said) == 4 and set(said.values()) == {used}, said)
         check(f'run answers in {precision}', answers[precision] == answer(folder, source, '1x3x64x64', precision))
 
     colours = model(f'{DIR}/regression')

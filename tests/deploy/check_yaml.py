@@ -17,7 +17,7 @@ except ImportError:
 
 ROOT = sys.argv[1]
 DEPLOY = os.path.join(ROOT, 'deploy')
-PATHS = {'/healthz', '/readyz', '/v2/health/ready', '/v2/health/live'}
+PATHS = {'/healthz', '/readyz', '/health/live', '/health/ready', '/v2/health/ready', '/v2/health/live'}
 
 
 def load(*names):
@@ -230,7 +230,9 @@ def cloud_run_services_are_complete():
         assert gateway['GUICHET_UPSTREAM_AUTH'] == 'google'
         for name, service in services.items():
             for probe in ('startupProbe', 'livenessProbe'):
-                assert service['containers'][0][probe]['httpGet']['path'] in PATHS, name
+                path = service['containers'][0][probe]['httpGet']['path']
+                assert path in PATHS and not path.endswith('z'), f'{name}: Cloud Run keeps paths that end in z'
+        assert services['guichet-gateway']['containers'][0]['args'] == ['--check', '0'], 'checks keep services awake'
         unknown = subprocess.run([os.path.join(DEPLOY, 'cloudrun', 'deploy.sh'), '--dry-run', folder, 'p', 'r', 'nothing'],
                                  capture_output=True, text=True)
         assert unknown.returncode == 2 and 'models.tsv' in unknown.stderr, unknown

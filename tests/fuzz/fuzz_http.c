@@ -111,8 +111,9 @@ static void read_numbers(const char *bytes, size_t size) {
         int rank;
         numbers_read_f32(&spans[i], values, 64, &read, dims, &rank, &error);
     }
+    struct memory_charge charge = {0};
     if (rest.size)
-        json_decref(json_parse(rest.bytes, rest.size, &error));
+        json_release(json_parse(rest.bytes, rest.size, NULL, &charge, &error), &charge);
     buffer_release(&rest);
 }
 

@@ -43,9 +43,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     memcpy(body, bytes + 1, size - 1);
     size--;
     if (*bytes % 3 == 0)
-        inference_free(inference_parse_tensorflow(model_get(), body, size, &error));
+        inference_free(inference_parse_tensorflow(model_get(), body, size, NULL, &error));
     else if (*bytes % 3 == 1)
-        inference_free(inference_parse(model_get(), body, size, size - size / 4, &error));
+        inference_free(inference_parse(model_get(), body, size, size - size / 4, NULL, &error));
     else
         read_metrics(body, size);
     free(body);

@@ -217,6 +217,12 @@ static bool check_rows(const struct random_graph *g) {
     struct engine_context *context = engine ? engine_context_create(engine, &error) : NULL;
 
     passed = context && check_each_row(g, context, &expected);
+    if (passed &&
+        !engine_rows_are_apart(engine, &g->input, 1,
+                               g->input.shape.dims[0])) { /* so that a client's batch runs in pieces */
+        snprintf(reason, sizeof reason, "the engine is not certain that the rows are separable");
+        passed = false;
+    }
     engine_context_free(context);
     engine_free(engine);
     arena_free(expected.arena);
@@ -362,7 +368,7 @@ static void try_graph(uint64_t seed) {
 }
 
 /* Of graphs that were computed wrongly once: they are tried again where no seed is asked for. */
-static const uint64_t once_wrong[] = {910267, 912993, 913152, 78000424};
+static const uint64_t once_wrong[] = {910267, 912993, 913152, 926314, 78000424};
 
 static uint64_t number_of(const char *text, uint64_t otherwise) {
     return text ? strtoull(text, NULL, 10) : otherwise;

@@ -6,6 +6,7 @@ In the model file: `broken REASON` cannot be loaded; `slow S` takes S seconds to
 `version TEXT` comes back in every answer."""
 import asyncio
 import os
+import socket
 import sys
 import time
 
@@ -20,4 +21,5 @@ if 'broken' in settings:
 ballast = b'x' * (int(settings.get('memory', 0)) << 20)
 time.sleep(float(settings.get('slow', 0)))
 stand_in.extra.update(version=settings.get('version', ''), options=options, environment=sorted(os.environ))
-asyncio.run(stand_in.main(options['--name'], int(options['--port'])))
+passed = os.environ.get('LISTEN_PID') == str(os.getpid()) and os.environ.get('LISTEN_FDS') == '1'
+asyncio.run(stand_in.main(options['--name'], int(options['--port']), passed=socket.socket(fileno=3) if passed else None))

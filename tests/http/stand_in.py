@@ -7,6 +7,7 @@ Every answer names the process, so that a test sees who answered. What a request
 Replies and bodies in pieces are in stand_in_streams.py.
 """
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import urllib.parse
 import stand_in_streams as streams
 
 extra = {}
-state = {'ready': True, 'busy': 0, 'count': 0}
+state = {'ready': True, 'busy': 0, 'count': 0, 'checks': 0}
 
 
 async def read_head(reader):
@@ -57,6 +58,7 @@ process_resident_memory_bytes 1
 async def answer(name, method, target, headers, body, query, writer):
     url = urllib.parse.urlsplit(target)
     if url.path == '/readyz':
+        state['checks'] += 1
         return (200 if state['ready'] else 503), {'ready': state['ready']}
     if url.path.endswith('/metrics'):
         return 200, metrics(name)
@@ -80,7 +82,7 @@ async def answer(name, method, target, headers, body, query, writer):
         await writer.drain()
         os._exit(1)
     reply = {'model': name, 'category': name, 'pid': os.getpid(), 'method': method, 'target': target,
-             'headers': headers, 'bytes': len(body), 'port': state['port'], **extra}
+             'headers': headers, 'bytes': len(body), 'port': state['port'], 'checks': state['checks'], **extra}
     return int(query.get('status', 200)), reply
 
 
@@ -124,13 +126,15 @@ async def end(server):
     os._exit(0)
 
 
-async def main(name, port, host='127.0.0.1'):
-    server = await asyncio.start_server(lambda reader, writer: serve(name, reader, writer), host, port,
-                                        backlog=1024, reuse_address=True)
+async def main(name, port, host='127.0.0.1', passed=None):
+    where = {'sock': passed} if passed else {'host': host, 'port': port, 'reuse_address': True}
+    server = await asyncio.start_server(lambda reader, writer: serve(name, reader, writer), backlog=1024, **where)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(end(server)))
     state['port'] = server.sockets[0].getsockname()[1]
     print(state['port'], flush=True)
-    await server.serve_forever()
+    with contextlib.suppress(asyncio.CancelledError):
+        await server.serve_forever()
+    await asyncio.sleep(3600)  # it takes no more; `end` waits for what it has
 
 
 if __name__ == '__main__':

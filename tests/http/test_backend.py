@@ -222,6 +222,9 @@ def test_private():
             assert reply.status in (400, 502) and reply.json()['error'], (url, reply.status, reply.body)
         reply = by_url(service, photos.url + '/photo.jpg')
         assert reply.status == 400 and 'private' in reply.json()['error']
+        port = photos.url.split(':')[-1]
+        private, unknown = (by_url(service, f'http://{name}:{port}/photo.jpg') for name in ('localhost', 'no-such-host.invalid'))
+        assert private.status == unknown.status == 502 and private.body == unknown.body, 'whether a private name exists is not told'
         assert photos.asked == 0
 
 

@@ -2,6 +2,7 @@
 """The gateway before stand-in backends: routing, failures, limits, reloading. KILL_SECONDS=30 makes the kill -9 test long."""
 import contextlib
 import hashlib
+import http.client
 import http.server
 import json
 import os
@@ -16,7 +17,7 @@ import threading
 import time
 
 from name_server import ADDRESS as NAME_SERVER, NameServer
-from tiers import GUICHET, Client, Load, Process, ask, check_docs, free_port, gateway, outstanding, raw, run_tests, stand_in, until
+from tiers import GUICHET, JPEG, Client, Load, Process, ask, backend, check_docs, free_port, gateway, outstanding, raw, run_tests, stand_in, until
 
 HEAD = b'POST /model/cats/predict HTTP/1.1\r\nHost: localhost\r\n'
 
@@ -192,6 +193,26 @@ def test_slow_model_does_not_delay_a_fast_one():
         assert load.statuses.get(503, 0) > 0, 'beyond its bound the slow one says so at once'
 
 
+def test_no_checks():
+    """--check 0: no replica is asked whether it is well, and one that fails is left out and found again all the same"""
+    port = free_port()
+    with stand_in('cats') as one, stand_in('cats', port) as two, \
+            gateway('--check', '0', '--backend', f'cats={one.url}', '--backend', f'cats={two.url}') as front:
+        def seen(count=8):
+            replies = [ask(front.port, 'POST', '/model/cats/predict', b'{}') for _ in range(count)]
+            assert {reply.status for reply in replies} == {200}, replies
+            assert {reply.json()['checks'] for reply in replies} == {0}, 'somebody was asked'
+            return {reply.json()['port'] for reply in replies}
+        assert seen() == {one.port, two.port} and ask(front.port, 'GET', '/readyz').status == 200
+        time.sleep(1)  # some checks of the usual length
+        two.end()
+        assert seen() == {one.port}
+        with stand_in('cats', port):
+            until(lambda: seen() == {one.port, port}, 30, 'the replica that came back')
+    with stand_in('cats') as one, gateway('--backend', f'cats={one.url}') as front:
+        until(lambda: ask(front.port, 'POST', '/model/cats/predict', b'{}').json()['checks'] > 1, what='the usual checks')
+
+
 def test_unready_replicas_are_left_out():
     with stand_in('cats') as one, stand_in('cats') as two, gateway('--backend', f'cats={one.url} {two.url}') as door:
         ask(one.port, 'GET', '/control?ready=0')
@@ -295,12 +316,71 @@ def test_cors():
         assert not ask(door.port, 'GET', '/models', Origin='https://c.example').header('Access-Control-Allow-Origin')
 
 
+def test_settings_that_never_match():
+    """an origin or a host name that no browser sends, a certificate that is not there: one line, and nothing starts"""
+    wrong = [('--cors', 'a.example'), ('--cors', 'https://a.example/'), ('--cors', 'https://a.example, null'), ('--cors', 'https://'),
+             ('--host-name', 'a.example:80'), ('--host-name', 'a b'), ('--host-name', ''),
+             ('--tls-cert', '/nonexistent/cert', '--tls-key', '/nonexistent/key'), ('--tls-cert', __file__, '--tls-key', __file__)]
+    for words in wrong:
+        with Process(GUICHET, 'gateway', '--port', '0', '--backend', 'a=http://127.0.0.1:1', *words) as door:
+            assert door.child.wait(30) == 1, words
+            door.reader.join(5)
+            told = words[1] if words[0].startswith('--tls') else ' '.join([words[0], words[1].split(',')[-1].strip()])
+            assert len(door.lines) == 1 and told in door.lines[0], (words, door.lines)
+    with gateway('--backend', 'a=http://127.0.0.1:1', '--cors', 'https://a.example, http://b.example:81,moz-extension://c',
+                 '--host-name', '::1', '--host-name', 'a_b.example') as door:
+        assert ask(door.port, 'GET', '/models', Origin='moz-extension://c').header('Access-Control-Allow-Origin')
+
+
 def test_access_log():
+    """a line says which model and replica answered, how many ran together and how long it waited; callers do not see the latter"""
     with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', log='json') as door:
         ask(door.port, 'POST', '/model/cats/predict?a=secret', b'', X_Request_Id='log-me')
         line = json.loads(door.wait_line('log-me'))
         assert line['status'] == 200 and line['model'] == 'cats' and line['path'] == '/model/cats/predict', line
         assert line['upstream'] == f'127.0.0.1:{cats.port}' and line['tries'] == 1 and len(line['trace_id']) == 32
+        assert line['batch'] == 0 and line['queue_ms'] == 0, 'a backend that does not say'
+    with backend('--access-log', 'json') as one, gateway('--backend', f'animals={one.url}', log='json') as door:
+        for port, ask_run in ((door.port, '1'), (one.port, None)):
+            headers = {'Content-Type': 'image/jpeg', 'X_Request_Id': f'log-{port}', **({'X_Guichet_Ask_Run': '1'} if ask_run else {})}
+            reply = ask(port, 'POST', '/model/animals/predict', JPEG, **headers)
+            assert reply.status == 200 and not [name for name, _ in reply.headers if name.lower().startswith('x-guichet')], reply.headers
+        line, behind = json.loads(door.wait_line(f'log-{door.port}')), json.loads(one.wait_line(f'log-{door.port}'))
+        assert line['model'] == behind['model'] == 'animals' and line['upstream'] == f'127.0.0.1:{one.port}'
+        assert line['batch'] == behind['batch'] == 1 and abs(line['queue_ms'] - behind['queue_ms']) < 0.02, (line, behind)
+        assert 0 < line['queue_ms'] < line['upstream_ms'] < line['ms'], line
+        photo = json.dumps({'inputs': [{'name': 'x', 'datatype': 'BYTES', 'shape': [1], 'data': ['no photo']}]})
+        ask(door.port, 'POST', '/v2/models/animals/infer', photo, X_Request_Id='log-bad')
+        assert json.loads(door.wait_line('log-bad'))['batch'] == 0
+
+
+def test_counters_begin_at_zero():
+    """what the dashboard shows the rate of is there before the first event, for models alone"""
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}', '--backend', 'dogs=http://127.0.0.1:9') as door:
+        def series():
+            text = ask(door.port, 'GET', '/metrics').body.decode()
+            return dict(line.rsplit(' ', 1) for line in text.split('\n') if line and not line.startswith('#'))
+        before = series()
+        for model in 'cats', 'dogs':
+            for route in 'predict', 'infer', 'predict_v1':
+                labels = f'model="{model}",route="{route}"'
+                assert before[f'guichet_gateway_retries_total{{{labels}}}'] == '0'
+                for status in '200', '503':
+                    assert before[f'guichet_gateway_requests_total{{{labels},status="{status}"}}'] == '0'
+        ask(door.port, 'POST', '/model/cats/predict', b'')
+        assert series()['guichet_gateway_requests_total{model="cats",route="predict",status="200"}'] == '1'
+
+
+def test_typical_time_is_a_median():
+    """one slow answer does not move what a model usually takes"""
+    with stand_in('cats') as cats, gateway('--backend', f'cats={cats.url}') as door:
+        typical = lambda: ask(door.port, 'GET', '/models?details=1').json()[0].get('typical_ms')
+        assert typical() is None
+        ask(door.port, 'POST', '/model/cats/predict?sleep=3', b'')
+        assert typical() >= 3000
+        for _ in range(10):
+            ask(door.port, 'POST', '/model/cats/predict?sleep=0.01', b'')
+        assert 10 <= typical() < 2000, typical()
 
 
 def test_access_log_forgery():
@@ -396,6 +476,31 @@ def test_idle_connections():
         assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 200
 
 
+def test_health_without_files():
+    """where no file is left for a connection, questions for health are answered, and others are told to come again"""
+    with stand_in('cats') as cats:
+        command = [GUICHET, 'gateway', '--address', '127.0.0.1', '--port', '0', '--access-log', 'off', '--backend', f'cats={cats.url}']
+        with Process('bash', '-c', 'ulimit -n 64; exec "$@"', 'sh', *command) as door, contextlib.ExitStack() as idle:
+            port = int(door.wait_line('listening on port').split('port ')[1])
+            assert ask(port, 'POST', '/model/cats/predict', b'').status == 200
+            for _ in range(120):
+                idle.enter_context(socket.create_connection(('127.0.0.1', port)))
+
+            def status(target):
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    return ask(port, 'GET', target).status
+                return None
+            until(lambda: status('/models') == 503, 30, 'the end of the files')
+            for target in ['/healthz', '/readyz', '/health/live', '/v2/health/ready'] * 3:
+                assert status(target) == 200, target
+            reply = ask(port, 'POST', '/model/cats/predict', b'')
+            assert reply.status == 503 and reply.header('Retry-After') and reply.header('Connection') == 'close'
+            idle.close()
+            until(lambda: status('/models') == 200, 30, 'room')
+            assert ask(port, 'POST', '/model/cats/predict', b'').status == 200
+            door.end_well()
+
+
 def test_memory_does_not_grow():
     """over many requests of all kinds memory stays (GROWTH_REQUESTS=100000 for the long run)"""
     requests = int(os.environ.get('GROWTH_REQUESTS', '6000'))
@@ -488,6 +593,27 @@ def test_every_address_of_a_name():
     return None
 
 
+def test_plain_http_to_https():
+    """who speaks plain HTTP to a port for https is told so"""
+    with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                        '-subj', '/CN=localhost', '-keyout', folder + '/key', '-out', folder + '/cert'], check=True,
+                       stderr=subprocess.DEVNULL)
+        with gateway('--backend', f'cats={cats.url}', '--tls-cert', folder + '/cert', '--tls-key', folder + '/key') as door:
+            reply = ask(door.port, 'GET', '/models')
+            assert reply.status == 400 and 'https' in reply.json()['error'], (reply.status, reply.body)
+            assert ask(door.port, 'POST', '/model/cats/predict', b'a' * 300000).status == 400
+            for odd in (b'\x16\x03', b'HELO there\r\n\r\n', b'\0' * 600):
+                assert not raw(door.port, odd + b'\n' * 20, 20).startswith(b'HTTP'), odd
+            door.end_well()
+
+
+def assert_refused(door, reason):
+    reply = ask(door.port, 'POST', '/model/cats/predict', b'')
+    assert reply.status == 502, (reply.status, reply.body)
+    assert f'the TLS handshake failed: {reason}' in reply.json()['error'], reply.body
+
+
 def test_https_backends():
     """a backend behind https is reached at each address of its name, and must be who the name says"""
     with tempfile.TemporaryDirectory() as folder, stand_in('cats') as cats:
@@ -501,9 +627,12 @@ def test_https_backends():
                     assert reply.status == 200 and reply.json()['model'] == 'cats', (reply.status, reply.body)
                 until(lambda: 'replica="127.0.0.1:%d"} 1' % inner.port in ask(door.port, 'GET', '/metrics').body.decode())
             with gateway('--backend', f'cats=https://127.0.0.1:{inner.port}', '--ca', folder + '/cert') as door:
-                assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 502, 'another name'
+                assert_refused(door, 'IP address mismatch')
             with gateway('--backend', f'cats=https://localhost:{inner.port}') as door:
-                assert ask(door.port, 'POST', '/model/cats/predict', b'').status == 502, 'nobody vouches for it'
+                assert_refused(door, 'self-signed certificate')
+            with gateway('--backend', f'cats={cats.url}') as plain, \
+                    gateway('--backend', f'cats=https://localhost:{plain.port}', '--ca', folder + '/cert') as door:
+                assert_refused(door, 'wrong version number')  # not https at all
 
 
 def test_slow_names():

@@ -115,6 +115,37 @@ def test_children_inherit_nothing():
     shutil.rmtree(folder)
 
 
+def test_children_get_their_socket():
+    """a model's process is given the socket that it listens on: the port is nobody else's at any time"""
+    with Serve({'cats': 'slow 2', 'dogs': ''}) as serve:
+        thread = threading.Thread(target=serve.predict, args=('cats',))
+        thread.start()
+        until(lambda: serve.states()['cats'] == 'starting', what='its start')
+
+        def child():
+            for pid in filter(str.isdigit, os.listdir('/proc')):
+                with contextlib.suppress(OSError), open(f'/proc/{pid}/cmdline', 'rb') as file:
+                    words = file.read().split(b'\0')
+                    if os.path.join(serve.folder, 'cats').encode() in words:
+                        return int(words[words.index(b'--port') + 1])
+            return None
+        until(child, what='its process')
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                thief.bind(('127.0.0.1', child()))
+                thief.listen()
+                raise RuntimeError('the port could be taken')
+            except OSError:
+                pass
+        thread.join()
+        reply = serve.predict('cats').json()
+        assert reply['port'] == int(reply['options']['--port'])
+        os.kill(reply['pid'], signal.SIGKILL)
+        until(lambda: serve.predict('cats').json()['pid'] != reply['pid'], what='another process')
+        assert serve.predict('cats').json()['port'] != serve.predict('dogs').json()['port']
+
+
 def test_idle_models_end():
     """a model that nobody asked for ends; listings and metrics do not keep it awake"""
     with Serve({'cats': ''}, '--idle', '1s') as serve:
@@ -254,14 +285,15 @@ def test_broken_model():
     """a model that cannot load is listed with its reason and hurts nobody"""
     with Serve({'cats': '', 'sick': 'broken model.onnx: the file ends early'}) as serve:
         reply = serve.predict('sick')
-        assert reply.status == 503 and 'the file ends early' in reply.json()['error']
+        assert reply.status == 424 and 'the file ends early' in reply.json()['error'] and not reply.header('Retry-After')
+        assert ask(serve.port, 'POST', '/v2/models/sick/infer', b'{}').status == 424
         assert serve.details('sick')['state'] == 'failed' and 'ends early' in serve.details('sick')['reason']
         index = ask(serve.port, 'POST', '/v2/repository/index', b'').json()
         assert [entry['reason'] for entry in index if entry['name'] == 'sick'] == ['model.onnx: the file ends early']
         assert serve.predict('cats').status == 200
         tried = len([line for line in serve.process.lines if 'the file ends early' in line])
         assert tried >= 1, serve.process.lines
-        assert [serve.predict('sick').status for _ in range(5)] == [503] * 5
+        assert [serve.predict('sick').status for _ in range(5)] == [424] * 5
         later = len([line for line in serve.process.lines if 'the file ends early' in line])
         assert later < tried + 5, 'it is not tried each time'
         serve.write('sick', 'version healed, and longer')
@@ -296,19 +328,129 @@ def test_folders_come_and_go():
         assert serve.predict('dogs').status == 404
 
 
+class Managed(Serve):
+    """With a control listener, and what is asked there."""
+
+    def __init__(self, models, *arguments):
+        self.control = free_port()
+        super().__init__(models, '--control', f'127.0.0.1:{self.control}', *arguments)
+
+    def load(self, name):
+        return ask(self.control, 'POST', f'/v2/repository/models/{name}/load', b'')
+
+    def unload(self, name):
+        return ask(self.control, 'POST', f'/v2/repository/models/{name}/unload', b'')
+
+    def version(self, name):
+        return self.predict(name).json()['version']
+
+
 def test_load_and_unload():
     """at the control listener; the public door refuses both"""
-    control = free_port()
-    with Serve({'cats': '', 'sick': 'broken beyond hope'}, '--control', f'127.0.0.1:{control}') as serve:
+    with Managed({'cats': '', 'sick': 'broken beyond hope'}) as serve:
         for verb in 'load', 'unload':
             assert ask(serve.port, 'POST', f'/v2/repository/models/cats/{verb}', b'').status == 403
         assert serve.states()['cats'] == 'stopped'
-        assert ask(control, 'POST', '/v2/repository/models/cats/load', b'').status == 200
+        assert serve.load('cats').status == 200
         assert serve.states()['cats'] == 'ready'
-        assert ask(control, 'POST', '/v2/repository/models/cats/unload', b'').status == 200
-        until(lambda: serve.states()['cats'] == 'stopped')
-        assert ask(control, 'POST', '/v2/repository/models/sick/load', b'').status == 503
-        assert ask(control, 'POST', '/v2/repository/models/mice/load', b'').status == 404
+        assert serve.load('cats').status == 200, 'once more'
+        assert serve.unload('cats').status == 200
+        assert serve.states()['cats'] == 'stopped'
+        assert serve.unload('cats').status == 200, 'once more'
+        reply = serve.load('sick')
+        assert reply.status == 400 and reply.json()['error'] == 'model "sick" cannot be loaded: beyond hope', reply.body
+        for call in serve.load, serve.unload:
+            assert call('mice').status == 404
+        assert serve.load('.state').status == 404, 'a folder that is no model'
+
+
+def test_load_takes_the_folder_as_it_is():
+    """a folder put down or changed just before its load answers from then on; one that is damaged is told, and changes nothing"""
+    with Managed({'cats': 'version 1'}) as serve:
+        assert serve.version('cats') == '1'
+        load = Load(serve.port, '/model/cats/predict?sleep=0.01', threads=3)
+        for version in '234':
+            serve.write('cats', f'version {version}')
+            assert serve.load('cats').status == 200
+            assert serve.version('cats') == version
+        serve.write('cats', 'broken by a bad copy')
+        reply = serve.load('cats')
+        assert reply.status == 400 and 'keeps serving its old version' in reply.json()['error'], reply.body
+        assert reply.json()['error'].endswith('by a bad copy') and serve.version('cats') == '4'
+        serve.write('cats', 'version 5')
+        assert serve.load('cats').status == 200 and serve.version('cats') == '5'
+        assert load.end(20) >= 20 and not load.errors, load.errors[:3]
+        serve.write('dogs', 'version 7')
+        assert serve.load('dogs').status == 200 and serve.version('dogs') == '7'
+        serve.write('sick', 'broken from the start')
+        assert serve.load('sick').status == 400
+        serve.write('sick', 'version healed')
+        assert serve.load('sick').status == 200 and serve.version('sick') == 'healed'
+        shutil.rmtree(os.path.join(serve.folder, 'dogs'))
+        assert serve.load('dogs').status == 404
+
+
+def test_unload_answers_when_it_is_done():
+    """after an unload nothing is left of the process, and its requests were answered; loads and unloads at once disturb none"""
+    with Managed({'cats': '', 'late': 'slow 20'}) as serve:
+        for _ in range(5):
+            assert serve.load('cats').status == 200
+            pid, answers = serve.predict('cats').json()['pid'], []
+            thread = threading.Thread(target=lambda: answers.append(serve.predict('cats', '?sleep=0.5').json()['pid']))
+            thread.start()
+            until(lambda: outstanding(serve.port) == 1, what='its beginning')
+            assert serve.unload('cats').status == 200
+            assert not os.path.exists(f'/proc/{pid}'), 'the process is gone'
+            assert ask(serve.port, 'GET', '/v2/models/cats/ready').status == 503
+            thread.join()
+            assert answers == [pid], 'it was answered before the process ended'
+        begun, replies = time.monotonic(), []
+        thread = threading.Thread(target=lambda: replies.append(serve.load('late').status))
+        thread.start()
+        until(lambda: serve.states()['late'] == 'starting', what='its start')
+        assert serve.unload('late').status == 200
+        assert time.monotonic() - begun < 15, 'a model that loads is not waited for'
+        assert serve.states()['late'] in ('stopped', 'starting')
+        serve.process.kill(signal.SIGTERM)
+        thread.join()
+        assert replies == [503] and serve.process.child.wait(30) == 0, 'the end of the service answers who waits'
+
+
+def test_loads_wait_no_longer_than_the_timeout():
+    with Managed({'late': 'slow 30'}, '--timeout', '1') as serve:
+        reply = serve.load('late')
+        assert reply.status == 504 and 'still starting' in reply.json()['error'], reply.body
+
+
+def test_explicit_control():
+    """--model-control explicit: an unloaded model is out of service, and folders that come or change wait for a load"""
+    with Managed({'cats': 'version 1', 'dogs': ''}, '--model-control', 'explicit') as serve:
+        assert serve.version('cats') == '1', 'what was there at the start is in service'
+        serve.write('cats', 'version 2')
+        serve.write('mice', 'version 3')
+        until(lambda: 'mice' in serve.states(), what='the new folder')
+        assert serve.states()['mice'] == 'unloaded'
+        reply = serve.predict('mice')
+        assert reply.status == 404 and '/v2/repository/models/mice/load' in reply.json()['error'], reply.body
+        assert serve.load('mice').status == 200 and serve.version('mice') == '3'
+        assert serve.unload('cats').status == 200
+        assert serve.states() == {'cats': 'unloaded', 'dogs': 'stopped', 'mice': 'ready'}
+        for method, target in [('POST', '/predict?model=cats'), ('POST', '/model/cats/predict'), ('POST', '/v2/models/cats/infer'),
+                               ('GET', '/v2/models/cats')]:
+            reply = ask(serve.port, method, target, b'{}' if method == 'POST' else None)
+            assert reply.status == 404 and 'out of service' in reply.json()['error'], (target, reply.body)
+        assert ask(serve.port, 'GET', '/v2/models/cats/ready').status == 503
+        index = {entry['name']: entry for entry in ask(serve.port, 'POST', '/v2/repository/index', b'').json()}
+        assert index['cats']['state'] == 'UNAVAILABLE' and index['cats']['reason'] == 'unloaded'
+        assert serve.unload('cats').status == 200, 'once more'
+        assert serve.load('cats').status == 200 and serve.version('cats') == '2'
+        serve.write('cats', 'version 4')
+        time.sleep(2.5)  # a watcher would have taken it by then
+        assert serve.version('cats') == '2'
+        assert serve.load('cats').status == 200 and serve.version('cats') == '4'
+        assert serve.predict('dogs').status == 200
+    run = subprocess.run([GUICHET, 'serve', '--model-control', 'maybe'], capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 2 and 'auto or explicit' in run.stderr
 
 
 def test_ends_in_order():
@@ -369,12 +511,20 @@ def test_reload():
             connection.request(method, target, headers={key.replace('_', '-'): value for key, value in headers.items()})
             answer = connection.getresponse()
             return answer.status, answer.headers.get('Set-Cookie', ''), answer.read()
+
+        def told(target='/healthz'):
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = http.client.HTTPSConnection('127.0.0.1', serve.port, context=context, timeout=30)
+            connection.request('GET', target)
+            return connection.getresponse().headers
         certificate('one')
         keys = write('keys', 'first-key-that-is-long-enough-to-be-one-of-them\n')
         doors = write('doors', 'me ' + hashlib.sha256(b'sesame').hexdigest() + '\n')
         with Serve({'cats': '', 'dogs': ''}, '--tls-cert', folder + '/cert', '--tls-key', folder + '/key', '--session-key', keys,
                    '--api-keys', doors) as serve:
             first = seen()
+            assert told()['Strict-Transport-Security'] == 'max-age=31536000'
             chosen = call('PUT', '/model/dogs', X_Api_Key='sesame')
             assert chosen[0] == 200, chosen
             cookie = chosen[1]
@@ -395,6 +545,10 @@ def test_reload():
             write('keys', 'second-key-that-is-long-enough-to-be-one-of-them\n')
             serve.process.kill(signal.SIGHUP)
             until(lambda: choice() == 'cats', what='the end of the first key, and of its sessions')
+        with Serve({'cats': ''}, '--tls-cert', folder + '/cert', '--tls-key', folder + '/key', '--no-hsts') as serve:
+            assert told()['X-Request-Id'] and not told()['Strict-Transport-Security']
+    with Serve({'cats': ''}) as serve:
+        assert not ask(serve.port, 'GET', '/healthz').header('Strict-Transport-Security')
 
 
 def test_secrets_stay_here():

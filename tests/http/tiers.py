@@ -110,6 +110,7 @@ def backend(*arguments, environment=None, model=MODEL):
     process = Process(GUICHET, 'backend', '--model', model, '--address', '127.0.0.1', '--port', '0', *arguments,
                       environment=environment)
     process.port = int(process.wait_line('listening on port', 60).split('port ')[1])
+    process.url = f'http://127.0.0.1:{process.port}'
     return process
 
 

@@ -14,11 +14,16 @@ EDGES = {
     'graph': 'base tensor',
     'onnx': 'base tensor graph',
     'ops': 'base tensor graph',
+    'linear': 'base tensor',
     'plan': 'base tensor graph ops',
     'passes': 'base tensor graph ops',
     'lowering': 'base tensor graph ops plan passes',
     'engine': 'base tensor graph onnx ops plan passes lowering',
+    'gguf': 'base linear',
+    'tokenizer': 'base gguf',
+    'llm': 'base linear gguf tokenizer',
     'image': 'base',
+    'chat': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
     'quant': 'base tensor graph onnx ops passes engine model data',
@@ -31,8 +36,8 @@ EDGES = {
     'server/frontend': 'base http server/edge',
     'server/supervisor': 'base model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
-    'cli': 'base tensor engine model data quant http hub server/edge server/backend server/gateway server/frontend '
-           'server/supervisor',
+    'cli': 'base tensor gguf tokenizer llm engine chat model data quant http hub server/edge server/backend server/gateway '
+           'server/frontend server/supervisor',
 }
 
 # (room, room or header): why it is allowed although the row above does not name it.
@@ -51,6 +56,7 @@ LIBRARIES = [  # (headers, the files that may include them)
     (r'jpeglib\.h|jerror\.h|png\.h|webp/.*', r'src/image/.*'),
     (r'sodium\.h', r'src/(http|server|cli)/.*'),
     (r'openssl/.*', r'src/(http/.*|base/sha256\.c)'),
+    (r'utf8proc\.h', r'src/tokenizer/unicode\.c'),
     (r'zlib\.h', r'src/(http/inflate|image/png_orientation)\.c'),
     (r'curl/.*', r'src/(http/.*|hub/download\.c)'),
 ]
@@ -72,8 +78,18 @@ LANGUAGE = {
     'supervised': 'the language of server/supervisor/: a model and its processes',
     'supervisor': 'the language of server/supervisor/: the models, and who leaves',
     'tensor_proto': 'a value: a tensor as the file has it',
+    'tokenizer': 'the language of tokenizer/: each kind reads it',
+    'vocabulary': 'the language of tokenizer/: each kind looks tokens up',
+    'vocabulary_token': 'a value: a token as the file has it',
     'window': 'a value: the geometry of a sliding window',
 }
+LANGUAGE |= dict.fromkeys(
+    ['jinja_bound', 'jinja_builder', 'jinja_callable', 'jinja_dict', 'jinja_entry', 'jinja_given', 'jinja_list', 'jinja_loop',
+     'jinja_run', 'jinja_text', 'jinja_value'],
+    'the values of chat/: every function that templates can call works on them')
+LANGUAGE |= dict.fromkeys(
+    ['jinja_growing', 'jinja_node', 'jinja_nodes', 'jinja_parser', 'jinja_program', 'jinja_signature', 'jinja_token'],
+    'the tree of chat/: made by the parser, walked by the evaluator')
 # Private structs that are to be closed: their rooms are being rebuilt.
 OPEN_STILL = {}
 

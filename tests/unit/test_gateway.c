@@ -55,6 +55,22 @@ static void backends_are_read_from_text(void **state) {
     backend_list_release(&list);
 }
 
+static void the_typical_time_is_the_median_of_the_last(void **state) {
+    struct route route = {0};
+
+    assert_true(route_typical_ms(&route) == 0);
+    route_note_time(&route, 500);
+    assert_true(route_typical_ms(&route) == 500);
+    route_note_time(&route, 2);
+    route_note_time(&route, 3);
+    assert_true(route_typical_ms(&route) == 3);
+    route_note_time(&route, 4);
+    assert_true(route_typical_ms(&route) == 3.5);
+    for (int i = 0; i < ROUTE_RECENT; i++)
+        route_note_time(&route, 7);
+    assert_true(route_typical_ms(&route) == 7);
+}
+
 static void api_keys_are_kept_as_hashes(void **state) {
     char path[] = "/tmp/guichet-test-XXXXXX", key[API_KEY_BYTES], line[API_KEY_LINE_BYTES], text[400];
     close(mkstemp(path));
@@ -336,6 +352,7 @@ int main(void) {
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backends_are_read_from_text),
+        cmocka_unit_test(the_typical_time_is_the_median_of_the_last),
         cmocka_unit_test(api_keys_are_kept_as_hashes),
         cmocka_unit_test(api_keys_have_roles_and_models),
         cmocka_unit_test(each_client_has_a_bucket_of_its_own),

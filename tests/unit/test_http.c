@@ -293,13 +293,16 @@ static void test_json(void **state) {
 
     char deep[200];
     memset(deep, '[', sizeof deep);
-    assert_null(json_parse(deep, sizeof deep, &error));
+    struct memory_charge charge = {0};
+    assert_null(json_parse(deep, sizeof deep, NULL, &charge, &error));
+    memory_charge_release(&charge);
     assert_non_null(strstr(error.message, "deeper"));
 
-    json_t *json = json_parse("{\"a\": \"[[[\\\"\"}", 14, &error);
+    json_t *json = json_parse("{\"a\": \"[[[\\\"\"}", 14, NULL, &charge, &error);
     assert_non_null(json);
     json_decref(json);
-    assert_null(json_parse("{\"a\": 1, \"a\": 2}", 16, &error));
+    assert_null(json_parse("{\"a\": 1, \"a\": 2}", 16, NULL, &charge, &error));
+    memory_charge_release(&charge);
 }
 
 static bool is_public(const char *text) {

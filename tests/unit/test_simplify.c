@@ -230,6 +230,23 @@ static void a_quantized_graph_becomes_a_float_one(void **state) {
     assert_non_null(graph->first->next->next->inputs[1]->constant); /* the weights are floats */
 }
 
+static void weights_far_from_their_zero_point_are_no_bytes(void **state) {
+    struct error error;
+    for (int zero = 0; zero < 256; zero++) {
+        finish(state);
+        start(state);
+        uint8_t weight[3] = {40, 200, 100}, zero_point = (uint8_t)zero;
+        struct value *x = quantized(input_of(SHAPE(1, 3, 8, 8)), 1 / 127.0f, 128);
+        struct value *w =
+            add("DequantizeLinear", VALUES(bytes_of(DTYPE_U8, SHAPE(1, 3, 1, 1), weight), number(0.1f),
+                                           bytes_of(DTYPE_U8, (struct shape){0}, &zero_point)));
+        struct value *y = add("Conv", VALUES(x, w));
+        assert_true(graph_add_output(graph, y));
+        assert_true(operators_bind(graph, &error));
+        assert_int_equal(passes_integers_are_exact(graph), zero >= 200 - 127 && zero <= 40 + 128);
+    }
+}
+
 static void quantized_operators_are_written_out(void **state) {
     int8_t weight[6] = {-100, 50, 25, 127, -3, 60}, other[4] = {1, 2, 3, 4};
     int32_t bias[2] = {300, -500};
@@ -304,6 +321,7 @@ int main(void) {
         test(many_large_constants_have_a_budget),
         test(equal_constants_become_one),
         test(a_quantized_graph_becomes_a_float_one),
+        test(weights_far_from_their_zero_point_are_no_bytes),
         test(quantized_operators_are_written_out),
     };
     return cmocka_run_group_tests_name("simplify", tests, NULL, NULL);

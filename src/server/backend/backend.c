@@ -154,6 +154,10 @@ static void set_defaults(struct backend_options *options) {
 
     if (!options->decode_threads)
         options->decode_threads = processors < 1 ? 1 : processors > 16 ? 16 : (int)processors;
+    if (!options->max_batch)
+        options->max_batch = 8;
+    if (options->max_batch > BATCHER_LARGEST)
+        options->max_batch = BATCHER_LARGEST;
     if (!options->queue_limit)
         options->queue_limit = 256;
     if (!options->timeout_ms)

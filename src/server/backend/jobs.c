@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -10,9 +11,11 @@
 #include "server/backend/private.h"
 #include "server/backend/protocol/inference.h"
 #include "server/edge/context.h"
+#include "server/edge/forwarding.h"
 #include "server/edge/respond.h"
 
 #define LONGEST_TIMEOUT_MS 3600000
+#define JOB_HEADERS 6 /* of a response, at most */
 
 struct job *job_of_work(struct work *work) {
     return (struct job *)(void *)((char *)work - offsetof(struct job, work));
@@ -27,12 +30,25 @@ static void job_free(struct job *job) {
     inference_free(job->inference);
     free(job->url);
     free(job->prepared.tensor);
+    memory_charge_release(&job->tensors);
     free(job->predictions);
     free(job);
 }
 
+/* For the log, here and at a gateway. */
+static void note_run(const struct job *job) {
+    struct context *context = context_of(job->request);
+
+    if (!job->item.begun_ns)
+        return;
+    context->batch = job->item.batch;
+    context->queue_ms = (double)(job->item.begun_ns - job->item.queued_ns) / 1e6;
+}
+
 void job_fail(struct job *job, const struct error *error) {
     struct http_request *request = job->request;
+
+    note_run(job);
 
     backend_counts_add(&job->backend->counts, job, false);
     job_free(job);
@@ -42,10 +58,22 @@ void job_fail(struct job *job, const struct error *error) {
 void job_respond(struct job *job, const struct http_header *headers, int header_count,
                  struct http_body *body) {
     struct http_request *request = job->request;
+    struct http_header all[JOB_HEADERS + 2];
+    char batch[16], queue[32];
+    int count = header_count < JOB_HEADERS ? header_count : JOB_HEADERS;
+
+    note_run(job);
+    memcpy(all, headers, (size_t)count * sizeof *all);
+    if (http_request_header(request, HEADER_ASK_RUN)) {
+        snprintf(batch, sizeof batch, "%d", context_of(request)->batch);
+        snprintf(queue, sizeof queue, "%.3f", context_of(request)->queue_ms);
+        all[count++] = (struct http_header){HEADER_BATCH, batch};
+        all[count++] = (struct http_header){HEADER_QUEUE_MS, queue};
+    }
 
     backend_counts_add(&job->backend->counts, job, true);
     job_free(job);
-    respond(request, 200, headers, header_count, body);
+    respond(request, 200, all, count, body);
 }
 
 /* X-Request-Timeout-Ms, else the option. */
@@ -95,6 +123,7 @@ struct job *job_create(struct backend *backend, struct http_request *request, en
     job->backend = backend;
     job->request = request;
     job->kind = kind;
+    job->tensors.purpose = MEMORY_TENSORS;
     job->body = http_body_reference(request->body);
     job->item.deadline_ns = find_deadline(backend, request);
 
@@ -133,6 +162,15 @@ bool job_is_alive(struct job *job) {
     return false;
 }
 
+static bool is_wanted(void *context) {
+    const struct job *job = context;
+    return !http_request_is_gone(job->request) && clock_ns() < job->item.deadline_ns;
+}
+
+struct memory_wait job_memory_wait(struct job *job) {
+    return (struct memory_wait){.deadline_ns = job->item.deadline_ns, .is_wanted = is_wanted, .context = job};
+}
+
 bool job_is_encoded(const struct job *job) {
     return http_encoding_is_set(http_request_header(job->request, "Content-Encoding"));
 }
@@ -157,11 +195,6 @@ bool job_unpack(struct job *job) {
 
 /* ---- Fetching ---- */
 
-static bool is_fetch_wanted(void *context) {
-    const struct job *job = context;
-    return !http_request_is_gone(job->request) && clock_ns() < job->item.deadline_ns;
-}
-
 static void finish_fetch(void *context, struct http_body *body, const struct error *error) {
     struct job *job = context;
 
@@ -180,5 +213,5 @@ static void finish_fetch(void *context, struct http_body *body, const struct err
 void job_fetch(struct job *job, void (*run)(struct work *work)) {
     job->work.run = run;
     job->fetch_started_ns = clock_ns();
-    fetcher_start(job->backend->fetcher, job->url, is_fetch_wanted, finish_fetch, job);
+    fetcher_start(job->backend->fetcher, job->url, is_wanted, finish_fetch, job);
 }

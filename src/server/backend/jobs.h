@@ -3,6 +3,7 @@
  *     loop thread ── job_create ─► [fetcher] ─► decoding threads ─► batcher, the model's thread ─► reply */
 #pragma once
 #include "http/http.h"
+#include "base/memory_budget.h"
 #include "base/workers.h"
 #include "model/model.h"
 #include "model/prepare.h"
@@ -19,9 +20,10 @@ struct job {
     struct backend *backend;
     struct http_request *request;
     enum job_kind kind;
-    struct http_body *body; /* the request's; after job_unpack not encoded */
-    bool announced;         /* the batcher expects it */
-    struct error failure;   /* of its part of a batch; .code ERROR_NONE: none */
+    struct http_body *body;       /* the request's; after job_unpack not encoded */
+    bool announced;               /* the batcher expects it */
+    struct memory_charge tensors; /* of `prepared` */
+    struct error failure;         /* of its part of a batch; .code ERROR_NONE: none */
 
     /* JOB_PHOTO */
     struct http_body *fetched; /* NULL where the photo is in the request */
@@ -59,6 +61,8 @@ void job_submit(struct job *job);
 void job_limit_wait(struct job *job, int64_t microseconds);
 /* False: has failed, as its time is over or the client has gone. */
 bool job_is_alive(struct job *job);
+/* For memory, a decoding thread waits as long as the job is alive. */
+struct memory_wait job_memory_wait(struct job *job);
 /* Reply with the error and free the job. */
 void job_fail(struct job *job, const struct error *error);
 /* Reply and free the job, in the order that keeps counts right: a client that has its response finds its

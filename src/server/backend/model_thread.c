@@ -65,7 +65,7 @@ bool backend_model_start(void *context, struct error *error) {
     if (!backend->model)
         return false;
 
-    if (!batch_runner_start(&backend->runner, backend->model, error) ||
+    if (!batch_runner_start(&backend->runner, backend->model, backend->options.max_batch, error) ||
         !model_classifier_warm_up(backend->runner.classifier, 1, error))
         return false;
 

@@ -6,7 +6,9 @@
 #include "base/checked.h"
 #include "server/backend/jobs.h"
 
-bool batch_runner_start(struct batch_runner *runner, struct model *model, struct error *error) {
+bool batch_runner_start(struct batch_runner *runner, struct model *model, int most_rows,
+                        struct error *error) {
+    runner->most_rows = most_rows;
     runner->model = model;
     runner->classifier = model_classifier_create(model, error);
     if (!runner->classifier)
@@ -106,6 +108,46 @@ static void hand_back(struct batch_runner *runner, struct job *job, int64_t firs
                           job->predictions, &job->failure);
 }
 
+static bool run_engine(struct batch_runner *runner, const struct tensor *inputs, int input_count,
+                       struct error *error) {
+    return engine_run(model_classifier_context(runner->classifier), inputs, input_count, runner->outputs,
+                      engine_output_count(model_engine(runner->model)), error);
+}
+
+/* Does a job bring more rows than one run takes, and may they be run in pieces? */
+static bool wants_pieces(const struct batch_runner *runner, const struct job *job) {
+    const struct inference *inference = job->inference;
+    if (job->kind != JOB_TENSORS || inference->input_count == 0 || inference->inputs[0].shape.rank == 0)
+        return false;
+
+    int64_t rows = inference->inputs[0].shape.dims[0];
+    for (int i = 1; i < inference->input_count; i++)
+        if (inference->inputs[i].shape.rank == 0 || inference->inputs[i].shape.dims[0] != rows)
+            return false;
+    return rows > runner->most_rows && engine_rows_are_apart(model_engine(runner->model), inference->inputs,
+                                                             inference->input_count, rows);
+}
+
+/* In powers of two, for which there are plans. */
+static bool run_in_pieces(struct batch_runner *runner, struct job *job, struct error *error) {
+    struct inference *inference = job->inference;
+    struct tensor piece[INFERENCE_PORTS];
+    int64_t rows = inference->inputs[0].shape.dims[0], count = 1;
+    while (count * 2 <= runner->most_rows)
+        count *= 2;
+
+    for (int64_t first = 0; first < rows; first += count) {
+        while (count > rows - first)
+            count /= 2;
+        inference_rows(inference, first, count, piece);
+        if (!inference_is_wanted(inference, error) ||
+            !run_engine(runner, piece, inference->input_count, error) ||
+            !inference_put(inference, runner->outputs, first, rows, error))
+            return false;
+    }
+    return true;
+}
+
 static bool run_together(struct batch_runner *runner, struct batcher_item **items, int count,
                          struct error *error) {
     struct engine *engine = model_engine(runner->model);
@@ -121,8 +163,7 @@ static bool run_together(struct batch_runner *runner, struct batcher_item **item
     int input_count = gather(runner, items, count, rows, inputs);
     if (input_count == 0 && engine_input_count(engine) > 0)
         return error_set(error, ERROR_MEMORY, "not enough memory for a batch of %d requests", count);
-    if (!engine_run(model_classifier_context(runner->classifier), inputs, input_count, runner->outputs,
-                    engine_output_count(engine), error))
+    if (!run_engine(runner, inputs, input_count, error))
         return false;
 
     int64_t first = 0;
@@ -138,6 +179,9 @@ static bool run_in_steps(struct batch_runner *runner, struct batcher_item **item
                          struct error *error) {
     int64_t wanted = model_input(runner->model)->batch;
     bool are_photos = ((struct job *)items[0])->kind == JOB_PHOTO;
+    if (count == 1 && wants_pieces(runner, (const struct job *)items[0]))
+        return run_in_pieces(runner, (struct job *)items[0], error);
+
     int step = are_photos && wanted > 0 && wanted < count ? (int)wanted : count;
 
     for (int done = 0; done < count; done += step)

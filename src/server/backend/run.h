@@ -8,6 +8,7 @@ struct job;
 /* What the runs of a model keep. */
 struct batch_runner {
     struct model *model;
+    int most_rows; /* of one run; more are run in pieces, where they may be */
     struct model_classifier *classifier;
     struct tensor *outputs; /* [engine_output_count] of the last run */
     struct {
@@ -16,7 +17,7 @@ struct batch_runner {
     } staging[INFERENCE_PORTS]; /* the rows of a batch one after the other, for each input */
 };
 
-bool batch_runner_start(struct batch_runner *runner, struct model *model, struct error *error);
+bool batch_runner_start(struct batch_runner *runner, struct model *model, int most_rows, struct error *error);
 void batch_runner_end(struct batch_runner *runner);
 /* The items are jobs. Where several cannot be run together, each is run alone: what is wrong with one is told
  * to that one (job->failure). */

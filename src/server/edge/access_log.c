@@ -49,10 +49,11 @@ void access_log_write(enum access_log form, const struct http_request *request,
     static const char json[] =
         "{\"time\":\"%s\",\"tier\":\"%s\",\"client\":\"%s\",\"method\":\"%s\",\"path\":\"%s\","
         "\"status\":%d,\"bytes\":%zu,\"ms\":%.2f,\"model\":\"%s\",\"upstream\":\"%s\","
-        "\"upstream_ms\":%.2f,\"tries\":%d,\"request_id\":\"%s\",\"trace_id\":\"%.32s\"%s}\n";
-    static const char text[] =
-        "%s %s %s %s %s %d %zuB %.2fms model=%s upstream=%s upstream_ms=%.2f tries=%d id=%s "
-        "trace=%.32s%s\n";
+        "\"upstream_ms\":%.2f,\"tries\":%d,\"batch\":%d,\"queue_ms\":%.2f,\"request_id\":\"%s\",\"trace_id\":"
+        "\"%.32s\"%s}\n";
+    static const char text[] = "%s %s %s %s %s %d %zuB %.2fms model=%s upstream=%s upstream_ms=%.2f tries=%d "
+                               "batch=%d queue_ms=%.2f id=%s "
+                               "trace=%.32s%s\n";
 
     if (form == ACCESS_LOG_OFF)
         return;
@@ -68,7 +69,7 @@ void access_log_write(enum access_log form, const struct http_request *request,
 
     int size = snprintf(line, sizeof line, form == ACCESS_LOG_JSON ? json : text, moment, entry->tier, client,
                         method, path, entry->status, entry->bytes, entry->total_ms, model, entry->upstream,
-                        entry->upstream_ms, entry->tries, id,
+                        entry->upstream_ms, entry->tries, entry->batch, entry->queue_ms, id,
                         entry->trace ? entry->trace->traceparent + 3 : "", end);
 
     if (size > 0 && (size_t)size < sizeof line)

@@ -11,6 +11,8 @@ struct access_entry {
     const struct trace *trace; /* NULL: refused before it had one */
     const char *tier, *client, *model, *upstream;
     double total_ms, upstream_ms;
+    double queue_ms; /* that it waited for the model … */
+    int batch;       /* … and how many requests ran with it, itself included; 0: none ran */
     int tries, status;
     size_t bytes; /* of the reply's body */
     bool gone;    /* the caller did not wait for it */

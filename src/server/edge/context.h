@@ -20,6 +20,7 @@ struct context {
     char client[64];           /* the API key's name, or the caller's address */
     struct api_keys *keys;     /* a reference; NULL: no key was shown, or none is needed */
     const struct api_key *key; /* among `keys` */
+    bool tells_https;          /* browsers are told to come by https alone (HSTS) */
     const char *cors_origin;   /* a page's origin that may read the reply; NULL: none */
     char *cookie;              /* Set-Cookie of the reply, malloc'ed; NULL: none */
 
@@ -27,7 +28,9 @@ struct context {
     bool model_known;             /* there is such a model: it may be a metric's label */
     char upstream[80];            /* where the response came from; "" if there was no upstream */
     double upstream_ms;
-    int tries; /* upstreams asked */
+    int tries;       /* upstreams asked */
+    int batch;       /* requests that ran with it, itself included; 0: it did not run, or that is not known */
+    double queue_ms; /* that it waited for the model */
 };
 
 static inline struct context *context_of(const struct http_request *request) {

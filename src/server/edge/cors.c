@@ -19,6 +19,30 @@ static bool is_allowed(const char *list, const char *origin) {
     return false;
 }
 
+/* "https://host:port", of any scheme that browsers have pages of, or "*". */
+static bool is_origin(const char *text, size_t length) {
+    static const char schemes[] = "abcdefghijklmnopqrstuvwxyz0123456789+-.";
+    size_t scheme = strspn(text, schemes);
+
+    if (length == 1 && *text == '*')
+        return true;
+    if (!scheme || strncmp(text + scheme, "://", 3) != 0 || length < scheme + 4)
+        return false;
+    return scheme + 3 + strcspn(text + scheme + 3, "/?#@ ,") == length;
+}
+
+bool cors_check_list(const char *list, struct error *error) {
+    while (*(list += strspn(list, " ,"))) {
+        size_t length = strcspn(list, " ,");
+        if (!is_origin(list, length))
+            return error_set(error, ERROR_INVALID,
+                             "--cors %.*s: expected an origin such as https://example.org, or *",
+                             (int)(length < 80 ? length : 80), list);
+        list += length;
+    }
+    return true;
+}
+
 bool cors_is_preflight(const struct http_request *request) {
     return request->method == HTTP_OPTIONS && http_request_header(request, "Access-Control-Request-Method");
 }

@@ -50,6 +50,7 @@ struct endpoint {
     enum error_form errors;
     enum scope scope;
     enum model_source model;
+    bool names_new;     /* the model may be one that is not known yet */
     bool changes_state; /* refused for pages from elsewhere (edge/origin.h) */
 
     void (*frontend)(struct frontend *frontend, struct http_request *request);

@@ -77,9 +77,15 @@ static bool add_forwarded_for(const struct http_request *request, struct forward
 
 bool forward_request_headers(const struct http_request *request, const struct trace *trace,
                              const char *const *dropped, struct forwarded_headers *ret) {
-    static const char *const always[] = {
-        "Host",         "Content-Length", "X-Forwarded-For",  "X-Forwarded-Proto",
-        "X-Request-Id", "traceparent",    "X-Forwarded-Host", NULL};
+    static const char *const always[] = {"Host",
+                                         "Content-Length",
+                                         "X-Forwarded-For",
+                                         "X-Forwarded-Proto",
+                                         "X-Request-Id",
+                                         "traceparent",
+                                         "X-Forwarded-Host",
+                                         HEADER_ASK_RUN,
+                                         NULL};
 
     ret->count = 0;
     ret->text_used = 0;
@@ -101,7 +107,8 @@ bool forward_request_headers(const struct http_request *request, const struct tr
 }
 
 bool forward_response_headers(const struct http_response *response, struct forwarded_headers *ret) {
-    static const char *const always[] = {"Content-Length", "Date", "Server", "X-Request-Id", NULL};
+    static const char *const always[] = {"Content-Length", "Date",          "Server", "X-Request-Id",
+                                         HEADER_BATCH,     HEADER_QUEUE_MS, NULL};
 
     ret->count = 0;
     ret->text_used = 0;

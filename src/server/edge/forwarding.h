@@ -27,5 +27,11 @@ bool forwarded_headers_add_copy(struct forwarded_headers *headers, const char *n
  * of `dropped` (NULL-terminated, or NULL). False (431's case) where there are too many. */
 bool forward_request_headers(const struct http_request *request, const struct trace *trace,
                              const char *const *dropped, struct forwarded_headers *ret);
+/* A gateway asks a backend what to write into its log: the request header, and the two of the response, which
+ * go no further. */
+#define HEADER_ASK_RUN "X-Guichet-Ask-Run"
+#define HEADER_BATCH "X-Guichet-Batch"
+#define HEADER_QUEUE_MS "X-Guichet-Queue-Ms"
+
 /* The headers of a response that a proxy passes back; without those that the server adds itself. */
 bool forward_response_headers(const struct http_response *response, struct forwarded_headers *ret);

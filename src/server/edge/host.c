@@ -38,6 +38,18 @@ static bool is_loopback(const char *name) {
     return inet_pton(AF_INET6, name, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+bool host_check_names(const char *const *names, struct error *error) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    struct in6_addr v6;
+
+    for (; names && *names; names++)
+        if (!**names || ((*names)[strspn(*names, allowed)] && inet_pton(AF_INET6, *names, &v6) != 1))
+            return error_set(error, ERROR_INVALID,
+                             "--host-name %.80s: expected a name such as photos.example, without a port",
+                             *names);
+    return true;
+}
+
 bool link_check_host(struct http_request *request, const char *const *names) {
     const char *host = http_request_header(request, "Host");
     char name[256];

@@ -14,12 +14,17 @@
  * sends its own. */
 bool link_check_host(struct http_request *request, const char *const *names);
 
+/* host.c. Each of `names` can be the name in a Host header; else an error that says what is expected. */
+bool host_check_names(const char *const *names, struct error *error);
+
 /* static_files.c. The page, the description of the service. */
 bool link_serve_file(struct http_request *request, enum web_tier tier);
 
 /* cors.c. `allowed`: origins that may call from a page, comma-separated; "*": any; NULL: none. Notes the
  * origin in the context and answers preflight requests. */
 bool link_allow_origin(struct http_request *request, const char *allowed);
+/* cors.c. `list` names origins as browsers send them; else an error that says what is expected. */
+bool cors_check_list(const char *list, struct error *error);
 /* cors.c. A browser's question whether a page may make another request. */
 bool cors_is_preflight(const struct http_request *request);
 

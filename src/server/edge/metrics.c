@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/limits.h"
+#include "base/memory_budget.h"
 
 #define BOUNDS 16
 #define SLOTS 1024
@@ -298,6 +299,33 @@ static double start_time(void) {
     return (double)wall.tv_sec - (double)boot.tv_sec + (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
+static void write_budget(struct buffer *text) {
+    uint64_t never, now;
+    size_t bytes = memory_budget_bytes();
+    memory_budget_refused(&never, &now);
+    if (bytes == SIZE_MAX)
+        return;
+
+    buffer_printf(text,
+                  "# HELP guichet_memory_budget_bytes Memory that requests may take.\n"
+                  "# TYPE guichet_memory_budget_bytes gauge\n"
+                  "guichet_memory_budget_bytes %zu\n"
+                  "# HELP guichet_memory_charged_bytes Memory that requests take, by purpose.\n"
+                  "# TYPE guichet_memory_charged_bytes gauge\n",
+                  bytes);
+    for (int i = 0; i < MEMORY_PURPOSES; i++)
+        buffer_printf(text, "guichet_memory_charged_bytes{purpose=\"%s\"} %zu\n",
+                      memory_purpose_name((enum memory_purpose)i),
+                      memory_budget_charged((enum memory_purpose)i));
+    buffer_printf(text,
+                  "# HELP guichet_memory_refused_total Requests that did not fit: never (413), or just then "
+                  "(503).\n"
+                  "# TYPE guichet_memory_refused_total counter\n"
+                  "guichet_memory_refused_total{reason=\"never\"} %llu\n"
+                  "guichet_memory_refused_total{reason=\"now\"} %llu\n",
+                  (unsigned long long)never, (unsigned long long)now);
+}
+
 void metrics_write_process(struct buffer *text) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -325,4 +353,5 @@ void metrics_write_process(struct buffer *text) {
                   "guichet_log_dropped_total %llu\n",
                   resident_bytes(), cpu, open_files(), start_time(), GUICHET_VERSION,
                   (unsigned long long)log_dropped());
+    write_budget(text);
 }

@@ -20,9 +20,12 @@ static bool read_query(const struct http_request *request, char ret[MODEL_NAME_B
 /* The member "model" of the body. */
 static bool read_body(const struct http_request *request, char ret[MODEL_NAME_BYTES], struct error *error) {
     const struct http_body *body = request->body;
-    json_t *json = json_parse(body->bytes ? body->bytes : "", body->size, error);
-    if (!json)
+    struct memory_charge charge = {0};
+    json_t *json = json_parse(body->bytes ? body->bytes : "", body->size, NULL, &charge, error);
+    if (!json) {
+        memory_charge_release(&charge);
         return false;
+    }
 
     const json_t *member = json_object_get(json, "model");
     const char *model = json_string_value(member);
@@ -32,7 +35,7 @@ static bool read_body(const struct http_request *request, char ret[MODEL_NAME_BY
     else
         error_set(error, ERROR_INVALID, "\"model\" is missing, or is not the name of a model");
 
-    json_decref(json);
+    json_release(json, &charge);
     return good;
 }
 

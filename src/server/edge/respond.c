@@ -9,7 +9,7 @@
 #include "server/edge/context.h"
 #include "server/edge/forwarding.h"
 
-#define OWN_HEADERS 6 /* that `add_own` adds at most */
+#define OWN_HEADERS 7 /* that `add_own` adds at most */
 
 /* Beside what the handler says: what the request's context asks for. */
 static int add_own(const struct http_request *request, struct http_header *headers, int count) {
@@ -18,6 +18,8 @@ static int add_own(const struct http_request *request, struct http_header *heade
         return count;
 
     headers[count++] = (struct http_header){"X-Request-Id", context->trace.request_id};
+    if (context->tells_https)
+        headers[count++] = (struct http_header){"Strict-Transport-Security", "max-age=31536000"};
     if (context->cookie)
         headers[count++] = (struct http_header){"Set-Cookie", context->cookie};
     if (context->cors_origin) {

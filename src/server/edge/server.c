@@ -93,6 +93,7 @@ static struct context *context_create(struct server *server, const struct http_r
     text_copy(context->client, sizeof context->client, request->peer);
     if (server->options.trust_forwarded)
         read_forwarded(request, context->client, sizeof context->client);
+    context->tells_https = request->secure && !server->options.no_hsts;
     find_endpoint(context, request);
 
     return context;
@@ -175,7 +176,7 @@ static bool link_find_route(struct server *server, struct http_request *request)
         return false;
     }
 
-    if (!context->model[0] || !options->check_model)
+    if (!context->model[0] || !options->check_model || context->endpoint->names_new)
         return true;
 
     context->model_known = options->check_model(options->service->context, context->model, &error);
@@ -190,17 +191,26 @@ static size_t body_limit(const struct server *server) {
     return server->options.body_limit ? server->options.body_limit : LIMIT_BODY_BYTES;
 }
 
-static void refuse_length(const struct server *server, struct http_request *request) {
-    struct error error;
-    error_set(&error, ERROR_TOO_LARGE, "the request's body has more than %zu bytes", body_limit(server));
-    respond_error(request, &error);
-}
-
 /* A body that announces more than the limit, whether it is read whole or passed on in pieces. */
 static bool link_check_length(const struct server *server, struct http_request *request) {
+    struct error error;
     if (request->content_length < 0 || (uint64_t)request->content_length <= body_limit(server))
         return true;
-    refuse_length(server, request);
+    error_set(&error, ERROR_TOO_LARGE, "the request's body has more than %zu bytes", body_limit(server));
+    respond_error(request, &error);
+    return false;
+}
+
+/* There are as many connections as there can be: only questions for health, which need nothing else, are
+ * answered. */
+static bool link_allow_scarce(struct http_request *request) {
+    const struct endpoint *row = context_of(request)->endpoint;
+    struct error error;
+
+    if (row && row->right == RIGHT_NONE)
+        return true;
+    error_set(&error, ERROR_UNAVAILABLE, "too many connections: try again shortly");
+    respond_error(request, &error);
     return false;
 }
 
@@ -233,6 +243,8 @@ static enum http_admission admit(void *state, struct http_request *request) {
         respond_error(request, &(struct error){ERROR_MEMORY, "out of memory"});
         return HTTP_ADMIT_ANSWERED;
     }
+    if (request->scarce && !link_allow_scarce(request))
+        return HTTP_ADMIT_ANSWERED;
     if (request->content_length >= 0 && request->content_length <= LIMIT_SHORT_BODY_BYTES)
         return HTTP_ADMIT_WHOLE;
     if (!walk_chain(server, request))
@@ -250,14 +262,12 @@ static enum http_admission admit(void *state, struct http_request *request) {
 /* The body is too long, too slow or malformed. */
 static void refuse(void *state, struct http_request *request, int status, const char *reason) {
     enum error_code code = status == 408   ? ERROR_SLOW_REQUEST
+                           : status == 413 ? ERROR_TOO_LARGE
                            : status == 503 ? ERROR_UNAVAILABLE
                                            : ERROR_INVALID;
     struct error error;
 
-    if (status == 413) {
-        refuse_length(state, request);
-        return;
-    }
+    (void)state;
     error_set(&error, code, "%s", reason);
     respond_error(request, &error);
 }
@@ -306,28 +316,52 @@ static const struct {
                     "guichet_gateway_retries_total", "guichet_gateway_connections"},
 };
 
+static struct metric *retries_of(const struct server *server, const char *labels) {
+    return metrics_get(server->options.metrics, METRIC_COUNTER, tiers[server->options.tier].retries,
+                       "Times that a request was sent to an upstream again.", labels);
+}
+
+static struct metric *requests_of(const struct server *server, const char *labels) {
+    return metrics_get(server->options.metrics, METRIC_COUNTER, tiers[server->options.tier].requests,
+                       "Requests by model, route and status; 499: the client left.", labels);
+}
+
 /* Labels come from the table of endpoints and from models that exist, so that no caller can make series. */
 static void count(const struct server *server, const struct context *context, int status, double ms) {
-    struct metrics *metrics = server->options.metrics;
-    enum tier tier = server->options.tier;
     char labels[MODEL_NAME_BYTES + 96] = "";
     const char digits[4] = {(char)('0' + status / 100 % 10), (char)('0' + status / 10 % 10),
                             (char)('0' + status % 10)};
 
     metrics_label(labels, sizeof labels, "model", context && context->model_known ? context->model : "");
     metrics_label(labels, sizeof labels, "route", context ? context->label : "refused");
-    metric_observe(metrics_get(metrics, METRIC_SECONDS, tiers[tier].seconds,
+    metric_observe(metrics_get(server->options.metrics, METRIC_SECONDS, tiers[server->options.tier].seconds,
                                "From a request's first byte to the end of its response.", labels),
                    ms / 1e3);
     if (context && context->tries > 1)
-        metric_add(metrics_get(metrics, METRIC_COUNTER, tiers[tier].retries,
-                               "Times that a request was sent to an upstream again.", labels),
-                   context->tries - 1);
+        metric_add(retries_of(server, labels), context->tries - 1);
 
     metrics_label(labels, sizeof labels, "status", digits);
-    metric_add(metrics_get(metrics, METRIC_COUNTER, tiers[tier].requests,
-                           "Requests by model, route and status; 499: the client left.", labels),
-               1);
+    metric_add(requests_of(server, labels), 1);
+}
+
+void server_prepare_metrics(const struct server *server, const char *model) {
+    static const char *const routes[] = {"predict", "infer", "predict_v1"};
+    static const char *const statuses[] = {"200", "503"};
+
+    for (size_t r = 0; r < sizeof routes / sizeof *routes; r++) {
+        char labels[MODEL_NAME_BYTES + 96] = "";
+        metrics_label(labels, sizeof labels, "model", model);
+        metrics_label(labels, sizeof labels, "route", routes[r]);
+        if (server->options.gateway)
+            retries_of(server, labels);
+
+        for (size_t s = 0; s < sizeof statuses / sizeof *statuses; s++) {
+            char whole[sizeof labels];
+            strcpy(whole, labels);
+            metrics_label(whole, sizeof whole, "status", statuses[s]);
+            requests_of(server, whole);
+        }
+    }
 }
 
 static void finish(void *state, const struct http_request *request, int status, size_t body_bytes, bool cut) {
@@ -347,6 +381,8 @@ static void finish(void *state, const struct http_request *request, int status, 
             .total_ms = ms,
             .upstream_ms = context ? context->upstream_ms : 0,
             .tries = context ? context->tries : 0,
+            .batch = context ? context->batch : 0,
+            .queue_ms = context ? context->queue_ms : 0,
             .status = status,
             .bytes = body_bytes,
             .gone = gone,
@@ -403,6 +439,9 @@ static bool create_parts(struct server *server, struct http_loops *loops, struct
         .tls_key = options->tls_key,
     };
 
+    if (!host_check_names(options->host_names, error) ||
+        (options->cors && !cors_check_list(options->cors, error)))
+        return false;
     if (options->api_keys_file && !(server->keys = api_keys_read(options->api_keys_file, error)))
         return false;
 

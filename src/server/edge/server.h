@@ -33,6 +33,7 @@ struct server_options {
     int port;                     /* 0: any free one */
     bool inherit;                 /* take the sockets that systemd passed instead, where there are any */
     const char *tls_certificate, *tls_key;
+    bool no_hsts;      /* over TLS, do not tell browsers to come by https alone */
     size_t body_limit; /* [LIMIT_BODY_BYTES] */
     enum access_log access_log;
 
@@ -64,6 +65,9 @@ struct server *server_create(struct http_loops *loops, const struct server_optio
 struct server *server_create_control(struct http_loops *loops, const struct server_options *options,
                                      const char *address, struct error *error);
 int server_port(const struct server *server);
+/* Make the series of a model's predictions, so that they are there, at 0, before the first event: what begins
+ * at 1 has no rate. Any thread. */
+void server_prepare_metrics(const struct server *server, const char *model);
 /* Lines of Prometheus text: its connections. Any thread. */
 void server_write_metrics(const struct server *server, struct buffer *text);
 /* Read API keys and TLS files again. On failure everything stays as it was. Any thread but the loops'. */

@@ -28,6 +28,13 @@ void service_ready(const struct service *service, struct http_request *request) 
 void service_metrics(const struct service *service, struct http_request *request) {
     static const struct http_header header = {"Content-Type", METRICS_CONTENT_TYPE};
     struct buffer text = {.limit = LIMIT_METRICS_BYTES};
+    size_t count = 0;
+    struct model_status *models =
+        service->list_models ? service->list_models(service->context, request, false, &count) : NULL;
+
+    for (size_t i = 0; i < count && models && i < LIMIT_PREPARED_MODELS; i++)
+        server_prepare_metrics(context_of(request)->server, models[i].name);
+    free(models);
 
     bool written = service->write_metrics(service->context, &text);
     server_write_metrics(context_of(request)->server, &text);
@@ -87,9 +94,12 @@ static json_t *describe_index(const struct model_status *status) {
     const char *state = strcmp(status->state, "ready") == 0      ? "READY"
                         : strcmp(status->state, "starting") == 0 ? "LOADING"
                                                                  : "UNAVAILABLE";
+    bool unloaded = strcmp(status->state, "unloaded") == 0;
     bool asleep = strcmp(status->state, "stopped") == 0 && !status->reason[0];
     return json_pack("{s:s, s:s, s:s, s:s}", "name", status->name, "version", "1", "state", state, "reason",
-                     asleep ? "not loaded; it starts on first use" : status->reason);
+                     unloaded ? "unloaded"
+                     : asleep ? "not loaded; it starts on first use"
+                              : status->reason);
 }
 
 /* An array of what `describe` says of each model; NULL when memory is out. `ready_only`: of those alone. */
@@ -131,13 +141,14 @@ static bool read_index_options(const struct http_body *body, bool *ret_ready_onl
     if (!body->size)
         return true;
 
-    json_t *options = json_parse(body->bytes, body->size, error);
+    struct memory_charge charge = {0};
+    json_t *options = json_parse(body->bytes, body->size, NULL, &charge, error);
     const json_t *ready = json_object_get(options, "ready");
     bool good = json_is_object(options) && (!ready || json_is_boolean(ready));
     if (options && !good)
         error_set(error, ERROR_INVALID, "the body is not {\"ready\": true or false}");
     *ret_ready_only = json_is_true(ready);
-    json_decref(options);
+    json_release(options, &charge);
 
     return good;
 }

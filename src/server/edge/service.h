@@ -23,7 +23,7 @@ struct model_meaning {
 /* What a listing says of a model. */
 struct model_status {
     char name[MODEL_NAME_BYTES];
-    char state[12];     /* "ready", "starting", "stopped", "failed" */
+    char state[12];     /* "ready", "starting", "stopped", "failed", "unloaded" */
     char precision[16]; /* "" unknown */
     int64_t bytes;      /* of its files; 0: unknown */
     double typical_ms;  /* of a prediction; 0: none was made yet */

@@ -317,6 +317,26 @@ bool route_budget_take(struct route *route, int64_t now_ns) {
     return true;
 }
 
+void route_note_time(struct route *route, double ms) {
+    route->recent_ms[route->recent_count++ % ROUTE_RECENT] = (float)ms;
+}
+
+static int compare_times(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+double route_typical_ms(const struct route *route) {
+    unsigned count = route->recent_count < ROUTE_RECENT ? route->recent_count : ROUTE_RECENT;
+    float sorted[ROUTE_RECENT];
+
+    if (count == 0)
+        return 0;
+    memcpy(sorted, route->recent_ms, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, compare_times);
+    return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
+}
+
 int route_outstanding(const struct route *route) {
     int outstanding = route->waiting + route->resuming;
     for (int i = 0; i < route->count; i++)

@@ -15,6 +15,8 @@
 
 #define NAME_ADDRESS_BYTES 64 /* an address in numbers, with its NUL */
 
+#define ROUTE_RECENT 64 /* predictions that a model's typical time is of */
+
 struct proxy_request;
 
 struct replica {
@@ -69,11 +71,12 @@ struct route {
     int bound;         /* requests on each replica at once, at most */
     unsigned rotation; /* breaks ties between equals */
     struct retry_budget budget;
-    int64_t last_used; /* ns; of the last request's start or end */
-    int waiting;       /* requests that wait for a replica to start … */
-    int resuming;      /* … and those that were told of one, and have not chosen it yet */
-    double typical_ms; /* moving average of good predictions' time; 0 before the first */
-    bool marked;       /* used by route_table_update alone */
+    int64_t last_used;             /* ns; of the last request's start or end */
+    int waiting;                   /* requests that wait for a replica to start … */
+    int resuming;                  /* … and those that were told of one, and have not chosen it yet */
+    float recent_ms[ROUTE_RECENT]; /* the time of the last good predictions, in a ring … */
+    unsigned recent_count;         /* … and how many there have ever been */
+    bool marked;                   /* used by route_table_update alone */
 };
 
 struct route_table {
@@ -117,6 +120,10 @@ enum route_choice route_choose(struct route *route, struct replica *const *tried
 /* A request pays in; a retry takes out, and is refused when the budget is empty. */
 void route_budget_deposit(struct route *route, int64_t now_ns);
 bool route_budget_take(struct route *route, int64_t now_ns);
+/* A good prediction took so long. */
+void route_note_time(struct route *route, double ms);
+/* The median of the last ones; 0 before the first. */
+double route_typical_ms(const struct route *route);
 /* Requests on all replicas, and those that wait for one or are on their way to it. */
 int route_outstanding(const struct route *route);
 /* Replicas that are healthy and not ejected. */

@@ -38,10 +38,10 @@ static const struct route *find_default_route(const struct gateway *gateway, con
 }
 
 /* Lock held. What the table knows of a model. */
-static void describe_route(const struct route *route, int64_t now, struct model_status *ret) {
+static void describe_route(const struct route *route, bool details, int64_t now, struct model_status *ret) {
     bool ready = route_ready(route, now);
 
-    *ret = (struct model_status){.typical_ms = route->typical_ms};
+    *ret = (struct model_status){.typical_ms = details ? route_typical_ms(route) : 0};
     strcpy(ret->name, route->model);
     strcpy(ret->state, ready ? "ready" : "failed");
     if (!ready)
@@ -61,11 +61,11 @@ static struct model_status *list_models(void *state, const struct http_request *
     const struct route *first = find_default_route(gateway, key);
     size_t count = 0;
     if (list && first)
-        describe_route(first, now, &list[count++]);
+        describe_route(first, details, now, &list[count++]);
     for (size_t i = 0; list && i < gateway->table.count; i++) {
         const struct route *route = gateway->table.routes[i];
         if (route != first && api_key_allows_model(key, route->model))
-            describe_route(route, now, &list[count++]);
+            describe_route(route, details, now, &list[count++]);
     }
     pthread_mutex_unlock(&gateway->lock);
 
@@ -126,6 +126,12 @@ const struct gateway_supervisor *gateway_supervisor(const struct gateway *gatewa
 
 const struct gateway_options *gateway_options(const struct gateway *gateway) {
     return &gateway->options;
+}
+
+void gateway_count_kept(struct gateway *gateway, int change) {
+    pthread_mutex_lock(&gateway->lock);
+    gateway->proxied += change;
+    pthread_mutex_unlock(&gateway->lock);
 }
 
 struct identity *gateway_identity(const struct gateway *gateway) {

@@ -17,6 +17,17 @@
 
 struct gateway;
 
+/* A load or an unload that a caller asked for. */
+struct gateway_change {
+    char model[MODEL_NAME_BYTES]; /* to be loaded: it may be one that is not known yet */
+    bool load;                    /* else: unload */
+    int64_t asked_ns, deadline_ns;
+    /* For changes.c alone: */
+    struct gateway *gateway;
+    struct http_request *request;
+    struct error outcome;
+};
+
 /* Who keeps the models' processes, where somebody does. The functions are called on loops' threads, without
  * any lock of the gateway's, and must not block. */
 struct gateway_supervisor {
@@ -24,7 +35,8 @@ struct gateway_supervisor {
     /* A request waits for this model, as gateway_model_usage tells: start it if it is not running. Ends in
      * gateway_model_start or _fail. */
     void (*wake)(void *context, const char *model);
-    void (*unload)(void *context, const char *model);
+    /* Load or unload a model; ends in gateway_change_finish, from any thread. */
+    void (*change)(void *context, struct gateway_change *change);
     /* Fill in what is known of the model whose name is in *ret. */
     void (*describe)(void *context, struct model_status *ret);
     /* Append lines of Prometheus text of its own. */
@@ -86,6 +98,10 @@ bool gateway_model_start(struct gateway *gateway, const char *model, int port, s
 void gateway_model_stop(struct gateway *gateway, const char *model);
 /* It cannot be loaded: requests that wait for it are told so. */
 void gateway_model_fail(struct gateway *gateway, const char *model, const struct error *reason);
+
+/* The change was made (`error` NULL), or could not be: its caller is told, and it is freed. ERROR_LOAD: the
+ * model cannot be loaded. */
+void gateway_change_finish(struct gateway_change *change, const struct error *error);
 
 struct gateway_usage {
     int outstanding;       /* requests on it or waiting for it */

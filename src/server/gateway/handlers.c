@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/limits.h"
 #include "base/text.h"
 #include "server/edge/context.h"
@@ -72,59 +71,4 @@ void gateway_predict(struct gateway *gateway, struct http_request *request) {
 
 void gateway_confirm_model(struct gateway *gateway, struct http_request *request) {
     respond_json(request, 200, json_pack("{s:s}", "model", context_of(request)->model));
-}
-
-/* False: has replied that the processes are not ours to start and stop. */
-static bool check_supervised(struct gateway *gateway, struct http_request *request) {
-    struct error error;
-
-    if (gateway_supervisor(gateway))
-        return true;
-    error_set(&error, ERROR_INVALID, "this gateway does not start or stop its backends");
-    respond_error(request, &error);
-    return false;
-}
-
-/* A body may have {"parameters": {…}}; `known`: the one parameter that may stand there (NULL: none). False:
- * has replied. */
-static bool check_parameters(struct http_request *request, const char *known) {
-    const struct http_body *body = request->body;
-    struct error error = {0};
-    const char *name;
-    json_t *value;
-    if (!body->size)
-        return true;
-
-    json_t *json = json_parse(body->bytes, body->size, &error);
-    json_t *parameters = json_object_get(json, "parameters");
-    if (json && (!json_is_object(json) || (parameters && !json_is_object(parameters))))
-        error_set(&error, ERROR_INVALID, "the body is not {\"parameters\": {…}}");
-    json_object_foreach(parameters, name, value) {
-        if (!known || strcmp(name, known) != 0)
-            error_set(&error, ERROR_INVALID, "the parameter \"%.60s\" is not supported", name);
-    }
-
-    json_decref(json);
-    if (error.code != ERROR_NONE)
-        respond_error(request, &error);
-    return error.code == ERROR_NONE;
-}
-
-void gateway_load(struct gateway *gateway, struct http_request *request) {
-    if (check_parameters(request, NULL) && check_supervised(gateway, request))
-        proxy_start(gateway, request,
-                    &(struct proxy_options){
-                        .model = context_of(request)->model,
-                        .target = "",
-                        .aim = PROXY_LOAD,
-                    });
-}
-
-void gateway_unload(struct gateway *gateway, struct http_request *request) {
-    const struct gateway_supervisor *supervisor = gateway_supervisor(gateway);
-
-    if (!check_parameters(request, "unload_dependents") || !check_supervised(gateway, request))
-        return;
-    supervisor->unload(supervisor->context, context_of(request)->model);
-    respond_text(request, 200, "{}");
 }

@@ -25,7 +25,7 @@ struct gateway {
     pthread_mutex_t lock;
     struct route_table table;
     struct proxy_request *waiting; /* for a replica to start: a list, in no order */
-    int proxied;                   /* proxy requests that are not yet freed */
+    int proxied;                   /* requests that are kept: proxy requests not yet freed, and changes */
     int checks;                    /* health checks under way */
 
     /* The discovery thread has names looked up, connects replicas and checks their health. */
@@ -40,6 +40,8 @@ struct gateway {
 
 /* gateway.c */
 const struct gateway_options *gateway_options(const struct gateway *gateway);
+/* One request more, or less, that is kept and answered later: gateway_free waits for them. */
+void gateway_count_kept(struct gateway *gateway, int change);
 struct identity *gateway_identity(const struct gateway *gateway); /* NULL: no tokens */
 
 /* discovery.c */

@@ -17,7 +17,7 @@
 #define BROKEN_MOST 3
 #define BROKEN_MOST_SUPERVISED 2
 /* So long a request that broke a replica waits for two to be well: it is not carried to the last one. */
-#define SUSPECT_MS 5000
+#define SUSPECT_MS 10000
 #define SUSPECT_PAUSE_MS 100
 #define LOADING_LEAST_MS 500 /* of a request's time must be left to wait for a replica that is loading */
 
@@ -365,10 +365,8 @@ void proxy_count_outcome(struct proxy_request *proxy, const struct http_response
             replica_abandoned(replica);
         else
             replica_succeeded(replica);
-        double *typical = &proxy->route->typical_ms;
         if (proxy->status == 200 && is_prediction(proxy->context))
-            *typical = *typical > 0 ? *typical * 0.95 + proxy->context->upstream_ms * 0.05
-                                    : proxy->context->upstream_ms;
+            route_note_time(proxy->route, proxy->context->upstream_ms);
     } else if ((response->failure == HTTP_FAILED_CLOSED && response->reused) ||
                response->failure == HTTP_FAILED_MEMORY || response->failure == HTTP_FAILED_TOO_LARGE) {
         replica_abandoned(replica);
@@ -479,11 +477,6 @@ void proxy_leave_replica(struct gateway *gateway, struct replica *replica) {
 
 /* ---- The choice ---- */
 
-static void finish_load(struct proxy_request *proxy) {
-    respond_text(proxy->request, 200, "{}");
-    proxy_free(proxy);
-}
-
 /* A model that sleeps is looked at: what can be said of it without waking it. */
 static void finish_look(struct proxy_request *proxy) {
     static const struct http_header metrics = {"Content-Type", METRICS_CONTENT_TYPE};
@@ -543,7 +536,7 @@ void proxy_try(struct proxy_request *proxy) {
     end_resuming(proxy);
     enum route_choice choice = route_choose(proxy->route, proxy->tried, proxy->tried_count, now, &replica);
     bool kept = choice == ROUTE_FOUND && is_kept_from(proxy, replica, now);
-    if (choice == ROUTE_FOUND && aim != PROXY_LOAD && !kept) {
+    if (choice == ROUTE_FOUND && !kept) {
         replica_begin(replica);
         join_asked(proxy, replica);
         proxy->replica = replica;
@@ -556,8 +549,6 @@ void proxy_try(struct proxy_request *proxy) {
     case ROUTE_FOUND:
         if (kept)
             keep_from_last(proxy);
-        else if (aim == PROXY_LOAD)
-            finish_load(proxy);
         else
             proxy_send_request(proxy);
         return;

@@ -12,7 +12,6 @@
 
 enum proxy_aim {
     PROXY_ASK,  /* proxy the request; start the model if it is stopped */
-    PROXY_LOAD, /* only start the model */
     PROXY_LOOK, /* proxy if the model runs; neither starts it nor counts as use */
 };
 

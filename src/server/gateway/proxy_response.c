@@ -44,10 +44,25 @@ static bool begin_streaming(struct proxy_request *proxy, const struct http_respo
     return true;
 }
 
+/* What a backend says for the log. */
+static void note_run(struct context *context, const struct http_response *response) {
+    context->batch = 0;
+    context->queue_ms = 0;
+    for (int i = 0; i < response->header_count; i++) {
+        const struct http_header *header = &response->headers[i];
+        if (http_names_equal(header->name, HEADER_BATCH))
+            context->batch = (int)strtol(header->value, NULL, 10);
+        else if (http_names_equal(header->name, HEADER_QUEUE_MS))
+            context->queue_ms = strtod(header->value, NULL);
+    }
+}
+
 void proxy_receive_head(void *context, const struct http_response *response) {
     struct proxy_request *proxy = context;
     int64_t length = response->content_length;
 
+    if (!gateway_options(proxy->gateway)->relay)
+        note_run(proxy->context, response);
     proxy->status = response->status;
     proxy->collected.size = 0;
     proxy->loading = response->status == 503 && !proxy->body_sent && proxy_waits_for_loading(proxy);

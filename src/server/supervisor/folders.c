@@ -35,6 +35,7 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
         model->folder = strdup(folder->path);
         model->stamp = model->stamp_seen = folder->stamp;
         model->present = true;
+        model->out_of_service = supervisor->options->explicit_control && supervisor->looked;
         model->current.output = model->next.output = -1;
     }
     pthread_mutex_unlock(&supervisor->lock);
@@ -46,6 +47,13 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
             free(path);
         }
     }
+}
+
+/* Whether a new version may take the place of the one that serves: not before somebody asks for it, where
+ * models are controlled by loading them. */
+static bool may_take(const struct supervisor *supervisor, const struct supervised *model) {
+    return !supervisor->options->explicit_control || model->asked ||
+           (model->state != MODEL_READY && model->state != MODEL_STARTING);
 }
 
 static void model_seen(struct supervisor *supervisor, const char *name, char *path, uint64_t bytes,
@@ -68,7 +76,7 @@ static void model_seen(struct supervisor *supervisor, const char *name, char *pa
         else if (!model->unsettled_ns)
             model->unsettled_ns = clock_ns();
 
-        if (folder->stamp != model->stamp && settled) {
+        if (folder->stamp != model->stamp && (settled || model->asked) && may_take(supervisor, model)) {
             model->stamp = folder->stamp;
             model->unsettled_ns = 0;
             pthread_mutex_lock(&supervisor->lock);
@@ -143,6 +151,7 @@ void supervisor_look(struct supervisor *supervisor) {
         model_folder_list_release(&list);
     }
 
+    supervisor->looked = true;
     if (complete)
         models_gone_remove(supervisor);
 }

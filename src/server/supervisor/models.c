@@ -40,11 +40,24 @@ static void backoff_set(struct supervised *model, bool at_once) {
     model->retry_ns = at_once ? 0 : clock_ns() + (pause < BACKOFF_MOST_NS ? pause : BACKOFF_MOST_NS);
 }
 
-/* Fail the requests that wait for the model, with the reason. */
-static void waiting_fail(struct supervisor *supervisor, struct supervised *model) {
-    struct error error;
-    error_set(&error, ERROR_UNAVAILABLE, "model \"%s\" cannot be loaded: %s", model->name, model->reason);
+static void failure_set(struct supervised *model, enum error_code code, const char *what,
+                        const char *reason) {
+    model->failures++;
+    error_set(&model->failure, code, "model \"%s\" %s: %s", model->name, what, reason);
+}
 
+/* Fail the requests that wait for the model, with the reason. */
+static void waiting_fail(struct supervisor *supervisor, const struct supervised *model) {
+    gateway_model_fail(supervisor->gateway, model->name, &model->failure);
+}
+
+/* Fail the requests for a model that was unloaded. */
+static void waiting_refuse(struct supervisor *supervisor, const struct supervised *model) {
+    struct error error;
+
+    error_set(&error, ERROR_NOT_FOUND,
+              "model \"%s\" is out of service: POST /v2/repository/models/%s/load puts it into service",
+              model->name, model->name);
     gateway_model_fail(supervisor->gateway, model->name, &error);
 }
 
@@ -89,11 +102,15 @@ static void metrics_refresh(struct supervisor *supervisor, struct supervised *mo
 }
 
 void supervised_stop(struct supervisor *supervisor, struct supervised *model) {
+    bool runs = model->state == MODEL_STARTING || model->state == MODEL_READY;
+
     metrics_close(supervisor, model, true);
     gateway_model_stop(supervisor->gateway, model->name);
     process_leave(supervisor, &model->current);
     process_leave(supervisor, &model->next);
-    state_set(supervisor, model, MODEL_STOPPED, "");
+    model->restart = false;
+    if (runs)
+        state_set(supervisor, model, MODEL_STOPPED, "");
 }
 
 void supervisor_measure(struct supervisor *supervisor) {
@@ -129,6 +146,7 @@ static void start(struct supervisor *supervisor, struct supervised *model, struc
     model->crashes++;
     backoff_set(model, false);
     state_set(supervisor, model, MODEL_FAILED, error.message);
+    failure_set(model, ERROR_UNAVAILABLE, "cannot be loaded", error.message);
     waiting_fail(supervisor, model);
 }
 
@@ -157,6 +175,7 @@ static void became_ready(struct supervisor *supervisor, struct supervised *model
 
     pthread_mutex_lock(&supervisor->lock);
     model->loads++;
+    model->current.served = true;
     memcpy(model->precision, precision, sizeof precision);
     model->meaning = meaning;
     model->memory = memory ? memory : model->memory;
@@ -193,21 +212,28 @@ static bool wait_for_files(struct supervisor *supervisor, struct supervised *mod
     return true;
 }
 
+/* Why a process ended: what it said last, where it ended while it was loading. ERROR_LOAD: it found its files
+ * wrong; ERROR_UNAVAILABLE: it may be another time. */
+static enum error_code end_explain(const struct process *process, int status, char ret[420]) {
+    static const char said_by[] = "guichet backend: ";
+    const char *line = process->last_line;
+
+    if (WIFSIGNALED(status)) {
+        snprintf(ret, 420, "its process was ended by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+        return ERROR_UNAVAILABLE;
+    }
+    if (!process->served && line[0])
+        snprintf(ret, 420, "%s", line + (strncmp(line, said_by, strlen(said_by)) == 0 ? strlen(said_by) : 0));
+    else
+        snprintf(ret, 420, "its process ended with status %d", WEXITSTATUS(status));
+    return ERROR_LOAD;
+}
+
 /* The current process, starting or serving, ended by itself. */
 static void ended(struct supervisor *supervisor, struct supervised *model, int status) {
-    static const char said_by[] = "guichet backend: ";
     char reason[420];
-
-    if (WIFSIGNALED(status))
-        snprintf(reason, sizeof reason, "its process was ended by signal %d (%s)", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
-    else if (model->state != MODEL_READY && model->current.last_line[0])
-        snprintf(reason, sizeof reason, "%s",
-                 model->current.last_line + (strncmp(model->current.last_line, said_by, strlen(said_by)) == 0
-                                                 ? strlen(said_by)
-                                                 : 0));
-    else
-        snprintf(reason, sizeof reason, "its process ended with status %d", WEXITSTATUS(status));
+    enum error_code code = end_explain(&model->current, status, reason);
 
     bool served = model->state == MODEL_READY;
     bool steady = served && clock_ns() - model->ready_ns > STEADY_SECONDS * SECOND_NS;
@@ -232,18 +258,20 @@ static void ended(struct supervisor *supervisor, struct supervised *model, int s
         if (model->retry_ns < clock_ns() + REPEAT_NS)
             model->retry_ns = clock_ns() + REPEAT_NS;
         state_set(supervisor, model, MODEL_FAILED, reason);
+        failure_set(model, code, "cannot be loaded", reason);
         waiting_fail(supervisor, model);
     }
 }
 
-static void next_ended(struct supervisor *supervisor, struct supervised *model) {
-    char reason[460];
-    snprintf(reason, sizeof reason, "the new version cannot be loaded, the old one keeps serving: %s",
-             model->next.last_line[0] ? model->next.last_line : "its process ended");
+static void next_ended(struct supervisor *supervisor, struct supervised *model, int status) {
+    char reason[420], whole[500];
+    enum error_code code = end_explain(&model->next, status, reason);
 
-    log_line("guichet: %s: %s", model->name, reason);
+    snprintf(whole, sizeof whole, "the new version cannot be loaded, the old one keeps serving: %s", reason);
+    log_line("guichet: %s: %s", model->name, whole);
     process_close(&model->next);
-    state_set(supervisor, model, model->state, reason);
+    state_set(supervisor, model, model->state, whole);
+    failure_set(model, code, "keeps serving its old version, the new one cannot be loaded", reason);
 }
 
 static void reap_one(struct supervisor *supervisor, pid_t pid, int status) {
@@ -256,7 +284,7 @@ static void reap_one(struct supervisor *supervisor, pid_t pid, int status) {
         }
         if (model->next.pid == pid) {
             process_read(&model->next, model->name);
-            next_ended(supervisor, model);
+            next_ended(supervisor, model, status);
             return;
         }
     }
@@ -305,7 +333,7 @@ static void step_next(struct supervisor *supervisor, struct supervised *model) {
     }
 }
 
-static void step_ready(struct supervisor *supervisor, struct supervised *model, bool unload) {
+static void step_ready(struct supervisor *supervisor, struct supervised *model) {
     struct gateway_usage usage = {0};
     struct error error;
     int64_t now = clock_ns();
@@ -320,9 +348,8 @@ static void step_ready(struct supervisor *supervisor, struct supervised *model, 
     bool idle = supervisor->options->idle_seconds > 0 && !supervisor->options->preload &&
                 usage.outstanding == 0 && (double)(now - used) / 1e9 > supervisor->options->idle_seconds;
 
-    if (idle)
+    if (idle) {
         log_line("guichet: stopping %s: idle", model->name);
-    if (idle || unload) {
         supervised_stop(supervisor, model);
         return;
     }
@@ -354,17 +381,17 @@ void supervisor_step(struct supervisor *supervisor, struct supervised *model) {
     process_read(&model->current, model->name);
     process_read(&model->next, model->name);
 
-    pthread_mutex_lock(&supervisor->lock);
-    bool unload = model->unload;
-    model->unload = false;
-    pthread_mutex_unlock(&supervisor->lock);
-
     if (model->state == MODEL_STARTING) {
         step_starting(supervisor, model);
         return;
     }
     if (model->state == MODEL_READY) {
-        step_ready(supervisor, model, unload);
+        step_ready(supervisor, model);
+        return;
+    }
+    if (model->out_of_service) {
+        if (model->waiting_ns)
+            waiting_refuse(supervisor, model);
         return;
     }
 

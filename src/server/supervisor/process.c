@@ -17,57 +17,88 @@
 
 #define ARGUMENTS_MOST 64
 #define LEAVE_SECONDS 30
-#define SOON_MS 100 /* enough for a ready process */
+#define LISTENER_FD 3 /* of a child: the first that systemd would pass */
+#define SOON_MS 100   /* enough for a ready process */
 
 extern char **environ;
 
-/* A port that is free now. If it is taken before the child binds it, the child fails and is restarted with
- * another. */
-static int find_free_port(struct error *error) {
+/* What a child is started with. */
+struct child {
+    const char *program, **argv;
+    char **environment;
+    char *listen_pid; /* of the environment: "LISTEN_PID=" with room for a number */
+    int listener, output;
+    pid_t parent;
+};
+
+/* A socket that listens on a free port of loopback. The child gets it ready, so no other program can take the
+ * port between the choice and its use. -1 on failure. */
+static int open_listener(int *ret_port, struct error *error) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), port = 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
-        getsockname(fd, (struct sockaddr *)&address, &length) == 0)
-        port = ntohs(address.sin_port);
-    else
-        error_set_errno(error, ERROR_IO, errno, "finding a free port");
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, SOMAXCONN) == 0 &&
+        getsockname(fd, (struct sockaddr *)&address, &length) == 0) {
+        *ret_port = ntohs(address.sin_port);
+        return fd;
+    }
 
+    error_set_errno(error, ERROR_IO, errno, "listening on a free port of 127.0.0.1");
     if (fd >= 0)
         close(fd);
-    return port;
+    return -1;
+}
+
+/* Append a number's digits; async-signal-safe. */
+static void append_digits(char *text, long number) {
+    char digits[24];
+    int count = 0;
+
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    text += strlen(text);
+    while (count > 0)
+        *text++ = digits[--count];
+    *text = 0;
 }
 
 /* In the child, between fork and exec: async-signal-safe calls only. */
-static _Noreturn void run_child(const char *program, const char **argv, char **environment, int output,
-                                pid_t parent) {
+static _Noreturn void run_child(const struct child *child) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (getppid() != child->parent)
         _exit(127);
     setpgid(0, 0); /* Ctrl-C must not reach children: the supervisor stops them in order */
 
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing >= 0)
         dup2(nothing, STDIN_FILENO);
-    dup2(output, STDOUT_FILENO);
-    dup2(output, STDERR_FILENO);
+    dup2(child->output, STDOUT_FILENO);
+    dup2(child->output, STDERR_FILENO);
 
-    /* The child inherits no other descriptor (systemd's sockets, files left open by a shell). */
-    close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+    /* The child inherits its own socket, as systemd passes one, and no other descriptor (the sockets that
+     * systemd passed to us, files left open by a shell). */
+    if (child->listener == LISTENER_FD)
+        fcntl(LISTENER_FD, F_SETFD, 0);
+    else
+        dup2(child->listener, LISTENER_FD);
+    close_range(LISTENER_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+    append_digits(child->listen_pid, getpid());
 
     signal(SIGPIPE, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 
-    execve(program, (char **)argv, environment);
+    execve(child->program, (char **)child->argv, child->environment);
     _exit(127);
 }
 
 /* This process's environment without the variables meant for it alone, nor any secret (HF_TOKEN): a model's
- * process needs none. Free the array, not the strings. */
-static char **make_environment(void) {
+ * process needs none. At its end the two that tell of the socket. Free the array, not the strings. */
+static char **make_environment(char *listen_pid) {
+    static char listen_fds[] = "LISTEN_FDS=1";
     static const char *const own[] = {"PORT=",       "SERVING_PORT=",        "MODEL_NAME=",     "LISTEN_FDS=",
                                       "LISTEN_PID=", "GUICHET_SESSION_KEY=", "GUICHET_API_KEY="};
     static const char *const secrets[] = {"TOKEN", "SECRET", "PASSWORD", "CREDENTIALS", "_KEY"};
@@ -75,9 +106,11 @@ static char **make_environment(void) {
 
     while (environ[count])
         count++;
-    char **environment = calloc(count + 1, sizeof *environment);
+    char **environment = calloc(count + 3, sizeof *environment);
+    if (!environment)
+        return NULL;
 
-    for (size_t i = 0; environment && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         bool drop = false;
         for (size_t o = 0; o < sizeof own / sizeof own[0]; o++)
             drop |= strncmp(environ[i], own[o], strlen(own[o])) == 0;
@@ -89,27 +122,49 @@ static char **make_environment(void) {
             environment[kept++] = environ[i];
     }
 
+    environment[kept++] = listen_fds;
+    environment[kept] = listen_pid;
     return environment;
 }
 
-static pid_t fork_child(const char *program, const char **argv, char **environment, int output) {
-    pid_t parent = getpid(), pid = fork();
+/* Fork and exec; -1 and errno on failure. *ret_output: where to read what it writes. */
+static pid_t fork_child(struct child *child, int *ret_output) {
+    char listen_pid[40] = "LISTEN_PID=";
+    int pipe_ends[2];
+
+    child->environment = make_environment(listen_pid);
+    if (!child->environment || pipe2(pipe_ends, O_CLOEXEC) < 0) {
+        free(child->environment);
+        return -1;
+    }
+    fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK);
+    child->listen_pid = listen_pid;
+    child->output = pipe_ends[1];
+    child->parent = getpid();
+
+    pid_t pid = fork();
     if (pid == 0)
-        run_child(program, argv, environment, output, parent);
+        run_child(child);
+
+    int number = errno;
+    close(pipe_ends[1]);
+    free(child->environment);
+    if (pid < 0)
+        close(pipe_ends[0]);
+    errno = number;
+    *ret_output = pipe_ends[0];
     return pid;
 }
 
 bool process_start(struct supervisor *supervisor, struct process *process, const char *name, const char *path,
                    struct error *error) {
     const struct supervisor_options *options = supervisor->options;
-    int pipe_ends[2];
     char port_text[12];
-    int port = find_free_port(error);
+    int port, output, listener = open_listener(&port, error);
+    if (listener < 0)
+        return error_prefix(error, "model \"%s\"", name);
 
-    if (!port)
-        return false;
     snprintf(port_text, sizeof port_text, "%d", port);
-
     const char *program = options->backend_program ? options->backend_program : "/proc/self/exe";
     const char *argv[ARGUMENTS_MOST + 1] = {options->backend_program ? program : "guichet",
                                             "backend",
@@ -127,25 +182,15 @@ bool process_start(struct supervisor *supervisor, struct process *process, const
         argv[count++] = *more;
 
     struct child_client *client = child_client_create(supervisor->loops, port, supervisor->wake, error);
-    if (!client)
+    if (!client) {
+        close(listener);
         return false;
-
-    char **environment = make_environment();
-    if (!environment || pipe2(pipe_ends, O_CLOEXEC) < 0) {
-        int number = errno;
-        free(environment);
-        child_client_free(client);
-        return error_set_errno(error, ERROR_IO, number, "model \"%s\": making a pipe", name);
     }
 
-    fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK);
-    pid_t pid = fork_child(program, argv, environment, pipe_ends[1]);
+    pid_t pid = fork_child(&(struct child){.program = program, .argv = argv, .listener = listener}, &output);
     int number = errno;
-    close(pipe_ends[1]);
-    free(environment);
-
+    close(listener);
     if (pid < 0) {
-        close(pipe_ends[0]);
         child_client_free(client);
         return error_set_errno(error, ERROR_IO, number, "model \"%s\": starting a process", name);
     }
@@ -154,7 +199,7 @@ bool process_start(struct supervisor *supervisor, struct process *process, const
         .pid = pid,
         .port = port,
         .client = client,
-        .output = pipe_ends[0],
+        .output = output,
         .started_ns = clock_ns(),
     };
     return true;
@@ -241,7 +286,7 @@ void process_leave(struct supervisor *supervisor, struct process *process) {
         waitpid(process->pid, NULL, 0);
         process_close(process);
     } else {
-        kill(process->pid, SIGTERM);
+        kill(process->pid, process->served ? SIGTERM : SIGKILL); /* one that still loads has no requests */
         process->kill_ns = clock_ns() + LEAVE_SECONDS * SECOND_NS;
         supervisor->leaving = leaving;
         leaving[supervisor->leaving_count++] = *process;

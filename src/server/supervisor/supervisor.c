@@ -38,14 +38,10 @@ static void hook_wake(void *context, const char *name) {
     wake(context);
 }
 
-static void hook_unload(void *context, const char *name) {
-    struct supervisor *supervisor = context;
-    pthread_mutex_lock(&supervisor->lock);
-    struct supervised *model = supervisor_find(supervisor, name);
-    if (model)
-        model->unload = true;
-    pthread_mutex_unlock(&supervisor->lock);
-    wake(supervisor);
+static void hook_change(void *context, struct gateway_change *change) {
+    if (!supervisor_add_change(context, change))
+        gateway_change_finish(change, &(struct error){ERROR_MEMORY, "out of memory"});
+    wake(context);
 }
 
 static void hook_describe(void *context, struct model_status *ret) {
@@ -60,7 +56,7 @@ static void hook_describe(void *context, struct model_status *ret) {
 
     pthread_mutex_lock(&supervisor->lock);
     const struct supervised *model = supervisor_find(supervisor, ret->name);
-    strcpy(ret->state, model ? states[model->state] : "stopped");
+    strcpy(ret->state, !model ? "stopped" : model->out_of_service ? "unloaded" : states[model->state]);
     ret->reason[0] = 0;
     if (model) {
         ret->bytes = model->bytes;
@@ -119,7 +115,7 @@ static void hook_write_metrics(void *context, struct buffer *text) {
 /* ---- The loop ---- */
 
 static bool is_busy(struct supervisor *supervisor) {
-    bool busy = supervisor->leaving_count > 0;
+    bool busy = supervisor->leaving_count > 0 || supervisor->has_changes;
 
     for (size_t i = 0; i < supervisor->model_count; i++) {
         const struct supervised *model = supervisor->models[i];
@@ -175,6 +171,7 @@ static void turn(struct supervisor *supervisor) {
 
     supervisor_measure(supervisor);
     supervisor_ask(supervisor);
+    supervisor_continue_changes(supervisor);
     for (size_t i = 0; i < supervisor->model_count; i++)
         supervisor_step(supervisor, supervisor->models[i]);
 }
@@ -334,6 +331,7 @@ static void end(struct supervisor *supervisor) {
             turn(supervisor);
         pthread_join(thread, NULL);
     }
+    supervisor_continue_changes(supervisor); /* those that came last */
 
     for (size_t i = 0; i < supervisor->model_count; i++) {
         process_leave(supervisor, &supervisor->models[i]->current);
@@ -370,7 +368,7 @@ bool supervisor_run(const struct supervisor_options *options, struct error *erro
     struct supervisor supervisor = {.options = options, .wake = -1, .signals = -1};
     const struct gateway_supervisor hooks = {.context = &supervisor,
                                              .wake = hook_wake,
-                                             .unload = hook_unload,
+                                             .change = hook_change,
                                              .describe = hook_describe,
                                              .write_metrics = hook_write_metrics};
 

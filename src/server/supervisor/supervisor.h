@@ -19,6 +19,7 @@ struct supervisor_options {
     double idle_seconds;            /* stop a model without requests for this long; 0: never */
     bool preload;                   /* start every model at once, and again when it ended by a crash */
     long long memory;               /* bytes that all models together may take; 0: no cap */
+    bool explicit_control;          /* models change and come only with a load, and go with an unload */
     double patience_seconds;        /* so long a request waits for memory before a busy model makes room */
     int timeout_ms;                 /* of a request, the start of its model included; 0: 60000 */
     int queue_limit;                /* requests at a model at once; 0: 256 */

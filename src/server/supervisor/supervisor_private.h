@@ -22,6 +22,7 @@ struct process {
     struct child_client *client;
     int output; /* read end of what it writes, -1: none */
     int64_t started_ns;
+    bool served;     /* it has been ready */
     int64_t kill_ns; /* leaving: when SIGKILL is sent */
     char line[320];  /* the line being read from `output` */
     size_t line_length;
@@ -41,9 +42,12 @@ struct supervised {
     bool present;         /* the folder is there (used within a look) */
     enum model_state state;
     char reason[480];       /* why it failed, or why its new version does */
+    unsigned failures;      /* to load, its new versions' included … */
+    struct error failure;   /* … and the last of them, for who asked for it */
     struct process current; /* serving, or starting */
     struct process next;    /* the new version, starting while the old one serves */
-    bool unload;            /* set by the gateway's threads */
+    bool out_of_service;    /* unloaded, until it is loaded again */
+    bool asked;             /* it is to be loaded as its files are now (used within a look) */
     int64_t waiting_ns;     /* since when a request waits for it to start; 0: none does */
     bool restart;           /* it crashed while it was in use */
     int crashes;            /* in a row */
@@ -73,7 +77,9 @@ struct supervisor {
     size_t leaving_count;
     int64_t look_ns, measure_ns; /* when the folders, the memory are looked at next */
     bool ending;
-    bool shown_failed_look;
+    bool looked, shown_failed_look;
+    struct change *changes; /* asked for and not done; under `lock` */
+    bool has_changes;
 };
 
 /* process.c */
@@ -88,7 +94,8 @@ void process_describe(const struct process *process, char ret[16], struct model_
 void process_read(struct process *process, const char *name);
 /* Proportional set size in bytes; 0 if it cannot be read. */
 int64_t process_memory(pid_t pid);
-/* Send SIGTERM and move the process to `leaving`; supervisor_reap does the rest. */
+/* Have the process end, once it has finished its requests, and move it to `leaving`; supervisor_reap does the
+ * rest. */
 void process_leave(struct supervisor *supervisor, struct process *process);
 
 /* models.c: called without the lock; each function takes it where needed. */
@@ -100,7 +107,7 @@ void supervisor_step(struct supervisor *supervisor, struct supervised *model);
 void supervised_reload(struct supervisor *supervisor, struct supervised *model);
 /* It does not run, and nothing but memory keeps it from starting. */
 bool supervised_may_start(const struct supervisor *supervisor, const struct supervised *model);
-/* Its process ends once it has finished what it has; new requests wait for the next one. */
+/* Its processes end once they have finished what they have; new requests wait for the next one. */
 void supervised_stop(struct supervisor *supervisor, struct supervised *model);
 void supervised_free(struct supervised *model);
 
@@ -109,6 +116,12 @@ void supervised_free(struct supervised *model);
 bool supervisor_admits(struct supervisor *supervisor, const struct supervised *model);
 /* Where the models have grown beyond the cap, stop one of them. */
 void supervisor_keep_cap(struct supervisor *supervisor);
+
+/* changes.c */
+/* Any thread. False when memory is out. */
+bool supervisor_add_change(struct supervisor *supervisor, struct gateway_change *asked);
+/* Begin what was asked for, and answer what is done. */
+void supervisor_continue_changes(struct supervisor *supervisor);
 
 /* folders.c */
 void supervisor_look(struct supervisor *supervisor); /* scan the model folders */

@@ -48,11 +48,25 @@ void inference_free(struct inference *inference) {
 
     free(inference->decoded);
     free(inference->id);
+    memory_charge_release(&inference->charge);
     free(inference);
 }
 
-bool inference_tensor_allocate(struct tensor *tensor, struct error *error) {
+bool inference_charge(struct inference *inference, size_t bytes, struct error *error) {
+    return memory_charge_wait(&inference->charge, bytes, &inference->wait, error);
+}
+
+size_t inference_count_numbers(const char *text, size_t size) {
+    size_t count = 1;
+    for (size_t i = 0; i < size; i++)
+        count += text[i] == ',' || text[i] == '[' || text[i] == ':';
+    return count;
+}
+
+bool inference_tensor_allocate(struct inference *inference, struct tensor *tensor, struct error *error) {
     size_t bytes = tensor_bytes(tensor);
+    if (!inference_charge(inference, bytes, error))
+        return false;
     tensor->data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
     return tensor->data ||
            error_set(error, ERROR_MEMORY, "not enough memory for a tensor of %zu bytes", bytes);
@@ -106,6 +120,8 @@ bool inference_photo_base64(struct reading *reading, const json_t *text, size_t 
 
     if (!json_is_string(text))
         return error_set(reading->error, ERROR_INVALID, "a photo in JSON must be a string in base64");
+    if (!inference->decoded && !inference_charge(inference, room, reading->error))
+        return false;
     if (!inference->decoded && !(inference->decoded = malloc(room)))
         return error_set(reading->error, ERROR_MEMORY, "not enough memory for photos");
     if (sodium_base642bin((unsigned char *)inference->decoded + *used, room - *used, json_string_value(text),
@@ -240,36 +256,51 @@ bool inference_check_values(const char *name, enum dtype dtype, const double *va
     return true;
 }
 
-/* A span's numbers into the memory of a tensor whose shape is known. */
-static bool tensor_read_numbers(const struct numbers_span *span, struct tensor *tensor, const char *name,
-                                struct error *error) {
+/* By way of float64, checked. *ret_count: the numbers; the tensor is filled where they are as many as its
+ * elements. */
+static bool numbers_read_as(struct inference *inference, const struct numbers_span *span,
+                            struct tensor *tensor, const char *name, size_t *ret_count, struct error *error) {
+    size_t elements = (size_t)shape_elements(&tensor->shape), bytes = elements * sizeof(double);
+    struct memory_charge charge = {.purpose = MEMORY_TENSORS};
     int64_t dims[LIMIT_TENSOR_RANK];
     int rank;
-    size_t count = 0, elements = (size_t)shape_elements(&tensor->shape);
-    if (elements > span->size) /* a number takes two bytes at least, with its comma */
-        return error_set(error, ERROR_INVALID, "input \"%.100s\" has fewer values than its shape says", name);
-    if (!inference_tensor_allocate(tensor, error))
+    bool done = false;
+    if (!memory_charge_wait(&charge, bytes, &inference->wait, error))
         return false;
 
-    bool done;
-    if (tensor->dtype == DTYPE_F32) {
-        done = numbers_read_f32(span, tensor->data, elements, &count, dims, &rank, error);
-    } else {
-        double *values = calloc(elements, sizeof *values);
-        if (!values)
-            return error_set(error, ERROR_MEMORY, "not enough memory for a tensor");
-        done = numbers_read_f64(span, values, elements, &count, dims, &rank, error);
-        if (done && count == elements && !inference_check_values(name, tensor->dtype, values, count, error)) {
-            free(values);
-            return false;
-        }
-        if (done && count == elements)
-            elements_convert(DTYPE_F64, values, tensor->dtype, tensor->data, (int64_t)count);
-        free(values);
-    }
+    double *values = calloc(elements, sizeof *values);
+    if (!values)
+        error_set(error, ERROR_MEMORY, "not enough memory for a tensor");
+    else if (!numbers_read_f64(span, values, elements, ret_count, dims, &rank, error))
+        error_prefix(error, "input \"%.100s\"", name);
+    else
+        done =
+            *ret_count != elements || inference_check_values(name, tensor->dtype, values, *ret_count, error);
 
-    if (!done)
-        return error_prefix(error, "input \"%.100s\"", name);
+    if (done && *ret_count == elements)
+        elements_convert(DTYPE_F64, values, tensor->dtype, tensor->data, (int64_t)elements);
+    free(values);
+    memory_charge_release(&charge);
+    return done;
+}
+
+/* A span's numbers into the memory of a tensor whose shape is known. */
+static bool tensor_read_numbers(struct inference *inference, const struct numbers_span *span,
+                                struct tensor *tensor, const char *name, struct error *error) {
+    size_t count = 0, elements = (size_t)shape_elements(&tensor->shape);
+    if (elements > inference_count_numbers(span->text, span->size))
+        return error_set(error, ERROR_INVALID, "input \"%.100s\" has fewer values than its shape says", name);
+    if (!inference_tensor_allocate(inference, tensor, error))
+        return false;
+
+    if (tensor->dtype == DTYPE_F32) {
+        int64_t dims[LIMIT_TENSOR_RANK];
+        int rank;
+        if (!numbers_read_f32(span, tensor->data, elements, &count, dims, &rank, error))
+            return error_prefix(error, "input \"%.100s\"", name);
+    } else if (!numbers_read_as(inference, span, tensor, name, &count, error)) {
+        return false;
+    }
 
     return count == elements ||
            error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu values, but its shape needs %zu", name,
@@ -362,7 +393,7 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         if (given != tensor_bytes(tensor))
             return error_set(error, ERROR_INVALID, "input \"%.100s\" has %zu bytes, but its shape needs %zu",
                              name, given, tensor_bytes(tensor));
-        if (!inference_tensor_allocate(tensor, error))
+        if (!inference_tensor_allocate(reading->inference, tensor, error))
             return false;
         memcpy(tensor->data, bytes, given);
         return true;
@@ -373,7 +404,7 @@ static bool input_read(struct reading *reading, const json_t *input, size_t room
         return error_set(error, ERROR_INVALID,
                          "input \"%.100s\" has no \"data\": an array of numbers is needed", name);
 
-    return tensor_read_numbers(span, tensor, name, error);
+    return tensor_read_numbers(reading->inference, span, tensor, name, error);
 }
 
 /* ---- Outputs ---- */
@@ -485,6 +516,8 @@ static bool id_read(struct reading *reading, const json_t *id) {
     if (!json_is_string(id))
         return error_set(reading->error, ERROR_INVALID, "\"id\" is not a string");
 
+    if (!inference_charge(reading->inference, json_string_length(id), reading->error))
+        return false;
     reading->inference->id = strdup(json_string_value(id));
     return reading->inference->id ||
            error_set(reading->error, ERROR_MEMORY, "not enough memory for a request");
@@ -512,7 +545,8 @@ static bool request_read(struct reading *reading, const json_t *request, size_t 
     return outputs_read(reading, request);
 }
 
-struct inference *inference_create(const struct engine *engine, struct error *error) {
+struct inference *inference_create(const struct engine *engine, const struct memory_wait *wait,
+                                   struct error *error) {
     struct inference *inference = calloc(1, sizeof *inference);
     if (!inference || engine_input_count(engine) > INFERENCE_PORTS) {
         free(inference);
@@ -523,27 +557,34 @@ struct inference *inference_create(const struct engine *engine, struct error *er
 
     inference->input_count = engine_input_count(engine);
     inference->photo_input = -1;
+    inference->charge.purpose = MEMORY_TENSORS;
+    if (wait)
+        inference->wait = *wait;
     return inference;
 }
 
 struct inference *inference_parse(const struct model *model, const char *body, size_t size, size_t json_size,
-                                  struct error *error) {
+                                  const struct memory_wait *wait, struct error *error) {
     struct reading reading = {.engine = model_engine(model),
                               .binary = body + json_size,
                               .binary_size = size - json_size,
                               .error = error};
     struct buffer rest = {0};
+    struct memory_charge text = {.purpose = MEMORY_JSON}, tree = {0};
     json_t *request = NULL;
     bool good = false;
-    reading.inference = inference_create(reading.engine, error);
-    if (reading.inference &&
-        numbers_extract(body, json_size, "data", &rest, reading.spans, &reading.span_count, error))
-        request = json_parse(rest.size ? rest.bytes : "", rest.size, error);
+    reading.inference = inference_create(reading.engine, wait, error);
+    if (reading.inference && memory_charge_wait(&text, json_size, &reading.inference->wait, error) &&
+        numbers_extract(body, json_size, "data", &rest, reading.spans, &reading.span_count, error)) {
+        memory_charge_set(&text, rest.capacity);
+        request = json_parse(rest.size ? rest.bytes : "", rest.size, wait, &tree, error);
+    }
 
     if (request)
         good = request_read(&reading, request, json_size + 1);
-    json_decref(request);
+    json_release(request, &tree);
     buffer_release(&rest);
+    memory_charge_release(&text);
     if (good)
         return reading.inference;
 

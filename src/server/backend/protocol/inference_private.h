@@ -16,9 +16,14 @@ struct reading {
     struct error *error;
 };
 
-struct inference *inference_create(const struct engine *engine, struct error *error);
-/* Memory for a tensor whose type and shape are set. */
-bool inference_tensor_allocate(struct tensor *tensor, struct error *error);
+struct inference *inference_create(const struct engine *engine, const struct memory_wait *wait,
+                                   struct error *error);
+/* Memory for a tensor of the inference whose type and shape are set. */
+bool inference_tensor_allocate(struct inference *inference, struct tensor *tensor, struct error *error);
+/* Charge for `bytes` more that are the inference's, waiting for room where there is none. */
+bool inference_charge(struct inference *inference, size_t bytes, struct error *error);
+/* The most numbers that may stand in a JSON text. */
+size_t inference_count_numbers(const char *text, size_t size);
 bool inference_shape_fits(const struct shape *shape, const struct engine_port *port, struct error *error);
 /* Index of an input (else output) of that name; -1 where there is none. */
 int inference_port_find(const struct engine *engine, const char *name, bool input);

@@ -1,4 +1,4 @@
-/* Inference requests beyond their reading: photos decoded, the model run, answers written. */
+/* Inference requests beyond their reading: photos decoded, answers written. */
 #include <endian.h>
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static bool photo_place(struct inference *inference, const struct photo_input *f
 
     if (index == 0) {
         *input = batch;
-        if (!inference_tensor_allocate(input, error))
+        if (!inference_tensor_allocate(inference, input, error))
             return false;
     }
 
@@ -34,9 +34,14 @@ static bool photo_place(struct inference *inference, const struct photo_input *f
         return error_set(error, ERROR_INVALID, "photo %d: the photos of one request must have one size",
                          index);
 
+    struct memory_charge pixels = {.purpose = MEMORY_PIXELS};
+    if (!memory_charge_wait(&pixels, (size_t)plan.cost, &inference->wait, error))
+        return error_prefix(error, "photo %d", index);
+
     char *position = (char *)input->data + plan.tensor_bytes * (size_t)index;
-    return photo_write(format, bytes, photo->size, &plan, position, timing, error) ||
-           error_prefix(error, "photo %d", index);
+    bool done = photo_write(format, bytes, photo->size, &plan, position, timing, error);
+    memory_charge_release(&pixels);
+    return done || error_prefix(error, "photo %d", index);
 }
 
 bool inference_decode(struct inference *inference, const struct model *model, struct timing *timing,
@@ -51,33 +56,8 @@ bool inference_decode(struct inference *inference, const struct model *model, st
                          (long long)format->batch);
 
     for (int i = 0; i < inference->photo_count; i++)
-        if (!photo_place(inference, format, i, timing, error))
+        if (!inference_is_wanted(inference, error) || !photo_place(inference, format, i, timing, error))
             return false;
-    return true;
-}
-
-/* ---- Running ---- */
-
-bool inference_take(struct inference *inference, const struct tensor *all, int64_t first, int64_t rows,
-                    struct error *error) {
-    for (int i = 0; i < inference->output_count; i++) {
-        struct inference_output *output = &inference->outputs[i];
-        const struct tensor *source = &all[output->port];
-        const char *data = source->data;
-
-        output->tensor = *source;
-        if (first >= 0) {
-            data += tensor_bytes(source) / (size_t)source->shape.dims[0] * (size_t)first;
-            output->tensor.shape.dims[0] = rows;
-        }
-
-        size_t bytes = tensor_bytes(&output->tensor);
-        output->tensor.data = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
-        if (!output->tensor.data)
-            return error_set(error, ERROR_MEMORY, "not enough memory for an output of %zu bytes", bytes);
-        memcpy(output->tensor.data, data, bytes);
-    }
-
     return true;
 }
 
@@ -217,6 +197,21 @@ static bool write_output(const struct inference_output *output, const struct mod
 
     buffer_append_string(json, "}");
     return true;
+}
+
+size_t inference_answer_bytes(const struct inference *inference) {
+    enum { HEAD = 4096, NUMBER = 28 /* the longest, with what stands around it */, CLASS = 128, ESCAPE = 6 };
+    size_t bytes = HEAD + (inference->id ? strlen(inference->id) * ESCAPE : 0);
+
+    for (int i = 0; i < inference->output_count; i++) {
+        const struct inference_output *output = &inference->outputs[i];
+        size_t elements = (size_t)shape_elements(&output->tensor.shape);
+        if (output->binary && !output->classes)
+            bytes += 2 * tensor_bytes(&output->tensor); /* it is put behind the JSON */
+        else
+            bytes += elements * (output->classes ? CLASS : NUMBER);
+    }
+    return bytes;
 }
 
 bool inference_write(const struct inference *inference, const struct model *model, const char *name,

@@ -42,6 +42,27 @@ void job_finish_photo(struct job *job) {
 
 /* ---- Decoding ---- */
 
+/* The header says what it takes; that much of the budget is waited for. */
+static bool decode(struct job *job, struct error *error) {
+    const struct photo_input *input = model_input(backend_model(job->backend));
+    const uint8_t *bytes = (const uint8_t *)job->photo;
+    const struct memory_wait wait = job_memory_wait(job);
+    struct memory_charge pixels = {.purpose = MEMORY_PIXELS};
+    struct photo_plan plan;
+
+    if (!photo_plan(input, bytes, job->photo_size, &plan, &job->timing, error) ||
+        !memory_charge_wait(&job->tensors, plan.tensor_bytes, &wait, error) ||
+        !memory_charge_wait(&pixels, (size_t)plan.cost, &wait, error))
+        return false;
+
+    bool done =
+        photo_prepare_planned(input, bytes, job->photo_size, &plan, &job->prepared, &job->timing, error);
+    memory_charge_release(&pixels);
+    http_body_release(job->fetched); /* its bytes are not needed any more */
+    job->fetched = NULL;
+    return done;
+}
+
 static void run_decode(struct work *work) {
     struct job *job = job_of_work(work);
     struct error error = {0};
@@ -49,8 +70,7 @@ static void run_decode(struct work *work) {
     if (!job_is_alive(job))
         return;
 
-    if (!photo_prepare(model_input(backend_model(job->backend)), (const uint8_t *)job->photo, job->photo_size,
-                       &job->prepared, &job->timing, &error)) {
+    if (!decode(job, &error)) {
         job_fail(job, &error);
         return;
     }
@@ -62,9 +82,12 @@ static void run_decode(struct work *work) {
 
 /* The photo's address out of {"url": "…"}. malloc'ed; NULL and *error where there is none. */
 static char *read_address(const char *text, size_t size, struct error *error) {
-    json_t *json = json_parse(text, size, error);
-    if (!json)
+    struct memory_charge charge = {0};
+    json_t *json = json_parse(text, size, NULL, &charge, error);
+    if (!json) {
+        memory_charge_release(&charge);
         return NULL;
+    }
 
     const json_t *url = json_object_get(json, "url");
     char *address = NULL;
@@ -78,7 +101,7 @@ static char *read_address(const char *text, size_t size, struct error *error) {
     else if (!(address = strdup(json_string_value(url))))
         error_set(error, ERROR_MEMORY, "not enough memory for a URL");
 
-    json_decref(json);
+    json_release(json, &charge);
     return address;
 }
 

@@ -10,13 +10,17 @@
 
 static void run_write(struct work *work) {
     struct job *job = job_of_work(work);
+    const struct memory_wait wait = job_memory_wait(job);
+    struct memory_charge charge = {.purpose = MEMORY_REPLIES};
     struct error error = {0};
     struct buffer json = {0}, binary = {0};
 
-    if (!inference_write(job->inference, backend_model(job->backend), backend_name(job->backend), &json,
+    if (!memory_charge_wait(&charge, inference_answer_bytes(job->inference), &wait, &error) ||
+        !inference_write(job->inference, backend_model(job->backend), backend_name(job->backend), &json,
                          &binary, &error)) {
         buffer_release(&json);
         buffer_release(&binary);
+        memory_charge_release(&charge);
         job_fail(job, &error);
         return;
     }
@@ -33,12 +37,17 @@ static void run_write(struct work *work) {
         buffer_release(&binary);
     }
 
-    if (json.failed) {
-        buffer_release(&json);
+    struct http_body *answer = json.failed ? NULL : http_body_take(json.bytes, json.size);
+    memory_charge_set(&charge, json.size);
+    if (!answer) {
+        if (json.failed)
+            buffer_release(&json);
+        memory_charge_release(&charge);
         job_fail(job, &(struct error){ERROR_MEMORY, "not enough memory for the answer"});
         return;
     }
-    job_respond(job, headers, count, http_body_take(json.bytes, json.size));
+    answer->charge = charge;
+    job_respond(job, headers, count, answer);
 }
 
 /* Numbers are written on a decoding thread: the model's own goes on with the next batch. */
@@ -85,11 +94,13 @@ static void run_infer(struct work *work) {
         return;
 
     const struct http_body *body = job->body;
+    const struct memory_wait wait = job_memory_wait(job);
     bool good = find_json_size(job, &json_size, &error);
-    begin(job,
-          good ? inference_parse(backend_model(job->backend), body->bytes, body->size, json_size, &error)
-               : NULL,
-          &error);
+    begin(
+        job,
+        good ? inference_parse(backend_model(job->backend), body->bytes, body->size, json_size, &wait, &error)
+             : NULL,
+        &error);
 }
 
 static void run_tensorflow(struct work *work) {
@@ -99,8 +110,10 @@ static void run_tensorflow(struct work *work) {
     if (!job_is_alive(job) || !job_unpack(job))
         return;
 
+    const struct memory_wait wait = job_memory_wait(job);
     begin(job,
-          inference_parse_tensorflow(backend_model(job->backend), job->body->bytes, job->body->size, &error),
+          inference_parse_tensorflow(backend_model(job->backend), job->body->bytes, job->body->size, &wait,
+                                     &error),
           &error);
 }
 

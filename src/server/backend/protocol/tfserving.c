@@ -10,7 +10,7 @@
 
 /* An input while its values come, instance by instance. */
 struct gathering {
-    double *values; /* room for as many numbers as the request's text can hold */
+    double *values; /* room for as many numbers as the request's text has */
     size_t count;
     struct shape shape; /* of the whole in columns, of one instance in rows */
     int instances;
@@ -20,7 +20,9 @@ struct tensorflow {
     struct reading reading;
     struct gathering inputs[INFERENCE_PORTS];
     size_t text_size;
-    size_t decoded; /* bytes of photos so far */
+    size_t number_count;         /* at most, in the text */
+    struct memory_charge charge; /* of the inputs' values */
+    size_t decoded;              /* bytes of photos so far */
     bool rows;
 };
 
@@ -39,10 +41,13 @@ static bool numbers_add(struct tensorflow *request, int port, const struct numbe
                         const json_t *number) {
     struct gathering *input = &request->inputs[port];
     struct error *error = request->reading.error;
-    size_t capacity = request->text_size / 2 + 1,
-           count = 1; /* a number takes two bytes, its comma included */
+    size_t capacity = request->number_count, count = 1;
     struct shape shape = {0};
 
+    /* Each number is of one input: the memory that is touched is as much for all of them as for one. */
+    if (!request->charge.bytes && !memory_charge_wait(&request->charge, capacity * sizeof *input->values,
+                                                      &request->reading.inference->wait, error))
+        return false;
     if (!input->values && !(input->values = malloc(capacity * sizeof *input->values)))
         return error_set(error, ERROR_MEMORY, "not enough memory for a tensor");
 
@@ -200,7 +205,7 @@ static bool gathering_finish(struct tensorflow *request, int port, int instances
     tensor->dtype = wanted->dtype;
     tensor->shape = shape;
     if (!inference_shape_fits(&shape, wanted, reading->error) ||
-        !inference_tensor_allocate(tensor, reading->error))
+        !inference_tensor_allocate(reading->inference, tensor, reading->error))
         return false;
     if (!inference_check_values(wanted->name, tensor->dtype, input->values, input->count, reading->error))
         return false;
@@ -238,13 +243,16 @@ static bool request_read(struct tensorflow *request, const json_t *json) {
 }
 
 struct inference *inference_parse_tensorflow(const struct model *model, const char *body, size_t size,
-                                             struct error *error) {
+                                             const struct memory_wait *wait, struct error *error) {
     struct tensorflow request = {.reading = {.engine = model_engine(model), .error = error},
-                                 .text_size = size};
+                                 .text_size = size,
+                                 .number_count = inference_count_numbers(body, size),
+                                 .charge = {.purpose = MEMORY_TENSORS}};
     struct reading *reading = &request.reading;
     struct buffer rest = {0};
+    struct memory_charge text = {.purpose = MEMORY_JSON}, tree = {0};
     json_t *json = NULL;
-    struct inference *inference = reading->inference = inference_create(reading->engine, error);
+    struct inference *inference = reading->inference = inference_create(reading->engine, wait, error);
     if (!inference)
         return NULL;
 
@@ -253,14 +261,19 @@ struct inference *inference_parse_tensorflow(const struct model *model, const ch
     for (int i = 0; i < engine_output_count(reading->engine) && i < INFERENCE_PORTS; i++)
         inference->outputs[inference->output_count++] = (struct inference_output){.port = i};
 
-    bool good = numbers_extract(body, size, NULL, &rest, reading->spans, &reading->span_count, error) &&
-                (json = json_parse(rest.size ? rest.bytes : "", rest.size, error)) &&
-                request_read(&request, json);
+    bool good = memory_charge_wait(&text, size, &inference->wait, error) &&
+                numbers_extract(body, size, NULL, &rest, reading->spans, &reading->span_count, error);
+    if (good)
+        memory_charge_set(&text, rest.capacity);
+    good = good && (json = json_parse(rest.size ? rest.bytes : "", rest.size, wait, &tree, error)) &&
+           request_read(&request, json);
 
     for (int i = 0; i < INFERENCE_PORTS; i++)
         free(request.inputs[i].values);
-    json_decref(json);
+    memory_charge_release(&request.charge);
+    json_release(json, &tree);
     buffer_release(&rest);
+    memory_charge_release(&text);
     if (good)
         return inference;
 

@@ -1,0 +1,148 @@
+/* guichet complete: a language model goes on with a text. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "cli/cli.h"
+#include "cli/language.h"
+#include "cli/verbs.h"
+#include "llm/sampler.h"
+
+DEFINE_FREEP(struct sampler, sampler)
+
+static const char help[] =
+    "Go on with a text.\n"
+    "\n"
+    "Usage: guichet complete MODEL.gguf TEXT [OPTION…]\n"
+    "\n"
+    "Prints what follows the text, as it is made, until the model ends or --tokens are reached. TEXT\n"
+    "may be - for standard input.\n"
+    "\n"
+    "  --tokens N         at most so many tokens (256)\n"
+    "  --temperature T    0: always the likeliest token; higher: more surprises (0.8)\n"
+    "  --top-p P          only the likeliest tokens that have this probability together (0.95)\n"
+    "  --top-k N          only the likeliest N tokens; 0: all (40)\n"
+    "  --min-p P          only tokens at least P times as likely as the likeliest (0.05)\n"
+    "  --seed N           the same seed gives the same text (another each time)\n"
+    "  --threads N        threads (all processors)\n"
+    "\n"
+    "Example:\n"
+    "  guichet complete stories.gguf \"Once upon a time\" --temperature 0\n";
+
+static const struct command self = {"complete", help};
+
+struct complete_arguments {
+    struct sampler_options sampler;
+    int tokens, threads;
+    double seed;
+};
+
+/* What the last token's logits lead to. */
+struct next {
+    struct sampler *sampler;
+    int32_t token;
+};
+
+static void pick(void *data, size_t index, float *logits) {
+    struct next *next = data;
+    next->token = sampler_pick(next->sampler, logits);
+    sampler_note(next->sampler, next->token);
+}
+
+static bool print_token(const struct tokenizer *tokenizer, int32_t token, struct error *error) {
+    struct buffer text = {0};
+    bool done = tokenizer_decode(tokenizer, token, SPECIAL_AS_TEXT, &text);
+
+    if (done && text.size)
+        fwrite(text.bytes, 1, text.size, stdout);
+    fflush(stdout);
+    buffer_release(&text);
+    return done || error_set(error, ERROR_MEMORY, "not enough memory for the text");
+}
+
+static bool go_on(const struct llm_model *model, struct llm_context *context, struct sampler *sampler,
+                  const struct token_list *prompt, int most, struct error *error) {
+    const struct tokenizer *tokenizer = llm_model_tokenizer(model);
+    struct llm_sequence sequence = {0};
+    struct next next = {.sampler = sampler};
+    bool done =
+        language_run(context, &sequence, prompt->ids, prompt->count, prompt->count - 1, pick, &next, error);
+
+    for (int i = 0; done && i < most && next.token != tokenizer_eos(tokenizer); i++) {
+        int32_t token = next.token;
+        done = print_token(tokenizer, token, error) &&
+               (i + 1 == most || language_run(context, &sequence, &token, 1, 0, pick, &next, error));
+    }
+    if (done)
+        putchar('\n');
+    llm_sequence_release(context, &sequence);
+    return done;
+}
+
+static bool complete(const char *path, const char *text, size_t size,
+                     const struct complete_arguments *arguments, struct error *error) {
+    cleanup(llm_model_freep) struct llm_model *model = llm_model_load(path, error);
+    cleanup(llm_context_freep) struct llm_context *context = NULL;
+    cleanup(sampler_freep) struct sampler *sampler = NULL;
+    struct token_list prompt = {0};
+    if (!model)
+        return false;
+
+    bool done = language_encode(model, text, size, &prompt, error);
+    if (done && prompt.count == 0)
+        done = error_set(error, ERROR_INVALID,
+                         "the text is empty, and texts of this model have no beginning of their own");
+    int64_t context_size = llm_model_config(model)->context,
+            wanted = (int64_t)prompt.count + arguments->tokens;
+    if (done && wanted > context_size)
+        done = error_set(
+            error, ERROR_INVALID,
+            "the text has %zu tokens; with the %d to come that is more than the model's context of %lld "
+            "(--tokens)",
+            prompt.count, arguments->tokens, (long long)context_size);
+    if (done) {
+        context = llm_context_create(model, LANGUAGE_ROWS, wanted, arguments->threads, error);
+        sampler = context ? sampler_create(&arguments->sampler, llm_model_vocabulary(model), error) : NULL;
+        done = sampler && go_on(model, context, sampler, &prompt, arguments->tokens, error);
+    }
+
+    token_list_release(&prompt);
+    return done;
+}
+
+static bool run(const char *path, const char *words, struct complete_arguments *arguments,
+                struct error *error) {
+    if (arguments->seed >= 0)
+        arguments->sampler.seed = (uint64_t)arguments->seed;
+    else if (getrandom(&arguments->sampler.seed, sizeof arguments->sampler.seed, 0) < 0)
+        return error_set(error, ERROR_IO, "the system gives no random numbers: --seed");
+    if (strcmp(words, "-") != 0)
+        return complete(path, words, strlen(words), arguments, error);
+
+    size_t size;
+    cleanup(freep) char *text = file_read("/dev/stdin", LIMIT_TOKENIZED_BYTES, &size, error);
+    return text && complete(path, text, size, arguments, error);
+}
+
+int verb_complete(int argc, char **argv) {
+    struct complete_arguments arguments = {.sampler = SAMPLER_DEFAULTS, .tokens = 256, .seed = -1};
+    struct sampler_options *sampler = &arguments.sampler;
+    const struct option_spec options[] = {
+        {.name = "tokens", .kind = OPTION_INT, .value = &arguments.tokens, .minimum = 1, .maximum = 1 << 24},
+        {.name = "temperature", .kind = OPTION_REAL, .value = &sampler->temperature, .maximum = 100},
+        {.name = "top-p", .kind = OPTION_REAL, .value = &sampler->top_p, .maximum = 1},
+        {.name = "top-k", .kind = OPTION_INT, .value = &sampler->top_k, .maximum = 1 << 24},
+        {.name = "min-p", .kind = OPTION_REAL, .value = &sampler->min_p, .maximum = 1},
+        {.name = "seed", .kind = OPTION_REAL, .value = &arguments.seed, .maximum = 0x1p53},
+        {.name = "threads", .kind = OPTION_INT, .value = &arguments.threads, .minimum = 1, .maximum = 1024},
+        {0},
+    };
+    struct error error;
+    int words, code;
+
+    if (!options_parse(&self, argc, argv, options, 2, 2, &words, &code))
+        return code;
+    return run(argv[1], argv[2], &arguments, &error) ? EXIT_DONE : cli_fail(&error);
+}

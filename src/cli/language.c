@@ -1,0 +1,30 @@
+#include "cli/language.h"
+
+bool language_encode(const struct llm_model *model, const char *text, size_t size, struct token_list *ret,
+                     struct error *error) {
+    const struct tokenizer *tokenizer = llm_model_tokenizer(model);
+    if (tokenizer_adds_bos(tokenizer) && !token_list_add(ret, tokenizer_bos(tokenizer)))
+        return error_set(error, ERROR_MEMORY, "not enough memory for the tokens of a text");
+    return tokenizer_encode(tokenizer, text, size, SPECIAL_AS_TEXT, ret, error);
+}
+
+bool language_run(struct llm_context *context, struct llm_sequence *sequence, const int32_t *tokens,
+                  size_t count, size_t first, language_each each, void *data, struct error *error) {
+    struct llm_row rows[LANGUAGE_ROWS];
+
+    for (size_t start = 0, batch; start < count; start += batch) {
+        float *logits;
+        batch = count - start < LANGUAGE_ROWS ? count - start : LANGUAGE_ROWS;
+        for (size_t i = 0; i < batch; i++)
+            rows[i] = (struct llm_row){sequence, tokens[start + i], start + i >= first};
+        if (!llm_context_run(context, rows, (int)batch, &logits, error))
+            return false;
+
+        for (size_t i = 0; i < batch; i++)
+            if (rows[i].wants_logits) {
+                each(data, start + i, logits);
+                logits += llm_context_vocabulary(context);
+            }
+    }
+    return true;
+}

@@ -1,0 +1,19 @@
+/* What the verbs for language models share. One thread. */
+#pragma once
+#include "base/cleanup.h"
+#include "llm/context.h"
+
+DEFINE_FREEP(struct llm_model, llm_model)
+DEFINE_FREEP(struct llm_context, llm_context)
+
+/* The tokens of a text, with BOS in front where the model's texts begin with it. */
+bool language_encode(const struct llm_model *model, const char *text, size_t size, struct token_list *ret,
+                     struct error *error);
+
+enum { LANGUAGE_ROWS = 256 /* tokens of a prompt that are run at once */ };
+
+/* Run tokens [0, count) of a sequence, LANGUAGE_ROWS at a time; `each` gets the logits of token `index` where
+ * it is at least `first`. The logits may be changed. */
+typedef void (*language_each)(void *data, size_t index, float *logits);
+bool language_run(struct llm_context *context, struct llm_sequence *sequence, const int32_t *tokens,
+                  size_t count, size_t first, language_each each, void *data, struct error *error);

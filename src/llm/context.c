@@ -1,0 +1,350 @@
+#include "llm/context.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "llm/model_internal.h"
+#include "llm/steps.h"
+
+struct llm_context {
+    const struct llm_model *model;
+    struct kv_cache *cache;
+    struct arena *arena; /* has all that follows */
+    int rows, threads;
+    int64_t positions;
+    struct row_place *places; /* [rows] */
+    /* [rows, …] */
+    float *x, *normed, *query, *key, *value, *attended, *gate, *up, *added;
+    float *cosines, *sines, *local_cosines, *local_sines;
+    float *last;   /* [rows, width]: of those that want logits */
+    float *logits; /* [logit_rows, vocabulary]; grows */
+    size_t logit_rows;
+    float **scratch; /* [threads] */
+};
+
+/* --- Creation ------------------------------------------------------------------------------------------- */
+
+/* Floats of scratch that a thread needs: for unpacked rows of weights, or for scores. */
+static size_t scratch_floats(const struct llm_context *context) {
+    const struct llm_weights *weights = &context->model->weights;
+    size_t most = (size_t)context->positions + 1, tile = linear_scratch(&weights->output);
+
+    most = tile > most ? tile : most;
+    for (int i = 0; i < context->model->config.layers; i++) {
+        const struct llm_layer *layer = &weights->layers[i];
+        const struct llm_linear *all[] = {&layer->query, &layer->key, &layer->value, &layer->output,
+                                          &layer->gate,  &layer->up,  &layer->down};
+        for (size_t j = 0; j < sizeof all / sizeof *all; j++) {
+            tile = linear_scratch(&all[j]->weights);
+            most = tile > most ? tile : most;
+        }
+    }
+    return most;
+}
+
+static bool allocate_scratch(struct llm_context *context) {
+    context->scratch =
+        arena_allocate_array(context->arena, (size_t)context->threads, sizeof *context->scratch);
+    for (int i = 0; context->scratch && i < context->threads; i++) {
+        context->scratch[i] = arena_allocate_array(context->arena, scratch_floats(context), sizeof(float));
+        if (!context->scratch[i])
+            return false;
+    }
+    return context->scratch;
+}
+
+static bool allocate_rows(struct llm_context *context) {
+    const struct llm_config *config = &context->model->config;
+    size_t half = (size_t)config->rope_size / 2;
+    const struct {
+        float **ret;
+        size_t columns;
+    } arrays[] = {
+        {&context->x, (size_t)config->width},
+        {&context->normed, (size_t)config->width},
+        {&context->added, (size_t)config->width},
+        {&context->last, (size_t)config->width},
+        {&context->query, (size_t)config->heads * (size_t)config->key_size},
+        {&context->key, (size_t)config->kv_heads * (size_t)config->key_size},
+        {&context->value, (size_t)config->kv_heads * (size_t)config->value_size},
+        {&context->attended, (size_t)config->heads * (size_t)config->value_size},
+        {&context->gate, (size_t)config->inner},
+        {&context->up, (size_t)config->inner},
+        {&context->cosines, half},
+        {&context->sines, half},
+        {&context->local_cosines, half},
+        {&context->local_sines, half},
+    };
+
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+        *arrays[i].ret =
+            arena_allocate_array(context->arena, (size_t)context->rows * arrays[i].columns, sizeof(float));
+        if (!*arrays[i].ret)
+            return false;
+    }
+    context->places = arena_allocate_array(context->arena, (size_t)context->rows, sizeof *context->places);
+    return context->places;
+}
+
+struct llm_context *llm_context_create(const struct llm_model *model, int rows, int64_t positions,
+                                       int threads, struct error *error) {
+    struct llm_context *context = calloc(1, sizeof *context);
+    int64_t pages = (positions + KV_PAGE - 1) / KV_PAGE;
+
+    if (context) {
+        *context = (struct llm_context){
+            .model = model, .rows = rows, .positions = positions, .arena = arena_create()};
+        context->threads = threads > 0 ? threads : omp_get_num_procs();
+        if (pages > INT32_MAX)
+            pages = INT32_MAX;
+    }
+    if (!context || !context->arena || !allocate_rows(context) || !allocate_scratch(context)) {
+        llm_context_free(context);
+        error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once", rows);
+        return NULL;
+    }
+
+    context->cache = kv_cache_create(&model->config, (int)pages, error);
+    if (context->cache)
+        return context;
+    llm_context_free(context);
+    return NULL;
+}
+
+void llm_context_free(struct llm_context *context) {
+    if (!context)
+        return;
+
+    kv_cache_free(context->cache);
+    free(context->logits);
+    arena_free(context->arena);
+    free(context);
+}
+
+int32_t llm_context_vocabulary(const struct llm_context *context) {
+    return llm_model_vocabulary(context->model);
+}
+
+void llm_sequence_truncate(struct llm_context *context, struct llm_sequence *sequence, int64_t length) {
+    if (length < sequence->length)
+        sequence->length = length;
+}
+
+void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence) {
+    kv_pages_release(context->cache, &sequence->pages);
+    sequence->length = 0;
+}
+
+/* --- Before a run --------------------------------------------------------------------------------------- */
+
+static bool check_rows(const struct llm_context *context, const struct llm_row *rows, int count,
+                       size_t *ret_wanted, struct error *error) {
+    int64_t vocabulary = context->model->weights.embedding.outputs;
+    if (count < 1 || count > context->rows)
+        return error_set(error, ERROR_INTERNAL, "a run of %d rows, where 1 to %d are possible", count,
+                         context->rows);
+
+    *ret_wanted = 0;
+    for (int i = 0; i < count; i++) {
+        if (rows[i].token < 0 || rows[i].token >= vocabulary)
+            return error_set(error, ERROR_INVALID, "token %d is not one of the vocabulary, which has %lld",
+                             rows[i].token, (long long)vocabulary);
+        *ret_wanted += rows[i].wants_logits;
+    }
+    return true;
+}
+
+/* Give each row its place, and its sequence pages. */
+static bool place_rows(struct llm_context *context, const struct llm_row *rows, int count,
+                       struct error *error) {
+    int placed = 0;
+    bool room = true;
+
+    for (; room && placed < count; placed++) {
+        struct llm_sequence *sequence = rows[placed].sequence;
+        room = kv_pages_reserve(context->cache, &sequence->pages, sequence->length + 1);
+        if (!room)
+            break;
+        context->places[placed].position = sequence->length++;
+    }
+    if (room) {
+        for (int i = 0; i < count; i++) /* pages may have moved */
+            context->places[i].pages = rows[i].sequence->pages.pages;
+        return true;
+    }
+
+    for (int i = 0; i < placed; i++)
+        rows[i].sequence->length--;
+    return error_set(error, ERROR_UNAVAILABLE,
+                     "no room for the keys and values of another token: %lld positions are kept",
+                     (long long)context->positions);
+}
+
+static bool reserve_logits(struct llm_context *context, size_t wanted, struct error *error) {
+    size_t vocabulary = (size_t)context->model->weights.output.outputs;
+    if (wanted <= context->logit_rows)
+        return true;
+
+    float *grown = realloc(context->logits, wanted * vocabulary * sizeof *grown);
+    if (!grown)
+        return error_set(error, ERROR_MEMORY, "not enough memory for the logits of %zu tokens", wanted);
+    context->logits = grown;
+    context->logit_rows = wanted;
+    return true;
+}
+
+/* cos and sin of position / scale x base^(-2i/n) / factor_i, times the magnitude. */
+static void turn_angles(const struct llm_context *context, int count, double base, double scale,
+                        const float *factors, float *cosines, float *sines) {
+    const struct llm_config *config = &context->model->config;
+    int half = config->rope_size / 2;
+
+    for (int i = 0; i < half; i++) {
+        double frequency =
+            pow(base, -2.0 * i / config->rope_size) / scale / (factors ? (double)factors[i] : 1);
+        for (int row = 0; row < count; row++) {
+            double angle = (double)context->places[row].position * frequency;
+            cosines[row * half + i] = (float)(cos(angle) * (double)config->rope_magnitude);
+            sines[row * half + i] = (float)(sin(angle) * (double)config->rope_magnitude);
+        }
+    }
+}
+
+static void find_angles(const struct llm_context *context, int count) {
+    const struct llm_config *config = &context->model->config;
+    const struct llm_weights *weights = &context->model->weights;
+    bool stretched = config->original_context > 0 && context->positions > config->original_context;
+    const float *factors =
+        stretched && weights->rope_factors_long ? weights->rope_factors_long : weights->rope_factors;
+
+    turn_angles(context, count, config->rope_base, config->rope_scale, factors, context->cosines,
+                context->sines);
+    if (config->window > 0)
+        turn_angles(context, count, config->rope_base_local, 1, factors, context->local_cosines,
+                    context->local_sines);
+}
+
+static void embed(struct llm_context *context, const struct llm_row *rows, int count) {
+    const struct llm_config *config = &context->model->config;
+    float scale = config->family->scaled_embedding ? sqrtf((float)config->width) : 1;
+
+    for (int row = 0; row < count; row++) {
+        float *x = context->x + row * config->width;
+        linear_row(&context->model->weights.embedding, rows[row].token, x);
+        for (int64_t i = 0; i < config->width; i++)
+            x[i] *= scale;
+    }
+}
+
+/* --- The layers: called by every thread of the team ------------------------------------------------------
+ */
+
+static void multiply(const struct llm_linear *linear, const float *x, int64_t rows, float *y,
+                     float *scratch) {
+    linear_multiply(&linear->weights, x, rows, linear->bias, y, scratch);
+}
+
+/* x += what a branch gave, normed where the family does so. */
+static void join(struct llm_context *context, int64_t rows, const float *norm) {
+    const struct llm_config *config = &context->model->config;
+    if (norm)
+        step_rms_norm(context->added, rows, config->width, norm, config->epsilon, context->added);
+    step_add(context->x, context->added, rows * config->width);
+}
+
+static void run_attention(struct llm_context *context, int index, int64_t rows, float *scratch) {
+    const struct llm_config *config = &context->model->config;
+    const struct llm_layer *layer = &context->model->weights.layers[index];
+    bool local = llm_config_is_local(config, index);
+    const struct turning turning = {local ? context->local_cosines : context->cosines,
+                                    local ? context->local_sines : context->sines, config->rope_size,
+                                    config->family->rope_halves};
+
+    step_rms_norm(context->x, rows, config->width, layer->attention_norm, config->epsilon, context->normed);
+    multiply(&layer->query, context->normed, rows, context->query, scratch);
+    multiply(&layer->key, context->normed, rows, context->key, scratch);
+    multiply(&layer->value, context->normed, rows, context->value, scratch);
+
+    if (layer->query_norm)
+        step_rms_norm(context->query, rows * config->heads, config->key_size, layer->query_norm,
+                      config->epsilon, context->query);
+    if (layer->key_norm)
+        step_rms_norm(context->key, rows * config->kv_heads, config->key_size, layer->key_norm,
+                      config->epsilon, context->key);
+    if (llm_config_is_turned(config, index)) {
+        step_turn(context->query, rows, config->heads, config->key_size, &turning);
+        step_turn(context->key, rows, config->kv_heads, config->key_size, &turning);
+    }
+
+    step_remember(context->cache, config, index, context->places, rows, context->key, context->value);
+    step_attend(context->cache, config, index, local ? config->window : 0, context->places, rows,
+                context->query, context->attended, scratch);
+    multiply(&layer->output, context->attended, rows, context->added, scratch);
+    join(context, rows, layer->after_attention_norm);
+}
+
+static void run_mlp(struct llm_context *context, int index, int64_t rows, float *scratch) {
+    const struct llm_config *config = &context->model->config;
+    const struct llm_layer *layer = &context->model->weights.layers[index];
+
+    step_rms_norm(context->x, rows, config->width, layer->mlp_norm, config->epsilon, context->normed);
+    multiply(&layer->gate, context->normed, rows, context->gate, scratch);
+    multiply(&layer->up, context->normed, rows, context->up, scratch);
+    step_gate(context->gate, context->up, rows * config->inner, config->family->gelu);
+    multiply(&layer->down, context->gate, rows, context->added, scratch);
+    join(context, rows, layer->after_mlp_norm);
+}
+
+static void run_output(struct llm_context *context, int64_t wanted, float *scratch) {
+    const struct llm_config *config = &context->model->config;
+    const struct llm_weights *weights = &context->model->weights;
+    int64_t count = wanted * weights->output.outputs;
+    float cap = config->logit_cap;
+
+    step_rms_norm(context->last, wanted, config->width, weights->output_norm, config->epsilon, context->last);
+    linear_multiply(&weights->output, context->last, wanted, NULL, context->logits, scratch);
+    if (cap > 0) {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < count; i++)
+            context->logits[i] = cap * tanhf(context->logits[i] / cap);
+    }
+}
+
+/* The rows that want logits, one after the other. */
+static void gather_last(struct llm_context *context, const struct llm_row *rows, int count) {
+    size_t width = (size_t)context->model->config.width, to = 0;
+
+    for (int row = 0; row < count; row++)
+        if (rows[row].wants_logits)
+            memcpy(context->last + to++ * width, context->x + (size_t)row * width, width * sizeof(float));
+}
+
+bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
+                     struct error *error) {
+    size_t wanted;
+    if (!check_rows(context, rows, count, &wanted, error) || !reserve_logits(context, wanted, error) ||
+        !place_rows(context, rows, count, error))
+        return false;
+
+    find_angles(context, count);
+    embed(context, rows, count);
+
+#pragma omp parallel num_threads(context->threads)
+    {
+        float *scratch = context->scratch[omp_get_thread_num()];
+        for (int layer = 0; layer < context->model->config.layers; layer++) {
+            run_attention(context, layer, count, scratch);
+            run_mlp(context, layer, count, scratch);
+        }
+#pragma omp single
+        gather_last(context, rows, count);
+        if (wanted)
+            run_output(context, (int64_t)wanted, scratch);
+    }
+
+    *ret_logits = context->logits;
+    return true;
+}

@@ -1,0 +1,39 @@
+/* Running a language model: rows of tokens in, logits out. */
+#pragma once
+#include "llm/kv_cache.h"
+#include "llm/model.h"
+
+/* What a sequence has seen. */
+struct llm_sequence {
+    struct kv_pages pages;
+    int64_t length; /* positions whose keys and values are in the pages */
+};
+
+/* One token of one sequence. Rows of a sequence come in the order of their positions. */
+struct llm_row {
+    struct llm_sequence *sequence;
+    int32_t token;
+    bool wants_logits;
+};
+
+/* Working memory for runs of up to `rows` rows, and a cache for `positions` positions of all sequences
+ * together. One thread at a time for each context; it uses an OpenMP team of `threads` (0: as many as there
+ * are processors). */
+struct llm_context;
+struct llm_context *llm_context_create(const struct llm_model *model, int rows, int64_t positions,
+                                       int threads, struct error *error);
+void llm_context_free(struct llm_context *context);
+
+/* Run the rows; each sequence grows by its rows. *ret_logits: [rows that want them, vocabulary], in the
+ * context until the next run. What a row gives does not depend on the others of the run, but for those before
+ * it in its sequence. ERROR_INVALID: a token that the vocabulary lacks; ERROR_UNAVAILABLE: the cache has no
+ * room; sequences are as they were then. */
+bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
+                     struct error *error);
+
+/* Numbers of a row of logits. */
+int32_t llm_context_vocabulary(const struct llm_context *context);
+
+/* Forget all positions from `length` on. */
+void llm_sequence_truncate(struct llm_context *context, struct llm_sequence *sequence, int64_t length);
+void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence);
