@@ -74,6 +74,8 @@ def description_is_of_this_service(tree):
     names = collections.Counter()
     for path, item in api['paths'].items():
         for method, operation in item.items():
+            if method == 'parameters':  # of all operations of the path
+                continue
             names[operation.get('operationId')] += 1
             for scheme in (name for one in operation.get('security', api.get('security', [])) for name in one):
                 if scheme not in api['components']['securitySchemes']:
