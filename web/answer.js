@@ -25,10 +25,20 @@ function french(first, second, probability) {
   return `Difficile à dire. Au plus près : ${first}.`;
 }
 
-// The sentence for a reply of /predict.
-export function sentence(predictions) {
+const lists = {en: new Intl.ListFormat('en'), fr: new Intl.ListFormat('fr')};
+
+// Of a model whose labels are independent of each other: all that are likelier than not.
+function several(predictions) {
+  const names = predictions.filter((one) => one.probability >= 0.5).map((one) => one.label);
+  if (!names.length) return language() === 'fr' ? 'Rien de ce que ce modèle connaît.' : 'Nothing that this model knows.';
+  return language() === 'fr' ? `${capital(lists.fr.format(names))}.` : `I see ${lists.en.format(names)}.`;
+}
+
+// The sentence for a reply of /predict; `independent`: several labels may be true.
+export function sentence(predictions, independent) {
   const [first, second] = predictions;
   if (!first) return '';
+  if (independent) return several(predictions);
   const say = language() === 'fr' ? french : english;
   return say(first.label, second && second.label, first.probability);
 }

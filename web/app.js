@@ -100,7 +100,7 @@ function drawAnswer() {
     showTicket();
     return;
   }
-  const line = sentence(shown.reply.predictions);
+  const line = sentence(shown.reply.predictions, (models.modelNamed(shown.reply.model) || {}).independent);
   find('sentence').textContent = line;
   fill(find('bars'), ...shown.reply.predictions.map((one) => bar('li', one.label, one.probability, percent(one.probability))));
   drawStub(shown);

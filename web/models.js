@@ -4,7 +4,7 @@ import {duration, size} from './answer.js';
 import {element, fill, find} from './dom.js';
 import {text} from './texts.js';
 
-let models = []; // [{name, bytes, precision, typical_ms, state, reason}]
+let models = []; // [{name, bytes, precision, typical_ms, state, head, independent, sources, reason}]
 let current = '';
 let chosen = () => {};
 let failed = () => {};
@@ -21,6 +21,7 @@ export const modelNamed = (name) => models.find((model) => model.name === name);
 export function facts(model) {
   return [
     model.bytes ? size(model.bytes) : null, model.precision,
+    model.independent ? text('severalLabels') : null,
     model.typical_ms ? text('typical')(duration(model.typical_ms)) : null,
     STATES[model.state] ? text(STATES[model.state]) : null,
   ].filter(Boolean).join(' · ');
@@ -45,10 +46,16 @@ async function choose(name) {
   chosen(current);
 }
 
+// Where preprocessing, labels and probabilities come from, a line each.
+function sources(model) {
+  const from = model.sources || {};
+  return ['preprocessing', 'labels', 'head'].filter((part) => from[part]).map((part) => `${text(part)}: ${from[part]}`).join('\n') || null;
+}
+
 function item(model) {
   const broken = !isUsable(model);
   return element('li', {}, element('button', {
-    type: 'button', class: 'model', 'aria-pressed': model.name === current, disabled: broken, onclick: () => choose(model.name),
+    type: 'button', class: 'model', title: sources(model), 'aria-pressed': model.name === current, disabled: broken, onclick: () => choose(model.name),
   }, element('span', {class: 'dot', 'data-state': model.state || 'ready', 'aria-hidden': 'true'}),
   element('span', {class: 'model-name'}, model.name), element('span', {class: 'model-facts'}, facts(model)),
   broken && model.reason ? element('span', {class: 'model-reason'}, model.reason) : null));

@@ -285,6 +285,10 @@ def test_protocol():
 
 def test_describes_itself():
     with backend() as service:
+        about = ask(service.port, 'GET', '/models?details=1').json()[0]
+        assert about['head'] == 'softmax' and about['independent'] is False, about
+        assert about['sources']['labels'].startswith('config.json: id2label') and set(about['sources']) == \
+            {'preprocessing', 'labels', 'head'} and 'preprocessor_config.json' in about['sources']['preprocessing'], about
         check_docs(service.port, absent=['/session', '/v2/repository/models/{model}/load'])
 
 

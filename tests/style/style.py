@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The house rules that a program can check. TAP; the argument is the root of the source tree."""
+import collections
 import fnmatch
 import json
 import os
@@ -70,6 +71,20 @@ def description_is_of_this_service(tree):
     version = re.search(r"version: '([^']+)'", tree.read('meson.build')).group(1)
     if api['info']['version'] != version:
         yield f'web/openapi.json is of version {api["info"]["version"]}, the project of {version}'
+    names = collections.Counter()
+    for path, item in api['paths'].items():
+        for method, operation in item.items():
+            if method == 'parameters':  # of all operations of the path
+                continue
+            names[operation.get('operationId')] += 1
+            for scheme in (name for one in operation.get('security', api.get('security', [])) for name in one):
+                if scheme not in api['components']['securitySchemes']:
+                    yield f'web/openapi.json: {method} {path} asks for {scheme}, which is no security scheme'
+            if 'security' not in operation and '401' not in operation['responses']:
+                yield f'web/openapi.json: {method} {path} does not say 401'
+    for name, count in names.items():
+        if count > 1 or not name:
+            yield f'web/openapi.json: {count} operations have the operationId {name}'
     for reference in sorted(set(re.findall(r'"\$ref": "#/([^"]+)"', text))):
         node = api
         for key in reference.split('/'):

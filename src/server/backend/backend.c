@@ -29,6 +29,17 @@ static bool is_ready(void *state) {
     return atomic_load(&((const struct backend *)state)->ready);
 }
 
+/* Of a loaded model. */
+static void describe(const struct model *model, struct model_meaning *ret) {
+    struct model_description description;
+    model_describe(model, &description);
+    text_copy(ret->preprocessing, sizeof ret->preprocessing, description.preprocessing);
+    text_copy(ret->labels, sizeof ret->labels, description.labels);
+    text_copy(ret->head, sizeof ret->head, description.head);
+    text_copy(ret->head_source, sizeof ret->head_source, description.head_source);
+    ret->independent = head_is_independent(model_head(model));
+}
+
 static struct model_status *list_models(void *state, const struct http_request *request, bool details,
                                         size_t *ret_count) {
     const struct backend *backend = state;
@@ -41,6 +52,8 @@ static struct model_status *list_models(void *state, const struct http_request *
 
     strcpy(status->name, backend->name);
     strcpy(status->state, ready ? "ready" : "starting");
+    if (ready)
+        describe(backend->model, &status->meaning);
     if (ready)
         snprintf(status->precision, sizeof status->precision, "%s",
                  engine_precision_used(model_engine(backend->model)));

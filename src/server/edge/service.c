@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "server/edge/context.h"
 #include "server/edge/metrics.h"
 #include "server/edge/respond.h"
@@ -50,6 +51,29 @@ static json_t *describe_name(const struct model_status *status) {
     return json_string(status->name);
 }
 
+static void add_meaning(json_t *entry, const struct model_meaning *meaning) {
+    if (!meaning->head[0])
+        return;
+    json_object_set_new(entry, "head", json_string(meaning->head));
+    json_object_set_new(entry, "independent", json_boolean(meaning->independent));
+    json_object_set_new(entry, "sources",
+                        json_pack("{s:s, s:s, s:s}", "preprocessing", meaning->preprocessing, "labels",
+                                  meaning->labels, "head", meaning->head_source));
+}
+
+static void copy_string(const json_t *value, char *ret, size_t size) {
+    text_copy(ret, size, json_is_string(value) ? json_string_value(value) : "");
+}
+
+void model_meaning_read(const json_t *entry, struct model_meaning *ret) {
+    const json_t *sources = json_object_get(entry, "sources");
+    copy_string(json_object_get(entry, "head"), ret->head, sizeof ret->head);
+    copy_string(json_object_get(sources, "head"), ret->head_source, sizeof ret->head_source);
+    copy_string(json_object_get(sources, "preprocessing"), ret->preprocessing, sizeof ret->preprocessing);
+    copy_string(json_object_get(sources, "labels"), ret->labels, sizeof ret->labels);
+    ret->independent = json_is_true(json_object_get(entry, "independent"));
+}
+
 static json_t *describe_details(const struct model_status *status) {
     json_t *entry = json_pack("{s:s, s:s}", "name", status->name, "state", status->state);
     if (status->bytes > 0)
@@ -58,6 +82,7 @@ static json_t *describe_details(const struct model_status *status) {
         json_object_set_new(entry, "precision", json_string(status->precision));
     if (status->typical_ms > 0)
         json_object_set_new(entry, "typical_ms", json_real(status->typical_ms));
+    add_meaning(entry, &status->meaning);
     if (status->reason[0])
         json_object_set_new(entry, "reason", json_string(status->reason));
 

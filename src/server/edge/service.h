@@ -6,9 +6,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "base/buffer.h"
 #include "http/http.h"
 #include "model/name.h"
+
+/* What a model's answers mean, and where that comes from: a file and field, or what is assumed. "": not
+ * known, it was not loaded yet. */
+struct model_meaning {
+    char preprocessing[128], labels[128];
+    char head[128], head_source[128]; /* how scores become probabilities, or why there are none */
+    bool independent;                 /* each label has a probability of its own */
+};
 
 /* What a listing says of a model. */
 struct model_status {
@@ -18,7 +28,11 @@ struct model_status {
     int64_t bytes;      /* of its files; 0: unknown */
     double typical_ms;  /* of a prediction; 0: none was made yet */
     char reason[480];   /* why it failed; "" else */
+    struct model_meaning meaning;
 };
+
+/* The meaning out of an entry of /models?details=1; what is missing is "". */
+void model_meaning_read(const json_t *entry, struct model_meaning *ret);
 
 struct service {
     void *context;

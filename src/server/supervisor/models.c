@@ -170,12 +170,14 @@ static void became_ready(struct supervisor *supervisor, struct supervised *model
     struct error error;
     int64_t memory = process_memory(model->current.pid);
     char precision[16];
-    process_precision(&model->current, precision);
+    struct model_meaning meaning;
+    process_describe(&model->current, precision, &meaning);
 
     pthread_mutex_lock(&supervisor->lock);
     model->loads++;
     model->current.served = true;
     memcpy(model->precision, precision, sizeof precision);
+    model->meaning = meaning;
     model->memory = memory ? memory : model->memory;
     model->ready_ns = clock_ns();
     model->unhealthy_ns = 0;

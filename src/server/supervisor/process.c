@@ -261,7 +261,7 @@ void process_close(struct process *process) {
     *process = (struct process){.output = -1};
 }
 
-void process_precision(const struct process *process, char ret[16]) {
+void process_describe(const struct process *process, char ret[16], struct model_meaning *ret_meaning) {
     struct buffer text = {.limit = 64 << 10};
     json_t *models = NULL;
 
@@ -271,6 +271,7 @@ void process_precision(const struct process *process, char ret[16]) {
     const char *precision = json_string_value(json_object_get(json_array_get(models, 0), "precision"));
     if (precision)
         snprintf(ret, 16, "%s", precision);
+    model_meaning_read(json_array_get(models, 0), ret_meaning);
     json_decref(models);
     buffer_release(&text);
 }

@@ -60,6 +60,7 @@ static void hook_describe(void *context, struct model_status *ret) {
     ret->reason[0] = 0;
     if (model) {
         ret->bytes = model->bytes;
+        ret->meaning = model->meaning;
         snprintf(ret->precision, sizeof ret->precision, "%.15s",
                  model->precision[0] ? model->precision
                  : variant           ? variant + 1

@@ -53,8 +53,9 @@ struct supervised {
     int crashes;            /* in a row */
     int64_t retry_ns;       /* not restarted before */
     int64_t ready_ns, unhealthy_ns;
-    char precision[16]; /* as its process said when it was last ready; "" before */
-    int64_t memory;     /* bytes, as last measured; kept when it ends, as the estimate for the next time */
+    char precision[16];           /* as its process said when it was last ready; "" before */
+    struct model_meaning meaning; /* likewise */
+    int64_t memory; /* bytes, as last measured; kept when it ends, as the estimate for the next time */
     uint64_t loads, evictions, crashed;
     int64_t metrics_ns; /* when its metrics were last fetched */
 };
@@ -86,8 +87,8 @@ bool process_start(struct supervisor *supervisor, struct process *process, const
                    struct error *error);
 /* Forget a process that has ended. */
 void process_close(struct process *process);
-/* The precision that the process reports; "" if it does not answer in time. */
-void process_precision(const struct process *process, char ret[16]);
+/* What the process reports of its model: precision and meaning; "" if it does not answer in time. */
+void process_describe(const struct process *process, char ret[16], struct model_meaning *ret_meaning);
 /* Copy the process's output to standard error, each line prefixed with the model's name; keep the last line.
  */
 void process_read(struct process *process, const char *name);
