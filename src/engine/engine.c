@@ -140,8 +140,6 @@ static bool create_caches(struct engine *engine, struct error *error) {
         .profile = engine->options.profile,
     };
     engine->plans = plan_cache_create(&options, error);
-    if (engine->precision == PRECISION_INT8) /* integers know no NaN, and their rules are not in the graph */
-        return engine->plans != NULL;
     options.exact = true;
     options.compute = DTYPE_F32; /* bfloat16 products take channels in pairs, and NaN times 0 is NaN */
     engine->exact_plans = engine->plans ? plan_cache_create(&options, error) : NULL;

@@ -74,7 +74,8 @@ static void quantize_run(const struct tensor *x, const struct tensor *y, int64_t
         elements_convert(x->dtype, (const char *)x->data + (size_t)i * from, DTYPE_F32, piece, part);
         for (int64_t j = 0; j < part; j++) {
             float value = rintf(piece[j] / scale) + zero;
-            piece[j] = value < least ? least : value > most ? most : value == value ? value : zero;
+            piece[j] =
+                value > least ? (value > most ? most : value) : least; /* NaN, too, as ONNX Runtime does */
         }
 
         if (to == 1) {

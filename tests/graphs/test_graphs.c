@@ -30,6 +30,8 @@ enum kind {
     KIND_ROWS,
     KIND_STRANGE,
     KIND_STRANGE_BF16,
+    KIND_STRANGE_QUANTIZED,
+    KIND_STRANGE_INT8,
     KIND_COUNT
 };
 
@@ -47,6 +49,8 @@ static const struct {
     [KIND_ROWS] = {"rows one by one", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_STRANGE] = {"NaN and infinities, in f32", PRECISION_F32, {3e-6f, 0}, 3, false},
     [KIND_STRANGE_BF16] = {"NaN and infinities, in bf16", PRECISION_BF16, {0x1p-8f, 0}, 3, false},
+    [KIND_STRANGE_QUANTIZED] = {"NaN and infinities, quantized", PRECISION_F32, {3e-6f, 2}, 10, false},
+    [KIND_STRANGE_INT8] = {"NaN and infinities, in int8", PRECISION_INT8, {3e-6f, 2}, 10, false},
 };
 
 static long runs[KIND_COUNT], failures[KIND_COUNT];
@@ -278,7 +282,7 @@ static bool check_strange(const struct random_graph *g, enum kind kind) {
 }
 
 static bool check(const struct random_graph *g, enum kind kind) {
-    if (kind == KIND_STRANGE || kind == KIND_STRANGE_BF16)
+    if (kind >= KIND_STRANGE && kind <= KIND_STRANGE_INT8)
         return check_strange(g, kind);
     return kind == KIND_ROWS ? check_rows(g) : check_kind(g, kind);
 }
@@ -353,6 +357,10 @@ static void try_graph(uint64_t seed) {
             try_kind(&g, KIND_INT8, seed, steps, quantized);
         if (!g.jumps)
             try_kind(&g, KIND_QUANTIZED_F32, seed, steps, quantized);
+        if (strange && !g.jumps)
+            try_kind(&g, KIND_STRANGE_QUANTIZED, seed, steps, quantized);
+        if (strange && !g.jumps && primitive_has_native_int8())
+            try_kind(&g, KIND_STRANGE_INT8, seed, steps, quantized);
     } else {
         try_kind(&g, KIND_F32, seed, steps, quantized);
         if (bf16 && !g.jumps && primitive_has_native_bf16())

@@ -89,10 +89,10 @@ class Pair:
         return self.command([self.program, 'run', model, source, out, '--shape', shape_text(shape), '--precision',
                              precision, '--threads', str(self.threads)], out, timeout)
 
-    def theirs(self, model, source, shape, timeout=600):
+    def theirs(self, model, source, shape, timeout=600, optimizations='all'):
         out = self.path('theirs.f32')
         return self.command(['node', self.script, 'run', model, source, out, '--shape', shape_text(shape), '--threads',
-                             str(self.threads)], out, timeout)
+                             str(self.threads), '--optimizations', optimizations], out, timeout)
 
 
 def distance(ours, theirs):
