@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     struct chat_variables variables = {.conversation = json, .today = {.tm_year = 124, .tm_mday = 1}};
     struct chat_prompt prompt;
 
-    if (chat && json && json_is_object(json) && chat_template_render(chat, &variables, &prompt, &error)) {
+    if (chat && json_is_object(json) && chat_template_render(chat, &variables, &prompt, &error)) {
         check_prompt(&prompt);
         chat_prompt_release(&prompt);
     }
