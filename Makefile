@@ -4,7 +4,7 @@ BUILD ?= build
 DEBIAN_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3) # which has Debian's torchvision
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-images test-trixie test-all bench bench-images load quantize-animals fuzz format tidy clean help
+.PHONY: build run test test-images test-trixie test-all bench bench-images load quantize-animals fuzz format soak tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build
@@ -46,6 +46,10 @@ bench-images: ## measure how the images build, what they weigh and how soon they
 load: build ## load over HTTP beside nginx and the original's stack, into docs/benchmarks.md (LOAD="…": words for tests/bench/load.py)
 	@tools/setup load
 	@$(DEBIAN_PYTHON) tests/bench/load.py $(BUILD)/guichet $(BUILD)/tests/bench/steady $(LOAD)
+
+soak: build ## a quarter of an hour of photos, bombs, hangs, swaps and kills under 512 MiB (root; SOAK_SECONDS=900)
+	@tools/setup test
+	@GUICHET=$(BUILD)/guichet python3 tests/soak/soak.py
 
 quantize-animals: build ## make models/animals/model_int8.onnx and its report again, on a quiet machine (ARCHIVE=animals64.tar)
 	@BUILD=$(BUILD) tools/quantize_animals $(ARCHIVE)

@@ -202,6 +202,9 @@ def test_fetch():
         start = time.monotonic()
         assert by_url(service, photos.url + '/slow?long', X_Request_Timeout_Ms='700').status == 504
         assert time.monotonic() - start < 20
+        for value in ('', 'x', '0', '-5', '1.5', '700ms'):
+            reply = by_url(service, photos.url + '/hop3', X_Request_Timeout_Ms=value)
+            assert reply.status == 400 and 'X-Request-Timeout-Ms' in reply.json()['error'], (value, reply.status, reply.body)
         assert by_url(service, 'http://127.0.0.1:1/').status == 502
         assert by_url(service, 'http://no-such-host.invalid/').status == 502
         assert service.end() == 0

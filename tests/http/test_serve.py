@@ -332,8 +332,9 @@ class Managed(Serve):
     """With a control listener, and what is asked there."""
 
     def __init__(self, models, *arguments):
-        self.control = free_port()
-        super().__init__(models, '--control', f'127.0.0.1:{self.control}', *arguments)
+        super().__init__(models, '--control', '127.0.0.1:0', *arguments)
+        line = self.process.wait_line('accepts every call')
+        self.control = int(line.split('127.0.0.1:')[1].split()[0])
 
     def load(self, name):
         return ask(self.control, 'POST', f'/v2/repository/models/{name}/load', b'')

@@ -38,10 +38,11 @@ def free_port():
 class Process:
     """A child whose output is collected; ends with the `with` block."""
 
-    def __init__(self, *command, environment=None, pass_fds=()):
+    def __init__(self, *command, environment=None, pass_fds=(), prepare=None):
         self.lines = []
         self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                      text=True, errors='replace', pass_fds=pass_fds, env={**os.environ, **(environment or {})})
+                                      text=True, errors='replace', pass_fds=pass_fds, preexec_fn=prepare,
+                                      env={**os.environ, **(environment or {})})
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 

@@ -76,16 +76,26 @@ void job_respond(struct job *job, const struct http_header *headers, int header_
     respond(request, 200, all, count, body);
 }
 
-/* X-Request-Timeout-Ms, else the option. */
-static int64_t find_deadline(const struct backend *backend, const struct http_request *request) {
+/* X-Request-Timeout-Ms, else the option. False, with the reason, where it is no number. */
+static bool find_deadline(const struct backend *backend, const struct http_request *request, int64_t *ret_ns,
+                          struct error *error) {
     const char *header = http_request_header(request, "X-Request-Timeout-Ms");
-    long milliseconds = header ? strtol(header, NULL, 10) : 0;
+    long milliseconds = backend->options.timeout_ms;
+    char *end;
 
-    if (milliseconds < 1)
-        milliseconds = backend->options.timeout_ms;
+    if (header) {
+        milliseconds = strtol(header, &end, 10);
+        if (end == header || *end || milliseconds < 1)
+            return error_set(
+                error, ERROR_INVALID,
+                "X-Request-Timeout-Ms is '%.40s', which is no whole number of milliseconds from 1 on",
+                header);
+    }
+
     if (milliseconds > LONGEST_TIMEOUT_MS)
         milliseconds = LONGEST_TIMEOUT_MS;
-    return request->started_ns + milliseconds * 1000000;
+    *ret_ns = request->started_ns + milliseconds * 1000000;
+    return true;
 }
 
 /* Count a prediction; false, with the reason, where none can be taken now. */
@@ -104,8 +114,9 @@ static bool take_place(struct backend *backend, struct error *error) {
 
 struct job *job_create(struct backend *backend, struct http_request *request, enum job_kind kind) {
     struct error error;
+    int64_t deadline_ns;
 
-    if (!take_place(backend, &error)) {
+    if (!find_deadline(backend, request, &deadline_ns, &error) || !take_place(backend, &error)) {
         respond_error(request, &error);
         return NULL;
     }
@@ -125,7 +136,7 @@ struct job *job_create(struct backend *backend, struct http_request *request, en
     job->kind = kind;
     job->tensors.purpose = MEMORY_TENSORS;
     job->body = http_body_reference(request->body);
-    job->item.deadline_ns = find_deadline(backend, request);
+    job->item.deadline_ns = deadline_ns;
 
     return job;
 }

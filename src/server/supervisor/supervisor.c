@@ -242,9 +242,10 @@ static void greet(const struct supervisor *supervisor) {
     printf("\n");
     print_models(supervisor, url);
     printf("  %s/docs describes the API. Ctrl-C stops the server.\n", url);
-    if (options->control_address)
-        printf("  %s accepts every call without a key, load and unload included.\n",
-               options->control_address);
+    if (supervisor->control) /* its port may have been for the system to choose */
+        printf("  %.*s:%d accepts every call without a key, load and unload included.\n",
+               (int)(strrchr(options->control_address, ':') - options->control_address),
+               options->control_address, server_port(supervisor->control));
 
     printf("\n");
     fflush(stdout);
