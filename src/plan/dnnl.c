@@ -160,6 +160,13 @@ bool creation_layout(struct primitive_pool *pool, const_dnnl_primitive_desc_t de
     return !md || *ret;
 }
 
+/* Memory of ours is out: that is no reason to try another implementation. */
+static struct primitive *keep_nothing(struct creation *creation) {
+    creation->kernel[0] = 0;
+    creation->status = dnnl_out_of_memory;
+    return NULL;
+}
+
 /* Takes the description over, also on failure. */
 static struct primitive *primitive_keep(struct creation *creation, struct primitive_pool *pool) {
     struct primitive *primitive = calloc(1, sizeof *primitive);
@@ -169,9 +176,10 @@ static struct primitive *primitive_keep(struct creation *creation, struct primit
     dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &kernel);
     snprintf(creation->kernel, sizeof creation->kernel, "%s", kernel);
     if (!primitive || dnnl_primitive_create(&primitive->handle, description) != dnnl_success) {
+        bool made = primitive;
         dnnl_primitive_desc_destroy(description);
         free(primitive);
-        return NULL;
+        return made ? NULL : keep_nothing(creation);
     }
 
     primitive->description = description;
@@ -184,7 +192,7 @@ static struct primitive *primitive_keep(struct creation *creation, struct primit
                          &primitive->layouts[ARGUMENT_DESTINATION]) ||
         !creation_layout(pool, description, dnnl_query_scratchpad_md, 0,
                          &primitive->layouts[ARGUMENT_SCRATCHPAD]))
-        return NULL; /* the pool ends the primitive */
+        return keep_nothing(creation); /* the pool ends the primitive */
 
     for (int i = 0; i < creation->post_count; i++)
         primitive->layouts[ARGUMENT_OPERAND + i] = creation->posts[i].operand;

@@ -46,7 +46,7 @@ struct creation {
     dnnl_primitive_attr_t attr; /* NULL: out of memory, or too many post-ops */
     dnnl_primitive_desc_t description;
     dnnl_status_t status;     /* of the description */
-    char kernel[KERNEL_NAME]; /* that the description chose; empty: there is none */
+    char kernel[KERNEL_NAME]; /* that the description chose; empty: there is none, or memory was out */
 };
 struct creation creation_begin(const char *what, const struct primitive_post *posts, int post_count);
 /* NULL with an error where there is no description. Destroys the attributes in any case. */

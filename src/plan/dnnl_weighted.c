@@ -73,13 +73,18 @@ static const struct primitive *weighted_end(struct weighted *weighted, struct cr
     md_destroy(weighted->destination);
     md_destroy(weighted->weights);
     md_destroy(weighted->bias);
-    if (!primitive || !primitive_keep_quantization(primitive, weighted, error))
+    if (!primitive)
         return NULL;
+    if (!primitive_keep_quantization(primitive, weighted, error)) {
+        creation->kernel[0] = 0;
+        return NULL;
+    }
 
     if (!creation_layout(pool, primitive->description, dnnl_query_weights_md, 0,
                          &primitive->layouts[ARGUMENT_WEIGHTS]) ||
         (weighted->has_bias && !creation_layout(pool, primitive->description, dnnl_query_weights_md, 1,
                                                 &primitive->layouts[ARGUMENT_BIAS]))) {
+        creation->kernel[0] = 0;
         error_set(error, ERROR_MEMORY, "not enough memory for a %s", weighted->what);
         return NULL;
     }
@@ -256,7 +261,7 @@ static const struct primitive *try_convolution(struct primitive_pool *pool,
 }
 
 /* An implementation that is offered may still fail when it is made (oneDNN 2.6's bfloat16 kernel for groups
- * of few channels, with a Sigmoid): then another one is taken. */
+ * of few channels, with a Sigmoid): then another one is taken, unless it was our memory that ran out. */
 const struct primitive *primitive_convolution(struct primitive_pool *pool,
                                               const struct convolution_spec *spec, struct error *error) {
     const char *avoided[AVOIDED_MOST + 1];

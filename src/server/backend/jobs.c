@@ -114,7 +114,7 @@ static bool take_place(struct backend *backend, struct error *error) {
 
 struct job *job_create(struct backend *backend, struct http_request *request, enum job_kind kind) {
     struct error error;
-    int64_t deadline_ns;
+    int64_t deadline_ns = 0;
 
     if (!find_deadline(backend, request, &deadline_ns, &error) || !take_place(backend, &error)) {
         respond_error(request, &error);
