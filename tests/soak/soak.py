@@ -130,9 +130,8 @@ class Soak:
         while self.going():
             self.ask_usual(numbers)
 
-    def bomber(self, origin):
-        mix = list(budget.make_mix(origin))
-        numbers = random.Random(7)
+    def bomber(self, mix, seed):
+        numbers = random.Random(seed)
         while self.going():
             name, target, body, headers = numbers.choice(mix)
             try:
@@ -214,6 +213,7 @@ def main():
     group = ControlGroup()
     print(f'{SECONDS:.0f} s, {"a control group of" if group.path else "no control group can be made; the budget alone says"} {LIMIT_MB} MB')
     with tempfile.TemporaryDirectory() as folder, budget.Origin(bytes(20 << 20)) as origin:
+        mix = list(budget.make_mix(origin))  # takes a while
         for name in MODELS:
             shutil.copytree(MODEL, os.path.join(folder, name))
         process = Process(GUICHET, 'serve', '--models', folder, '--port', '0', '--allow-private-urls', '--preload', '--access-log', 'off',
@@ -222,7 +222,7 @@ def main():
         with process:
             soak = Soak(process, int(process.wait_line('guichet is at').rsplit(':', 1)[1]), folder)
             threads = [threading.Thread(target=soak.usual_caller, args=(seed,)) for seed in range(3)]
-            threads += [threading.Thread(target=soak.bomber, args=(origin,)) for _ in range(2)]
+            threads += [threading.Thread(target=soak.bomber, args=(mix, seed)) for seed in range(2)]
             threads += [threading.Thread(target=soak.every, args=pair) for pair in (
                 (13, soak.kill), (29, soak.hang), (37, soak.swap), (11, soak.stall))]
             for thread in threads:
