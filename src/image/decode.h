@@ -28,6 +28,8 @@ struct stored_info {
 
 bool image_jpeg_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error);
 bool image_png_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error);
+/* Bytes of the tables that libwebp makes for a lossless frame, at most; 0 where it is damaged before them. */
+int64_t webp_lossless_table_bytes(const uint8_t *bytes, size_t size);
 bool image_webp_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error);
 
 /* A decoder that gives RGB row by row, from the top. `bytes` live longer. */

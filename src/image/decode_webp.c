@@ -112,7 +112,8 @@ bool image_webp_info(const uint8_t *bytes, size_t size, struct stored_info *ret,
 
     int64_t pixels = (int64_t)frame.width * frame.height;
     int64_t cost = WEBP_DECODER_BYTES + pixels * 3 + (int64_t)frame.canvas_width * 3 * IMAGE_ROWS_AT_ONCE;
-    cost += frame.lossless ? pixels * LOSSLESS_PIXEL : (int64_t)frame.width * LOSSY_COLUMN;
+    cost += frame.lossless ? pixels * LOSSLESS_PIXEL + webp_lossless_table_bytes(frame.bytes, frame.size)
+                           : (int64_t)frame.width * LOSSY_COLUMN;
     *ret = (struct stored_info){frame.canvas_width, frame.canvas_height, find_orientation(demuxer), cost};
     return true;
 }

@@ -91,6 +91,49 @@ def webp_pixels(width, height):
     return webp_chunk(b'VP8L', b'\x2f' + bits.to_bytes(16, 'little'))
 
 
+class Bits:
+    """From the lowest of each byte."""
+
+    def __init__(self):
+        self.value, self.at = 0, 0
+        self.done = []
+
+    def put(self, value, count):
+        self.value |= value << self.at
+        self.at += count
+        if self.at >= 512:
+            self.done.append((self.value & (1 << 512) - 1).to_bytes(64, 'little'))
+            self.value >>= 512
+            self.at -= 512
+
+    def bytes(self):
+        return b''.join(self.done) + self.value.to_bytes(self.at // 8 + 1, 'little')
+
+
+def webp_groups(side, groups):
+    """Lossless, side x side, all black, with so many groups of prefix codes, each used by one block of 4 x 4 pixels."""
+    bits = Bits()
+    for value, length in [(0x2f, 8), (side - 1, 14), (side - 1, 14), (0, 4), (0, 1), (0, 1), (1, 1), (0, 3), (0, 1)]:
+        bits.put(value, length)
+    for _ in range(2):  # green and red: all 256 values, 8 bits each
+        bits.put(0, 1)
+        bits.put(8, 4)  # twelve lengths of lengths, of which the last is that of "8"
+        for length in [0] * 11 + [1]:
+            bits.put(length, 3)
+        for value, length in [(1, 1), (3, 3), (254, 8)]:  # 256 symbols
+            bits.put(value, length)
+    for _ in range(3):
+        bits.put(1, 4)
+    reverse = [int(f'{i:08b}'[::-1], 2) for i in range(256)]
+    for block in range((side // 4) ** 2):
+        group = block % groups
+        bits.put(reverse[group & 255], 8)
+        bits.put(reverse[group >> 8], 8)
+    for _ in range(groups):
+        bits.put(0b00010001000100010001, 20)
+    return riff(webp_chunk(b'VP8L', bits.bytes()))
+
+
 def riff(chunks):
     return b'RIFF' + struct.pack('<I', len(chunks) + 4) + b'WEBP' + chunks
 
@@ -133,6 +176,8 @@ def all_bombs():
     yield 'scan-each.jpg', jpeg(4000, 4000, scan_each=True), False
     yield 'scan-each-large.jpg', jpeg(10000, 10000, scan_each=True), True
     yield 'four-progressive.jpg', jpeg(10000, 10000, 4, progressive=True), True
+    yield 'groups.webp', webp_groups(1024, 60000), True
+    yield 'groups-few.webp', webp_groups(1024, 900), False
     yield 'lossless.webp', webp(4000, 4000), False
     yield 'lossless-large.webp', webp(10000, 10000), True
     yield 'canvas.webp', webp_animation(10000, 10000, 1, 1), False

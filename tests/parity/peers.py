@@ -107,6 +107,9 @@ def distance(ours, theirs):
 
 def judge(tap, name, ours, theirs, most=1e-4, least=None):
     """One line of TAP: at most `most` apart and the same answer, or at least `least` alike. Returns what was measured."""
+    if least is not None and isinstance(ours, str) and 'this processor cannot compute in bfloat16' in ours:
+        tap.skip(name, 'this processor cannot compute in bfloat16')
+        return None
     if isinstance(theirs, str) or isinstance(ours, str):
         tap.check(name, False, f'ONNX Runtime: {theirs}' if isinstance(theirs, str) else ours)
         return None
