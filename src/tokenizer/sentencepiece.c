@@ -61,7 +61,7 @@ static bool encode(const struct tokenizer *tokenizer, const char *text, size_t s
                    struct token_list *list, struct error *error) {
     size_t marked_size;
     cleanup(freep) char *marked = mark_blanks(text, size, first && tokenizer->adds_blank, &marked_size);
-    cleanup(freep) struct symbol *symbols = calloc(marked ? marked_size : 1, sizeof *symbols);
+    cleanup(freep) struct symbol *symbols = calloc(marked ? marked_size + 1 : 1, sizeof *symbols);
     if (!marked || !symbols)
         return tokenizer_no_memory(tokenizer, error);
 

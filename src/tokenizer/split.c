@@ -13,10 +13,10 @@
  * where L is \p{L}, or [\p{L}\p{M}], and N is \p{N}. */
 struct word_rules {
     const char *name;
+    int most_digits;   /* of a word of digits; 0: any number */
     bool lines;        /* as Llama 3 has it: any case, line ends apart, one sign before letters */
     bool marks;        /* L includes \p{M} */
     bool digits_first; /* single digits are cut out before the rest is looked at */
-    int most_digits;   /* of a word of digits; 0: any number */
     bool whole_words;
 };
 

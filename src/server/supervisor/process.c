@@ -26,7 +26,7 @@ extern char **environ;
 struct child {
     const char *program, **argv;
     char **environment;
-    char *listen_pid; /* of the environment: "LISTEN_PID=" with room for a number */
+    char listen_pid[40]; /* of the environment: "LISTEN_PID=" with room for a number */
     int listener, output;
     pid_t parent;
 };
@@ -55,9 +55,8 @@ static void append_digits(char *text, long number) {
     char digits[24];
     int count = 0;
 
-    do
+    for (; count == 0 || number > 0; number /= 10)
         digits[count++] = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
     text += strlen(text);
     while (count > 0)
         *text++ = digits[--count];
@@ -65,7 +64,7 @@ static void append_digits(char *text, long number) {
 }
 
 /* In the child, between fork and exec: async-signal-safe calls only. */
-static _Noreturn void run_child(const struct child *child) {
+static _Noreturn void run_child(struct child *child) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != child->parent)
         _exit(127);
@@ -129,16 +128,14 @@ static char **make_environment(char *listen_pid) {
 
 /* Fork and exec; -1 and errno on failure. *ret_output: where to read what it writes. */
 static pid_t fork_child(struct child *child, int *ret_output) {
-    char listen_pid[40] = "LISTEN_PID=";
     int pipe_ends[2];
 
-    child->environment = make_environment(listen_pid);
+    child->environment = make_environment(child->listen_pid);
     if (!child->environment || pipe2(pipe_ends, O_CLOEXEC) < 0) {
         free(child->environment);
         return -1;
     }
     fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK);
-    child->listen_pid = listen_pid;
     child->output = pipe_ends[1];
     child->parent = getpid();
 
@@ -187,7 +184,9 @@ bool process_start(struct supervisor *supervisor, struct process *process, const
         return false;
     }
 
-    pid_t pid = fork_child(&(struct child){.program = program, .argv = argv, .listener = listener}, &output);
+    struct child child = {
+        .program = program, .argv = argv, .listen_pid = "LISTEN_PID=", .listener = listener};
+    pid_t pid = fork_child(&child, &output);
     int number = errno;
     close(listener);
     if (pid < 0) {
