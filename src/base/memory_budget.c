@@ -201,13 +201,19 @@ bool memory_charge_try(struct memory_charge *charge, size_t bytes) {
     return room;
 }
 
+/* Lock held. Charge what fits now; else false, with the reason. */
+static bool add_or_refuse(struct memory_charge *charge, size_t bytes, struct error *error) {
+    if (!has_room(charge->purpose, bytes)) {
+        refuse(charge->purpose, bytes, error);
+        return false;
+    }
+    add(charge, bytes);
+    return true;
+}
+
 bool memory_charge_grow(struct memory_charge *charge, size_t bytes, struct error *error) {
     pthread_mutex_lock(&budget.mutex);
-    bool room = has_room(charge->purpose, bytes);
-    if (room)
-        add(charge, bytes);
-    else
-        refuse(charge->purpose, bytes, error);
+    bool room = add_or_refuse(charge, bytes, error);
     pthread_mutex_unlock(&budget.mutex);
     return room;
 }
@@ -236,11 +242,7 @@ bool memory_charge_wait(struct memory_charge *charge, size_t bytes, const struct
         if (!has_room(charge->purpose, bytes))
             wait_a_moment(until);
 
-    bool room = has_room(charge->purpose, bytes);
-    if (room)
-        add(charge, bytes);
-    else
-        refuse(charge->purpose, bytes, error);
+    bool room = add_or_refuse(charge, bytes, error);
     pthread_mutex_unlock(&budget.mutex);
     return room;
 }

@@ -68,8 +68,7 @@ bool jinja_scope_get(struct jinja_run *run, struct jinja_scope *scope, int name,
 bool jinja_scope_set(struct jinja_run *run, struct jinja_scope *scope, int name,
                      const struct jinja_value *value);
 struct jinja_scope *jinja_scope_create(struct jinja_run *run, struct jinja_scope *parent);
-/* For the next pass of a loop: the scope of the one before, emptied, where nobody else holds it; else a new
- * one. */
+/* The scope of a loop's next pass: `scope`, emptied, if only the loop refers to it; else a new one. */
 struct jinja_scope *jinja_scope_renew(struct jinja_run *run, struct jinja_scope *scope,
                                       struct jinja_scope *parent);
 

@@ -41,13 +41,9 @@ static bool pack_weights(struct model *model, int size, struct error *error) {
     }
 
     int count = engine_input_count(engine);
-    cleanup(freep) struct tensor *inputs = calloc((size_t)count + 1, sizeof *inputs);
+    cleanup(freep) struct tensor *inputs = cli_inputs(engine, size, error);
     if (!inputs)
-        return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", count);
-    for (int i = 0; i < count; i++) {
-        const struct engine_port *port = engine_input(engine, i);
-        inputs[i] = (struct tensor){port->dtype, cli_input_shape(port, 1, size), NULL};
-    }
+        return false;
 
     struct engine_context *context = engine_context_create(engine, error);
     bool done = context && engine_prepare(context, inputs, count, error);

@@ -18,3 +18,6 @@ struct model *cli_network_load(const char *name, const struct engine_options *op
 /* A shape for an input whose free dimensions are left to the verb: `batch` rows, three channels of four axes,
  * `size` for the others. */
 struct shape cli_input_shape(const struct engine_port *port, int batch, int size);
+/* All inputs of the network in such shapes, one row, without data: [engine_input_count], to be freed. NULL
+ * when memory is out. */
+struct tensor *cli_inputs(const struct engine *engine, int size, struct error *error);

@@ -178,14 +178,9 @@ static void print_graph(const struct graph *graph, const struct model_files *fil
 static bool print_context(struct engine *engine, struct engine_context *context,
                           const struct inspect_settings *settings, struct error *error) {
     int count = engine_input_count(engine);
-    cleanup(freep) struct tensor *inputs = calloc((size_t)count + 1, sizeof *inputs);
+    cleanup(freep) struct tensor *inputs = cli_inputs(engine, settings->size, error);
     if (!inputs)
-        return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", count);
-
-    for (int i = 0; i < count; i++) {
-        const struct engine_port *port = engine_input(engine, i);
-        inputs[i] = (struct tensor){port->dtype, cli_input_shape(port, 1, settings->size), NULL};
-    }
+        return false;
 
     if (!engine_prepare(context, inputs, count, error))
         return false;

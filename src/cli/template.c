@@ -73,7 +73,7 @@ static bool read_conversation(const char *path, json_t *tokens, json_t **ret, st
     if (!text)
         return false;
 
-    struct memory_charge charge = {0}; /* nobody else wants this process's memory */
+    struct memory_charge charge = {0}; /* not held: only this verb runs in the process */
     json_t *json = json_parse(text, size, NULL, &charge, error);
     memory_charge_release(&charge);
     if (json_is_object(json) && split_conversation(json, tokens, error)) {

@@ -295,7 +295,7 @@ void http_respond(struct http_request *request, int status, const struct http_he
     struct server_request *self = (struct server_request *)request;
     set_head(self, status, headers, header_count);
     self->reply_body = body;
-    if (body && !body->charge.bytes) /* else whoever made it has charged it */
+    if (body && !body->charge.bytes) /* a body with a charge of its own counts once */
         memory_charge_set(&self->reply_charge, body->size);
 
     if (http_loop_current() == request->loop) {

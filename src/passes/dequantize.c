@@ -1,5 +1,5 @@
-/* A quantized graph as the float graph that it stands for. The rounding to 8 bits stays, for passes_fuse;
- * that to 16 bits, which nobody would notice, goes. */
+/* A quantized graph as the float graph that it stands for. Rounding to 8 bits stays, for passes_fuse;
+ * rounding to 16 bits is left out. */
 #include <string.h>
 
 #include "ops/operator.h"

@@ -21,6 +21,8 @@
 #include "server/edge/api_keys.h"
 #include "server/edge/session.h"
 
+#include "fuzz_model.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static char folder[64];
@@ -60,17 +62,6 @@ static void folder_make(void) {
     }
     atexit(folder_remove);
     file_put("weights.bin", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", 64);
-}
-
-static const struct model *model_get(void) {
-    static struct model *model;
-    struct model_options options = {.engine = {.precision = PRECISION_F32, .threads = 1, .no_baked = true}};
-    struct error error;
-    if (!model && !(model = model_load(FUZZ_MODEL, &options, &error))) {
-        fprintf(stderr, "%s\n", error.message);
-        exit(1);
-    }
-    return model;
 }
 
 static void read_preprocessing(void) {

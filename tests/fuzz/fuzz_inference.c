@@ -8,18 +8,9 @@
 #include "server/supervisor/metrics_merge.h"
 #include "server/backend/protocol/inference.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+#include "fuzz_model.h"
 
-static const struct model *model_get(void) {
-    static struct model *model;
-    struct model_options options = {.engine = {.precision = PRECISION_F32, .threads = 1, .no_baked = true}};
-    struct error error;
-    if (!model && !(model = model_load(FUZZ_MODEL, &options, &error))) {
-        fprintf(stderr, "%s\n", error.message);
-        exit(1);
-    }
-    return model;
-}
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 /* A process that says so, ends, and comes again. */
 static void read_metrics(const char *bytes, size_t size) {

@@ -79,3 +79,14 @@ static inline void fill_floats(float *data, int64_t count, uint32_t seed) {
         data[i] = (float)(seed >> 8) / 8388608.0f - 1.0f;
     }
 }
+
+/* A float32 tensor with random numbers; free its data. */
+static inline struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
+    struct tensor input = {.dtype = DTYPE_F32, .shape = {.rank = rank}};
+
+    memcpy(input.shape.dims, dims, (size_t)rank * sizeof *dims);
+    int64_t count = shape_elements(&input.shape);
+    input.data = malloc((size_t)count * sizeof(float));
+    fill_floats(input.data, count, seed);
+    return input;
+}

@@ -19,16 +19,6 @@
 static const struct engine_options f32 = {.precision = PRECISION_F32};
 static const struct engine_options bf16 = {.precision = PRECISION_BF16};
 
-static struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
-    struct tensor input = {.dtype = DTYPE_F32, .shape = {.rank = rank}};
-
-    memcpy(input.shape.dims, dims, (size_t)rank * sizeof *dims);
-    int64_t count = shape_elements(&input.shape);
-    input.data = malloc((size_t)count * sizeof(float));
-    fill_floats(input.data, count, seed);
-    return input;
-}
-
 static char folder[] = "/tmp/guichet-baked-XXXXXX";
 static char model_path[64], baked_file[96];
 

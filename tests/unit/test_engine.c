@@ -25,16 +25,6 @@ static struct engine *load(struct graph *graph, const struct engine_options *opt
     return engine;
 }
 
-static struct tensor make_input(int rank, const int64_t *dims, uint32_t seed) {
-    struct tensor input = {.dtype = DTYPE_F32, .shape = {.rank = rank}};
-
-    memcpy(input.shape.dims, dims, (size_t)rank * sizeof *dims);
-    int64_t count = shape_elements(&input.shape);
-    input.data = malloc((size_t)count * sizeof(float));
-    fill_floats(input.data, count, seed);
-    return input;
-}
-
 /* tensor_distance between the engine's first output and the interpreter's; 0 if the processor lacks the
  * precision. */
 static double distance_to_reference(struct graph *(*make)(void), const struct engine_options *options,

@@ -48,7 +48,7 @@ void batch_classify(struct kinds *kinds, const struct model *model, struct job *
 
     job->item.rows = rows <= BATCHER_LARGEST ? (int)rows : 1;
     job->item.key = -1;
-    /* What is not finite takes the slow way: nobody else is to wait for it. */
+    /* NaN and infinities need the slow exact plan, so such a request is not batched with others. */
     if (rows <= BATCHER_LARGEST && (are_photos || engine_inputs_are_finite(inputs, count)))
         job->item.key = kinds_find(kinds, model, inputs, count, are_photos);
 }

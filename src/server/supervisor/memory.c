@@ -1,9 +1,9 @@
 /* Memory for all models together: which model may start, and which one makes room for it. On the supervisor's
  * thread.
  *
- * Who waits longest comes first. A model that nobody uses makes room at once; a busy one when the waiter has
- * waited as long as its patience: it takes nothing more, finishes what it has, and ends. Each model so serves
- * for at least as long, and no request waits for longer than the models before it take for that. */
+ * The model that has waited longest starts first. An idle model makes room at once. A busy one makes room
+ * when the waiting time reaches --patience: it accepts no more requests, finishes those it has, and ends. So
+ * each model serves for at least --patience, and a request waits no longer than the models before it need. */
 #include "base/log.h"
 #include "server/supervisor/supervisor_private.h"
 
@@ -133,7 +133,7 @@ bool supervisor_admits(struct supervisor *supervisor, const struct supervised *m
     if (!others)
         return true; /* the only model: its estimate may be wrong */
 
-    /* One at a time: what is leaving may be enough. What nobody waits for takes nobody's place. */
+    /* Stop one model at a time: its memory may be enough. A model without waiting requests stops no other. */
     if (supervisor->leaving_count == 0 && model->waiting_ns)
         make_room(supervisor, model);
     return false;

@@ -403,5 +403,5 @@ void supervisor_step(struct supervisor *supervisor, struct supervised *model) {
     else if (supervisor_admits(supervisor, model))
         start(supervisor, model, &model->current);
     else if (!model->waiting_ns)
-        model->restart = false; /* another model has its memory now, and nobody asks for it */
+        model->restart = false; /* another model has its memory now, and no request waits for it */
 }

@@ -32,7 +32,8 @@ static bool allocate_output(struct inference *inference, struct inference_output
         output->tensor.shape.dims[0] = rows;
 
     size_t bytes = tensor_bytes(&output->tensor);
-    if (!memory_charge_grow(&inference->charge, bytes, error)) /* the model waits for nobody */
+    if (!memory_charge_grow(&inference->charge, bytes,
+                            error)) /* no waiting here: this is the model's thread */
         return false;
     output->tensor.data = aligned_alloc(64, size_align(bytes ? bytes : 1, 64));
     return output->tensor.data ||
