@@ -128,11 +128,6 @@ int32_t llm_context_vocabulary(const struct llm_context *context) {
     return llm_model_vocabulary(context->model);
 }
 
-void llm_sequence_truncate(struct llm_context *context, struct llm_sequence *sequence, int64_t length) {
-    if (length < sequence->length)
-        sequence->length = length;
-}
-
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence) {
     kv_pages_release(context->cache, &sequence->pages);
     sequence->length = 0;

@@ -34,6 +34,4 @@ bool llm_context_run(struct llm_context *context, const struct llm_row *rows, in
 /* Numbers of a row of logits. */
 int32_t llm_context_vocabulary(const struct llm_context *context);
 
-/* Forget all positions from `length` on. */
-void llm_sequence_truncate(struct llm_context *context, struct llm_sequence *sequence, int64_t length);
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence);

@@ -89,10 +89,6 @@ void kv_pages_release(struct kv_cache *cache, struct kv_pages *pages) {
     *pages = (struct kv_pages){0};
 }
 
-int kv_cache_free_pages(const struct kv_cache *cache) {
-    return cache->free_count;
-}
-
 float *kv_cache_keys(const struct kv_cache *cache, int32_t page, int layer, int head) {
     return cache->memory + (size_t)page * cache->page_floats + (size_t)layer * cache->layer_floats +
            (size_t)head * cache->key_floats;

@@ -23,7 +23,6 @@ struct kv_pages {
 bool kv_pages_reserve(struct kv_cache *cache, struct kv_pages *pages, int64_t positions);
 /* Give back all pages, and the list's memory. */
 void kv_pages_release(struct kv_cache *cache, struct kv_pages *pages);
-int kv_cache_free_pages(const struct kv_cache *cache);
 
 /* Keys, [KV_PAGE, key_size], and values, [KV_PAGE, value_size], of one head in one page. */
 float *kv_cache_keys(const struct kv_cache *cache, int32_t page, int layer, int head);

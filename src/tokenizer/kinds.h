@@ -14,7 +14,7 @@ struct tokenizer {
     const struct word_rules *rules; /* of byte-level encoding */
     struct special_index *special;
     int32_t bos, eos, unknown; /* -1: none */
-    bool adds_bos, adds_eos;
+    bool adds_bos;
     bool adds_blank;    /* a blank before the first word (SentencePiece) */
     bool whole_words;   /* a word that is a token is taken whole, whatever the merges say */
     int32_t bytes[256]; /* tokens of single bytes (SentencePiece); -1: none */

@@ -100,11 +100,9 @@ static bool read_ids(struct tokenizer *tokenizer, const struct gguf *gguf, struc
 
 static bool read_flags(struct tokenizer *tokenizer, const struct gguf *gguf, struct error *error) {
     tokenizer->adds_bos = tokenizer->kind != &byte_level_kind;
-    tokenizer->adds_eos = tokenizer->kind == &wordpiece_kind;
     tokenizer->adds_blank = tokenizer->kind == &sentencepiece_kind;
 
     return gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->adds_bos, error) &&
-           gguf_bool(gguf, "tokenizer.ggml.add_eos_token", &tokenizer->adds_eos, error) &&
            gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->adds_blank, error);
 }
 
@@ -213,12 +211,4 @@ int32_t tokenizer_eos(const struct tokenizer *tokenizer) {
 
 bool tokenizer_adds_bos(const struct tokenizer *tokenizer) {
     return tokenizer->adds_bos && tokenizer->bos >= 0;
-}
-
-bool tokenizer_adds_eos(const struct tokenizer *tokenizer) {
-    return tokenizer->adds_eos && tokenizer->eos >= 0;
-}
-
-int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t size) {
-    return vocabulary_find(&tokenizer->vocabulary, text, size);
 }

@@ -46,8 +46,5 @@ int32_t tokenizer_count(const struct tokenizer *tokenizer);
 /* -1: there is none. */
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);
-/* Does a text begin with BOS (end with EOS)? */
+/* Does a text begin with BOS? */
 bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
-bool tokenizer_adds_eos(const struct tokenizer *tokenizer);
-/* The token whose text is exactly this, special or not; -1: there is none. */
-int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t size);

@@ -52,11 +52,11 @@ static struct model_status *list_models(void *state, const struct http_request *
 
     strcpy(status->name, backend->name);
     strcpy(status->state, ready ? "ready" : "starting");
-    if (ready)
+    if (ready) {
         describe(backend->model, &status->meaning);
-    if (ready)
-        snprintf(status->precision, sizeof status->precision, "%s",
-                 engine_precision_used(model_engine(backend->model)));
+        text_copy(status->precision, sizeof status->precision,
+                  engine_precision_used(model_engine(backend->model)));
+    }
 
     return status;
 }
