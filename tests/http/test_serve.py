@@ -201,9 +201,16 @@ def test_a_busy_model_makes_room():
         load = Load(serve.port, '/model/a/predict?sleep=0.05', threads=4)
         until(lambda: load.statuses.get(200, 0) > 4, what='the load')
         for _ in range(2):
+            # Four threads may all be between two requests; one that takes longer than the patience is not.
+            slow = []
+            thread = threading.Thread(target=lambda: slow.append(serve.predict('a', '?sleep=2').status))
+            thread.start()
+            until(lambda: outstanding(serve.port, 'a') > 4, what='the slow request beside the load')
             begun = time.monotonic()
             assert serve.predict('b').status == 200
             assert time.monotonic() - begun > 0.9, 'not before it has waited'
+            thread.join()
+            assert slow == [200], slow
             until(lambda: serve.states() == {'a': 'ready', 'b': 'stopped'}, what='the turn of the other')
         assert serve.metric('guichet_model_evictions_total', 'a') == before + 2
         assert load.end(20) >= 20 and not load.errors, load.errors[:3]
