@@ -12,7 +12,8 @@
 struct llm_context {
     const struct llm_model *model;
     struct kv_cache *cache;
-    struct arena *arena; /* has all that follows */
+    struct kv_pool *pool; /* of its pages */
+    struct arena *arena;  /* has all that follows */
     int rows, threads;
     int64_t positions;
     struct row_place *places; /* [rows] */
@@ -108,8 +109,12 @@ struct llm_context *llm_context_create(const struct llm_model *model, int rows, 
     }
 
     context->cache = kv_cache_create(&model->config, (int)pages, error);
-    if (context->cache)
+    context->pool = context->cache ? kv_pool_create((int)pages) : NULL;
+    if (context->pool)
         return context;
+    if (context->cache)
+        error_set(error, ERROR_MEMORY, "not enough memory for the keys and values of %lld positions",
+                  (long long)positions);
     llm_context_free(context);
     return NULL;
 }
@@ -119,6 +124,7 @@ void llm_context_free(struct llm_context *context) {
         return;
 
     kv_cache_free(context->cache);
+    kv_pool_free(context->pool);
     free(context->logits);
     arena_free(context->arena);
     free(context);
@@ -128,8 +134,12 @@ int32_t llm_context_vocabulary(const struct llm_context *context) {
     return llm_model_vocabulary(context->model);
 }
 
+struct kv_pool *llm_context_pool(struct llm_context *context) {
+    return context->pool;
+}
+
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence) {
-    kv_pages_release(context->cache, &sequence->pages);
+    kv_pages_release(context->pool, &sequence->pages);
     sequence->length = 0;
 }
 
@@ -160,7 +170,7 @@ static bool place_rows(struct llm_context *context, const struct llm_row *rows, 
 
     for (; room && placed < count; placed++) {
         struct llm_sequence *sequence = rows[placed].sequence;
-        room = kv_pages_reserve(context->cache, &sequence->pages, sequence->length + 1);
+        room = kv_pages_reserve(context->pool, &sequence->pages, sequence->length + 1);
         if (!room)
             break;
         context->places[placed].position = sequence->length++;

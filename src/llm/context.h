@@ -34,4 +34,7 @@ bool llm_context_run(struct llm_context *context, const struct llm_row *rows, in
 /* Numbers of a row of logits. */
 int32_t llm_context_vocabulary(const struct llm_context *context);
 
+/* Its pages, for sequences that share some (llm/prefix.h): a sequence of `length` positions has the pages of
+ * that many, and may have more. */
+struct kv_pool *llm_context_pool(struct llm_context *context);
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence);
