@@ -242,6 +242,8 @@ static void greet(const struct supervisor *supervisor) {
     printf("\n");
     print_models(supervisor, url);
     printf("  %s/docs describes the API. Ctrl-C stops the server.\n", url);
+    if (options->default_model && !supervisor_find(supervisor, options->default_model))
+        printf("  --default-model %s: there is no such model yet.\n", options->default_model);
     if (supervisor->control) /* its port may have been for the system to choose */
         printf("  %.*s:%d accepts every call without a key, load and unload included.\n",
                (int)(strrchr(options->control_address, ':') - options->control_address),
