@@ -335,6 +335,20 @@ def test_folders_come_and_go():
         assert serve.predict('dogs').status == 404
 
 
+def test_language_models_are_listed():
+    """a folder of GGUF files is a language model, each file a variant"""
+    with Serve({'cats': ''}) as serve:
+        serve.write('tales', '', 'tales-q4_0.gguf')
+        until(lambda: ask(serve.port, 'GET', '/models').json() == ['cats', 'tales'], what='the model')
+        for part in (1, 2):
+            serve.write('tales', '', f'tales-F16-0000{part}-of-00002.gguf')
+        names = ['cats', 'tales', 'tales:F16', 'tales:Q4_0']
+        until(lambda: ask(serve.port, 'GET', '/models').json() == names, what='its variants')
+        assert [serve.details(name).get('kind') for name in names] == [None] + ['language'] * 3
+        index = ask(serve.port, 'POST', '/v2/repository/index').json()
+        assert [entry['name'] for entry in index] == names, index
+
+
 class Managed(Serve):
     """With a control listener, and what is asked there."""
 
