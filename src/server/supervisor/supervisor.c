@@ -228,7 +228,7 @@ static void print_models(const struct supervisor *supervisor, const char *url) {
     printf("\n");
 }
 
-static void greet(const struct supervisor *supervisor) {
+static void greet(struct supervisor *supervisor) {
     const struct supervisor_options *options = supervisor->options;
     const char *const *addresses = options->server.addresses;
     const char *host = addresses && addresses[0] ? addresses[0] : "127.0.0.1";
