@@ -15,7 +15,7 @@ struct llm_context {
     struct kv_pool *pool; /* of its pages */
     struct arena *arena;  /* has all that follows */
     int rows, threads;
-    int64_t positions;
+    int64_t positions, longest;
     struct row_place *places; /* [rows] */
     /* [rows, …] */
     float *x, *normed, *query, *key, *value, *attended, *gate, *up, *added;
@@ -31,7 +31,7 @@ struct llm_context {
 /* Floats of scratch that a thread needs: for unpacked rows of weights, or for scores. */
 static size_t scratch_floats(const struct llm_context *context) {
     const struct llm_weights *weights = &context->model->weights;
-    size_t most = (size_t)context->positions + 1, tile = linear_scratch(&weights->output);
+    size_t most = (size_t)context->longest + 1, tile = linear_scratch(&weights->output);
 
     most = tile > most ? tile : most;
     for (int i = 0; i < context->model->config.layers; i++) {
@@ -98,6 +98,7 @@ struct llm_context *llm_context_create(const struct llm_model *model,
     if (context) {
         *context = (struct llm_context){
             .model = model, .rows = options->rows, .positions = options->positions, .arena = arena_create()};
+        context->longest = options->longest > 0 ? options->longest : options->positions;
         context->threads = options->threads > 0 ? options->threads : omp_get_num_procs();
         if (pages > INT32_MAX)
             pages = INT32_MAX;
@@ -115,7 +116,7 @@ struct llm_context *llm_context_create(const struct llm_model *model,
         return context;
     if (context->cache)
         error_set(error, ERROR_MEMORY, "not enough memory for the keys and values of %lld positions",
-                  (long long)positions);
+                  (long long)options->positions);
     llm_context_free(context);
     return NULL;
 }
@@ -222,7 +223,7 @@ static void turn_angles(const struct llm_context *context, int count, double bas
 static void find_angles(const struct llm_context *context, int count) {
     const struct llm_config *config = &context->model->config;
     const struct llm_weights *weights = &context->model->weights;
-    bool stretched = config->original_context > 0 && context->positions > config->original_context;
+    bool stretched = config->original_context > 0 && context->longest > config->original_context;
     const float *factors =
         stretched && weights->rope_factors_long ? weights->rope_factors_long : weights->rope_factors;
 

@@ -31,6 +31,7 @@ enum llm_kv_type { LLM_KV_BF16, LLM_KV_Q8_0 };
 struct llm_context_options {
     int rows;          /* most rows of a run */
     int64_t positions; /* of all sequences together, that the cache has room for */
+    int64_t longest;   /* of one sequence; 0: all of them */
     int threads;       /* of an OpenMP team; 0: as many as there are processors */
     enum llm_precision precision;
     enum llm_kv_type kv; /* of LLM_AUTO */

@@ -14,6 +14,7 @@ struct dialogue {
     int32_t ends[ENDS_MOST];
     int end_count;
     bool thinks;
+    int32_t thought, thought_end; /* the tokens of its marks; -1: there are none */
 };
 
 /* --- Tokens --------------------------------------------------------------------------------------------- */
@@ -104,6 +105,11 @@ bool dialogue_encode_text(const struct dialogue *dialogue, const char *text, siz
     size_t first = list->count;
     return tokenizer_encode(dialogue->tokenizer, text, size, SPECIAL_AS_TEXT, list, error) &&
            add_bos(dialogue, list, first, error);
+}
+
+void dialogue_decode(const struct dialogue *dialogue, int32_t token, struct buffer *ret) {
+    bool mark = dialogue->thinks && (token == dialogue->thought || token == dialogue->thought_end);
+    tokenizer_decode(dialogue->tokenizer, token, mark ? SPECIAL_AS_TOKENS : SPECIAL_AS_TEXT, ret);
 }
 
 bool dialogue_ends(const struct dialogue *dialogue, int32_t token) {
@@ -227,6 +233,8 @@ struct dialogue *dialogue_create(const struct llm_model *model, struct error *er
     struct dialogue *dialogue = calloc(1, sizeof *dialogue);
     if (dialogue) {
         dialogue->tokenizer = tokenizer;
+        dialogue->thought = tokenizer_find(tokenizer, "<think>", 7);
+        dialogue->thought_end = tokenizer_find(tokenizer, "</think>", 8);
         dialogue->tokens = json_object();
         dialogue->markup = calloc((size_t)tokenizer_count(tokenizer), sizeof *dialogue->markup);
     }

@@ -23,6 +23,9 @@ bool dialogue_encode(const struct dialogue *dialogue, const struct chat_prompt *
 bool dialogue_encode_text(const struct dialogue *dialogue, const char *text, size_t size,
                           struct token_list *list, struct error *error);
 
+/* Append the text of a token of an answer: control tokens have none, but for the marks of a thought. */
+void dialogue_decode(const struct dialogue *dialogue, int32_t token, struct buffer *ret);
+
 /* Is the turn, or the text, over with this token? */
 bool dialogue_ends(const struct dialogue *dialogue, int32_t token);
 /* Does the model think aloud, between <think> and </think>? And has the prompt begun that already? */

@@ -160,7 +160,8 @@ static void *run(void *context) {
 
 struct scheduler *scheduler_create(const struct llm_model *model, const struct scheduler_options *options,
                                    struct error *error) {
-    const struct sequences_options of = {options->parallel, options->context, options->threads};
+    const struct sequences_options of = {options->parallel, options->context, options->threads,
+                                         options->precision, options->kv};
     struct scheduler *scheduler = calloc(1, sizeof *scheduler);
     if (!scheduler) {
         error_set(error, ERROR_MEMORY, "not enough memory for a scheduler");

@@ -5,8 +5,8 @@
  *
  * Any thread, unless said otherwise. */
 #pragma once
+#include "llm/context.h"
 #include "llm/generation.h"
-#include "llm/model.h"
 
 struct scheduler;
 
@@ -15,6 +15,8 @@ struct scheduler_options {
     int64_t context; /* positions of each */
     int threads;     /* 0: as many as there are processors */
     int waiting;     /* sequences that may wait */
+    enum llm_precision precision;
+    enum llm_kv_type kv;
 };
 
 /* The model must outlive it. ERROR_MEMORY, ERROR_IO. */

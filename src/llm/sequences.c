@@ -56,7 +56,16 @@ struct sequences *sequences_create(const struct llm_model *model, const struct s
     sequences->options = *options;
     sequences->vocabulary = llm_model_vocabulary(model);
     sequences->rows = calloc((size_t)rows, sizeof *sequences->rows);
-    sequences->context = llm_context_create(model, rows, pages * KV_PAGE, options->threads, error);
+    sequences->context = llm_context_create(model,
+                                            &(struct llm_context_options){
+                                                .rows = rows,
+                                                .positions = pages * KV_PAGE,
+                                                .longest = options->context,
+                                                .threads = options->threads,
+                                                .precision = options->precision,
+                                                .kv = options->kv,
+                                            },
+                                            error);
     if (sequences->context)
         sequences->prefixes = prefix_index_create(llm_context_pool(sequences->context), (int)pages);
     sequences->counts.pages = sequences->counts.free_pages = (int)pages;
@@ -172,6 +181,7 @@ static int add_rows(struct sequences *sequences, struct sequence_slot *slot, int
             .sequence = &slot->sequence,
             .token = slot->tokens[first + i],
             .wants_logits = first + i + 1 == slot->count,
+            .is_prompt = !is_writing(slot),
         };
     slot->rows = (int)count;
     return at;

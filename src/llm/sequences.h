@@ -9,6 +9,8 @@ struct sequences_options {
     int parallel;    /* sequences at once */
     int64_t context; /* positions of each */
     int threads;     /* 0: as many as there are processors */
+    enum llm_precision precision;
+    enum llm_kv_type kv;
 };
 
 /* ERROR_MEMORY. */
