@@ -26,6 +26,7 @@ static const char help[] =
     "  --top-k N          only the likeliest N tokens; 0: all (40)\n"
     "  --min-p P          only tokens at least P times as likely as the likeliest (0.05)\n"
     "  --seed N           the same seed gives the same text (another each time)\n"
+    "  --precision P      auto; f32: exactly, several times slower (auto)\n"
     "  --threads N        threads (all processors)\n"
     "\n"
     "Example:\n"
@@ -37,6 +38,8 @@ struct complete_arguments {
     struct sampler_options sampler;
     int tokens, threads;
     double seed;
+    const char *precision_text;
+    enum llm_precision precision;
 };
 
 /* What the last token's logits lead to. */
@@ -67,13 +70,13 @@ static bool go_on(const struct llm_model *model, struct llm_context *context, st
     const struct tokenizer *tokenizer = llm_model_tokenizer(model);
     struct llm_sequence sequence = {0};
     struct next next = {.sampler = sampler};
-    bool done =
-        language_run(context, &sequence, prompt->ids, prompt->count, prompt->count - 1, pick, &next, error);
+    bool done = language_run(context, &sequence, prompt->ids, prompt->count, true, prompt->count - 1, pick,
+                             &next, error);
 
     for (int i = 0; done && i < most && next.token != tokenizer_eos(tokenizer); i++) {
         int32_t token = next.token;
         done = print_token(tokenizer, token, error) &&
-               (i + 1 == most || language_run(context, &sequence, &token, 1, 0, pick, &next, error));
+               (i + 1 == most || language_run(context, &sequence, &token, 1, false, 0, pick, &next, error));
     }
     if (done)
         putchar('\n');
@@ -103,7 +106,11 @@ static bool complete(const char *path, const char *text, size_t size,
             "(--tokens)",
             prompt.count, arguments->tokens, (long long)context_size);
     if (done) {
-        context = llm_context_create(model, LANGUAGE_ROWS, wanted, arguments->threads, error);
+        const struct llm_context_options options = {.rows = LANGUAGE_ROWS,
+                                                    .positions = wanted,
+                                                    .threads = arguments->threads,
+                                                    .precision = arguments->precision};
+        context = llm_context_create(model, &options, error);
         sampler = context ? sampler_create(&arguments->sampler, llm_model_vocabulary(model), error) : NULL;
         done = sampler && go_on(model, context, sampler, &prompt, arguments->tokens, error);
     }
@@ -136,13 +143,15 @@ int verb_complete(int argc, char **argv) {
         {.name = "top-k", .kind = OPTION_INT, .value = &sampler->top_k, .maximum = 1 << 24},
         {.name = "min-p", .kind = OPTION_REAL, .value = &sampler->min_p, .maximum = 1},
         {.name = "seed", .kind = OPTION_REAL, .value = &arguments.seed, .maximum = 0x1p53},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &arguments.precision_text},
         {.name = "threads", .kind = OPTION_INT, .value = &arguments.threads, .minimum = 1, .maximum = 1024},
         {0},
     };
     struct error error;
     int words, code;
 
-    if (!options_parse(&self, argc, argv, options, 2, 2, &words, &code))
+    if (!options_parse(&self, argc, argv, options, 2, 2, &words, &code) ||
+        !language_precision(&self, arguments.precision_text, &arguments.precision, &code))
         return code;
     return run(argv[1], argv[2], &arguments, &error) ? EXIT_DONE : cli_fail(&error);
 }

@@ -19,6 +19,7 @@ static const char help[] =
     "  --tokens LIST      numbers of tokens, parted by commas; BOS is not added\n"
     "  --output FILE      where the logits go\n"
     "  --step             one token at a time, as when a text is continued\n"
+    "  --precision P      auto; f32: exactly, several times slower (auto)\n"
     "  --threads N        threads (all processors)\n"
     "\n"
     "Example:\n"
@@ -27,9 +28,10 @@ static const char help[] =
 static const struct command self = {"logits", help};
 
 struct logits_arguments {
-    const char *tokens, *output;
+    const char *tokens, *output, *precision_text;
     bool step;
     int threads;
+    enum llm_precision precision;
 };
 
 static bool parse_tokens(const char *text, struct token_list *ret, struct error *error) {
@@ -55,7 +57,7 @@ static bool run(struct llm_context *context, const struct token_list *tokens, bo
     bool done = rows || error_set(error, ERROR_MEMORY, "not enough memory for the tokens");
 
     for (size_t i = 0; done && i < tokens->count; i++)
-        rows[i] = (struct llm_row){.sequence = &sequence, .token = tokens->ids[i], .wants_logits = true};
+        rows[i] = (struct llm_row){&sequence, tokens->ids[i], .wants_logits = true, .is_prompt = !step};
     for (size_t i = 0; done && i < tokens->count; i += batch) {
         float *logits;
         done = llm_context_run(context, rows + i, (int)batch, &logits, error);
@@ -74,8 +76,11 @@ static bool write_logits(const char *path, const struct logits_arguments *argume
     if (!model)
         return false;
 
-    context =
-        llm_context_create(model, (int)tokens->count, (int64_t)tokens->count, arguments->threads, error);
+    const struct llm_context_options options = {.rows = (int)tokens->count,
+                                                .positions = (int64_t)tokens->count,
+                                                .threads = arguments->threads,
+                                                .precision = arguments->precision};
+    context = llm_context_create(model, &options, error);
     if (!context)
         return false;
 
@@ -99,6 +104,7 @@ int verb_logits(int argc, char **argv) {
         {.name = "tokens", .kind = OPTION_TEXT, .value = &arguments.tokens},
         {.name = "output", .kind = OPTION_TEXT, .value = &arguments.output},
         {.name = "step", .kind = OPTION_FLAG, .value = &arguments.step},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &arguments.precision_text},
         {.name = "threads", .kind = OPTION_INT, .value = &arguments.threads, .minimum = 1, .maximum = 1024},
         {0},
     };
@@ -106,7 +112,8 @@ int verb_logits(int argc, char **argv) {
     struct error error;
     int words, code;
 
-    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code))
+    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
+        !language_precision(&self, arguments.precision_text, &arguments.precision, &code))
         return code;
     if (!arguments.tokens || !arguments.output)
         return cli_usage(&self, "--tokens and --output are needed");

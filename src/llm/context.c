@@ -89,21 +89,22 @@ static bool allocate_rows(struct llm_context *context) {
     return context->places;
 }
 
-struct llm_context *llm_context_create(const struct llm_model *model, int rows, int64_t positions,
-                                       int threads, struct error *error) {
+struct llm_context *llm_context_create(const struct llm_model *model,
+                                       const struct llm_context_options *options, struct error *error) {
     struct llm_context *context = calloc(1, sizeof *context);
-    int64_t pages = (positions + KV_PAGE - 1) / KV_PAGE;
+    int64_t pages = (options->positions + KV_PAGE - 1) / KV_PAGE;
 
     if (context) {
         *context = (struct llm_context){
-            .model = model, .rows = rows, .positions = positions, .arena = arena_create()};
-        context->threads = threads > 0 ? threads : omp_get_num_procs();
+            .model = model, .rows = options->rows, .positions = options->positions, .arena = arena_create()};
+        context->threads = options->threads > 0 ? options->threads : omp_get_num_procs();
         if (pages > INT32_MAX)
             pages = INT32_MAX;
     }
     if (!context || !context->arena || !allocate_rows(context) || !allocate_scratch(context)) {
         llm_context_free(context);
-        error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once", rows);
+        error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once",
+                  options->rows);
         return NULL;
     }
 

@@ -35,7 +35,7 @@ def logits(path, tokens, *options):
 def compare(path, tokens, expected):
     """What is wrong with the logits, all at once and one by one; '' if nothing is."""
     for options in ((), ('--step',), ('--threads', '3')):
-        got = logits(path, tokens, *options)
+        got = logits(path, tokens, '--precision', 'f32', *options)
         if isinstance(got, str) or got.shape != expected.shape:
             return f'{options}: {got}'
         distance = np.abs(got - expected).max() / np.abs(expected).max()
