@@ -96,10 +96,11 @@ def test_children_inherit_nothing():
         os.dup2(left.fileno(), 109)
         script = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&103 9<&109 103<&- 109<&-'
         with Process('bash', '-c', script, 'sh', GUICHET, 'serve', '--models', folder, '--backend-program', BACKEND_STAND_IN,
-                     environment={'XDG_STATE_HOME': folder}, pass_fds=(103, 109)) as serve:
+                     '--default-model', 'dogs', environment={'XDG_STATE_HOME': folder}, pass_fds=(103, 109)) as serve:
             os.close(103)
             os.close(109)
             serve.wait_line('guichet is at')
+            serve.wait_line('--default-model dogs: there is no such model yet')
             child = ask(given.getsockname()[1], 'POST', '/model/cats/predict', b'{}').json()['pid']
 
             def files(pid):
