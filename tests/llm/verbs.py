@@ -75,7 +75,8 @@ def test_names():
 def test_kinds():
     animals = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'models', 'animals')
     fails('a network is no language model', 'is no language model: try guichet classify', 'complete', animals, 'x')
-    for verb in ('bake tales', 'evaluate --model tales --data .', 'run tales a b --shape 1'):
+    fails('there is nothing to bake', 'runs from its file as it is: there is nothing to bake', 'bake', 'tales')
+    for verb in ('evaluate --model tales --data .', 'run tales a b --shape 1'):
         fails(f'{verb.split()[0]} of a language model', 'is a language model: try guichet', *verb.split())
     fails('a photo for a language model', 'is a language model: try guichet', 'classify', '--model', 'tales',
           os.path.join(animals, 'model.onnx'))
