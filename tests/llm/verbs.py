@@ -75,7 +75,8 @@ def test_names():
 def test_kinds():
     animals = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'models', 'animals')
     fails('a network is no language model', 'is no language model: try guichet classify', 'complete', animals, 'x')
-    for verb in ('bake tales', 'evaluate --model tales --data .', 'run tales a b --shape 1'):
+    fails('there is nothing to bake', 'runs from its file as it is: there is nothing to bake', 'bake', 'tales')
+    for verb in ('evaluate --model tales --data .', 'run tales a b --shape 1'):
         fails(f'{verb.split()[0]} of a language model', 'is a language model: try guichet', *verb.split())
     fails('a photo for a language model', 'is a language model: try guichet', 'classify', '--model', 'tales',
           os.path.join(animals, 'model.onnx'))
@@ -96,9 +97,38 @@ def test_template():
     check('a file of its own', done.out == 'Hi', done)
 
 
+def test_models():
+    done = Done('models', '--models', MODELS, '--json')
+    found = {model['name']: model for model in json.loads(done.out)['models']}
+    tales = found.get('tales', {})
+    check('models tells the kind and the variants', tales.get('kind') == 'language' and tales.get('variants') == ['F16', 'Q4_K_M']
+          and tales.get('usual') == 'Q4_K_M' and found['parts']['variants'] == [] and found['resnet50']['kind'] == 'network', done)
+    sizes = [os.path.getsize(os.path.join(MODELS, 'parts', name)) for name in os.listdir(os.path.join(MODELS, 'parts'))]
+    check('a split model is as large as its parts', found['parts']['bytes'] == sum(sizes), (found['parts'], sizes))
+    done = Done('models', '--models', MODELS)
+    line = next((line for line in done.out.splitlines() if 'tales:Q4_K_M' in line), '')
+    check('models says which one a name means', 'the name alone' in line and 'language' in done.out, done)
+
+
+def test_inspect():
+    done = Done('inspect', 'tales')
+    for part in ('llama: Parrot', 'F32 ', 'context     256 tokens', 'vocabulary  268 tokens', 'template    yes',
+                 'MB of weights', 'kv bf16'):
+        check(f'inspect tells: {part}', part in done.out, done)
+    told = json.loads(Done('inspect', 'parts', '--json').out)
+    check('inspect --json', told['architecture'] == 'llama' and told['types'] == {'F32': {'tensors': 12, 'bytes': told['weight_bytes']}}
+          and told['parameters'] * 4 == told['weight_bytes'] and told['runs'] and told['chat_template']
+          and told['cache_bytes_per_1000_tokens']['bf16'] == 1000 * 2 * 16 * 2, told)
+    import gguf  # pylint: disable=import-outside-toplevel
+    gguf.write(path('odd.gguf'), {'general.architecture': 'mamba', 'general.name': b'\xff'}, {})
+    done = Done('inspect', 'odd.gguf', '--json')
+    check('inspect tells why a model cannot run', "'mamba', which is not supported" in json.loads(done.out)['problem'], done)
+    fails('a file that is no model', 'is not a GGUF file', 'inspect', write_file('bad.gguf', 'GGU'))
+
+
 def main():
     write_models()
-    tests = [test_names, test_kinds, test_template]
+    tests = [test_names, test_kinds, test_template, test_models, test_inspect]
     for test in tests:
         test()
     print(f'1..{len(results)}')
