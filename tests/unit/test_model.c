@@ -214,7 +214,7 @@ static void labels_are_short_and_have_languages(void **state) {
     assert_true(labels_load(folder, 2, arena, &labels, &error));
     assert_string_equal(labels.names[0], "crane, machine");
     assert_string_equal(labels.names[1], "crane, bird");
-    write_text("config.json", "{\"id2label\": [\"cat\", 2]}");
+    write_text("config.json", "{\"id2label\": [\"cat\", null]}");
     assert_false(labels_load(folder, 2, arena, &labels, &error));
     assert_non_null(strstr(error.message, "'id2label': entry 1"));
     write_text("config.json", "{\"id2label\": \"cat\"}");
