@@ -5,22 +5,24 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
 import threading
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'llm'))
 import chain  # noqa: E402
 import decoder  # noqa: E402
-from tiers import ask, backend, run_tests, until  # noqa: E402
+from tiers import GUICHET, Process, ask, backend, gateway, run_tests, until  # noqa: E402
 
 FOLDER = tempfile.mkdtemp()
 CHAT, COMPLETION = '/v1/chat/completions', '/v1/completions'
 HELLO = [{'role': 'user', 'content': 'Hello'}]
 servers = contextlib.ExitStack()
+# The sanitizer does not see how OpenMP's threads wait for each other.
+ONE_THREAD = ['--threads', '1'] if 'thread' in os.environ.get('SANITIZER', '') else []
 
 
 def model(name, **options):
@@ -41,7 +43,7 @@ class Service:
     """One backend."""
 
     def __init__(self, path, *arguments):
-        self.process = backend('--access-log', 'json', *arguments, model=path)
+        self.process = backend('--access-log', 'json', *ONE_THREAD, *arguments, model=path)
         self.port, self.name = self.process.port, os.path.basename(path).removesuffix('.gguf')
 
     def post(self, target, headers=None, **fields):
@@ -402,6 +404,122 @@ def test_log_and_metrics():
     for name in ['guichet_first_token_seconds_count', 'guichet_token_seconds_count', 'guichet_written_tokens_total',
                  'guichet_prompt_tokens_total', 'guichet_model_ready']:
         assert one.metric(name) > 0, name
+
+
+def test_scopes():
+    """--prefix-sharing apart: callers and users find what they computed themselves, and no others'"""
+    prompt, fields = 'p' * 100, {'max_tokens': 1}
+    for arguments, theirs in (((), 96), (('--prefix-sharing', 'apart'), 0)):
+        one = Service(random_model(), *arguments)
+
+        def cached(client, user, one=one):
+            reply = one.post(COMPLETION, {'X_Guichet_Client': client}, prompt=prompt, user=user, **fields)
+            return reply.json()['usage']['prompt_tokens_details']['cached_tokens']
+
+        with one.process:
+            assert cached('a', 'x') == 0 and cached('a', 'x') == 96
+            assert cached('b', 'x') == theirs and cached('a', 'y') == theirs and cached('b', 'x') == 96
+            one.process.end_well()
+
+
+class Through(Service):
+    """The same through a gateway or `guichet serve`."""
+
+    def __init__(self, process, name):
+        self.process, self.port, self.name = process, process.port, name
+
+
+@contextlib.contextmanager
+def two_replicas(path):
+    name = os.path.basename(path).removesuffix('.gguf')
+    arguments = ['--context', '100000', *ONE_THREAD]
+    with backend(*arguments, model=path) as a, backend(*arguments, model=path) as b:
+        with gateway('--backend', f'{name}={a.url} {b.url}', log='json') as process:
+            yield Through(process, name), [a, b]
+            process.end_well()
+
+
+def test_gateway():
+    """through a gateway: answers, streams, errors, the list of models, tokens in its log"""
+    with two_replicas(model('long', context=1 << 20)) as (one, _):
+        assert one.chat(temperature=0)['choices'][0]['message']['content'] == chain.TEXT
+        events = one.events(CHAT, messages=HELLO, temperature=0)
+        assert ''.join(event['choices'][0]['delta'].get('content', '') for event in events) == chain.TEXT
+        until(lambda: sum('"tokens_in":9,"tokens_out":7' in line for line in one.process.lines) == 2, 30, 'lines with tokens')
+        one.refused('"foo"', foo=1)
+        one.refused('no model', status=404, model='nobody')
+        until(lambda: [entry['id'] for entry in ask(one.port, 'GET', '/v1/models').json()['data']] == ['long'], 30, 'its kind')
+        reply = one.post(CHAT, messages=HELLO)
+        assert not [name for name, _ in reply.headers if name.lower().startswith('x-guichet')], reply.headers
+
+
+def test_turns_stay():
+    """the turns of a conversation go where the first went, and find what it computed"""
+    with two_replicas(model('talks', context=1 << 20)) as (one, replicas):
+        homes = set()
+        for number in range(6):
+            messages = [{'role': 'user', 'content': f'{number} is the number of this conversation, which goes on and on.'}]
+            for turn in range(3):
+                answer = one.chat(messages, max_tokens=4, ignore_eos=True, temperature=0)
+                cached = answer['usage']['prompt_tokens_details']['cached_tokens']
+                assert (cached >= 32) == (turn > 0), (number, turn, cached)
+                messages += [{'role': 'assistant', 'content': 'x'}, {'role': 'user', 'content': 'More.'}]
+            until(lambda number=number: sum(CHAT in line for line in one.process.lines) == 3 * number + 3)
+            asked = {json.loads(line)['upstream'] for line in one.process.lines[-3:]}
+            assert len(asked) == 1, asked
+            homes |= asked
+        assert homes <= {f'127.0.0.1:{replica.port}' for replica in replicas}
+
+
+def read_rest(one):
+    received = b''
+    with contextlib.suppress(ConnectionError):
+        while more := one.recv(1 << 20):
+            received += more
+    return received
+
+
+def test_killed():
+    """kill -9 in mid-stream: the stream ends with an error event, through a gateway"""
+    with two_replicas(model('long', context=1 << 20)) as (one, replicas), one.stream(max_tokens=90000) as stream:
+        stream.recv(1000)
+        for replica in replicas:
+            replica.kill()
+        end = read_rest(stream)
+        event = end[end.rindex(b'data: '):].split(b'\n\n')[0]
+        assert json.loads(event[6:])['error']['type'] == 'server_error' and b'[DONE]' not in end, end[-300:]
+
+
+def test_serve():
+    """guichet serve: a model of a folder and its variants wake, answer, and die in mid-stream with an error event"""
+    models = os.path.join(FOLDER, 'models')
+    os.makedirs(os.path.join(models, 'story'))
+    for kind in ('F32', 'Q8_0'):
+        chain.write(os.path.join(models, 'story', f'story-{kind}.gguf'), context=1 << 20)
+    with open(os.path.join(models, 'story', 'guichet.json'), 'w', encoding='ascii') as file:
+        json.dump({'context': 100000, 'variant': 'F32'}, file)
+    process = Process(GUICHET, 'serve', '--models', models, '--port', '0', '--parallel', '3',
+                      environment={'XDG_STATE_HOME': os.path.join(FOLDER, 'state')})
+    with process:
+        process.port = int(process.wait_line('guichet is at').rsplit(':', 1)[1])
+        one = Through(process, 'story')
+        assert [entry['id'] for entry in ask(one.port, 'GET', '/v1/models').json()['data']] == ['story', 'story:F32', 'story:Q8_0']
+        assert one.chat(temperature=0)['choices'][0]['message']['content'] == chain.TEXT
+        process.wait_line('3 sequences of 100000 tokens')
+        assert one.chat(temperature=0, model='story:Q8_0')['model'] == 'story:Q8_0'
+        with one.stream(max_tokens=90000) as stream:
+            stream.recv(1000)
+            for child in children(process.child.pid):
+                os.kill(child, signal.SIGKILL)
+            end = read_rest(stream)
+            assert b'data: {"error":' in end and b'[DONE]' not in end, end[-300:]
+        assert one.chat(temperature=0)['choices'][0]['message']['content'] == chain.TEXT
+        process.end_well()
+
+
+def children(pid):
+    with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
+        return [int(word) for word in file.read().split()]
 
 
 def main():

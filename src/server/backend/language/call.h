@@ -42,6 +42,7 @@ struct call {
     struct token_list *prompts; /* [prompt_count] */
     size_t prompt_count;
     bool prompt_thinks;
+    uint64_t client, scope; /* whose request it is, and with whose it shares prompts */
     /* The loop's: */
     struct http_timer *timer;
     bool gone, begun;
@@ -58,6 +59,9 @@ struct call {
 /* choices.c. The choices of a call whose prompts are there, and their scheduling. False, with the reason. */
 bool call_submit(struct call *call, struct error *error);
 void call_free_choices(struct call *call);
+
+/* prompts.c. Whose request it is: sets client and scope. False when memory is out. */
+bool call_find_client(struct call *call, struct error *error);
 
 /* prompts.c. The prompts of a call whose fields are read, as tokens that fit the context. */
 bool call_read_prompts(struct call *call, struct error *error);

@@ -124,6 +124,8 @@ static bool init_choice(struct call *call, struct choice *choice, int index, str
         .bias_count = fields->bias_count,
         .top = fields->top,
         .is_apart = fields->is_apart,
+        .scope = call->scope,
+        .client = call->client,
         .expires_ns = call->request->started_ns + (int64_t)language->options.timeout_ms * 1000000,
         .take = take,
         .done = done,

@@ -137,6 +137,13 @@ const char *language_precision_name(const struct language *language) {
     return language->options.precision == LLM_F32 ? "f32" : "auto";
 }
 
+int64_t language_queued_tokens(struct language *language) {
+    struct scheduler_counts counts = {0};
+    if (language_is_ready(language))
+        scheduler_counts_get(language->scheduler, &counts);
+    return counts.queued_tokens;
+}
+
 void language_update_metrics(struct language *language) {
     struct scheduler_counts counts = {0};
     if (language_is_ready(language))
