@@ -19,9 +19,11 @@ struct choice {
     struct answer_text text;
     struct thought thought;
     bool thinks;
-    int64_t characters; /* of the answer so far */
-    int64_t first_ns;   /* clock_ns() of the first token; 0: none yet */
-    bool failed;        /* memory is out */
+    int64_t characters;                  /* of the answer so far */
+    struct constraint_state *constraint; /* what may come next; NULL: anything */
+    bool is_stuck;                       /* nothing may */
+    int64_t first_ns;                    /* clock_ns() of the first token; 0: none yet */
+    bool failed;                         /* memory is out */
     /* With the call's lock: */
     struct answer_part part; /* what was not sent yet */
     const char *finish;      /* why it has ended; NULL: it has not */
@@ -42,7 +44,8 @@ struct call {
     struct token_list *prompts; /* [prompt_count] */
     size_t prompt_count;
     bool prompt_thinks;
-    uint64_t client, scope; /* whose request it is, and with whose it shares prompts */
+    const struct token_trie *trie; /* where there is a constraint */
+    uint64_t client, scope;        /* whose request it is, and with whose it shares prompts */
     /* The loop's: */
     struct http_timer *timer;
     bool gone, begun;
