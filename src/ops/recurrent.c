@@ -249,7 +249,7 @@ static bool make_sums(struct pass *pass, int64_t first, int64_t steps) {
 static bool times_weights(const struct pass *pass, const float *h, int64_t first, int64_t count) {
     const struct sequence *s = pass->s;
     const float *w = pass->r + first * s->hidden;
-    if (s->batch < 8 || count != s->gates) {
+    if (s->batch < 64 || count != s->gates) {
         cell_times_weights(s->batch, count, s->hidden, h, w, pass->products + first, s->gates);
         return true;
     }
