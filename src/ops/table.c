@@ -23,6 +23,8 @@ static const struct op_def *const families[] = {
     softmax_operators,   microsoft_operators,
     det_operators,       grid_sample_operators,
     control_operators,   recurrent_operators,
+    ml_tree_operators,   ml_linear_operators,
+    ml_column_operators,
 };
 
 #define TABLE_ENTRIES 512
