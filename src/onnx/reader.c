@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "onnx/foreign.h"
 #include "onnx/onnx.h"
 #include "onnx/value_info.h"
 
@@ -500,7 +501,7 @@ static struct graph *read_bytes(struct onnx_reader *reader, const char *name, co
 
 struct graph *onnx_graph_read(const char *path, struct error *error) {
     struct file_map map;
-    if (!file_map_open(path, LIMIT_MODEL_BYTES, &map, error))
+    if (!onnx_map_open(path, &map, error))
         return NULL;
 
     struct external_files external = {.graph = graph_create(), .path = path, .error = error};
