@@ -395,7 +395,7 @@ static bool recurrent_compute(const struct node *node, const struct tensor *inpu
 
 #define RECURRENT(name, kind, most_inputs, most_outputs)                                       \
     {                                                                                          \
-        .op_type = name, .since = 7, .inputs = {3, most_inputs}, .outputs = {0, most_outputs}, \
+        .op_type = name, .since = 7, .inputs = {3, most_inputs}, .outputs = {1, most_outputs}, \
         .traits = OP_HEAVY, .types = NAMES_F32, .family = &(const enum cell_kind){kind},       \
         .check = recurrent_check, FUNCTIONS(recurrent)                                         \
     }
