@@ -12,9 +12,11 @@
 #define LIMIT_LABELS_BYTES (256u << 20) /* a list of photos and classes */
 
 /* HTTP */
-#define LIMIT_BODY_BYTES (20u << 20)            /* default of --body-limit */
-#define LIMIT_HEADER_BYTES (16u << 10)          /* request line and headers together */
-#define LIMIT_HEADER_LINES 128                  /* of one message */
+#define LIMIT_BODY_BYTES (20u << 20)        /* default of --body-limit */
+#define LIMIT_HEADER_BYTES (16u << 10)      /* request line and headers together */
+#define LIMIT_HEADER_LINES 128              /* of one message */
+#define LIMIT_ADDED_HEADER_BYTES (4u << 10) /* … more for each tier that may stand before this one */
+#define LIMIT_ADDED_HEADER_LINES 12
 #define LIMIT_RESPONSE_HEADER_BYTES (64u << 10) /* status line and headers together, of an upstream */
 #define LIMIT_CHUNK_LINE_BYTES 256              /* a chunk's size and extensions */
 #define LIMIT_TRAILER_BYTES 4096                /* all trailers */
@@ -92,4 +94,4 @@
 #define LIMIT_LISTING_PAGES 20
 #define LIMIT_LISTING_FILES 20000  /* of a repository */
 #define LIMIT_REPOSITORY_BYTES 200 /* "OWNER/REPO" */
-#define LIMIT_PULL_FILES 32        /* of one model */
+#define LIMIT_PULL_FILES 256       /* of one model */

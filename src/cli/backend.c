@@ -8,6 +8,7 @@
 #include "cli/prediction_options.h"
 #include "cli/serving.h"
 #include "cli/verbs.h"
+#include "model/name.h"
 #include "server/backend/backend.h"
 
 #define GRACE_MS 30000
@@ -57,6 +58,9 @@ static int options_finish(struct backend_arguments *arguments) {
         !serving_access_log(arguments->log, &options->log, &error) ||
         !serving_list(&arguments->host_names, &options->host_names, &error))
         return cli_usage(&command, "%s", error.message);
+    if (options->name && !model_name_valid(options->name, strlen(options->name)))
+        return cli_usage(&command, "--name %s: expected letters, digits, \".\", \"_\" and \"-\"",
+                         options->name);
 
     options->name = options->name ? options->name : variable("MODEL_NAME");
     options->model = options->model ? options->model : variable("MODEL_NAME");
@@ -84,7 +88,7 @@ static int serve(const struct backend_options *options) {
         backend_stop(backend, GRACE_MS);
         status = EXIT_DONE;
     } else {
-        serving_failed("backend", &error);
+        log_line("guichet backend: %s", error.message); /* one line: a supervisor passes the last one on */
     }
 
     backend_free(backend);

@@ -15,7 +15,7 @@ DEFINE_FREEP(struct sampler, sampler)
 static const char help[] =
     "Go on with a text.\n"
     "\n"
-    "Usage: guichet complete MODEL.gguf TEXT [OPTION…]\n"
+    "Usage: guichet complete MODEL TEXT [OPTION…]\n"
     "\n"
     "Prints what follows the text, as it is made, until the model ends or --tokens are reached. TEXT\n"
     "may be - for standard input.\n"
@@ -26,6 +26,7 @@ static const char help[] =
     "  --top-k N          only the likeliest N tokens; 0: all (40)\n"
     "  --min-p P          only tokens at least P times as likely as the likeliest (0.05)\n"
     "  --seed N           the same seed gives the same text (another each time)\n"
+    "  --precision P      auto; f32: exactly, several times slower (auto)\n"
     "  --threads N        threads (all processors)\n"
     "\n"
     "Example:\n"
@@ -37,6 +38,8 @@ struct complete_arguments {
     struct sampler_options sampler;
     int tokens, threads;
     double seed;
+    const char *precision_text;
+    enum llm_precision precision;
 };
 
 /* What the last token's logits lead to. */
@@ -67,13 +70,13 @@ static bool go_on(const struct llm_model *model, struct llm_context *context, st
     const struct tokenizer *tokenizer = llm_model_tokenizer(model);
     struct llm_sequence sequence = {0};
     struct next next = {.sampler = sampler};
-    bool done =
-        language_run(context, &sequence, prompt->ids, prompt->count, prompt->count - 1, pick, &next, error);
+    bool done = language_run(context, &sequence, prompt->ids, prompt->count, true, prompt->count - 1, pick,
+                             &next, error);
 
     for (int i = 0; done && i < most && next.token != tokenizer_eos(tokenizer); i++) {
         int32_t token = next.token;
         done = print_token(tokenizer, token, error) &&
-               (i + 1 == most || language_run(context, &sequence, &token, 1, 0, pick, &next, error));
+               (i + 1 == most || language_run(context, &sequence, &token, 1, false, 0, pick, &next, error));
     }
     if (done)
         putchar('\n');
@@ -81,9 +84,9 @@ static bool go_on(const struct llm_model *model, struct llm_context *context, st
     return done;
 }
 
-static bool complete(const char *path, const char *text, size_t size,
+static bool complete(const char *name, const char *text, size_t size,
                      const struct complete_arguments *arguments, struct error *error) {
-    cleanup(llm_model_freep) struct llm_model *model = llm_model_load(path, error);
+    cleanup(llm_model_freep) struct llm_model *model = language_load(name, error);
     cleanup(llm_context_freep) struct llm_context *context = NULL;
     cleanup(sampler_freep) struct sampler *sampler = NULL;
     struct token_list prompt = {0};
@@ -103,7 +106,11 @@ static bool complete(const char *path, const char *text, size_t size,
             "(--tokens)",
             prompt.count, arguments->tokens, (long long)context_size);
     if (done) {
-        context = llm_context_create(model, LANGUAGE_ROWS, wanted, arguments->threads, error);
+        const struct llm_context_options options = {.rows = LANGUAGE_ROWS,
+                                                    .positions = wanted,
+                                                    .threads = arguments->threads,
+                                                    .precision = arguments->precision};
+        context = llm_context_create(model, &options, error);
         sampler = context ? sampler_create(&arguments->sampler, llm_model_vocabulary(model), error) : NULL;
         done = sampler && go_on(model, context, sampler, &prompt, arguments->tokens, error);
     }
@@ -112,18 +119,18 @@ static bool complete(const char *path, const char *text, size_t size,
     return done;
 }
 
-static bool run(const char *path, const char *words, struct complete_arguments *arguments,
+static bool run(const char *name, const char *words, struct complete_arguments *arguments,
                 struct error *error) {
     if (arguments->seed >= 0)
         arguments->sampler.seed = (uint64_t)arguments->seed;
     else if (getrandom(&arguments->sampler.seed, sizeof arguments->sampler.seed, 0) < 0)
         return error_set(error, ERROR_IO, "the system gives no random numbers: --seed");
     if (strcmp(words, "-") != 0)
-        return complete(path, words, strlen(words), arguments, error);
+        return complete(name, words, strlen(words), arguments, error);
 
     size_t size;
     cleanup(freep) char *text = file_read("/dev/stdin", LIMIT_TOKENIZED_BYTES, &size, error);
-    return text && complete(path, text, size, arguments, error);
+    return text && complete(name, text, size, arguments, error);
 }
 
 int verb_complete(int argc, char **argv) {
@@ -136,13 +143,15 @@ int verb_complete(int argc, char **argv) {
         {.name = "top-k", .kind = OPTION_INT, .value = &sampler->top_k, .maximum = 1 << 24},
         {.name = "min-p", .kind = OPTION_REAL, .value = &sampler->min_p, .maximum = 1},
         {.name = "seed", .kind = OPTION_REAL, .value = &arguments.seed, .maximum = 0x1p53},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &arguments.precision_text},
         {.name = "threads", .kind = OPTION_INT, .value = &arguments.threads, .minimum = 1, .maximum = 1024},
         {0},
     };
     struct error error;
     int words, code;
 
-    if (!options_parse(&self, argc, argv, options, 2, 2, &words, &code))
+    if (!options_parse(&self, argc, argv, options, 2, 2, &words, &code) ||
+        !language_precision(&self, arguments.precision_text, &arguments.precision, &code))
         return code;
     return run(argv[1], argv[2], &arguments, &error) ? EXIT_DONE : cli_fail(&error);
 }

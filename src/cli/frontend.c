@@ -140,7 +140,7 @@ static int serve(struct frontend_arguments *arguments) {
     int status = EXIT_DONE;
 
     if (!read_keys(arguments, &arguments->keys, &error))
-        return serving_failed("frontend", &error);
+        return serving_failed(&command, &error);
 
     serving_signals_block(&signals);
     if (start(&parts, &error)) {
@@ -149,7 +149,7 @@ static int serve(struct frontend_arguments *arguments) {
         serving_wait(&signals, reload, &parts);
         server_stop(parts.server, GRACE_MS);
     } else {
-        status = serving_failed("frontend", &error);
+        status = serving_failed(&command, &error);
     }
 
     server_free(parts.server);

@@ -157,7 +157,7 @@ static int serve(const struct gateway_arguments *arguments) {
         serving_wait(&signals, reload, &parts);
         server_stop(parts.server, GRACE_MS);
     } else {
-        status = serving_failed("gateway", &error);
+        status = serving_failed(&command, &error);
     }
 
     server_free(parts.control);

@@ -1,5 +1,54 @@
 #include "cli/language.h"
 
+#include <string.h>
+#include <sys/stat.h>
+
+#include "model/find.h"
+
+static bool find(const char *name, struct model_files *ret, struct error *error) {
+    struct model_files files;
+    if (!model_find_files(name, &files, error))
+        return false;
+    if (!model_files_check(&files, MODEL_LANGUAGE, error)) {
+        model_files_release(&files);
+        return false;
+    }
+    *ret = files;
+    return true;
+}
+
+struct llm_model *language_load(const char *name, struct error *error) {
+    struct model_files files;
+    if (!find(name, &files, error))
+        return NULL;
+
+    struct llm_model *model = llm_model_load(files.network, error);
+    model_files_release(&files);
+    return model;
+}
+
+struct gguf *language_open(const char *name, struct error *error) {
+    struct model_files files;
+    if (!find(name, &files, error))
+        return NULL;
+
+    struct gguf *gguf = gguf_open(files.network, error);
+    model_files_release(&files);
+    return gguf;
+}
+
+bool language_is_other_file(const char *name) {
+    struct stat status;
+    struct model_files files;
+    struct error ignored;
+    if (stat(name, &status) < 0 || !S_ISREG(status.st_mode))
+        return false;
+    if (!model_files_find(name, NULL, &files, &ignored))
+        return true;
+    model_files_release(&files);
+    return false;
+}
+
 bool language_encode(const struct llm_model *model, const char *text, size_t size, struct token_list *ret,
                      struct error *error) {
     const struct tokenizer *tokenizer = llm_model_tokenizer(model);
@@ -8,15 +57,25 @@ bool language_encode(const struct llm_model *model, const char *text, size_t siz
     return tokenizer_encode(tokenizer, text, size, SPECIAL_AS_TEXT, ret, error);
 }
 
+bool language_precision(const struct command *command, const char *text, enum llm_precision *ret,
+                        int *ret_exit) {
+    *ret = text && strcmp(text, "f32") == 0 ? LLM_F32 : LLM_AUTO;
+    if (!text || *ret == LLM_F32 || strcmp(text, "auto") == 0)
+        return true;
+    *ret_exit = cli_usage(command, "--precision is auto or f32, not '%s'", text);
+    return false;
+}
+
 bool language_run(struct llm_context *context, struct llm_sequence *sequence, const int32_t *tokens,
-                  size_t count, size_t first, language_each each, void *data, struct error *error) {
+                  size_t count, bool is_prompt, size_t first, language_each each, void *data,
+                  struct error *error) {
     struct llm_row rows[LANGUAGE_ROWS];
 
     for (size_t start = 0, batch; start < count; start += batch) {
         float *logits;
         batch = count - start < LANGUAGE_ROWS ? count - start : LANGUAGE_ROWS;
         for (size_t i = 0; i < batch; i++)
-            rows[i] = (struct llm_row){sequence, tokens[start + i], start + i >= first};
+            rows[i] = (struct llm_row){sequence, tokens[start + i], start + i >= first, is_prompt};
         if (!llm_context_run(context, rows, (int)batch, &logits, error))
             return false;
 

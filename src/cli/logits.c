@@ -11,7 +11,7 @@
 static const char help[] =
     "Write the logits of every position of a list of tokens.\n"
     "\n"
-    "Usage: guichet logits MODEL.gguf --tokens 1,2,3 --output OUT.f32 [OPTION…]\n"
+    "Usage: guichet logits MODEL --tokens 1,2,3 --output OUT.f32 [OPTION…]\n"
     "\n"
     "OUT.f32 gets [tokens, vocabulary] numbers, little-endian float32, row by row, without a header.\n"
     "Prints the shape.\n"
@@ -19,6 +19,7 @@ static const char help[] =
     "  --tokens LIST      numbers of tokens, parted by commas; BOS is not added\n"
     "  --output FILE      where the logits go\n"
     "  --step             one token at a time, as when a text is continued\n"
+    "  --precision P      auto; f32: exactly, several times slower (auto)\n"
     "  --threads N        threads (all processors)\n"
     "\n"
     "Example:\n"
@@ -27,9 +28,10 @@ static const char help[] =
 static const struct command self = {"logits", help};
 
 struct logits_arguments {
-    const char *tokens, *output;
+    const char *tokens, *output, *precision_text;
     bool step;
     int threads;
+    enum llm_precision precision;
 };
 
 static bool parse_tokens(const char *text, struct token_list *ret, struct error *error) {
@@ -55,7 +57,7 @@ static bool run(struct llm_context *context, const struct token_list *tokens, bo
     bool done = rows || error_set(error, ERROR_MEMORY, "not enough memory for the tokens");
 
     for (size_t i = 0; done && i < tokens->count; i++)
-        rows[i] = (struct llm_row){.sequence = &sequence, .token = tokens->ids[i], .wants_logits = true};
+        rows[i] = (struct llm_row){&sequence, tokens->ids[i], .wants_logits = true, .is_prompt = !step};
     for (size_t i = 0; done && i < tokens->count; i += batch) {
         float *logits;
         done = llm_context_run(context, rows + i, (int)batch, &logits, error);
@@ -69,13 +71,16 @@ static bool run(struct llm_context *context, const struct token_list *tokens, bo
 
 static bool write_logits(const char *path, const struct logits_arguments *arguments,
                          const struct token_list *tokens, struct error *error) {
-    cleanup(llm_model_freep) struct llm_model *model = llm_model_load(path, error);
+    cleanup(llm_model_freep) struct llm_model *model = language_load(path, error);
     cleanup(llm_context_freep) struct llm_context *context = NULL;
     if (!model)
         return false;
 
-    context =
-        llm_context_create(model, (int)tokens->count, (int64_t)tokens->count, arguments->threads, error);
+    const struct llm_context_options options = {.rows = (int)tokens->count,
+                                                .positions = (int64_t)tokens->count,
+                                                .threads = arguments->threads,
+                                                .precision = arguments->precision};
+    context = llm_context_create(model, &options, error);
     if (!context)
         return false;
 
@@ -99,6 +104,7 @@ int verb_logits(int argc, char **argv) {
         {.name = "tokens", .kind = OPTION_TEXT, .value = &arguments.tokens},
         {.name = "output", .kind = OPTION_TEXT, .value = &arguments.output},
         {.name = "step", .kind = OPTION_FLAG, .value = &arguments.step},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &arguments.precision_text},
         {.name = "threads", .kind = OPTION_INT, .value = &arguments.threads, .minimum = 1, .maximum = 1024},
         {0},
     };
@@ -106,7 +112,8 @@ int verb_logits(int argc, char **argv) {
     struct error error;
     int words, code;
 
-    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code))
+    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
+        !language_precision(&self, arguments.precision_text, &arguments.precision, &code))
         return code;
     if (!arguments.tokens || !arguments.output)
         return cli_usage(&self, "--tokens and --output are needed");

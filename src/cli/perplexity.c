@@ -13,7 +13,7 @@
 static const char help[] =
     "Measure how well a language model foretells a text.\n"
     "\n"
-    "Usage: guichet perplexity MODEL.gguf TEXT [OPTION…]\n"
+    "Usage: guichet perplexity MODEL TEXT [OPTION…]\n"
     "\n"
     "The text's tokens are cut into windows side by side, each with BOS in front; in each the second half\n"
     "is counted. Prints exp of the mean of -log(probability), and its standard error. Lower is better.\n"
@@ -21,6 +21,8 @@ static const char help[] =
     "  --context N        tokens of a window (512, or the model's context where that is less)\n"
     "  --against MODEL    also the distance from this model (the exact one): mean, 99 % and largest\n"
     "                     Kullback-Leibler divergence, and how often both find the same token likeliest\n"
+    "  --precision P      of MODEL: auto; f32: exactly, several times slower (auto). The model that it is\n"
+    "                     compared with always computes in f32\n"
     "  --threads N        threads (all processors)\n"
     "  --json             one line of JSON\n"
     "\n"
@@ -105,11 +107,11 @@ struct subject {
 };
 
 static bool subject_open(struct subject *subject, const char *path, size_t window, int threads,
-                         struct error *error) {
-    subject->model = llm_model_load(path, error);
-    subject->context =
-        subject->model ? llm_context_create(subject->model, LANGUAGE_ROWS, (int64_t)window, threads, error)
-                       : NULL;
+                         enum llm_precision precision, struct error *error) {
+    const struct llm_context_options options = {
+        .rows = LANGUAGE_ROWS, .positions = (int64_t)window, .threads = threads, .precision = precision};
+    subject->model = language_load(path, error);
+    subject->context = subject->model ? llm_context_create(subject->model, &options, error) : NULL;
     return subject->context;
 }
 
@@ -127,8 +129,8 @@ static bool run_window(struct subject *subject, struct measure *measure, size_t 
 
     if (tokenizer_adds_bos(tokenizer))
         tokens[0] = tokenizer_bos(tokenizer);
-    bool done =
-        language_run(subject->context, &sequence, tokens, window - 1, measure->first, each, measure, error);
+    bool done = language_run(subject->context, &sequence, tokens, window - 1, true, measure->first, each,
+                             measure, error);
     tokens[0] = first;
     llm_sequence_release(subject->context, &sequence);
     return done;
@@ -143,6 +145,8 @@ struct perplexity_arguments {
     const char *against;
     int context, threads;
     bool json;
+    const char *precision_text;
+    enum llm_precision precision;
 };
 
 /* Perplexity and its standard error. */
@@ -224,9 +228,9 @@ static bool run(const char *path, const char *text_path, const struct perplexity
     struct measure measure = {.tokens = &tokens};
     size_t size, window = (size_t)arguments->context;
     cleanup(freep) char *text = file_read(text_path, LIMIT_TOKENIZED_BYTES, &size, error);
-    bool done = text && subject_open(&model, path, window, arguments->threads, error) &&
+    bool done = text && subject_open(&model, path, window, arguments->threads, arguments->precision, error) &&
                 (!arguments->against ||
-                 subject_open(&other, arguments->against, window, arguments->threads, error)) &&
+                 subject_open(&other, arguments->against, window, arguments->threads, LLM_F32, error)) &&
                 language_encode(model.model, text, size, &tokens, error);
 
     size_t windows = tokens.count / window;
@@ -253,6 +257,7 @@ int verb_perplexity(int argc, char **argv) {
          .minimum = 4,
          .maximum = 1 << 20},
         {.name = "against", .kind = OPTION_TEXT, .value = &arguments.against},
+        {.name = "precision", .kind = OPTION_TEXT, .value = &arguments.precision_text},
         {.name = "threads", .kind = OPTION_INT, .value = &arguments.threads, .minimum = 1, .maximum = 1024},
         {.name = "json", .kind = OPTION_FLAG, .value = &arguments.json},
         {0},
@@ -260,7 +265,8 @@ int verb_perplexity(int argc, char **argv) {
     struct error error;
     int words, code;
 
-    if (!options_parse(&self, argc, argv, options, 2, 2, &words, &code))
+    if (!options_parse(&self, argc, argv, options, 2, 2, &words, &code) ||
+        !language_precision(&self, arguments.precision_text, &arguments.precision, &code))
         return code;
     return run(argv[1], argv[2], &arguments, &error) ? EXIT_DONE : cli_fail(&error);
 }

@@ -199,7 +199,9 @@ int serving_threads(void) {
     return processors < 1 ? 1 : processors > 4 ? 4 : (int)processors;
 }
 
-int serving_failed(const char *verb, const struct error *error) {
-    log_line("guichet %s: %s", verb, error->message);
-    return 1;
+int serving_failed(const struct command *command, const struct error *error) {
+    if (error->code == ERROR_INVALID)
+        return cli_usage(command, "%s", error->message);
+    log_line("guichet %s: %s", command->name, error->message);
+    return EXIT_FAILED;
 }

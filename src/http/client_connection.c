@@ -144,7 +144,7 @@ static void begin_response(struct client_connection *connection) {
     }
     struct http_body *body = call->response.body = http_body_create(NULL, size);
     if (!body) {
-        fail(connection, HTTP_FAILED_MEMORY, "no memory for a response");
+        fail(connection, HTTP_FAILED_MEMORY, "not enough memory for a response");
         return;
     }
     body->size = 0;
@@ -162,7 +162,7 @@ static void take_data(struct client_connection *connection, const char *bytes, s
     if (size > connection->pool->upstream->options.response_limit - body->size)
         fail(connection, HTTP_FAILED_TOO_LARGE, "the response is too large");
     else if (!http_body_append(body, bytes, size))
-        fail(connection, HTTP_FAILED_MEMORY, "no memory for a response");
+        fail(connection, HTTP_FAILED_MEMORY, "not enough memory for a response");
 }
 
 /* Consume bytes of the response, until they are used up, the call pauses or ends; returns the bytes consumed.
@@ -194,7 +194,7 @@ static size_t take(struct client_connection *connection, const char *bytes, size
             fail(connection, HTTP_FAILED_PROTOCOL, call->reader.reason);
             break;
         case HTTP_RESPONSE_NO_MEMORY:
-            fail(connection, HTTP_FAILED_MEMORY, "no memory for a response");
+            fail(connection, HTTP_FAILED_MEMORY, "not enough memory for a response");
             break;
         }
     }
@@ -207,7 +207,7 @@ static void take_input(struct client_connection *connection, const char *bytes, 
     size_t used = take(connection, bytes, size);
     if (used < size && call && connection->call == call &&
         !buffer_append(&connection->input, bytes + used, size - used))
-        fail(connection, HTTP_FAILED_MEMORY, "no memory for a response");
+        fail(connection, HTTP_FAILED_MEMORY, "not enough memory for a response");
 }
 
 /* What was kept while the call was paused; also an end that was not told. */

@@ -231,6 +231,7 @@ struct http_server_options {
     void *context;
 
     size_t header_limit;   /* [LIMIT_HEADER_BYTES] request line and headers -> 431 */
+    int header_lines;      /* [LIMIT_HEADER_LINES] … of so many lines -> 431 */
     size_t body_limit;     /* [LIMIT_BODY_BYTES] -> 413, before the body is read if Content-Length tells */
     int connection_limit;  /* [20000] beyond it new connections are closed at once */
     int header_timeout_ms; /* [10000] from a request's first byte to its last header -> 408 */

@@ -178,7 +178,7 @@ struct http_loops *http_loops_create(int threads, struct error *error) {
         loops->items = calloc((size_t)threads, sizeof *loops->items);
     if (!loops || !loops->items) {
         free(loops);
-        error_set(error, ERROR_MEMORY, "no memory for %d event loops", threads);
+        error_set(error, ERROR_MEMORY, "not enough memory for %d event loops", threads);
         return NULL;
     }
 

@@ -206,7 +206,7 @@ static int check_framing(const struct framing_headers *seen, const struct http_h
 static int parse_headers(char **at, char *end, int capacity, struct http_head *head,
                          struct framing_headers *seen, const char **ret_reason) {
     for (char *line; (line = take_line(at, end)) && *line;) {
-        if (head->header_count >= capacity || head->header_count >= LIMIT_HEADER_LINES) {
+        if (head->header_count >= capacity) {
             *ret_reason = "too many header lines";
             return 431;
         }

@@ -400,6 +400,7 @@ static void set_defaults(struct http_server_options *options) {
     if (!options->field)      \
     options->field = value
     DEFAULT(header_limit, LIMIT_HEADER_BYTES);
+    DEFAULT(header_lines, LIMIT_HEADER_LINES);
     DEFAULT(body_limit, LIMIT_BODY_BYTES);
     DEFAULT(connection_limit, 20000);
     DEFAULT(header_timeout_ms, 10000);

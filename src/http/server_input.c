@@ -241,7 +241,8 @@ static void begin_request(struct server_connection *connection, const char *byte
 
     struct http_head head;
     const char *reason = "";
-    int status = read_head(connection->request, size, lines, &head, &reason);
+    int most = server_connection_options(connection)->header_lines;
+    int status = read_head(connection->request, size, lines < most ? lines : most, &head, &reason);
     connection->keep_alive = head.keep_alive && !connection->scarce;
     connection->request->request.scarce = connection->scarce;
     http_body_decoder_init(&connection->decoder, &head);

@@ -14,14 +14,32 @@ struct llm_row {
     struct llm_sequence *sequence;
     int32_t token;
     bool wants_logits;
+    /* Of a prompt, which brings many rows; else the one row of a step. They are computed in ways of their
+     * own: which one is told, not guessed from the number of rows, so that a row gives the same in any
+     * company. */
+    bool is_prompt;
 };
 
-/* Working memory for runs of up to `rows` rows, and a cache for `positions` positions of all sequences
- * together. One thread at a time for each context; it uses an OpenMP team of `threads` (0: as many as there
- * are processors). */
+enum llm_precision {
+    LLM_AUTO, /* activations are rounded where that is fast: cosine at least 0.9995 */
+    LLM_F32,  /* weights as they are, activations, keys, values and sums float32 */
+};
+
+/* How keys and values are kept. */
+enum llm_kv_type { LLM_KV_BF16, LLM_KV_Q8_0 };
+
+struct llm_context_options {
+    int rows;          /* most rows of a run */
+    int64_t positions; /* of all sequences together, that the cache has room for */
+    int threads;       /* of an OpenMP team; 0: as many as there are processors */
+    enum llm_precision precision;
+    enum llm_kv_type kv; /* of LLM_AUTO */
+};
+
+/* Working memory for runs, and a cache for keys and values. One thread at a time for each context. */
 struct llm_context;
-struct llm_context *llm_context_create(const struct llm_model *model, int rows, int64_t positions,
-                                       int threads, struct error *error);
+struct llm_context *llm_context_create(const struct llm_model *model,
+                                       const struct llm_context_options *options, struct error *error);
 void llm_context_free(struct llm_context *context);
 
 /* Run the rows; each sequence grows by its rows. *ret_logits: [rows that want them, vocabulary], in the

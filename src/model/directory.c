@@ -37,6 +37,7 @@ static void release_folder(struct model_folder *folder) {
     for (size_t i = 0; i < folder->variant_count; i++)
         free(folder->variants[i].name);
     free(folder->variants);
+    free(folder->usual);
     free(folder->name);
     free(folder->path);
 }
@@ -58,19 +59,24 @@ static bool is_variant(const char *file) {
            strncmp(file, VARIANT_PREFIX, strlen(VARIANT_PREFIX)) == 0 && ends_with(file, VARIANT_SUFFIX);
 }
 
-static bool add_variant(struct model_folder *folder, const char *file, uint64_t bytes) {
+static bool add_variant(struct model_folder *folder, const char *name, size_t length, uint64_t bytes) {
     struct model_variant *variants =
         realloc(folder->variants, (folder->variant_count + 1) * sizeof *variants);
     if (!variants)
         return false;
 
     folder->variants = variants;
-    char *name = strndup(file + strlen(VARIANT_PREFIX), strlen(file) - strlen(VARIANT_PREFIX VARIANT_SUFFIX));
-    if (!name)
+    char *copy = strndup(name, length);
+    if (!copy)
         return false;
 
-    variants[folder->variant_count++] = (struct model_variant){name, bytes};
+    variants[folder->variant_count++] = (struct model_variant){copy, bytes};
     return true;
+}
+
+static bool add_onnx_variant(struct model_folder *folder, const char *file, uint64_t bytes) {
+    return add_variant(folder, file + strlen(VARIANT_PREFIX),
+                       strlen(file) - strlen(VARIANT_PREFIX VARIANT_SUFFIX), bytes);
 }
 
 static int compare_variants(const void *a, const void *b) {
@@ -126,51 +132,111 @@ uint64_t model_folder_stamp(const char *path) {
     return stamp;
 }
 
-/* The files of the open folder. *ret_network: one is a network. False when memory is out. */
-static bool read_folder(struct model_folder *folder, DIR *open, bool *ret_network) {
+/* What the files of a folder sum up to. */
+struct folder_sizes {
+    bool has_network; /* model.onnx is there */
+    uint64_t network; /* bytes of it … */
+    uint64_t shared;  /* … and of what is no network */
+    struct language_files language;
+};
+
+static bool add_file(struct model_folder *folder, struct folder_sizes *sizes, const char *name,
+                     uint64_t bytes) {
+    if (strcmp(name, NETWORK) == 0) {
+        sizes->has_network = true;
+        sizes->network += bytes;
+        return true;
+    }
+    if (is_variant(name))
+        return add_onnx_variant(folder, name, bytes);
+    if (language_file_is_named(name))
+        return language_files_add(&sizes->language, name, bytes);
+    if (!strstr(name, BAKED))
+        sizes->shared += bytes;
+    return true;
+}
+
+/* Which file is meant without a variant, and what the others are called. A guichet.json that cannot be read
+ * is told of when the model is loaded. */
+static bool take_language_files(struct model_folder *folder, const struct language_files *list) {
+    struct error ignored;
+    const struct language_file *usual = model_folder_usual_file(folder->path, list, &ignored);
+    usual = usual ? usual : language_files_default(list);
+
+    folder->kind = MODEL_LANGUAGE;
+    folder->bytes = usual->bytes;
+    for (size_t i = 0; list->count > 1 && i < list->count; i++)
+        if (list->files[i].variant[0] && !add_variant(folder, list->files[i].variant,
+                                                      strlen(list->files[i].variant), list->files[i].bytes))
+            return false;
+
+    if (list->count > 1 && usual->variant[0])
+        folder->usual = strdup(usual->variant);
+    return true;
+}
+
+static void drop_variants(struct model_folder *folder) {
+    for (size_t i = 0; i < folder->variant_count; i++)
+        free(folder->variants[i].name);
+    folder->variant_count = 0;
+}
+
+/* What the folder is: a network, or a language model. *ret_model: one of the two. */
+static bool settle_folder(struct model_folder *folder, struct folder_sizes *sizes, bool *ret_model) {
+    bool is_language = !sizes->has_network && sizes->language.count, done = true;
+    language_files_settle(&sizes->language);
+    if (is_language) {
+        drop_variants(folder);
+        done = take_language_files(folder, &sizes->language);
+    } else {
+        folder->bytes = sizes->network;
+    }
+
+    folder->bytes += sizes->shared;
+    for (size_t i = 0; i < folder->variant_count; i++)
+        folder->variants[i].bytes += sizes->shared;
+    if (folder->variant_count)
+        qsort(folder->variants, folder->variant_count, sizeof *folder->variants, compare_variants);
+    *ret_model = sizes->has_network || is_language;
+    return done;
+}
+
+/* The files of the open folder. *ret_model: it is one. False when memory is out. */
+static bool read_folder(struct model_folder *folder, DIR *open, bool *ret_model) {
     struct stat status;
-    uint64_t plain = 0, shared = 0;
-    *ret_network = fstatat(dirfd(open), "onnx/" NETWORK, &status, 0) == 0 && S_ISREG(status.st_mode);
-    if (*ret_network)
-        plain = (uint64_t)status.st_size;
+    struct folder_sizes sizes = {0};
+    bool done = true;
+    sizes.has_network = fstatat(dirfd(open), "onnx/" NETWORK, &status, 0) == 0 && S_ISREG(status.st_mode);
+    if (sizes.has_network)
+        sizes.network = (uint64_t)status.st_size;
     folder->stamp = stamp_files(dirfd(open), "onnx");
 
-    for (struct dirent *entry; (entry = readdir(open));) {
+    for (struct dirent *entry; done && (entry = readdir(open));) {
         if (fstatat(dirfd(open), entry->d_name, &status, 0) < 0 || !S_ISREG(status.st_mode))
             continue;
         folder->stamp += stamp_file(entry->d_name, &status);
-        uint64_t bytes = (uint64_t)status.st_size;
-        bool is_plain = strcmp(entry->d_name, NETWORK) == 0, of_variant = is_variant(entry->d_name);
-        if (of_variant && !add_variant(folder, entry->d_name, bytes))
-            return false;
-        *ret_network = *ret_network || is_plain;
-        plain += is_plain ? bytes : 0;
-        shared += is_plain || of_variant || strstr(entry->d_name, BAKED) ? 0 : bytes;
+        done = add_file(folder, &sizes, entry->d_name, (uint64_t)status.st_size);
     }
 
-    folder->bytes = plain + shared;
-    for (size_t i = 0; i < folder->variant_count; i++)
-        folder->variants[i].bytes += shared;
-
-    if (folder->variant_count)
-        qsort(folder->variants, folder->variant_count, sizeof *folder->variants, compare_variants);
-    return true;
+    done = done && settle_folder(folder, &sizes, ret_model);
+    language_files_release(&sizes.language);
+    return done;
 }
 
 /* Append the folder `name` where it is a model. False when memory is out. */
 static bool add_folder(struct model_folder_list *list, const char *directory, const char *name) {
     struct model_folder folder = {.name = strdup(name)};
-    bool network = false, done = false;
+    bool is_model = false, done = false;
     if (asprintf(&folder.path, "%s/%s", directory, name) < 0)
         folder.path = NULL;
     if (!folder.name || !folder.path)
         goto out;
 
     DIR *open = opendir(folder.path);
-    done = !open || read_folder(&folder, open, &network);
+    done = !open || read_folder(&folder, open, &is_model);
     if (open)
         closedir(open);
-    if (!done || !network)
+    if (!done || !is_model)
         goto out;
 
     struct model_folder *folders = realloc(list->folders, (list->count + 1) * sizeof *folders);

@@ -5,12 +5,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/folder.h"
 
 /* $GUICHET_MODELS, else $XDG_DATA_HOME/guichet/models, else ~/.local/share/guichet/models. malloc'ed; NULL
  * where none of the variables is set, or memory is out. */
 char *model_directory_default(void);
 
-/* model_int8.onnx is the variant "int8". */
+/* model_int8.onnx is the variant "int8"; stories-Q4_0.gguf "Q4_0", where there are several such files. */
 struct model_variant {
     char *name;
     uint64_t bytes; /* of its network, and of the files that all variants share */
@@ -18,10 +19,12 @@ struct model_variant {
 
 /* A model folder on the disk; nothing of it is loaded. Sizes leave out what bake wrote. */
 struct model_folder {
+    enum model_kind kind;
     char *name, *path;
-    uint64_t bytes;                 /* of the plain network, as a variant's */
+    uint64_t bytes;                 /* of what is meant without a variant: as a variant's */
     struct model_variant *variants; /* [variant_count], sorted by name */
     size_t variant_count;
+    char *usual;    /* the variant that is meant where none is named; NULL: none of them */
     uint64_t stamp; /* see model_folder_stamp */
 };
 
@@ -30,9 +33,9 @@ struct model_folder_list {
     size_t count;
 };
 
-/* The folders in `directory` that have model.onnx or onnx/model.onnx and a valid name; other names (that of
- * an unfinished pull begins with a dot) are ignored. No such directory: an empty list. ERROR_TOO_LARGE: more
- * than LIMIT_MODEL_FOLDERS. */
+/* The folders in `directory` that have model.onnx, onnx/model.onnx or .gguf files and a valid name; other
+ * names (that of an unfinished pull begins with a dot) are ignored. No such directory: an empty list.
+ * ERROR_TOO_LARGE: more than LIMIT_MODEL_FOLDERS. */
 bool model_directory_list(const char *directory, struct model_folder_list *ret, struct error *error);
 void model_folder_list_release(struct model_folder_list *list);
 

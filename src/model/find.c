@@ -9,7 +9,6 @@
 
 #include "base/cleanup.h"
 #include "model/directory.h"
-#include "model/folder.h"
 
 static void add_root(struct model_roots *roots, const char *path) {
     char *real = roots->count < MODEL_ROOTS ? realpath(path, NULL) : NULL;
@@ -117,4 +116,10 @@ bool model_find(const char *name, char **ret_path, char **ret_variant, struct er
     if (!stem)
         return error_set(error, ERROR_MEMORY, "not enough memory for a model's name");
     return look_up(stem, colon + 1, ret_path, ret_variant, error);
+}
+
+bool model_find_files(const char *name, struct model_files *ret, struct error *error) {
+    cleanup(freep) char *path = NULL;
+    cleanup(freep) char *variant = NULL;
+    return model_find(name, &path, &variant, error) && model_files_find(path, variant, ret, error);
 }

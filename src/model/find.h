@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "model/folder.h"
 
 #define MODEL_DEFAULT_NAME "animals"
 #define MODEL_ROOTS 4
@@ -17,7 +18,10 @@ struct model_roots {
 void model_roots_find(struct model_roots *ret);
 void model_roots_release(struct model_roots *roots);
 
-/* `name`: the path of a folder or an .onnx file, or a name to look up in the roots, each perhaps with
+/* `name`: the path of a folder, an .onnx or a .gguf file, or a name to look up in the roots, each perhaps
+ * with
  * ":variant"; NULL: the default model. *ret_path and *ret_variant (NULL where there is none) are for
  * model_load; malloc'ed. ERROR_NOT_FOUND: there is no such model. */
 bool model_find(const char *name, char **ret_path, char **ret_variant, struct error *error);
+/* The same, to the files (folder.h). */
+bool model_find_files(const char *name, struct model_files *ret, struct error *error);

@@ -1,13 +1,17 @@
 #include "model/folder.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "model/name.h"
+#include "model/settings.h"
 
 void model_files_release(struct model_files *files) {
     free(files->network);
@@ -68,6 +72,11 @@ static char *file_name(const char *network, const char *folder) {
     int stem = (int)(strlen(base) - strlen(".onnx"));
     int done;
 
+    if (!ends_with(base, ".onnx")) {
+        size_t size;
+        const char *own = language_file_stem(network, &size);
+        return strndup(own, size);
+    }
     if (strcmp(base, "model.onnx") == 0)
         done = asprintf(&name, "%s", base_name(folder));
     else if (strncmp(base, "model_", 6) == 0 && stem > 6)
@@ -93,6 +102,7 @@ static bool locate_file(const char *path, struct model_files *files) {
     return files->name != NULL;
 }
 
+/* The folder's name, with the variant's. */
 static bool locate_folder(const char *path, const char *variant, struct model_files *files) {
     files->folder = realpath(path, NULL);
     if (!files->folder ||
@@ -104,32 +114,136 @@ static bool locate_folder(const char *path, const char *variant, struct model_fi
     return true;
 }
 
+/* ---- Language models ---- */
+
+bool model_folder_language_files(const char *folder, struct language_files *ret) {
+    struct language_files list = {0};
+    DIR *open = opendir(folder);
+    bool done = true;
+    struct stat status;
+
+    for (struct dirent *entry; done && open && (entry = readdir(open));)
+        if (language_file_is_named(entry->d_name) && fstatat(dirfd(open), entry->d_name, &status, 0) == 0 &&
+            S_ISREG(status.st_mode))
+            done = language_files_add(&list, entry->d_name, (uint64_t)status.st_size);
+    if (open)
+        closedir(open);
+
+    language_files_settle(&list);
+    if (done)
+        *ret = list;
+    else
+        language_files_release(&list);
+    return done;
+}
+
+static bool refuse_variant(const char *where, const char *variant, const struct language_files *list,
+                           struct error *error) {
+    char names[200];
+    language_files_name(list, names, sizeof names);
+    return error_set(error, ERROR_NOT_FOUND, "%s: it contains no %s; there is %s", where, variant, names);
+}
+
+const struct language_file *model_folder_usual_file(const char *folder, const struct language_files *list,
+                                                    struct error *error) {
+    struct model_settings settings;
+    if (list->count < 2)
+        return language_files_default(list);
+    if (!model_settings_read(folder, MODEL_LANGUAGE, &settings, error))
+        return NULL;
+    if (!settings.variant[0])
+        return language_files_default(list);
+
+    const struct language_file *file = language_files_find(list, settings.variant);
+    if (!file && !refuse_variant(folder, settings.variant, list, error))
+        error_prefix(error, "guichet.json");
+    return file;
+}
+
+static bool locate_language(const char *path, const char *variant, const struct language_files *list,
+                            struct model_files *files, struct error *error) {
+    const struct language_file *file =
+        variant ? language_files_find(list, variant) : model_folder_usual_file(path, list, error);
+    if (!file)
+        return variant ? refuse_variant(path, variant, list, error) : false;
+
+    files->kind = MODEL_LANGUAGE;
+    if (asprintf(&files->network, "%s/%s", path, file->path) < 0)
+        files->network = NULL;
+    if (!files->network || !locate_folder(path, variant ? file->variant : NULL, files))
+        return error_set(error, ERROR_IO, "%s: its folder cannot be found", path);
+    return true;
+}
+
+bool model_file_is_gguf(const char *path) {
+    char magic[4] = "";
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    bool same = read(file, magic, sizeof magic) == sizeof magic && memcmp(magic, "GGUF", sizeof magic) == 0;
+    close(file);
+    return same;
+}
+
+bool model_files_check(const struct model_files *files, enum model_kind kind, struct error *error) {
+    if (files->kind == kind)
+        return true;
+    if (files->kind == MODEL_LANGUAGE)
+        return error_set(error, ERROR_INVALID, "%s is a language model: try guichet complete or perplexity",
+                         files->network);
+    return error_set(error, ERROR_INVALID, "%s is no language model: try guichet classify, run or inspect",
+                     files->network);
+}
+
+/* ---- Either ---- */
+
+/* What a folder contains: an ONNX network, or GGUF files. */
+static bool find_in_folder(const char *path, const char *variant, struct model_files *files,
+                           struct error *error) {
+    struct language_files list = {0};
+    files->network = find_network(path, variant);
+    if (files->network)
+        return locate_folder(path, variant, files) ||
+               error_set(error, ERROR_IO, "%s: its folder cannot be found", path);
+
+    cleanup(freep) char *plain = variant ? find_network(path, NULL) : NULL;
+    if (plain)
+        return error_set(error, ERROR_NOT_FOUND, "%s: it contains no model_%s.onnx", path, variant);
+    if (!model_folder_language_files(path, &list))
+        return error_set(error, ERROR_MEMORY, "%s: not enough memory to list it", path);
+
+    bool done = list.count ? locate_language(path, variant, &list, files, error)
+                           : error_set(error, ERROR_NOT_FOUND,
+                                       "%s: it contains no model.onnx, and no .gguf file", path);
+    language_files_release(&list);
+    return done;
+}
+
+static bool find_file_itself(const char *path, struct model_files *files, struct error *error) {
+    bool is_onnx = ends_with(path, ".onnx");
+    if (!is_onnx && !language_file_is_named(path) && !model_file_is_gguf(path))
+        return error_set(error, ERROR_NOT_FOUND, "%s: neither a folder nor an .onnx or .gguf file", path);
+
+    files->kind = is_onnx ? MODEL_NETWORK : MODEL_LANGUAGE;
+    return locate_file(path, files) || error_set(error, ERROR_IO, "%s: its folder cannot be found", path);
+}
+
 bool model_files_find(const char *path, const char *variant, struct model_files *ret, struct error *error) {
     struct model_files files = {0};
-    bool located;
+    bool found;
     if (variant && !model_folder_name_valid(variant))
         return error_set(error, ERROR_INVALID, "'%s' cannot be the name of a model's variant", variant);
 
-    if (is_file(path) && ends_with(path, ".onnx")) {
-        located = locate_file(path, &files);
-    } else if (is_folder(path)) {
-        files.network = find_network(path, variant);
-        if (!files.network)
-            return error_set(error, ERROR_NOT_FOUND,
-                             variant ? "%s: it contains no model_%s.onnx" : "%s: it contains no model.onnx",
-                             path, variant);
-        located = locate_folder(path, variant, &files);
-    } else {
-        return error_set(error, ERROR_NOT_FOUND,
-                         is_file(path) ? "%s: neither a folder nor an .onnx file" : "%s: no such model",
-                         path);
-    }
+    if (is_folder(path))
+        found = find_in_folder(path, variant, &files, error);
+    else if (is_file(path))
+        found = find_file_itself(path, &files, error);
+    else
+        return error_set(error, ERROR_NOT_FOUND, "%s: no such model", path);
 
-    if (!located) {
+    if (found)
+        *ret = files;
+    else
         model_files_release(&files);
-        return error_set(error, ERROR_IO, "%s: its folder cannot be found", path);
-    }
-
-    *ret = files;
-    return true;
+    return found;
 }

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "model/config.h"
 #include "model/folder.h"
 #include "model/internal.h"
 #include "model/outputs.h"
 #include "model/preprocessing.h"
+#include "model/settings.h"
 
 enum { USUAL_SIDE = 224 }; /* pixels, where the network takes any size */
 
@@ -165,34 +165,6 @@ static bool understand(struct model *model, const char *folder, struct error *er
     return labels_load(folder, classes, model->arena, &model->labels, error);
 }
 
-/* The precision that the folder's guichet.json asks for, where the caller leaves it open. */
-static bool read_settings(struct model *model, const char *folder, struct engine_options *options,
-                          struct error *error) {
-    const char *path = arena_printf(model->arena, "%s/guichet.json", folder), *key;
-    json_t *settings = path ? config_read(path, JSON_OBJECT, error) : NULL, *value;
-    if (!path)
-        return error_set(error, ERROR_MEMORY, "not enough memory for a model");
-    if (!settings)
-        return error->code == ERROR_NOT_FOUND;
-
-    bool done = true;
-    enum precision precision = PRECISION_AUTO;
-    json_object_foreach(settings, key, value) {
-        if (strcmp(key, "precision") != 0)
-            done = error_set(error, ERROR_MODEL, "%s: unknown key '%.60s'; the only one is precision", path,
-                             key);
-        else if (!json_is_string(value) || !precision_parse(json_string_value(value), &precision))
-            done = error_set(error, ERROR_MODEL, "%s: 'precision' is not auto, f32, bf16 or int8", path);
-        if (!done)
-            break;
-    }
-
-    json_decref(settings);
-    if (options->precision == PRECISION_AUTO)
-        options->precision = precision;
-    return done;
-}
-
 /* What the network's photos and scores mean; with any_network, or why it takes none. */
 static bool understand_or_note(struct model *model, const char *folder, bool any_network,
                                struct error *error) {
@@ -225,10 +197,13 @@ static bool settle_precision(struct model *model, struct engine_options *options
 static bool load_parts(struct model *model, const char *folder, const struct model_options *given,
                        struct error *error) {
     struct engine_options options = given->engine;
-    if (!read_settings(model, folder, &options, error) ||
+    struct model_settings settings;
+    if (!model_settings_read(folder, MODEL_NETWORK, &settings, error) ||
         !onnx_metadata_read(model->path, model->arena, &model->metadata, error))
         return false;
 
+    if (options.precision == PRECISION_AUTO)
+        options.precision = settings.precision;
     model->engine = engine_load(model->path, &options, error);
     return model->engine && understand_or_note(model, folder, given->any_network, error) &&
            settle_precision(model, &options, error);
@@ -236,10 +211,13 @@ static bool load_parts(struct model *model, const char *folder, const struct mod
 
 struct model *model_load(const char *path, const struct model_options *options, struct error *error) {
     struct model_files files;
+    struct model *model = NULL;
     if (!model_files_find(path, options->variant, &files, error))
         return NULL;
+    if (!model_files_check(&files, MODEL_NETWORK, error))
+        goto fail;
 
-    struct model *model = calloc(1, sizeof *model);
+    model = calloc(1, sizeof *model);
     if (!model || !(model->arena = arena_create())) {
         error_set(error, ERROR_MEMORY, "%s: not enough memory for a model", path);
         goto fail;

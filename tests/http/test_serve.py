@@ -96,10 +96,11 @@ def test_children_inherit_nothing():
         os.dup2(left.fileno(), 109)
         script = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&103 9<&109 103<&- 109<&-'
         with Process('bash', '-c', script, 'sh', GUICHET, 'serve', '--models', folder, '--backend-program', BACKEND_STAND_IN,
-                     environment={'XDG_STATE_HOME': folder}, pass_fds=(103, 109)) as serve:
+                     '--default-model', 'dogs', environment={'XDG_STATE_HOME': folder}, pass_fds=(103, 109)) as serve:
             os.close(103)
             os.close(109)
             serve.wait_line('guichet is at')
+            serve.wait_line('--default-model dogs: there is no such model yet')
             child = ask(given.getsockname()[1], 'POST', '/model/cats/predict', b'{}').json()['pid']
 
             def files(pid):
@@ -333,6 +334,20 @@ def test_folders_come_and_go():
         shutil.rmtree(os.path.join(serve.folder, 'dogs'))
         until(lambda: ask(serve.port, 'GET', '/models').json() == ['cats'], what='the end of the models')
         assert serve.predict('dogs').status == 404
+
+
+def test_language_models_are_listed():
+    """a folder of GGUF files is a language model, each file a variant"""
+    with Serve({'cats': ''}) as serve:
+        serve.write('tales', '', 'tales-q4_0.gguf')
+        until(lambda: ask(serve.port, 'GET', '/models').json() == ['cats', 'tales'], what='the model')
+        for part in (1, 2):
+            serve.write('tales', '', f'tales-F16-0000{part}-of-00002.gguf')
+        names = ['cats', 'tales', 'tales:F16', 'tales:Q4_0']
+        until(lambda: ask(serve.port, 'GET', '/models').json() == names, what='its variants')
+        assert [serve.details(name).get('kind') for name in names] == [None] + ['language'] * 3
+        index = ask(serve.port, 'POST', '/v2/repository/index').json()
+        assert [entry['name'] for entry in index] == names, index
 
 
 class Managed(Serve):

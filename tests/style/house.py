@@ -53,7 +53,7 @@ EXCEPTIONS = {
 LIBRARIES = [  # (headers, the files that may include them)
     (r'dnnl.*', r'src/plan/dnnl\w*\.[ch]'),
     (r'event2/.*|evhttp\.h|event\.h', r'src/http/.*'),
-    (r'jpeglib\.h|jerror\.h|png\.h|webp/.*', r'src/image/.*'),
+    (r'jpeglib\.h|jerror\.h|png\.h|webp/.*|gif_lib\.h|tiffio\.h', r'src/image/.*'),
     (r'sodium\.h', r'src/(http|server|cli)/.*'),
     (r'openssl/.*', r'src/(http/.*|base/sha256\.c)'),
     (r'utf8proc\.h', r'src/tokenizer/unicode\.c'),
@@ -64,6 +64,7 @@ LIBRARIES = [  # (headers, the files that may include them)
 OPENED_MOST = 3
 # Private structs that more files may open, each with its reason.
 LANGUAGE = {
+    'gateway': 'the language of server/gateway/: its table of replicas, under one lock',
     'lowering': 'the language of lowering/: every file adds steps to it',
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',
@@ -72,6 +73,7 @@ LANGUAGE = {
     'process': "the language of server/supervisor/: a model's process",
     'protobuf': 'the cursor that every reader of onnx/ moves',
     'protobuf_field': 'a value: the field at the cursor',
+    'proxy_request': 'the language of the proxy: begun, sent, received, judged, a file each',
     'replica': 'the language of server/gateway/: what is chosen, asked and checked',
     'route': 'the language of server/gateway/: a model and its replicas',
     'serving_arguments': 'an argument: what the verbs that serve were told',

@@ -38,6 +38,7 @@ static void describe(const struct model *model, struct model_meaning *ret) {
     text_copy(ret->head, sizeof ret->head, description.head);
     text_copy(ret->head_source, sizeof ret->head_source, description.head_source);
     ret->independent = head_is_independent(model_head(model));
+    text_copy(ret->kind, sizeof ret->kind, model_head(model) == HEAD_NONE ? "tensor" : "classifier");
 }
 
 static struct model_status *list_models(void *state, const struct http_request *request, bool details,

@@ -28,13 +28,22 @@ static void refresh_baked(struct engine *engine, char *ret, size_t size) {
 static void warn_of_assumptions(const struct model *model) {
     struct model_description description;
     model_describe(model, &description);
-    bool preprocessing = strncmp(description.preprocessing, "assumed", 7) == 0;
-    bool labels =
-        strncmp(description.labels, "assumed", 7) == 0 || strncmp(description.labels, "none", 4) == 0;
-    if (preprocessing || labels)
-        log_line("guichet: %s: %s%s%s%s%s", model_name(model), preprocessing ? "preprocessing " : "",
-                 preprocessing ? description.preprocessing : "", preprocessing && labels ? "; " : "",
-                 labels ? "labels " : "", labels ? description.labels : "");
+    const struct {
+        const char *what, *source, *more;
+    } facts[] = {{"preprocessing", description.preprocessing, ""},
+                 {"labels", description.labels, ""},
+                 {"scores", description.head_source, description.head}};
+    char text[512] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < sizeof facts / sizeof *facts && used < sizeof text; i++) {
+        const char *source = facts[i].source ? facts[i].source : "";
+        if (strncmp(source, "assumed", 7) == 0 || strncmp(source, "none", 4) == 0)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %s%s%s", used ? "; " : "",
+                                     facts[i].what, source, *facts[i].more ? ": " : "", facts[i].more);
+    }
+    if (used)
+        log_line("guichet: %s: %s", model_name(model), text);
 }
 
 static void *detach_baked(void *context) {

@@ -303,16 +303,17 @@ static void handle(void *state, struct http_request *request) {
 /* ---- What is written of each request ---- */
 
 static const struct {
+    unsigned before; /* tiers of ours that may stand before it, and add headers */
     const char *name, *requests, *seconds, *retries, *connections;
 } tiers[] = {
-    [TIER_BACKEND] = {"backend", "guichet_requests_total", "guichet_request_seconds", "guichet_retries_total",
-                      "guichet_connections"},
-    [TIER_GATEWAY] = {"gateway", "guichet_gateway_requests_total", "guichet_gateway_request_seconds",
+    [TIER_BACKEND] = {2, "backend", "guichet_requests_total", "guichet_request_seconds",
+                      "guichet_retries_total", "guichet_connections"},
+    [TIER_GATEWAY] = {1, "gateway", "guichet_gateway_requests_total", "guichet_gateway_request_seconds",
                       "guichet_gateway_retries_total", "guichet_gateway_connections"},
-    [TIER_FRONTEND] = {"frontend", "guichet_frontend_requests_total", "guichet_frontend_request_seconds",
+    [TIER_FRONTEND] = {0, "frontend", "guichet_frontend_requests_total", "guichet_frontend_request_seconds",
                        "guichet_frontend_retries_total", "guichet_frontend_connections"},
     /* The gateway of one machine, under the names that dashboards look for. */
-    [TIER_SERVE] = {"serve", "guichet_gateway_requests_total", "guichet_gateway_request_seconds",
+    [TIER_SERVE] = {0, "serve", "guichet_gateway_requests_total", "guichet_gateway_request_seconds",
                     "guichet_gateway_retries_total", "guichet_gateway_connections"},
 };
 
@@ -434,6 +435,8 @@ static bool create_parts(struct server *server, struct http_loops *loops, struct
         .handle = handle,
         .done = finish,
         .context = server,
+        .header_limit = LIMIT_HEADER_BYTES + tiers[options->tier].before * LIMIT_ADDED_HEADER_BYTES,
+        .header_lines = LIMIT_HEADER_LINES + (int)tiers[options->tier].before * LIMIT_ADDED_HEADER_LINES,
         .body_limit = options->body_limit,
         .tls_certificate = options->tls_certificate,
         .tls_key = options->tls_key,

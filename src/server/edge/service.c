@@ -52,6 +52,8 @@ static json_t *describe_name(const struct model_status *status) {
 }
 
 static void add_meaning(json_t *entry, const struct model_meaning *meaning) {
+    if (meaning->kind[0])
+        json_object_set_new(entry, "kind", json_string(meaning->kind));
     if (!meaning->head[0])
         return;
     json_object_set_new(entry, "head", json_string(meaning->head));
@@ -67,6 +69,7 @@ static void copy_string(const json_t *value, char *ret, size_t size) {
 
 void model_meaning_read(const json_t *entry, struct model_meaning *ret) {
     const json_t *sources = json_object_get(entry, "sources");
+    copy_string(json_object_get(entry, "kind"), ret->kind, sizeof ret->kind);
     copy_string(json_object_get(entry, "head"), ret->head, sizeof ret->head);
     copy_string(json_object_get(sources, "head"), ret->head_source, sizeof ret->head_source);
     copy_string(json_object_get(sources, "preprocessing"), ret->preprocessing, sizeof ret->preprocessing);

@@ -15,6 +15,7 @@
 /* What a model's answers mean, and where that comes from: a file and field, or what is assumed. "": not
  * known, it was not loaded yet. */
 struct model_meaning {
+    char kind[12]; /* "classifier", "tensor" (any other network) or "language" */
     char preprocessing[128], labels[128];
     char head[128], head_source[128]; /* how scores become probabilities, or why there are none */
     bool independent;                 /* each label has a probability of its own */

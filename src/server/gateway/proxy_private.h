@@ -1,5 +1,6 @@
 /* A proxy request, for the files that make one up: proxy.c (its life, waiting, the choice of a replica),
- * proxy_request.c (what goes upstream) and proxy_response.c (what comes back).
+ * proxy_request.c (what goes upstream), proxy_response.c (what comes back) and proxy_outcome.c (what that
+ * means).
  *
  * It lives on its request's loop; only its place in the list of waiting ones is shared, under the gateway's
  * lock. All functions are called on that loop, without the lock. */
@@ -68,10 +69,14 @@ void proxy_fail_memory(struct proxy_request *proxy);
 /* The reply has begun and cannot be completed: end it visibly broken, and free. */
 void proxy_break_reply(struct proxy_request *proxy, const struct error *error);
 int proxy_milliseconds_left(const struct proxy_request *proxy); /* to the first byte; at least 1 */
-/* Whether this 503 says that the only replica is still loading, and there is time to wait for it. */
-bool proxy_waits_for_loading(struct proxy_request *proxy);
 /* Ask again in a moment. */
 void proxy_pause(struct proxy_request *proxy, int ms);
+/* Out of its replica's list of requests at it. Lock held. */
+void proxy_leave_asked(struct proxy_request *proxy);
+/* `model "cats"`, or the remote gateway: what messages speak of. */
+const char *proxy_describe_upstream(const struct proxy_request *proxy, char ret[MODEL_NAME_BYTES + 16]);
+
+/* proxy_outcome.c */
 /* Whether another replica could take the request that this one has refused with 503. */
 bool proxy_has_other_replica(struct proxy_request *proxy);
 /* The replica's response has ended one way or another: keep its account. */
@@ -81,6 +86,8 @@ bool proxy_may_repeat(struct proxy_request *proxy, const struct http_response *r
                       struct replica *replica);
 void proxy_explain_failure(const struct proxy_request *proxy, const struct http_response *response,
                            struct error *ret);
+/* Whether this 503 says that the only replica is still loading, and there is time to wait for it. */
+bool proxy_waits_for_loading(struct proxy_request *proxy);
 
 /* proxy_request.c */
 /* Ask proxy->replica. */

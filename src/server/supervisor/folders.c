@@ -32,6 +32,8 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
         text_copy(model->name, sizeof model->name, name);
         model->path = path;
         model->bytes = (int64_t)bytes;
+        if (folder->kind == MODEL_LANGUAGE)
+            text_copy(model->meaning.kind, sizeof model->meaning.kind, "language");
         model->folder = strdup(folder->path);
         model->stamp = model->stamp_seen = folder->stamp;
         model->present = true;

@@ -177,6 +177,8 @@ static void became_ready(struct supervisor *supervisor, struct supervised *model
     model->loads++;
     model->current.served = true;
     memcpy(model->precision, precision, sizeof precision);
+    if (!meaning.kind[0]) /* it did not answer in time: what the folder told counts */
+        memcpy(meaning.kind, model->meaning.kind, sizeof meaning.kind);
     model->meaning = meaning;
     model->memory = memory ? memory : model->memory;
     model->ready_ns = clock_ns();

@@ -228,7 +228,7 @@ static void print_models(const struct supervisor *supervisor, const char *url) {
     printf("\n");
 }
 
-static void greet(const struct supervisor *supervisor) {
+static void greet(struct supervisor *supervisor) {
     const struct supervisor_options *options = supervisor->options;
     const char *const *addresses = options->server.addresses;
     const char *host = addresses && addresses[0] ? addresses[0] : "127.0.0.1";
@@ -242,6 +242,8 @@ static void greet(const struct supervisor *supervisor) {
     printf("\n");
     print_models(supervisor, url);
     printf("  %s/docs describes the API. Ctrl-C stops the server.\n", url);
+    if (options->default_model && !supervisor_find(supervisor, options->default_model))
+        printf("  --default-model %s: there is no such model yet.\n", options->default_model);
     if (supervisor->control) /* its port may have been for the system to choose */
         printf("  %.*s:%d accepts every call without a key, load and unload included.\n",
                (int)(strrchr(options->control_address, ':') - options->control_address),
