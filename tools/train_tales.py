@@ -4,7 +4,7 @@
 Needs Debian's python3-torch, python3-numpy and libopenblas0-pthread; run it with /usr/bin/python3.
 
   train_tales.py data   FOLDER [--stories N] [--teacher STORIES260K_FOLDER]   write the stories, their tokenizer and their tokens
-  train_tales.py train  FOLDER [--minutes 80]   train; goes on from FOLDER/checkpoint.pt where that is
+  train_tales.py train  FOLDER [--steps 2500]   train; goes on from FOLDER/checkpoint.pt where that is
   train_tales.py sample FOLDER [PROMPT…]        what it tells
   train_tales.py export FOLDER MODEL.gguf       write the checkpoint: float16 matrices, float32 norms
 
@@ -12,7 +12,7 @@ The recipe:
 - Most stories come from plots (train_tales/plots.py), written so that they keep to their hero and object; names, animals, things
   and places vary, so that the network learns to copy rather than to remember. The rest are the best that stories260K told.
 - A Llama of four layers of width 256, so that K-quants apply; its own byte-level vocabulary of 2,048 tokens, tied.
-- Muon (orthogonalised momentum) for the matrices, Adam for the rest; the rate falls to 0 over the last 40 % of the time.
+- Muon (orthogonalised momentum) for the matrices, Adam for the rest; the rate falls to 0 over the last 40 % of the steps.
 - Three steps of four see texts of 256 tokens, which is quicker; the fourth has the whole context.
 - Two threads, each with its own part of a batch: on a busy machine, nothing waits for anything but the end of a step.
 """
@@ -262,7 +262,7 @@ def report(w, tokenizer, folder):
         print(f'  {prompt} … {tell(w, tokenizer, prompt_tokens(tokenizer, prompt))[0]!r}', flush=True)
 
 
-def train(folder, minutes):
+def train(folder, total_steps):
     data, tokenizer = np.load(os.path.join(folder, 'train.npz')), load_tokenizer(folder)
     ids, learned = (torch.from_numpy(data[key].astype(np.int64)) for key in ('ids', 'learned'))
     path, weights = os.path.join(folder, 'checkpoint.pt'), new_weights()
@@ -282,11 +282,10 @@ def train(folder, minutes):
         loss, count = losses(weights, rows, wanted)
         return torch.autograd.grad(loss, list(weights.values())), loss.item(), count.item()
 
-    started, spoken, shown = time.time(), time.time(), []
+    started, spoken, shown = time.process_time(), time.time(), []
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         while not ending:
-            seconds = before + time.time() - started
-            progress = seconds / (60 * minutes)
+            progress = optimiser.steps / total_steps
             if progress >= 1:
                 break
             rng = np.random.default_rng([7, optimiser.steps])
@@ -298,12 +297,12 @@ def train(folder, minutes):
             shown.append(sum(loss for _, loss, _ in parts) / total)
             seen += CHUNKS * CHUNK_TOKENS
             if optimiser.steps % 20 == 0:
-                print(f'step {optimiser.steps}, {seconds / 60:.1f} of {minutes} min, {seen / 1e6:.2f} M tokens, loss {np.mean(shown[-20:]):.4f}', flush=True)
+                print(f'step {optimiser.steps} of {total_steps}, {(before + time.process_time() - started) / 60:.1f} min of processor, {seen / 1e6:.2f} M tokens, loss {np.mean(shown[-20:]):.4f}', flush=True)
             if time.time() - spoken > 300:
-                save(path, weights, optimiser, before + time.time() - started, seen)
+                save(path, weights, optimiser, before + time.process_time() - started, seen)
                 report(weights, tokenizer, folder)
                 spoken = time.time()
-    save(path, weights, optimiser, before + time.time() - started, seen)
+    save(path, weights, optimiser, before + time.process_time() - started, seen)
     report(weights, tokenizer, folder)
 
 
@@ -358,13 +357,13 @@ def main():
     parser.add_argument('rest', nargs='*')
     parser.add_argument('--stories', type=int, default=70000)
     parser.add_argument('--teacher')
-    parser.add_argument('--minutes', type=float, default=80)
+    parser.add_argument('--steps', type=int, default=2500)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.task == 'data':
         make_data(arguments.folder, arguments.stories, arguments.teacher)
     elif arguments.task == 'train':
-        train(arguments.folder, arguments.minutes)
+        train(arguments.folder, arguments.steps)
     elif arguments.task == 'export':
         export(arguments.folder, arguments.rest[0])
     else:
