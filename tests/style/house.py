@@ -66,6 +66,7 @@ OPENED_MOST = 3
 LANGUAGE = {
     'gateway': 'the language of server/gateway/: its table of replicas, under one lock',
     'lowering': 'the language of lowering/: every file adds steps to it',
+    'llm_weights': 'a value: the weights, made once and read by whoever runs them',
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',
     'post_list': "a value: a node's post-ops and their operands, as a primitive takes them",
