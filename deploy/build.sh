@@ -10,7 +10,7 @@ Usage: deploy/build.sh [OPTION...] [COMPONENT...]
 COMPONENT: gateway, frontend, backend, guichet (all in one); all four by default.
 
   --model MODEL[=NAME]  the model of the backend: a folder of this repository (models/animals), a name of the catalogue
-                        (resnet152) or hf:OWNER/REPO; may come several times. Default: models/animals
+                        (resnet152) or hf:OWNER/REPO[:VARIANT]; may come several times. Default: models/animals
   --prefix PREFIX       put before every image's name, with its slash: registry.example/project/ (localhost/)
   --tag TAG             of the images (latest)
   --debian RELEASE      bookworm or trixie (bookworm)
@@ -139,7 +139,7 @@ for part in $components; do
     backend)
         for model in $models; do
             name=${model#*=} model=${model%%=*}
-            [ "$name" != "$model" ] || name=$(basename "$model" | tr '@' '-')
+            [ "$name" != "$model" ] || name=$(basename "$model" | tr '@:' '--')
             component "guichet-backend-$(echo "$name" | tr 'A-Z_' 'a-z-')" backend --build-arg "BAKER=$(image "$baker")" \
                 --build-arg "PULLER=$(image guichet-puller)" --build-arg "MODEL=$model" \
                 --build-arg "NAME=$name"

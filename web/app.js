@@ -1,6 +1,7 @@
 // The page: a photo comes in, the service is asked, the answer is printed on the ticket.
 import {predict} from './api.js';
 import {duration, percent, sentence, size} from './answer.js';
+import * as chat from './chat.js';
 import * as compare from './compare.js';
 import {bar, element, fill, find} from './dom.js';
 import * as models from './models.js';
@@ -121,22 +122,6 @@ function fail(error) {
   drawAnswer();
 }
 
-// While the question is under way, say so where the model has to start first.
-async function watchStart(name, signal) {
-  while (!signal.aborted) {
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    if (signal.aborted) return;
-    try {
-      await models.refresh(signal);
-    } catch {
-      return;
-    }
-    const {state} = models.modelNamed(name) || {};
-    if (signal.aborted || state === 'ready') return;
-    if (state === 'starting' || state === 'stopped') work(text('starting')(name));
-  }
-}
-
 // ---- Asking ----
 
 async function ask(given) {
@@ -150,7 +135,7 @@ async function ask(given) {
   fill(find('stub'));
   work(text(photo.url ? 'fetching' : 'looking'));
   const model = models.currentModel();
-  watchStart(model, watching.signal);
+  models.whileStarting(model, watching.signal, (name) => work(text('starting')(name)));
   const before = performance.now();
   try {
     const reply = await predict(photo, {language: language(), signal});
@@ -172,6 +157,7 @@ const askAgain = () => photo && ask(photo);
 
 // `get` gives a photo, or null where there was none to be had.
 async function take(get) {
+  if (isChatting()) return;
   try {
     const given = await get();
     if (given) await ask(given);
@@ -200,6 +186,26 @@ function fetchShot(entry) {
   photo = {blob: new Blob([bytes], {type: head.slice(5, head.indexOf(';'))}), image: entry.image};
 }
 
+// ---- Photos or talk ----
+
+const isChatting = () => models.talks(models.modelNamed(models.currentModel()));
+
+// The chosen model's kind decides what the page is.
+function drawSide() {
+  const chats = isChatting();
+  document.body.dataset.side = chats ? 'chat' : 'photo';
+  find('photo-side').hidden = chats;
+  find('chat-side').hidden = !chats;
+  find('title').dataset.text = chats ? 'chatTitle' : 'title';
+  find('subtitle').dataset.text = chats ? 'chatSubtitle' : 'subtitle';
+  find('privacy').dataset.text = chats ? 'chatPrivacy' : 'privacy';
+  find('skip').dataset.text = chats ? 'chatSkip' : 'skip';
+  find('skip').setAttribute('href', chats ? '#chat-input' : '#ask');
+  translate();
+  if (chats) chat.draw();
+  else drawIdle();
+}
+
 // ---- Ways in ----
 
 function watchDrops() {
@@ -221,6 +227,7 @@ function watchDrops() {
 function watchPastes() {
   document.addEventListener('paste', (event) => {
     const files = event.clipboardData.files.length > 0;
+    if (isChatting()) return;
     if (!files && event.target.matches('input, textarea')) return;
     event.preventDefault();
     take(() => fromTransfer(event.clipboardData));
@@ -261,9 +268,9 @@ function watchLanguages() {
       models.draw();
       compare.draw();
       recent.draw();
-      drawIdle();
+      drawSide();
       if (shown && shown.error) drawAnswer();
-      else askAgain(); // labels come from the service, in its language
+      else if (!isChatting()) askAgain(); // labels come from the service, in its language
     });
   }
 }
@@ -279,17 +286,19 @@ async function start() {
   find('retry').addEventListener('click', askAgain);
   recent.start(showRecent);
   compare.start(() => photo);
+  chat.start();
   try {
     await models.start({
-      onFailed: fail,
+      onFailed: (error) => (isChatting() ? chat.fail(error) : fail(error)),
       onChosen: (name) => {
         find('live').textContent = text('modelChosen')(name);
-        drawIdle();
-        askAgain();
+        drawSide();
+        chat.modelChosen();
+        if (!isChatting()) askAgain();
       },
     });
     compare.draw();
-    drawIdle();
+    drawSide();
   } catch (error) {
     fail(error);
   }

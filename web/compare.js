@@ -2,7 +2,7 @@
 import {predict} from './api.js';
 import {duration, percent} from './answer.js';
 import {bar, element, fill, find} from './dom.js';
-import {currentModel, explained, facts, isUsable, modelList, modelNamed, refresh} from './models.js';
+import {currentModel, explained, facts, isUsable, modelList, modelNamed, refresh, talks} from './models.js';
 import {errorSentence, language, text} from './texts.js';
 
 const picked = new Set();
@@ -10,7 +10,7 @@ let getPhoto = () => null;
 let running = null; // AbortController of the comparison under way
 let results = []; // [{name, reply | error | null}]
 
-const usable = () => modelList().filter(isUsable);
+const usable = () => modelList().filter((model) => isUsable(model) && !talks(model));
 
 function pick(model) {
   const box = element('input', {type: 'checkbox', value: model.name, onchange: (event) => {

@@ -4,7 +4,7 @@ import {duration, size} from './answer.js';
 import {element, fill, find} from './dom.js';
 import {text} from './texts.js';
 
-let models = []; // [{name, bytes, precision, typical_ms, state, head, independent, sources, reason}]
+let models = []; // [{name, kind, bytes, precision, typical_ms, state, head, independent, sources, reason}]
 let current = '';
 let chosen = () => {};
 let failed = () => {};
@@ -15,12 +15,13 @@ export const isUsable = (model) => !['failed', 'unloaded'].includes(model.state)
 
 export const modelList = () => models;
 export const currentModel = () => current;
+export const talks = (model) => Boolean(model) && model.kind === 'language';
 export const modelNamed = (name) => models.find((model) => model.name === name);
 
 // "3.1 MB · bfloat16 · about 2 ms · ready"
 export function facts(model) {
   return [
-    model.bytes ? size(model.bytes) : null, model.precision,
+    model.bytes ? size(model.bytes) : null, talks(model) ? text('chats') : null, model.precision,
     model.independent ? text('severalLabels') : null,
     model.typical_ms ? text('typical')(duration(model.typical_ms)) : null,
     STATES[model.state] ? text(STATES[model.state]) : null,
@@ -76,6 +77,22 @@ export async function refresh(signal) {
   models = await listModels(signal);
   draw();
   return models;
+}
+
+// While something is asked of a model, until `signal`: tell where it has to start first.
+export async function whileStarting(name, signal, tell) {
+  while (!signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    if (signal.aborted) return;
+    try {
+      await refresh(signal);
+    } catch {
+      return;
+    }
+    const {state} = modelNamed(name) || {};
+    if (signal.aborted || state === 'ready') return;
+    if (state === 'starting' || state === 'stopped') tell(name);
+  }
 }
 
 // A model that cannot start is another story than a busy service or a broken site.

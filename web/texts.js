@@ -1,5 +1,6 @@
 // Every word of the page, in French and in English, and which of the two is spoken.
 // The browser's language decides at first; a choice is remembered.
+import {CHAT} from './texts_chat.js';
 
 const PASTE = /^(Mac|iP)/.test(navigator.platform) ? '⌘V' : 'Ctrl+V';
 
@@ -94,6 +95,8 @@ const TEXTS = {
   },
 };
 
+for (const [name, words] of Object.entries(CHAT)) Object.assign(TEXTS[name], words);
+
 const KEY = 'guichet-language';
 let current = remembered() || (navigator.languages || [navigator.language]).map((name) => name.slice(0, 2).toLowerCase())
   .find((name) => name in TEXTS) || 'en';
@@ -139,4 +142,12 @@ export function errorSentence(error, byAddress) {
   if (error.status === 400 && /private network/.test(error.reason)) return errors.private;
   if (error.status === 400) return errors[byAddress ? 'url' : 'file'];
   return errors[names[error.status] || 'broken'];
+}
+
+// The same for an answer of the chat.
+export function chatSentence(error) {
+  const errors = text('chatErrors');
+  const names = {0: 'away', 400: 'asked', 401: 'key', 403: 'forbidden', 404: 'model', 408: 'slow', 413: 'large', 429: 'rate',
+    503: 'busy', 504: 'slow'};
+  return errors[error.kind] || errors[names[error.status] || 'broken'];
 }

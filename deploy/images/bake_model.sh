@@ -1,9 +1,11 @@
 #!/bin/sh
 # Make the models of a folder ready for this processor: the optimised graph and the packed weights, beside the network, which
-# stays for other processors. bake_model.sh FOLDER
+# stays for other processors. A language model (GGUF) runs from its file as it is. bake_model.sh FOLDER
 set -eu
 
-/out/usr/bin/guichet bake "$1"
+if [ -e "$1/model.onnx" ] || [ -e "$1/onnx/model.onnx" ]; then
+    /out/usr/bin/guichet bake "$1"
+fi
 # The same model gives the same layer, whenever it is made.
 find "$1" -exec touch --date=@0 {} +
 chmod -R a+rX "$1"

@@ -4,7 +4,7 @@ set -eu
 context=$1 model=$2 name=$3
 
 mkdir -p /models
-if [ -e "$context/$model/model.onnx" ] || [ -e "$context/$model/onnx/model.onnx" ]; then
+if [ -d "$context/$model" ]; then
     cp -R "$context/$model" "/models/$name"
 else
     GUICHET_MODELS=/models /out/usr/bin/guichet pull --quiet --name "$name" "$model"

@@ -89,4 +89,4 @@
 #define LIMIT_LISTING_PAGES 20
 #define LIMIT_LISTING_FILES 20000  /* of a repository */
 #define LIMIT_REPOSITORY_BYTES 200 /* "OWNER/REPO" */
-#define LIMIT_PULL_FILES 32        /* of one model */
+#define LIMIT_PULL_FILES 256       /* of one model */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "cli/engine_options.h"
 #include "cli/verbs.h"
+#include "model/find.h"
 
 static const char help[] =
     "Prepare a model, so that it starts at once.\n"
@@ -15,7 +16,8 @@ static const char help[] =
     "Writes the simplified network, with its weights packed for this processor, into a file next\n"
     "to the model (model.onnx.bf16.baked). Every verb and the service use it while it is current:\n"
     "made from the same model file, for the same precision and kind of processor, by the same\n"
-    "version. Stale files are ignored, with a message.\n"
+    "version. Stale files are ignored, with a message. Language models are mapped as they are: there is\n"
+    "nothing to prepare.\n"
     "\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --size N           height, width and the like, where a network that takes no photo leaves\n"
@@ -71,6 +73,21 @@ static int report(struct model *model, const char *file, double elapsed, bool js
     return EXIT_DONE;
 }
 
+/* Of a language model there is nothing to prepare. */
+static bool check_kind(const char *name, struct error *error) {
+    struct model_files files;
+    if (!model_find_files(name, &files, error))
+        return false;
+
+    bool is_network = files.kind == MODEL_NETWORK;
+    if (!is_network)
+        error_set(error, ERROR_INVALID,
+                  "%s is a language model, which runs from its file as it is: there is nothing to bake",
+                  files.network);
+    model_files_release(&files);
+    return is_network;
+}
+
 int verb_bake(int argc, char **argv) {
     const char *precision = NULL, *output = NULL;
     bool json = false;
@@ -89,6 +106,8 @@ int verb_bake(int argc, char **argv) {
         !cli_engine_options(&self, precision, 0, &engine_options, &code))
         return code;
 
+    if (!check_kind(argv[1], &error))
+        return cli_fail(&error);
     engine_options.no_baked = true;
     double began = clock_ms();
     struct model *model = cli_network_load(argv[1], &engine_options, &error);

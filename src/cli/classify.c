@@ -17,7 +17,7 @@ static const char help[] =
     "\n"
     "Usage: guichet classify [OPTION…] IMAGE…\n"
     "\n"
-    "IMAGE is a file (JPEG, PNG or WebP), an http or https URL, or - for standard input.\n"
+    "IMAGE is a file (JPEG, PNG, WebP, GIF, BMP or TIFF), an http or https URL, or - for standard input.\n"
     "\n"
     "  --model MODEL      a folder, an .onnx file or a name ('guichet models' lists them);\n"
     "                     MODEL:int8 is the quantised variant (animals)\n"

@@ -15,7 +15,7 @@ DEFINE_FREEP(struct sampler, sampler)
 static const char help[] =
     "Go on with a text.\n"
     "\n"
-    "Usage: guichet complete MODEL.gguf TEXT [OPTION…]\n"
+    "Usage: guichet complete MODEL TEXT [OPTION…]\n"
     "\n"
     "Prints what follows the text, as it is made, until the model ends or --tokens are reached. TEXT\n"
     "may be - for standard input.\n"
@@ -84,9 +84,9 @@ static bool go_on(const struct llm_model *model, struct llm_context *context, st
     return done;
 }
 
-static bool complete(const char *path, const char *text, size_t size,
+static bool complete(const char *name, const char *text, size_t size,
                      const struct complete_arguments *arguments, struct error *error) {
-    cleanup(llm_model_freep) struct llm_model *model = llm_model_load(path, error);
+    cleanup(llm_model_freep) struct llm_model *model = language_load(name, error);
     cleanup(llm_context_freep) struct llm_context *context = NULL;
     cleanup(sampler_freep) struct sampler *sampler = NULL;
     struct token_list prompt = {0};
@@ -119,18 +119,18 @@ static bool complete(const char *path, const char *text, size_t size,
     return done;
 }
 
-static bool run(const char *path, const char *words, struct complete_arguments *arguments,
+static bool run(const char *name, const char *words, struct complete_arguments *arguments,
                 struct error *error) {
     if (arguments->seed >= 0)
         arguments->sampler.seed = (uint64_t)arguments->seed;
     else if (getrandom(&arguments->sampler.seed, sizeof arguments->sampler.seed, 0) < 0)
         return error_set(error, ERROR_IO, "the system gives no random numbers: --seed");
     if (strcmp(words, "-") != 0)
-        return complete(path, words, strlen(words), arguments, error);
+        return complete(name, words, strlen(words), arguments, error);
 
     size_t size;
     cleanup(freep) char *text = file_read("/dev/stdin", LIMIT_TOKENIZED_BYTES, &size, error);
-    return text && complete(path, text, size, arguments, error);
+    return text && complete(name, text, size, arguments, error);
 }
 
 int verb_complete(int argc, char **argv) {

@@ -1,13 +1,13 @@
-/* guichet inspect: what a network is made of. */
+/* guichet inspect: what a model is made of. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "cli/engine_options.h"
+#include "cli/inspect_language.h"
 #include "cli/plan_table.h"
 #include "cli/verbs.h"
 #include "model/find.h"
-#include "model/folder.h"
 #include "model/model.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
@@ -18,26 +18,29 @@ enum { KINDS = 128, LINE_WIDTH = 96 };
 struct inspect_settings {
     const char *precision;
     int size;
-    bool steps;
+    bool steps, json;
 };
 
 static const char help[] =
-    "Show what a network is made of.\n"
+    "Show what a model is made of.\n"
     "\n"
     "Usage: guichet inspect MODEL [OPTION…]\n"
     "\n"
-    "MODEL is a folder, an .onnx file or a name. Prints inputs, outputs, operators, parameters,\n"
+    "MODEL is a folder, an .onnx or .gguf file or a name. Prints inputs, outputs, operators, parameters,\n"
     "the work of one photo (GFLOP: billion multiplications and additions), how photos are\n"
     "prepared and scores read and which file says so, and the plan for this machine: what is\n"
-    "fused, which kernels run, how much memory they need.\n"
+    "fused, which kernels run, how much memory they need. Of a language model: architecture,\n"
+    "parameters, types of weights, context, vocabulary, template, memory.\n"
     "\n"
     "  --size N           height and width, where the network leaves them free (224)\n"
     "  --precision P      of the plan: auto, f32, bf16 or int8 (auto)\n"
     "  --steps            also print every step of the plan with its layouts\n"
+    "  --json             one line of JSON; of language models only\n"
     "\n"
     "Examples:\n"
     "  guichet inspect animals\n"
-    "  guichet inspect resnet50.onnx\n";
+    "  guichet inspect resnet50.onnx\n"
+    "  guichet inspect smollm2:Q4_0 --json\n";
 
 static void print_values(const char *head, struct value *const *values, int count) {
     char text[SHAPE_TEXT];
@@ -281,23 +284,27 @@ int verb_inspect(int argc, char **argv) {
         {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 4096},
         {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
         {.name = "steps", .kind = OPTION_FLAG, .value = &settings.steps},
+        {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
         {0}};
     int words, code;
     struct engine_options engine_options;
     struct error error = {0};
     struct model_files files;
 
-    cleanup(freep) char *path = NULL;
-    cleanup(freep) char *variant = NULL;
-
     if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
         !cli_engine_options(&self, settings.precision, 0, &engine_options, &code))
         return code;
-    if (!model_find(argv[1], &path, &variant, &error) || !model_files_find(path, variant, &files, &error))
+    if (!model_find_files(argv[1], &files, &error))
         return cli_fail(&error);
 
-    bool done = print_files(&files, settings.size, &error) &&
-                print_model(files.network, &engine_options, &settings, &error);
+    bool done, is_language = files.kind == MODEL_LANGUAGE;
+    if (is_language)
+        done = inspect_language(&files, settings.json, &error);
+    else if (settings.json)
+        done = error_set(&error, ERROR_INVALID, "%s is a network: --json is for language models", files.name);
+    else
+        done = print_files(&files, settings.size, &error) &&
+               print_model(files.network, &engine_options, &settings, &error);
     model_files_release(&files);
     return done ? EXIT_DONE : cli_fail(&error);
 }

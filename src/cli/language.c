@@ -1,6 +1,53 @@
 #include "cli/language.h"
 
 #include <string.h>
+#include <sys/stat.h>
+
+#include "model/find.h"
+
+static bool find(const char *name, struct model_files *ret, struct error *error) {
+    struct model_files files;
+    if (!model_find_files(name, &files, error))
+        return false;
+    if (!model_files_check(&files, MODEL_LANGUAGE, error)) {
+        model_files_release(&files);
+        return false;
+    }
+    *ret = files;
+    return true;
+}
+
+struct llm_model *language_load(const char *name, struct error *error) {
+    struct model_files files;
+    if (!find(name, &files, error))
+        return NULL;
+
+    struct llm_model *model = llm_model_load(files.network, error);
+    model_files_release(&files);
+    return model;
+}
+
+struct gguf *language_open(const char *name, struct error *error) {
+    struct model_files files;
+    if (!find(name, &files, error))
+        return NULL;
+
+    struct gguf *gguf = gguf_open(files.network, error);
+    model_files_release(&files);
+    return gguf;
+}
+
+bool language_is_other_file(const char *name) {
+    struct stat status;
+    struct model_files files;
+    struct error ignored;
+    if (stat(name, &status) < 0 || !S_ISREG(status.st_mode))
+        return false;
+    if (!model_files_find(name, NULL, &files, &ignored))
+        return true;
+    model_files_release(&files);
+    return false;
+}
 
 bool language_encode(const struct llm_model *model, const char *text, size_t size, struct token_list *ret,
                      struct error *error) {

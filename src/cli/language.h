@@ -4,8 +4,16 @@
 #include "cli/cli.h"
 #include "llm/context.h"
 
+DEFINE_FREEP(struct gguf, gguf)
 DEFINE_FREEP(struct llm_model, llm_model)
 DEFINE_FREEP(struct llm_context, llm_context)
+
+/* A language model by name or path (model/find.h): all of it, or its file, which may hold a vocabulary only.
+ * ERROR_INVALID for a model of another kind. */
+struct llm_model *language_load(const char *name, struct error *error);
+struct gguf *language_open(const char *name, struct error *error);
+/* Is it the path of a file that is no model, a template perhaps? */
+bool language_is_other_file(const char *name);
 
 /* The tokens of a text, with BOS in front where the model's texts begin with it. */
 bool language_encode(const struct llm_model *model, const char *text, size_t size, struct token_list *ret,

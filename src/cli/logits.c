@@ -11,7 +11,7 @@
 static const char help[] =
     "Write the logits of every position of a list of tokens.\n"
     "\n"
-    "Usage: guichet logits MODEL.gguf --tokens 1,2,3 --output OUT.f32 [OPTION…]\n"
+    "Usage: guichet logits MODEL --tokens 1,2,3 --output OUT.f32 [OPTION…]\n"
     "\n"
     "OUT.f32 gets [tokens, vocabulary] numbers, little-endian float32, row by row, without a header.\n"
     "Prints the shape.\n"
@@ -71,7 +71,7 @@ static bool run(struct llm_context *context, const struct token_list *tokens, bo
 
 static bool write_logits(const char *path, const struct logits_arguments *arguments,
                          const struct token_list *tokens, struct error *error) {
-    cleanup(llm_model_freep) struct llm_model *model = llm_model_load(path, error);
+    cleanup(llm_model_freep) struct llm_model *model = language_load(path, error);
     cleanup(llm_context_freep) struct llm_context *context = NULL;
     if (!model)
         return false;

@@ -21,7 +21,7 @@ static const struct verb {
      .run = verb_models,
      .summary = "list the installed models, and those that can be pulled"},
     {.name = "pull", .run = verb_pull, .summary = "fetch a model from the catalogue, Hugging Face or a URL"},
-    {.name = "inspect", .run = verb_inspect, .summary = "show what a network is made of"},
+    {.name = "inspect", .run = verb_inspect, .summary = "show what a model is made of"},
     {.name = "bake", .run = verb_bake, .summary = "prepare a model, so that it starts at once"},
     {.name = "bench",
      .run = verb_bench,

@@ -18,8 +18,10 @@ static const char help[] =
     "\n"
     "  --models DIR   look in this folder only ($GUICHET_MODELS or ~/.local/share/guichet/models,\n"
     "                 and the folder that guichet is installed with)\n"
-    "  --json         {\"models\": [{\"name\", \"installed\", \"bytes\", \"path\", \"variants\", "
-    "\"source\"}…]}\n";
+    "  --json         {\"models\": [{\"name\", \"installed\", \"kind\", \"bytes\", \"path\", \"variants\", "
+    "\"usual\", \"source\"}…]}\n"
+    "\n"
+    "A kind is network (ONNX) or language (GGUF). A name with a colon is a variant of the model above it.\n";
 
 /* The model folders of each root; a name in an earlier root hides the same name in a later one. */
 struct installed {
@@ -73,19 +75,24 @@ static char *read_source(const struct model_folder *folder) {
     return copy;
 }
 
+static const char *kind_name(enum model_kind kind) {
+    return kind == MODEL_LANGUAGE ? "language" : "network";
+}
+
 static json_t *folder_to_json(const struct model_folder *folder) {
     cleanup(freep) char *source = read_source(folder);
     json_t *variants = json_array();
     for (size_t i = 0; i < folder->variant_count; i++)
         json_array_append_new(variants, json_string(folder->variants[i].name));
-    return json_pack("{s:s, s:b, s:I, s:s, s:o, s:s?}", "name", folder->name, "installed", 1, "bytes",
-                     (json_int_t)folder->bytes, "path", folder->path, "variants", variants, "source", source);
+    return json_pack("{s:s, s:b, s:s, s:I, s:s, s:o, s:s?, s:s?}", "name", folder->name, "installed", 1,
+                     "kind", kind_name(folder->kind), "bytes", (json_int_t)folder->bytes, "path",
+                     folder->path, "variants", variants, "usual", folder->usual, "source", source);
 }
 
 static json_t *entry_to_json(const struct catalogue_entry *entry) {
-    return json_pack("{s:s, s:b, s:I, s:s, s:s++++}", "name", entry->name, "installed", 0, "bytes",
-                     (json_int_t)entry->size, "title", entry->title, "source", "hf:", entry->repository, "@",
-                     entry->revision, "");
+    return json_pack("{s:s, s:b, s:s, s:I, s:s, s:s++++}", "name", entry->name, "installed", 0, "kind",
+                     "network", "bytes", (json_int_t)entry->size, "title", entry->title, "source",
+                     "hf:", entry->repository, "@", entry->revision, "");
 }
 
 static bool print_json(const struct installed *installed) {
@@ -102,15 +109,20 @@ static bool print_json(const struct installed *installed) {
     return cli_print_json(json_pack("{s:o}", "models", models));
 }
 
+static bool is_usual(const struct model_folder *folder, size_t variant) {
+    return folder->usual && strcmp(folder->usual, folder->variants[variant].name) == 0;
+}
+
 static void print_folder(const struct model_folder *folder) {
     cleanup(freep) char *source = read_source(folder);
-    printf("  %-20s %8.1f MB  %s\n", folder->name, (double)folder->bytes / 1e6,
+    printf("  %-20s %-8s %8.1f MB  %s\n", folder->name, kind_name(folder->kind), (double)folder->bytes / 1e6,
            source ? source : folder->path);
 
     for (size_t i = 0; i < folder->variant_count; i++) {
         cleanup(freep) char *name = NULL;
         if (asprintf(&name, "%s:%s", folder->name, folder->variants[i].name) >= 0)
-            printf("  %-20s %8.1f MB\n", name, (double)folder->variants[i].bytes / 1e6);
+            printf("  %-20s %-8s %8.1f MB%s\n", name, "", (double)folder->variants[i].bytes / 1e6,
+                   is_usual(folder, i) ? "  the one that the name alone means" : "");
     }
 }
 
@@ -131,7 +143,8 @@ static void print_table(const struct installed *installed) {
     for (size_t i = 0; i < catalogue_count(); i++) {
         const struct catalogue_entry *entry = catalogue_at(i);
         if (!find_folder(installed, installed->roots.count, entry->name))
-            printf("  %-20s %8.1f MB  %s\n", entry->name, (double)entry->size / 1e6, entry->title);
+            printf("  %-20s %-8s %8.1f MB  %s\n", entry->name, "network", (double)entry->size / 1e6,
+                   entry->title);
     }
 }
 

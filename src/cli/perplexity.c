@@ -13,7 +13,7 @@
 static const char help[] =
     "Measure how well a language model foretells a text.\n"
     "\n"
-    "Usage: guichet perplexity MODEL.gguf TEXT [OPTION…]\n"
+    "Usage: guichet perplexity MODEL TEXT [OPTION…]\n"
     "\n"
     "The text's tokens are cut into windows side by side, each with BOS in front; in each the second half\n"
     "is counted. Prints exp of the mean of -log(probability), and its standard error. Lower is better.\n"
@@ -110,7 +110,7 @@ static bool subject_open(struct subject *subject, const char *path, size_t windo
                          enum llm_precision precision, struct error *error) {
     const struct llm_context_options options = {
         .rows = LANGUAGE_ROWS, .positions = (int64_t)window, .threads = threads, .precision = precision};
-    subject->model = llm_model_load(path, error);
+    subject->model = language_load(path, error);
     subject->context = subject->model ? llm_context_create(subject->model, &options, error) : NULL;
     return subject->context;
 }

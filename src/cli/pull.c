@@ -16,13 +16,20 @@ static const char help[] =
     "\n"
     "Usage: guichet pull [OPTION…] SOURCE…\n"
     "\n"
-    "SOURCE is a name of the catalogue (guichet models lists it), hf:OWNER/REPO[@REVISION] on Hugging Face, "
-    "or "
-    "the\n"
-    "http(s) URL of an .onnx file. An interrupted pull resumes where it stopped when it is run again.\n"
+    "SOURCE is a name of the catalogue (guichet models lists it), hf:OWNER/REPO[@REVISION][:VARIANT] on "
+    "Hugging Face, or\n"
+    "the http(s) URL of an .onnx or .gguf file. An interrupted pull resumes where it stopped when it is run "
+    "again.\n"
+    "\n"
+    "Of a language model (GGUF) one VARIANT is fetched, with all of its parts: Q4_K_M, Q8_0 …; without one "
+    "Q4_K_M,\n"
+    "else the smallest of 4 bits a weight or more, else the largest. Another one joins it later under the "
+    "same name.\n"
     "\n"
     "  --name NAME    name of the model (with one SOURCE only)\n"
-    "  --file PATH    the network to take of a repository (onnx/model.onnx, model.onnx, or the only one)\n"
+    "  --file PATH    the network to take of a repository (onnx/model.onnx, model.onnx, or the only one), or "
+    "the\n"
+    "                 GGUF file\n"
     "  --sha256 HEX   the expected SHA-256 of the file at a URL\n"
     "  --models DIR   the model directory ($GUICHET_MODELS, else ~/.local/share/guichet/models)\n"
     "  --force        replace an existing model\n"
@@ -33,6 +40,7 @@ static const char help[] =
     "\n"
     "Examples:\n"
     "  guichet pull resnet50\n"
+    "  guichet pull hf:owner/SmolLM2-135M-Instruct-GGUF:Q8_0\n"
     "  guichet pull --name cats hf:someone/cat-breeds@v2\n";
 
 /* The progress line on the terminal: of one file after the other. */
@@ -60,7 +68,9 @@ static void report(const char *directory, const struct pull_result *result) {
         return;
     }
 
-    printf("%s: %.1f MB in %s/%s\n", result->name, (double)result->bytes / 1e6, directory, result->name);
+    printf("%s%s%s: %.1f MB in %s/%s%s\n", result->name, *result->variant ? ":" : "", result->variant,
+           (double)result->bytes / 1e6, directory, result->name,
+           result->added ? ", beside what was there" : "");
     if (result->defaults.labels)
         printf("  ImageNet's labels were added: the source has none\n");
     if (result->defaults.preprocessing)

@@ -1,3 +1,4 @@
+/* guichet template: the prompt that a conversation becomes. */
 #include <string.h>
 #include <time.h>
 
@@ -6,14 +7,18 @@
 #include "base/limits.h"
 #include "chat/template.h"
 #include "cli/cli.h"
+#include "cli/language.h"
 #include "cli/verbs.h"
 
 static const char help[] =
     "Render a conversation with a chat template: the prompt that a language model gets.\n"
     "\n"
-    "Usage: guichet template [OPTION…] FILE CONVERSATION.json\n"
+    "Usage: guichet template [OPTION…] MODEL|FILE CONVERSATION.json\n"
     "\n"
-    "FILE is a chat template in Jinja. CONVERSATION.json is an object with what the template asks for: "
+    "MODEL is a language model, by name or path, with a chat template; bos_token and eos_token are its own, "
+    "unless the\n"
+    "conversation has others. FILE is a chat template in Jinja by itself. CONVERSATION.json is an object "
+    "with what the template asks for: "
     "messages, tools,\n"
     "add_generation_prompt, bos_token, eos_token …; what chat_template_kwargs has counts as if it stood "
     "beside them.\n"
@@ -24,13 +29,14 @@ static const char help[] =
     "conversation\n"
     "\n"
     "Example:\n"
+    "  guichet template smollm2 hello.json\n"
     "  guichet template chat_template.jinja hello.json\n"
     "\n"
     "Exit status: 0 done, 1 failed (the template raised an error, for example), 2 usage error.\n";
 
 static const struct command self = {"template", help};
 
-static bool read_template(const char *path, struct chat_template **ret, struct error *error) {
+static bool read_file(const char *path, struct chat_template **ret, struct error *error) {
     size_t size;
     cleanup(freep) char *text = file_read(path, LIMIT_TEMPLATE_BYTES, &size, error);
     if (!text)
@@ -38,6 +44,47 @@ static bool read_template(const char *path, struct chat_template **ret, struct e
 
     *ret = chat_template_create(text, size, error);
     return *ret || error_prefix(error, "%s", path);
+}
+
+/* A token of the model's vocabulary, where it has that one. */
+static bool add_token(const struct gguf *gguf, const char *key, const char *name, json_t *tokens,
+                      struct error *error) {
+    struct gguf_array vocabulary;
+    int64_t id = -1;
+    if (!gguf_integer(gguf, key, -1, UINT32_MAX, &id, error) ||
+        !gguf_array(gguf, "tokenizer.ggml.tokens", GGUF_STRING, &vocabulary, error))
+        return false;
+    if (id < 0 || (uint64_t)id >= vocabulary.count)
+        return true;
+
+    struct gguf_text text = {0};
+    const uint8_t *at = vocabulary.bytes;
+    for (int64_t i = 0; i <= id; i++)
+        text = gguf_next_text(&at);
+    json_t *value = json_stringn(text.bytes, text.size);
+    if (!value)
+        return error_set(error, ERROR_MODEL, "%s: its %s is not UTF-8", gguf_name(gguf), name);
+    return json_object_set_new(tokens, name, value) == 0 || error_set(error, ERROR_MEMORY, "out of memory");
+}
+
+static bool read_model(const char *name, json_t *tokens, struct chat_template **ret, struct error *error) {
+    struct gguf_text text = {0};
+    cleanup(gguf_freep) struct gguf *gguf = language_open(name, error);
+    if (!gguf || !gguf_text(gguf, "tokenizer.chat_template", &text, error) ||
+        !add_token(gguf, "tokenizer.ggml.bos_token_id", "bos_token", tokens, error) ||
+        !add_token(gguf, "tokenizer.ggml.eos_token_id", "eos_token", tokens, error))
+        return false;
+    if (!text.bytes)
+        return error_set(error, ERROR_INVALID,
+                         "%s has no chat template: it goes on with texts, as guichet complete does",
+                         gguf_name(gguf));
+
+    *ret = chat_template_create(text.bytes, text.size, error);
+    return *ret || error_prefix(error, "%s", gguf_name(gguf));
+}
+
+static bool read_template(const char *name, json_t *tokens, struct chat_template **ret, struct error *error) {
+    return language_is_other_file(name) ? read_file(name, ret, error) : read_model(name, tokens, ret, error);
 }
 
 static bool is_token(const char *key) {
@@ -140,7 +187,8 @@ int verb_template(int argc, char **argv) {
         return code;
     if (!read_date(today, &variables.today))
         return cli_usage(&self, "--today takes a date as 2026-11-28, not '%s'", today ? today : "");
-    if (!read_template(argv[1], &chat, &error) || !read_conversation(argv[2], tokens, &conversation, &error))
+    if (!read_template(argv[1], tokens, &chat, &error) ||
+        !read_conversation(argv[2], tokens, &conversation, &error))
         return cli_fail(&error);
 
     variables.conversation = conversation;

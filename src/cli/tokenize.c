@@ -6,16 +6,16 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "cli/cli.h"
+#include "cli/language.h"
 #include "cli/verbs.h"
 #include "tokenizer/tokenizer.h"
 
-DEFINE_FREEP(struct gguf, gguf)
 DEFINE_FREEP(struct tokenizer, tokenizer)
 
 static const char help[] =
     "Print the tokens of a text.\n"
     "\n"
-    "Usage: guichet tokenize MODEL.gguf FILE [OPTION…]\n"
+    "Usage: guichet tokenize MODEL FILE [OPTION…]\n"
     "\n"
     "Prints the numbers of the tokens on one line. FILE may be - for standard input. Nothing is put\n"
     "before or after the text (no BOS), and special tokens in it are text like any other. The model\n"
@@ -75,7 +75,7 @@ static bool print_texts(const struct tokenizer *tokenizer, const char *text, siz
 }
 
 static bool run(const char *model, const char *path, const char *separator, struct error *error) {
-    cleanup(gguf_freep) struct gguf *gguf = gguf_open(model, error);
+    cleanup(gguf_freep) struct gguf *gguf = language_open(model, error);
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = gguf ? tokenizer_create(gguf, error) : NULL;
     size_t size;
     cleanup(freep) char *text = tokenizer ? file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path,

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "hub/download.h"
+#include "model/folder.h"
 
 #define PATH_BYTES 4096
 #define SOURCE_NOTE "source.json"
@@ -181,9 +182,20 @@ static bool pull_one(struct pull *pull, const struct pull_file *file, char sha25
     return true;
 }
 
-static bool write_note(const struct pull *pull, json_t *files, struct error *error) {
+/* What the note of a model says of the files; NULL where there is none. */
+static json_t *read_note(const char *folder) {
     char path[PATH_BYTES];
-    if (!make_path(path, error, pull->staging, "", SOURCE_NOTE))
+    size_t size;
+    struct error ignored = {0};
+    if (!make_path(path, &ignored, folder, "", SOURCE_NOTE))
+        return NULL;
+    cleanup(freep) char *text = file_read(path, LIMIT_CONFIG_BYTES, &size, &ignored);
+    return text ? json_loadb(text, size, 0, NULL) : NULL;
+}
+
+static bool write_note(const struct pull *pull, const char *folder, json_t *files, struct error *error) {
+    char path[PATH_BYTES];
+    if (!make_path(path, error, folder, "", SOURCE_NOTE))
         return false;
 
     json_t *note = json_pack("{s:s, s:O}", "source", pull->source.origin, "files", files);
@@ -206,7 +218,7 @@ static bool pull_files(struct pull *pull, struct error *error) {
         if (done)
             json_array_append_new(files, json_pack("{s:s, s:s}", "name", file->name, "sha256", sha256));
     }
-    done = done && write_note(pull, files, error);
+    done = done && write_note(pull, pull->staging, files, error);
 
     json_decref(files);
     return done;
@@ -230,19 +242,101 @@ static bool publish(struct pull *pull, struct error *error) {
     return true;
 }
 
-static bool pull_into_staging(struct pull *pull, struct pull_result *result, struct error *error) {
-    staging_clean(pull);
-    if (!check_space(pull, error) || !pull_files(pull, error))
-        return false;
+/* ---- A variant more ---- */
 
-    if (!model_defaults_write(pull->staging, &result->defaults, error)) {
-        /* Complete and correct, but not a model: a resumed pull would fail again. */
-        remove_folder(pull->staging);
-        return error_prefix(error, "%s", pull->source.name);
+/* Is there a language model of that name, which may get other files? */
+static bool has_language(const struct pull *pull) {
+    struct model_files files;
+    struct error ignored;
+    if (!model_files_find(pull->published, NULL, &files, &ignored))
+        return false;
+    bool is_language = files.kind == MODEL_LANGUAGE;
+    model_files_release(&files);
+    return is_language;
+}
+
+/* Does the model have the files that are to be pulled? */
+static bool has_files(const struct pull *pull) {
+    char path[PATH_BYTES];
+    struct error ignored;
+    struct stat status;
+    for (int i = 0; i < pull->source.count; i++) {
+        const struct pull_file *file = &pull->source.files[i];
+        if (!make_path(path, &ignored, pull->published, "", file->name) || stat(path, &status) < 0 ||
+            (file->size && (uint64_t)status.st_size != file->size))
+            return false;
+    }
+    return true;
+}
+
+/* Files of one repository only may come together under a name. */
+static bool check_origin(const struct pull *pull, struct error *error) {
+    json_t *note = read_note(pull->published);
+    const char *origin = json_string_value(json_object_get(note, "source"));
+    size_t length = strcspn(pull->source.origin, "@");
+    bool same = origin && pull->source.repository && strncmp(origin, pull->source.origin, length) == 0 &&
+                origin[length] == '@';
+    if (!same)
+        error_set(error, ERROR_INVALID,
+                  "%s exists, from %s: choose another name with --name, or replace it with --force",
+                  pull->source.name, origin ? origin : "elsewhere");
+    json_decref(note);
+    return same;
+}
+
+/* The files join those of the model, the first part last: it is what the model is found by. */
+static bool add_to_model(struct pull *pull, struct error *error) {
+    char from[PATH_BYTES], to[PATH_BYTES];
+    for (int i = pull->source.count - 1; i >= 0; i--) {
+        const char *name = pull->source.files[i].name;
+        if (!make_path(from, error, pull->staging, "", name) ||
+            !make_path(to, error, pull->published, "", name))
+            return false;
+        if (rename(from, to) < 0)
+            return error_set_errno(error, ERROR_IO, errno, "%s: cannot be created", to);
     }
 
+    json_t *there = read_note(pull->published), *own = read_note(pull->staging), *all = json_array();
+    json_array_extend(all, json_object_get(there, "files"));
+    json_array_extend(all, json_object_get(own, "files"));
+    bool done = write_note(pull, pull->published, all, error);
+    json_decref(there);
+    json_decref(own);
+    json_decref(all);
+    remove_folder(pull->staging);
+    return done;
+}
+
+/* ---- All of it ---- */
+
+/* A hash says that a file is the one of the listing; what comes from a URL may be a page that says sorry. */
+static bool check_language(const struct pull *pull, struct error *error) {
+    char path[PATH_BYTES];
+    const char *name = pull->source.files[0].name;
+    if (!make_path(path, error, pull->staging, "", name))
+        return false;
+    return model_file_is_gguf(path) || error_set(error, ERROR_MODEL, "%s is no GGUF file", name);
+}
+
+static bool complete(struct pull *pull, struct pull_result *result, struct error *error) {
+    bool done = pull->source.is_language ? check_language(pull, error)
+                                         : model_defaults_write(pull->staging, &result->defaults, error);
+    if (done)
+        return true;
+
+    /* Complete and correct, but not a model: a resumed pull would fail again. */
+    remove_folder(pull->staging);
+    return error_prefix(error, "%s", pull->source.name);
+}
+
+static bool pull_into_staging(struct pull *pull, struct pull_result *result, struct error *error) {
+    staging_clean(pull);
+    if (!check_space(pull, error) || !pull_files(pull, error) || !complete(pull, result, error))
+        return false;
+
     result->bytes = pull->bytes;
-    return publish(pull, error);
+    memcpy(result->variant, pull->source.variant, sizeof result->variant);
+    return result->added ? add_to_model(pull, error) : publish(pull, error);
 }
 
 static bool pull_run(struct pull *pull, struct pull_result *result, struct error *error) {
@@ -253,12 +347,20 @@ static bool pull_run(struct pull *pull, struct pull_result *result, struct error
         return false;
 
     memcpy(result->name, name, sizeof result->name);
-    if (!pull->options->force && access(pull->published, F_OK) == 0) {
+    bool exists = !pull->options->force && access(pull->published, F_OK) == 0;
+    if (exists && !has_language(pull)) {
+        result->already = true;
+        return true;
+    }
+    if (!pull_source_list_files(&pull->source, pull->options, error))
+        return false;
+    if (exists && (!pull->source.is_language || has_files(pull))) {
         result->already = true;
         return true;
     }
 
-    return pull_source_list_files(&pull->source, pull->options, error) && staging_open(pull, error) &&
+    result->added = exists;
+    return (!exists || check_origin(pull, error)) && staging_open(pull, error) &&
            pull_into_staging(pull, result, error);
 }
 

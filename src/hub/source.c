@@ -9,8 +9,10 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "base/url.h"
 #include "hub/huggingface.h"
+#include "hub/source_private.h"
 
 static bool ends_with(const char *text, const char *end) {
     size_t length = strlen(text), tail = strlen(end);
@@ -22,9 +24,8 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* Takes `url`, also on failure; `sha256` may be NULL or "". */
-static bool source_add_file(struct pull_source *source, char *url, const char *name, uint64_t size,
-                            const char *sha256, uint64_t limit, struct error *error) {
+bool source_add_file(struct pull_source *source, char *url, const char *name, uint64_t size,
+                     const char *sha256, uint64_t limit, struct error *error) {
     if (source->count == LIMIT_PULL_FILES) {
         free(url);
         return error_set(error, ERROR_TOO_LARGE, "%s: more than %d files", source->origin, LIMIT_PULL_FILES);
@@ -101,7 +102,7 @@ static const struct huggingface_file *find_only_network(const struct pull_source
         error_set(error, ERROR_NOT_FOUND, "%s: has %d networks: choose one with --file (%s…)", source->origin,
                   count, names);
     else
-        error_set(error, ERROR_NOT_FOUND, "%s: has no ONNX file", source->origin);
+        error_set(error, ERROR_NOT_FOUND, "%s: has no ONNX file, and no GGUF file", source->origin);
     return NULL;
 }
 
@@ -141,17 +142,16 @@ static bool is_data_of(const char *path, const char *network) {
             !strcmp(path + stem, ".weights"));
 }
 
-static bool source_add_listed(struct pull_source *source, const struct huggingface *hub,
-                              const struct huggingface_file *file, const char *name, uint64_t limit,
-                              struct error *error) {
+bool source_add_listed(struct pull_source *source, const struct huggingface *hub,
+                       const struct huggingface_file *file, const char *name, uint64_t limit,
+                       struct error *error) {
     char *url = huggingface_file_url(hub, source->repository, source->revision, file->path);
     return source_add_file(source, url, name, file->size, file->sha256, limit, error);
 }
 
 /* The config files, the network's external data, and the network. */
-static bool source_add_repository(struct pull_source *source, const struct huggingface *hub,
-                                  const char *wanted, const struct huggingface_listing *listing,
-                                  struct error *error) {
+static bool source_add_network(struct pull_source *source, const struct huggingface *hub, const char *wanted,
+                               const struct huggingface_listing *listing, struct error *error) {
     static const char *const configs[] = {"config.json", "preprocessor_config.json"};
     const struct huggingface_file *network = choose_network(source, listing, wanted, error);
     if (!network)
@@ -173,21 +173,54 @@ static bool source_add_repository(struct pull_source *source, const struct huggi
     return source_add_listed(source, hub, network, "model.onnx", LIMIT_MODEL_BYTES, error);
 }
 
-/* `text`: OWNER/REPO[@REV] */
+/* An ONNX network where there is one and no variant is asked for, else a language model. */
+static bool source_add_repository(struct pull_source *source, const struct huggingface *hub,
+                                  const char *wanted, const struct huggingface_listing *listing,
+                                  struct error *error) {
+    bool networks = false, language = false;
+    for (size_t i = 0; i < listing->count; i++) {
+        networks = networks || ends_with(listing->files[i].path, ".onnx");
+        language = language || language_file_is_named(listing->files[i].path);
+    }
+
+    if (wanted ? language_file_is_named(wanted) : source->variant[0] || (language && !networks))
+        return source_add_language(source, hub, wanted, listing, error);
+    return source_add_network(source, hub, wanted, listing, error);
+}
+
+/* Repositories of GGUF files are called so: the model is not. */
+static size_t name_length(const char *name) {
+    static const char *const endings[] = {"-GGUF", "_GGUF", ".GGUF"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (length > strlen(endings[i]) && ends_with(name, endings[i]))
+            return length - strlen(endings[i]);
+    return length;
+}
+
+/* `text`: OWNER/REPO[@REV][:VARIANT] */
 static bool parse_repository(struct pull_source *source, const char *text, const struct pull_options *options,
                              struct error *error) {
-    const char *at = strchr(text, '@');
-    source->repository = strndup(text, at ? (size_t)(at - text) : strlen(text));
-    source->revision = strdup(at ? at + 1 : "main");
+    size_t repository = strcspn(text, "@:");
+    const char *revision = text[repository] == '@' ? text + repository + 1 : "",
+               *colon = strchr(text + repository, ':'), *variant = colon ? colon + 1 : NULL;
+    source->repository = strndup(text, repository);
+    source->revision = strndup(*revision ? revision : "main", *revision ? strcspn(revision, ":") : 4);
     if (!source->repository || !source->revision)
         return error_set(error, ERROR_MEMORY, "no memory");
-    if (!huggingface_repository_is_valid(source->repository) || !huggingface_path_is_safe(source->revision))
+    if (!huggingface_repository_is_valid(source->repository) || !huggingface_path_is_safe(source->revision) ||
+        (text[repository] == '@' && !*revision) || (variant && !model_folder_name_valid(variant)))
         return error_set(error, ERROR_INVALID,
-                         "hf:%s: not a repository: hf:OWNER/REPO or hf:OWNER/REPO@REVISION", text);
+                         "hf:%s: not a repository: hf:OWNER/REPO, with @REVISION or :VARIANT behind it",
+                         text);
+    if (variant && options->file)
+        return error_set(error, ERROR_INVALID, "hf:%s: either :%s or --file, not both", text, variant);
 
+    if (variant)
+        text_copy(source->variant, sizeof source->variant, variant);
     const char *name = source->entry ? source->entry->name : base_name(source->repository);
     return source_set_origin(source, error, "hf:%s@%s", source->repository, source->revision) &&
-           source_set_name(source, options, name, strlen(name), error);
+           source_set_name(source, options, name, name_length(name), error);
 }
 
 bool pull_source_list_files(struct pull_source *source, const struct pull_options *options,
@@ -225,16 +258,21 @@ static bool parse_url(struct pull_source *source, const char *text, const struct
     if (options->sha256 && !sha256_text_is_valid(options->sha256))
         return error_set(error, ERROR_INVALID, "%s: not a SHA-256: 64 hexadecimal digits", options->sha256);
 
-    size_t path_length = strcspn(url.path, "?"), start = path_length;
-    while (start > 0 && url.path[start - 1] != '/')
-        start--;
-    size_t length = path_length - start;
-    if (length > 5 && !strncasecmp(url.path + path_length - 5, ".onnx", 5))
-        length -= 5;
+    cleanup(freep) char *path = strndup(url.path, strcspn(url.path, "?"));
+    if (!path)
+        return error_set(error, ERROR_MEMORY, "no memory");
 
-    return source_set_origin(source, error, "%s%s", text, "") &&
-           source_set_name(source, options, url.path + start, length, error) &&
-           source_add_file(source, strdup(text), "model.onnx", 0, options->sha256, LIMIT_MODEL_BYTES, error);
+    size_t length;
+    source->is_language = language_file_is_named(base_name(path));
+    const char *name = language_file_stem(path, &length);
+    if (length > 5 && !strncasecmp(name + length - 5, ".onnx", 5))
+        length -= 5;
+    if (!source_set_origin(source, error, "%s%s", text, "") ||
+        !source_set_name(source, options, name, length, error))
+        return false;
+    if (source->is_language)
+        return source_add_language_url(source, text, base_name(path), options->sha256, error);
+    return source_add_file(source, strdup(text), "model.onnx", 0, options->sha256, LIMIT_MODEL_BYTES, error);
 }
 
 static bool refuse_unknown(const char *text, struct error *error) {

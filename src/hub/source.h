@@ -10,10 +10,10 @@
 #include "model/name.h"
 
 struct pull_options {
-    const char *name; /* of the model; NULL: from the source */
-    const char *file; /* the network's path in a repository; NULL: chosen (onnx/model.onnx, model.onnx, or the
-                         only one) */
-    const char *sha256;   /* of the file at a URL; NULL: not known */
+    const char *name;   /* of the model; NULL: from the source */
+    const char *file;   /* the network's path in a repository, .onnx or .gguf; NULL: chosen (onnx/model.onnx,
+                           model.onnx, or the only one; of GGUF files the variant, or the usual one) */
+    const char *sha256; /* of the file at a URL; NULL: not known */
     const char *endpoint; /* of Hugging Face */
     const char *token;    /* for the endpoint; NULL: none */
     int retries;          /* of each file, after transient failures */
@@ -36,12 +36,15 @@ struct pull_source {
     char *origin;                        /* for messages: "hf:OWNER/REPO@REV" or the URL */
     char *repository, *revision;         /* NULL for a URL */
     const struct catalogue_entry *entry; /* NULL: not from the catalogue */
+    char variant[MODEL_NAME_PART + 1];   /* of a language model: as asked for, then as chosen; "" */
+    bool is_language;                    /* once its files are listed: they are GGUF */
     struct pull_file files[LIMIT_PULL_FILES];
     int count;
 };
 
-/* `text`: a name of the catalogue, hf:OWNER/REPO[@REV], or the http(s) URL of an .onnx file. Sets name and
- * origin, and sends no request. ERROR_NOT_FOUND for an unknown name, ERROR_INVALID for what is malformed. */
+/* `text`: a name of the catalogue, hf:OWNER/REPO[@REV][:VARIANT], or the http(s) URL of an .onnx or .gguf
+ * file. Sets name and origin, and sends no request. ERROR_NOT_FOUND for an unknown name, ERROR_INVALID for
+ * what is malformed. */
 bool pull_source_parse(const char *text, const struct pull_options *options, struct pull_source *ret,
                        struct error *error);
 /* Fill in the files, once for each source; requests the repository's listing where the catalogue does not

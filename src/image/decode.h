@@ -31,6 +31,9 @@ bool image_png_info(const uint8_t *bytes, size_t size, struct stored_info *ret, 
 /* Bytes of the tables that libwebp makes for a lossless frame, at most; 0 where it is damaged before them. */
 int64_t webp_lossless_table_bytes(const uint8_t *bytes, size_t size);
 bool image_webp_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error);
+bool image_gif_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error);
+bool image_bmp_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error);
+bool image_tiff_info(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error);
 
 /* A decoder that gives RGB row by row, from the top. `bytes` live longer. */
 struct row_reader {
@@ -47,3 +50,6 @@ struct row_reader {
 bool image_jpeg_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error);
 bool image_png_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error);
 bool image_webp_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error);
+bool image_gif_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error);
+bool image_bmp_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error);
+bool image_tiff_open(const uint8_t *bytes, size_t size, struct row_reader *ret, struct error *error);

@@ -41,8 +41,30 @@ enum image_format image_sniff(const uint8_t *bytes, size_t size) {
         return IMAGE_PNG;
     if (size >= 12 && memcmp(bytes, "RIFF", 4) == 0 && memcmp(bytes + 8, "WEBP", 4) == 0)
         return IMAGE_WEBP;
+    if (begins_with(bytes, size, "GIF87a", 6) || begins_with(bytes, size, "GIF89a", 6))
+        return IMAGE_GIF;
+    if (begins_with(bytes, size, "BM", 2))
+        return IMAGE_BMP;
+    if (begins_with(bytes, size, "II*\0", 4) || begins_with(bytes, size, "MM\0*", 4))
+        return IMAGE_TIFF;
 
     return IMAGE_UNKNOWN;
+}
+
+/* A file in the form of ISO 14496-12 says what it is by a list of brands; the first one may be a common one
+ * (mif1: still pictures). */
+static const char *name_brands(const uint8_t *bytes, size_t size) {
+    size_t length = (size_t)bytes[2] << 8 | bytes[3];
+    bool still = false;
+
+    for (size_t at = 8; at + 4 <= size && (at < length || at == 8); at += 4) {
+        if (memcmp(bytes + at, "avi", 3) == 0)
+            return "an AVIF: save it as JPEG, or let a browser convert it";
+        if (memcmp(bytes + at, "he", 2) == 0)
+            return "a HEIC: save it as JPEG, or let a browser convert it";
+        still |= memcmp(bytes + at, "mif1", 4) == 0;
+    }
+    return still ? "a HEIF" : "a video";
 }
 
 /* Formats that people send by mistake, by name. */
@@ -51,19 +73,14 @@ static const char *foreign_format(const uint8_t *bytes, size_t size) {
         const char *magic, *name;
         size_t length;
     } formats[] = {
-        {"GIF8", "a GIF", 4},           {"BM", "a BMP", 2},
-        {"II*\0", "a TIFF", 4},         {"MM\0*", "a TIFF", 4},
-        {"%PDF", "a PDF", 4},           {"<svg", "an SVG drawing", 4},
-        {"<!DOCTYPE", "a web page", 9}, {"<!doctype", "a web page", 9},
-        {"<html", "a web page", 5},     {"<HTML", "a web page", 5},
-        {"{", "JSON text", 1},
+        {"II+\0", "a BigTIFF", 4},     {"MM\0+", "a BigTIFF", 4},      {"%PDF", "a PDF", 4},
+        {"<svg", "an SVG drawing", 4}, {"<!DOCTYPE", "a web page", 9}, {"<!doctype", "a web page", 9},
+        {"<html", "a web page", 5},    {"<HTML", "a web page", 5},     {"{", "JSON text", 1},
     };
     if (size == 0)
         return "empty";
     if (size >= 12 && memcmp(bytes + 4, "ftyp", 4) == 0)
-        return memcmp(bytes + 8, "avi", 3) == 0  ? "an AVIF"
-               : memcmp(bytes + 8, "he", 2) == 0 ? "a HEIC"
-                                                 : "a video";
+        return name_brands(bytes, size);
 
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (begins_with(bytes, size, formats[i].magic, formats[i].length))
@@ -75,8 +92,8 @@ static const char *foreign_format(const uint8_t *bytes, size_t size) {
 static bool refuse_format(const uint8_t *bytes, size_t size, struct error *error) {
     const char *name = foreign_format(bytes, size);
     if (name)
-        return error_set(error, ERROR_INVALID, "it is %s; JPEG, PNG and WebP are read", name);
-    return error_set(error, ERROR_INVALID, "neither JPEG, PNG nor WebP");
+        return error_set(error, ERROR_INVALID, "it is %s; JPEG, PNG, WebP, GIF, BMP and TIFF are read", name);
+    return error_set(error, ERROR_INVALID, "neither JPEG, PNG, WebP, GIF, BMP nor TIFF");
 }
 
 static bool read_stored(const uint8_t *bytes, size_t size, struct stored_info *ret, struct error *error) {
@@ -87,6 +104,12 @@ static bool read_stored(const uint8_t *bytes, size_t size, struct stored_info *r
         return image_png_info(bytes, size, ret, error);
     case IMAGE_WEBP:
         return image_webp_info(bytes, size, ret, error);
+    case IMAGE_GIF:
+        return image_gif_info(bytes, size, ret, error);
+    case IMAGE_BMP:
+        return image_bmp_info(bytes, size, ret, error);
+    case IMAGE_TIFF:
+        return image_tiff_info(bytes, size, ret, error);
     case IMAGE_UNKNOWN:
         break;
     }
@@ -129,6 +152,12 @@ static bool open_reader(const uint8_t *bytes, size_t size, struct row_reader *re
         return image_png_open(bytes, size, ret, error);
     case IMAGE_WEBP:
         return image_webp_open(bytes, size, ret, error);
+    case IMAGE_GIF:
+        return image_gif_open(bytes, size, ret, error);
+    case IMAGE_BMP:
+        return image_bmp_open(bytes, size, ret, error);
+    case IMAGE_TIFF:
+        return image_tiff_open(bytes, size, ret, error);
     case IMAGE_UNKNOWN:
         break;
     }

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
+enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP, IMAGE_GIF, IMAGE_BMP, IMAGE_TIFF };
 
 /* The format, by the first bytes. */
 enum image_format image_sniff(const uint8_t *bytes, size_t size);
@@ -20,10 +20,11 @@ struct image_info {
     int64_t decoder_bytes; /* the most memory that its decoder takes at once */
 };
 
-/* Read the header of a JPEG (grey, YCbCr, CMYK, YCCK), PNG (palette, alpha, 16-bit, grey) or WebP; nothing is
- * decoded. A photo is refused here for its size: no side of 0 or over LIMIT_IMAGE_SIDE, at most
- * LIMIT_IMAGE_PIXELS. ERROR_INVALID: no image, a damaged or truncated one, or one of such a size;
- * ERROR_TOO_LARGE: more than LIMIT_IMAGE_BYTES, or a decoder that takes more than LIMIT_DECODE_BYTES. */
+/* Read the header of a JPEG (grey, YCbCr, CMYK, YCCK), PNG (palette, alpha, 16-bit, grey), WebP, GIF, BMP or
+ * baseline TIFF; of several pictures in a file the first one counts. Nothing is decoded. A photo is refused
+ * here for its size: no side of 0 or over LIMIT_IMAGE_SIDE, at most LIMIT_IMAGE_PIXELS. ERROR_INVALID: no
+ * image, a damaged or truncated one, or one of such a size; ERROR_TOO_LARGE: more than LIMIT_IMAGE_BYTES, or
+ * a decoder that takes more than LIMIT_DECODE_BYTES. */
 bool image_read_info(const uint8_t *bytes, size_t size, struct image_info *ret, struct error *error);
 
 /* Pillow's numbers of its filters, as in preprocessor_config.json's "resample". */

@@ -37,6 +37,7 @@ static void release_folder(struct model_folder *folder) {
     for (size_t i = 0; i < folder->variant_count; i++)
         free(folder->variants[i].name);
     free(folder->variants);
+    free(folder->usual);
     free(folder->name);
     free(folder->path);
 }
@@ -168,6 +169,9 @@ static bool take_language_files(struct model_folder *folder, const struct langua
         if (list->files[i].variant[0] && !add_variant(folder, list->files[i].variant,
                                                       strlen(list->files[i].variant), list->files[i].bytes))
             return false;
+
+    if (list->count > 1 && usual->variant[0])
+        folder->usual = strdup(usual->variant);
     return true;
 }
 

@@ -24,6 +24,7 @@ struct model_folder {
     uint64_t bytes;                 /* of what is meant without a variant: as a variant's */
     struct model_variant *variants; /* [variant_count], sorted by name */
     size_t variant_count;
+    char *usual;    /* the variant that is meant where none is named; NULL: none of them */
     uint64_t stamp; /* see model_folder_stamp */
 };
 

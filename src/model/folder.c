@@ -175,8 +175,7 @@ static bool locate_language(const char *path, const char *variant, const struct 
     return true;
 }
 
-/* Does the file begin as GGUF does? */
-static bool is_gguf(const char *path) {
+bool model_file_is_gguf(const char *path) {
     char magic[4] = "";
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
@@ -222,7 +221,7 @@ static bool find_in_folder(const char *path, const char *variant, struct model_f
 
 static bool find_file_itself(const char *path, struct model_files *files, struct error *error) {
     bool is_onnx = ends_with(path, ".onnx");
-    if (!is_onnx && !language_file_is_named(path) && !is_gguf(path))
+    if (!is_onnx && !language_file_is_named(path) && !model_file_is_gguf(path))
         return error_set(error, ERROR_NOT_FOUND, "%s: neither a folder nor an .onnx or .gguf file", path);
 
     files->kind = is_onnx ? MODEL_NETWORK : MODEL_LANGUAGE;

@@ -28,6 +28,9 @@ void model_files_release(struct model_files *files);
 /* Whose verbs these are: ERROR_INVALID, with the verbs to use, where the model is of another kind. */
 bool model_files_check(const struct model_files *files, enum model_kind kind, struct error *error);
 
+/* Does the file begin as GGUF does? */
+bool model_file_is_gguf(const char *path);
+
 /* The .gguf files of a folder. False when memory is out; a folder that cannot be read has none. */
 bool model_folder_language_files(const char *folder, struct language_files *ret);
 /* The file of a list of at least one that is meant without a variant. NULL where guichet.json is damaged, or

@@ -16,6 +16,9 @@ const models = [
   {name: 'animals', bytes: 5700000, precision: 'bf16', typical_ms: 1.3, state: 'ready'},
   {name: 'animals:int8', bytes: 2900000, precision: 'int8', typical_ms: 0.9, state: 'stopped'},
   {name: 'resnet152', bytes: 241000000, precision: 'bf16', typical_ms: 21, state: 'stopped'},
+  {name: 'parrot', kind: 'language', bytes: 88000000, precision: 'auto', state: 'ready'},
+  {name: 'tales', kind: 'language', bytes: 5900000, state: 'stopped'},
+  {name: 'stories', kind: 'language', bytes: 500000, state: 'ready'},
   {name: 'vgg16', bytes: 553000000, precision: 'bf16', state: 'failed', reason: 'model.onnx: the file ends early'},
 ];
 const choices = new Map();
@@ -59,6 +62,70 @@ async function predict(request, response, url, model) {
     timing_ms: {fetch: 0, decode: 2.1, preprocess: 0.6, infer: known.typical_ms}});
 }
 
+// ---- Language models: what is said decides what is answered ----
+
+const SAMPLE = `# A **list** of things
+
+1. One with \`code\`
+2. Two, with *emphasis* and a [page](https://example.org/a_(b)), but no [script](javascript:alert(1))
+   - deeper
+   - <img src=x onerror=alert(1)>
+
+| name | count |
+| --- | ---: |
+| \`a\\|b\` is one | 12 |
+| snake_case_name | 3 |
+
+> A quotation.
+
+\`\`\`python
+def hello():
+    print("hello, **world**")
+\`\`\`
+The end.`;
+
+function reply(body) {
+  if (body.prompt !== undefined) return ' there was a parrot.';
+  const said = body.messages[body.messages.length - 1].content;
+  if (said === 'markdown') return SAMPLE;
+  if (said === 'long') return Array.from({length: 400}, (_, index) => `word${index}`).join(' ');
+  if (said === 'repeat settings') return JSON.stringify([body.messages[0], body.temperature]);
+  return `You said: ${said}`;
+}
+
+async function converse(request, response, path) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const body = JSON.parse(Buffer.concat(chunks));
+  const model = models.find((one) => one.name === body.model);
+  const refuse = (status, message) => json(response, status, {error: {message, type: 'invalid_request_error', param: null, code: null}});
+  if (!model || model.kind !== 'language') return refuse(404, `no language model ${body.model}`);
+  const chats = path === '/v1/chat/completions';
+  if (chats && model.name === 'stories') return refuse(400, 'this model has no chat template: it goes on with texts, at /v1/completions');
+  const last = chats ? body.messages[body.messages.length - 1].content : '';
+  if (last === 'busy') return refuse(503, 'too many requests wait');
+  if (model.state === 'stopped') {
+    model.state = 'starting';
+    await wait(1500);
+    model.state = 'ready';
+  }
+  response.writeHead(200, {'Content-Type': 'text/event-stream'});
+  const send = (value) => response.write(`data: ${JSON.stringify(value)}\n\n`);
+  const say = (delta, end = null) => send({choices: [chats ? {index: 0, delta, finish_reason: end} : {index: 0, text: delta.content || '', finish_reason: end}]});
+  say({role: 'assistant', content: ''});
+  if (last === 'think') say({reasoning_content: 'Let me see.'});
+  const words = reply(body).match(/\S*\s*/g).filter(Boolean);
+  for (const [index, word] of words.entries()) {
+    if (response.destroyed) return null;
+    if (last === 'break' && index === 2) return response.end(`data: ${JSON.stringify({error: {message: 'the model was stopped', code: 502}})}\n\n`);
+    say({content: word});
+    await wait(last === 'long' ? 20 : 2);
+  }
+  say({}, 'stop');
+  send({choices: [], usage: {prompt_tokens: 5, completion_tokens: words.length, total_tokens: 5 + words.length}});
+  return response.end('data: [DONE]\n\n');
+}
+
 async function page(response, path) {
   const name = {'/': 'index.html', '/docs': 'docs.html', '/openapi.json': 'openapi.json'}[path] || path.replace('/assets/', '');
   try {
@@ -80,6 +147,7 @@ const server = createServer(async (request, response) => {
     choices.set(id, decodeURIComponent(url.pathname.slice(7)));
     return json(response, 200, {model: choices.get(id)});
   }
+  if (['/v1/chat/completions', '/v1/completions'].includes(url.pathname)) return converse(request, response, url.pathname);
   const [, named] = /^\/model\/([^/]+)\/predict$/.exec(url.pathname) || [];
   if (named) return predict(request, response, url, decodeURIComponent(named));
   if (url.pathname === '/predict') return predict(request, response, url, url.searchParams.get('model') || choice);

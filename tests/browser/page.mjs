@@ -1,6 +1,7 @@
 // The page in a real browser, over a real `guichet serve`:  node page.mjs PROGRAM   (PROGRAM `mock`: the stand-in)
 import assert from 'node:assert/strict';
 import {drawPhoto, launch, photoSite, runTests, serve, until} from './harness.mjs';
+import {choose, closing, opener} from './pages.mjs';
 
 const program = process.argv[2] || 'mock';
 const browser = await launch();
@@ -10,32 +11,7 @@ const png = await drawPhoto(browser, 'image/png');
 const site = await photoSite(photo);
 const complaints = []; // console errors and requests to elsewhere; must stay empty
 
-// A page in a fresh session of its own. `expected`: statuses whose console lines are part of the test.
-async function open({path = '/', expected = [], ...options} = {}) {
-  const context = await browser.newContext({locale: 'en-GB', ...options});
-  const page = await context.newPage();
-  page.on('pageerror', (error) => complaints.push(error.message));
-  page.on('console', (message) => {
-    const known = expected.some((status) => message.text().includes(`status of ${status}`));
-    if (message.type() === 'error' && !known) complaints.push(message.text());
-  });
-  page.on('request', (request) => {
-    const url = request.url();
-    if (![base, site.base, 'data:', 'blob:'].some((start) => url.startsWith(start))) complaints.push(`asked ${url}`);
-  });
-  await page.goto(base + path);
-  if (path === '/') await until('the models', async () => (await page.textContent('#models-name')) !== '…');
-  return page;
-}
-
-async function closing(page, body) {
-  try {
-    await body(page);
-  } finally {
-    await page.context().close();
-  }
-}
-
+const open = opener(browser, base, [site.base], complaints);
 const test = (name, body, options) => [name, async () => closing(await open(options), body)];
 
 async function answer(page) {
@@ -79,12 +55,6 @@ async function tabTo(page, selector) {
     if (await page.evaluate((wanted) => document.activeElement.matches(wanted), selector)) return;
   }
   assert.fail(`Tab never reaches ${selector}`);
-}
-
-async function choose(page, name) {
-  await page.click('#models-button');
-  await page.click(`.model:has(.model-name:text-is("${name}"))`);
-  await until(`${name} to be chosen`, async () => (await page.textContent('#models-name')) === name);
 }
 
 const names = async () => (await (await fetch(`${base}/models`)).json()).slice(0, 2);

@@ -150,6 +150,51 @@ def webp_animation(width, height, frame_width, frame_height):
                 webp_chunk(b'ANMF', frame) * 2)
 
 
+def gif(side):
+    """side x side, all of one colour: each code stands for one pixel more than the last."""
+    bits, left = Bits(), side * side
+    bits.put(4, 3)
+    while left > 0:
+        bits.put(0, 3)
+        left -= 1
+        width, code = 3, 6
+        while left > 0 and code < 4095:
+            bits.put(code, width)
+            left -= code - 4
+            code += 1
+            width += code == 1 << width and width < 12
+        if left > 0:
+            bits.put(4, width)  # clear
+    bits.put(5, width)
+    stream = bits.bytes()
+    blocks = b''.join(bytes([len(part)]) + part for part in (stream[i:i + 255] for i in range(0, len(stream), 255)))
+    return b'GIF89a' + struct.pack('<HHBBB', side, side, 0x91, 0, 0) + bytes(range(12)) + \
+        b',' + struct.pack('<HHHHB', 0, 0, side, side, 0) + b'\2' + blocks + b'\0;'
+
+
+def tiff(width, height, rows):
+    """Grey, all zero, in strips of so many rows."""
+    strips, offsets, counts, data = -(-height // rows), [], [], b''
+    packed = {}
+    for i in range(strips):
+        lines = min(rows, height - i * rows)
+        if lines not in packed:
+            packed[lines] = zlib.compress(bytes(width * lines), 9)
+            offsets.append(8 + len(data))
+            data += packed[lines]
+        else:
+            offsets.append(offsets[0])
+        counts.append(len(packed[lines]))
+    lists = struct.pack(f'<{strips}I', *offsets) + struct.pack(f'<{strips}I', *counts)
+    at = 8 + len(data)
+    one = strips == 1
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1),
+               (273, 4, strips, offsets[0] if one else at), (277, 3, 1, 1), (278, 4, 1, rows),
+               (279, 4, strips, counts[0] if one else at + 4 * strips)]
+    return b'II*\0' + struct.pack('<I', at + len(lists)) + data + lists + struct.pack('<H', len(entries)) + \
+        b''.join(struct.pack('<HHII', *entry) for entry in entries) + bytes(4)
+
+
 def all_bombs():
     """(name, bytes, whether it may be refused)"""
     yield 'rgb.png', png(10000, 10000), False
@@ -166,6 +211,11 @@ def all_bombs():
     yield 'ztxt.png', png(8, 8, between=png_texts(400)), False
     yield 'itxt.png', png(8, 8, between=png_texts(400, b'iTXt')), False
     yield 'iccp.png', png(8, 8, between=png_profile(500)), False
+    yield 'one-colour.gif', gif(10000), False
+    yield 'strips.tif', tiff(10000, 10000, 16), False
+    yield 'lines.tif', tiff(2000, 30000, 1), False
+    yield 'one-strip.tif', tiff(9000, 9000, 9000), False
+    yield 'one-strip-large.tif', tiff(11000, 11000, 11000), True
     yield 'camera.jpg', jpeg(12000, 9000), False
     yield 'turned.jpg', jpeg(12000, 9000, orientation=6), False
     yield 'sampled.jpg', jpeg(12000, 9000, sampling=0x22, orientation=8), False

@@ -70,8 +70,8 @@ def difference(ours, theirs):
 
 def reference(path):
     with Image.open(path) as image:
-        image.load()
-        return ImageOps.exif_transpose(image).convert('RGB')
+        image.load()  # turns a TIFF by itself; Pillow 9 would turn it twice
+        return (image if path.endswith('.tif') else ImageOps.exif_transpose(image)).convert('RGB')
 
 
 def drawing(width, height, seed=1):
@@ -189,8 +189,116 @@ def webp_files(folder):
     yield f'{folder}/film.webp'
 
 
+def gif_files(folder):
+    picture = drawing(61, 47)
+    for name, image, options in (('plain', picture.quantize(200), {'interlace': 0}), ('interlaced', picture.quantize(64), {'interlace': 1}),
+                                 ('transparent', picture.quantize(16), {'transparency': 3}), ('grey', picture.convert('L'), {}),
+                                 ('bilevel', picture.convert('1'), {})):
+        image.save(f'{folder}/{name}.gif', **options)
+        yield f'{folder}/{name}.gif'
+    picture.quantize(32).save(f'{folder}/film.gif', save_all=True, append_images=[drawing(61, 47, 5).quantize(32)], duration=100)
+    yield f'{folder}/film.gif'
+    for name, transparent in (('part', None), ('part-transparent', 7)):  # a frame within a larger canvas, and one that stands out
+        stream = io.BytesIO()
+        picture.quantize(32).save(stream, 'gif', **({} if transparent is None else {'transparency': transparent}))
+        whole = bytearray(stream.getvalue())
+        frame = whole.index(b',\0\0\0\0' + struct.pack('<HH', 61, 47))
+        whole[frame + 1:frame + 5] = struct.pack('<HH', 5, 9)
+        for width, height in ((80, 70), (30, 90)):
+            whole[6:10] = struct.pack('<HH', width, height)
+            path = f'{folder}/{name}-{width}.gif'
+            with open(path, 'wb') as file:
+                file.write(whole)
+            yield path
+
+
+def bmp(width, height, bits, pixels, compression=0, palette=b'', masks=b'', header=40):
+    """A BMP written by hand; height < 0: from the top."""
+    info = struct.pack('<IHHHH', 12, width, height, 1, bits) if header == 12 else \
+        struct.pack('<IiiHHIIiiII', 40, width, height, 1, bits, compression, len(pixels), 2835, 2835, len(palette) // 4, 0)
+    start = 14 + len(info) + len(masks) + len(palette)
+    return b'BM' + struct.pack('<IHHI', start + len(pixels), 0, 0, start) + info + masks + palette + pixels
+
+
+def bmp_files(folder):
+    picture, rng = drawing(61, 47), random.Random(6)
+    for mode in ('1', 'L', 'P', 'RGB', 'RGBA'):
+        picture.convert(mode).save(f'{folder}/{mode}.bmp')
+        yield f'{folder}/{mode}.bmp'
+    palette = bytes(rng.randrange(256) if i % 4 < 3 else 0 for i in range(64))
+    noise = lambda size: bytes(rng.randrange(256) for _ in range(size))
+    made = {
+        'nibbles': bmp(13, 9, 4, noise(8 * 9), palette=palette),
+        'from-top': bmp(13, -9, 24, noise(40 * 9)),
+        'core': bmp(13, 9, 24, noise(40 * 9), header=12),
+        '555': bmp(13, 9, 16, noise(28 * 9)),
+        '565': bmp(13, 9, 16, noise(28 * 9), 3, masks=struct.pack('<III', 0xf800, 0x7e0, 0x1f)),
+        'fields': bmp(13, 9, 32, noise(52 * 9), 3, masks=struct.pack('<III', 0xff0000, 0xff00, 0xff)),
+        'runs8': bmp(13, 4, 8, b'\5\3\0\4abcd\4\1\0\0\x0d\7\0\0\0\3xyz\0\x0a\2\0\0\x0d\1\0\1', 1,
+                     palette=bytes(rng.randrange(256) for _ in range(1024))),
+        'runs4': bmp(13, 3, 4, b'\x0d\x12\0\0\0\6\x12\x34\x56\0\x07\x31\0\0\x0d\x77\0\1', 2, palette=palette),
+    }
+    for name, content in made.items():
+        with open(f'{folder}/{name}.bmp', 'wb') as file:
+            file.write(content)
+        yield f'{folder}/{name}.bmp'
+
+
+def tiled_tiff(image, side):
+    """Pillow writes none: an uncompressed TIFF (6.0, section 15) in square tiles."""
+    across, down = -(-image.width // side), -(-image.height // side)
+    tiles = [image.crop((x * side, y * side, (x + 1) * side, (y + 1) * side)).tobytes() for y in range(down) for x in range(across)]
+    entries = [(256, 4, [image.width]), (257, 4, [image.height]), (258, 3, [8, 8, 8]), (259, 3, [1]), (262, 3, [2]), (277, 3, [3]),
+               (322, 4, [side]), (323, 4, [side])]
+    directory = 8 + 2 + 12 * (len(entries) + 2) + 4
+    extra, table = b'', b''
+    start = directory + 6 + 8 * len(tiles)
+    entries += [(324, 4, [start + i * len(tiles[0]) for i in range(len(tiles))]), (325, 4, [len(tile) for tile in tiles])]
+    for tag, kind, values in entries:
+        packed = struct.pack(f'>{len(values)}{"HI"[kind == 4]}', *values)
+        table += struct.pack('>HHI', tag, kind, len(values))
+        table += packed.ljust(4, b'\0') if len(packed) <= 4 else struct.pack('>I', directory + len(extra))
+        extra += packed if len(packed) > 4 else b''
+    return b'MM\0*' + struct.pack('>IH', 8, len(entries)) + table + bytes(4) + extra + b''.join(tiles)
+
+
+def tiff_files(folder):
+    picture = drawing(61, 47)
+    for mode in ('1', 'L', 'P', 'RGB', 'RGBA', 'LA'):
+        for compression in ('raw', 'tiff_lzw', 'packbits', 'tiff_adobe_deflate'):
+            path = f'{folder}/{mode}-{compression}.tif'
+            picture.convert(mode).save(path, compression=compression)
+            yield path
+    for orientation in (1, 3, 6, 8):
+        path = f'{folder}/turned{orientation}.tif'
+        picture.save(path, tiffinfo={274: orientation})
+        yield path
+    with open(f'{folder}/tiles.tif', 'wb') as file:
+        file.write(tiled_tiff(drawing(61, 47), 32))
+    yield f'{folder}/tiles.tif'
+
+
+def test_refused(folder):
+    """What photographs do not use is refused in words."""
+    picture = drawing(61, 47)
+    for name, image, options, word in (('cmyk.tif', picture.convert('CMYK'), {}, 'CMYK'),
+                                       ('fax.tif', picture.convert('1'), {'compression': 'group4'}, 'compressed'),
+                                       ('jpeg.tif', picture, {'compression': 'jpeg'}, 'compressed'),
+                                       ('float.tif', picture.convert('F'), {}, '32 bits')):
+        image.save(f'{folder}/{name}', **options)
+        answer = probe.ask('decode', f'{folder}/{name}')
+        check(f'{name} is refused', isinstance(answer, str) and word in answer, answer)
+    entries = [(256, 4, 1, 60), (257, 4, 1, 40), *((60000 + i, 1, 1 << 20, 8) for i in range(40))]
+    deep = b'II*\0\x08\0\0\0' + struct.pack('<H', len(entries)) + b''.join(struct.pack('<HHII', *e) for e in entries) + bytes(1 << 21)
+    with open(f'{folder}/tags.tif', 'wb') as file:
+        file.write(deep)
+    answer = probe.ask('decode', f'{folder}/tags.tif')
+    check('a TIFF of many large tags is refused', isinstance(answer, str) and 'tags' in answer, answer)
+
+
 def test_decoders(folder):
-    for path in [*jpeg_files(folder), *odd_jpeg_files(folder), *png_files(folder), *webp_files(folder)]:
+    for path in [*jpeg_files(folder), *odd_jpeg_files(folder), *png_files(folder), *webp_files(folder), *gif_files(folder),
+                 *bmp_files(folder), *tiff_files(folder)]:
         check(f'decode {os.path.basename(path)}', not (why := difference(probe.ask('decode', path),
                                                                         np.asarray(reference(path)))), why)
 
@@ -209,10 +317,11 @@ def test_turned(folder):
 def test_damage(folder):
     """Any cut short of the end is an error in words, and so are sizes out of bounds."""
     picture = drawing(60, 40)
-    for name, options in (('jpg', {}), ('progressive.jpg', {'progressive': True}), ('png', {}), ('webp', {})):
+    for name, options in (('jpg', {}), ('progressive.jpg', {'progressive': True}), ('png', {}), ('webp', {}),
+                          ('bmp', {}), ('gif', {}), ('lzw.tiff', {'compression': 'tiff_lzw'})):
         stream = io.BytesIO()
-        picture.save(stream, {'jpg': 'jpeg', 'progressive.jpg': 'jpeg'}.get(name, name), **options)
-        whole = stream.getvalue()
+        picture.save(stream, {'jpg': 'jpeg', 'progressive.jpg': 'jpeg', 'lzw.tiff': 'tiff'}.get(name, name), **options)
+        whole = stream.getvalue()[:-1 if name == 'gif' else None]  # a GIF's last byte says that there is no more
         bad = []
         for length in [*range(0, len(whole) - 1, max(1, len(whole) // 60)), len(whole) - 1]:
             path = f'{folder}/cut'
@@ -308,6 +417,7 @@ def test_photographs():
 with tempfile.TemporaryDirectory() as scratch:
     test_decoders(scratch)
     test_turned(scratch)
+    test_refused(scratch)
     test_damage(scratch)
     test_resize(scratch)
     test_preprocess(scratch)

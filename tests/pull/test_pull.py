@@ -409,8 +409,9 @@ def models_lists_an_empty_or_missing_folder(place):
     assert 'empty' not in names and '.pull-x' not in names, names
 
 
-def main():
-    tests = [test for test in globals().values()
+def run_all(namespace):
+    """Every function of `namespace` that takes a place is a test."""
+    tests = [test for test in namespace.values()
              if getattr(test, '__code__', None) and test.__code__.co_varnames[:test.__code__.co_argcount] == ('place',)]
     print(f'1..{len(tests)}')
     failed = 0
@@ -432,4 +433,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_all(globals()))

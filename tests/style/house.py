@@ -53,7 +53,7 @@ EXCEPTIONS = {
 LIBRARIES = [  # (headers, the files that may include them)
     (r'dnnl.*', r'src/plan/dnnl\w*\.[ch]'),
     (r'event2/.*|evhttp\.h|event\.h', r'src/http/.*'),
-    (r'jpeglib\.h|jerror\.h|png\.h|webp/.*', r'src/image/.*'),
+    (r'jpeglib\.h|jerror\.h|png\.h|webp/.*|gif_lib\.h|tiffio\.h', r'src/image/.*'),
     (r'sodium\.h', r'src/(http|server|cli)/.*'),
     (r'openssl/.*', r'src/(http/.*|base/sha256\.c)'),
     (r'utf8proc\.h', r'src/tokenizer/unicode\.c'),

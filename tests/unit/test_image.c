@@ -216,9 +216,9 @@ static void sizes_are_refused_from_the_header(void **state) {
 
 static void foreign_files_are_named(void **state) {
     refused("", 0, "empty");
-    refused("hello, world", 12, "neither JPEG, PNG nor WebP");
+    refused("hello, world", 12, "neither JPEG, PNG, WebP, GIF, BMP nor TIFF");
     refused("<!doctype html><html></html>", 28, "a web page");
-    refused("GIF89a....", 10, "a GIF");
+    refused("GIF89a....", 10, "the GIF is truncated");
     refused("\0\0\0\x18"
             "ftypheic....",
             16, "a HEIC");

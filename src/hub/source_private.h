@@ -1,0 +1,20 @@
+/* Shared by the files of pull_source. */
+#pragma once
+#include "hub/huggingface.h"
+#include "hub/source.h"
+#include "model/language_files.h"
+
+/* Takes `url`, also on failure; `sha256` may be NULL or "". */
+bool source_add_file(struct pull_source *source, char *url, const char *name, uint64_t size,
+                     const char *sha256, uint64_t limit, struct error *error);
+bool source_add_listed(struct pull_source *source, const struct huggingface *hub,
+                       const struct huggingface_file *file, const char *name, uint64_t limit,
+                       struct error *error);
+
+/* source_language.c: all parts of one GGUF file of a repository: the one that is `wanted` (a path), else
+ * source->variant, else the usual one (model/language_files.h). */
+bool source_add_language(struct pull_source *source, const struct huggingface *hub, const char *wanted,
+                         const struct huggingface_listing *listing, struct error *error);
+/* The GGUF file at a URL, which is called `name`. */
+bool source_add_language_url(struct pull_source *source, const char *url, const char *name,
+                             const char *sha256, struct error *error);

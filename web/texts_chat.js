@@ -1,0 +1,46 @@
+// The words of the chat, in French and in English; texts.js says which of the two is spoken.
+
+export const CHAT = {
+  en: {
+    chatSkip: 'Skip to the conversation', chatTitle: 'Say something, read the answer.',
+    chatSubtitle: 'A question, a text to work on, the beginning of a story.',
+    conversation: 'Conversation', conversations: 'Conversations', newChat: 'New conversation', untitled: 'Untitled', rename: 'Rename',
+    delete: 'Delete', deleteSure: 'Really delete?', chatExample: 'Write here…', storyExample: 'Once upon a time…', chatInput: 'Your message',
+    chatHint: 'What would you like to talk about?',
+    chatStory: 'This model does not chat: it goes on with a text. Begin one.', chatKeys: 'Enter sends, Shift+Enter begins a new line, Escape stops the answer.',
+    send: 'Send', stop: 'Stop', edit: 'Edit', regenerate: 'Answer again', copy: 'Copy', copied: 'Copied', notCopied: 'Not copied',
+    youSaid: 'You said', modelSaid: 'The model answered', thinking: 'Thoughts', settings: 'Settings', system: 'What the model is told beforehand',
+    systemExample: 'Answer briefly, in plain words.', temperature: 'Temperature: from sober to surprising', usual: 'as usual',
+    noteStopped: 'Stopped here.', noteLength: 'There was no room for more.', tokens: (count) => `${count} tokens`, perSecond: (rate) => `${rate} tokens/s`,
+    chatPrivacy: 'Conversations stay in this browser: the service keeps none.', chats: 'language model',
+    chatErrors: {
+      asked: 'The model cannot answer this as it was asked.', key: 'This counter is for people with a key, and none came with the request.',
+      forbidden: 'This counter does not let you do that.', model: 'This model is no longer here. Pick another one.',
+      stuck: 'This model doesn’t want to start. Pick another one.', unloaded: 'This model is out of service. Pick another one.',
+      large: 'That was too long for me.', rate: 'That was a lot in a short time. Wait a moment, then try again.',
+      broken: 'Something broke on our side. What you wrote isn’t to blame.', busy: 'There is a queue at the counter. Try again in a moment.',
+      away: 'Nobody answers at the counter. Check your connection, then try again.', slow: 'The answer took too long to come. Try again in a moment.',
+    },
+  },
+  fr: {
+    chatSkip: 'Aller à la conversation', chatTitle: 'Écrivez, lisez la réponse.',
+    chatSubtitle: 'Une question, un texte à reprendre, le début d’une histoire.',
+    conversation: 'Conversation', conversations: 'Conversations', newChat: 'Nouvelle conversation', untitled: 'Sans titre', rename: 'Renommer',
+    delete: 'Supprimer', deleteSure: 'Vraiment supprimer ?', chatExample: 'Écrivez ici…', storyExample: 'Once upon a time…', chatInput: 'Votre message',
+    chatHint: 'De quoi voulez-vous parler ?',
+    chatStory: 'Ce modèle ne converse pas : il poursuit un texte. Commencez-en un.', chatKeys: 'Entrée envoie, Maj+Entrée passe à la ligne, Échap arrête la réponse.',
+    send: 'Envoyer', stop: 'Arrêter', edit: 'Modifier', regenerate: 'Autre réponse', copy: 'Copier', copied: 'Copié', notCopied: 'Non copié',
+    youSaid: 'Vous', modelSaid: 'Réponse du modèle', thinking: 'Réflexions', settings: 'Réglages', system: 'Ce qu’on dit au modèle au préalable',
+    systemExample: 'Réponds brièvement, en mots simples.', temperature: 'Température : du sobre au surprenant', usual: 'comme d’habitude',
+    noteStopped: 'Arrêté ici.', noteLength: 'Il n’y avait plus de place.', tokens: (count) => `${count} jetons`, perSecond: (rate) => `${rate} jetons/s`,
+    chatPrivacy: 'Les conversations restent dans ce navigateur : le service n’en garde aucune.', chats: 'modèle de langue',
+    chatErrors: {
+      asked: 'Le modèle ne peut pas répondre à cela tel que demandé.', key: 'Ce guichet demande une clé, et la demande n’en portait pas.',
+      forbidden: 'Ce guichet ne vous le permet pas.', model: 'Ce modèle n’est plus là. Choisissez-en un autre.',
+      stuck: 'Ce modèle ne veut pas démarrer. Choisissez-en un autre.', unloaded: 'Ce modèle est hors service. Choisissez-en un autre.',
+      large: 'C’était trop long pour moi.', rate: 'Cela fait beaucoup en peu de temps. Attendez un instant, puis réessayez.',
+      broken: 'Quelque chose s’est cassé de notre côté. Ce que vous avez écrit n’y est pour rien.', busy: 'Il y a la queue au guichet. Réessayez dans un instant.',
+      away: 'Personne ne répond au guichet. Vérifiez votre connexion, puis réessayez.', slow: 'La réponse a mis trop de temps à venir. Réessayez dans un instant.',
+    },
+  },
+};
