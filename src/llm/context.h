@@ -25,12 +25,14 @@ enum llm_precision {
     LLM_F32,  /* weights as they are, activations, keys, values and sums float32 */
 };
 
-/* How keys and values are kept. */
-enum llm_kv_type { LLM_KV_BF16, LLM_KV_Q8_0 };
+/* How keys and values are kept: in 16 bits (float16 is eight times as exact as bfloat16, and ends at 65,504),
+ * or in 8 with a scale for each 32. */
+enum llm_kv_type { LLM_KV_F16, LLM_KV_BF16, LLM_KV_Q8_0 };
 
 struct llm_context_options {
     int rows;          /* most rows of a run */
     int64_t positions; /* of all sequences together, that the cache has room for */
+    int64_t longest;   /* of one sequence; 0: all of them */
     int threads;       /* of an OpenMP team; 0: as many as there are processors */
     enum llm_precision precision;
     enum llm_kv_type kv; /* of LLM_AUTO */
@@ -49,7 +51,14 @@ void llm_context_free(struct llm_context *context);
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
                      struct error *error);
 
+/* Where the time of all runs went so far, in seconds: [LLM_PARTS]. */
+enum llm_part { LLM_PRODUCTS, LLM_ATTENTION, LLM_ROWS /* norms, turning, gates */, LLM_LOGITS, LLM_PARTS };
+const double *llm_context_times(const struct llm_context *context);
+
 /* Numbers of a row of logits. */
 int32_t llm_context_vocabulary(const struct llm_context *context);
 
+/* Its pages, for sequences that share some (llm/prefix.h): a sequence of `length` positions has the pages of
+ * that many, and may have more. */
+struct kv_pool *llm_context_pool(struct llm_context *context);
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence);

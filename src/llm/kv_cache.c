@@ -5,38 +5,37 @@
 
 #include "base/checked.h"
 
+_Static_assert((int)KV_PAGE == (int)ATTENTION_PAGE, "attention reads pages of the cache");
+
 struct kv_cache {
     int kv_heads;
-    size_t key_floats, value_floats; /* of one head in one page */
-    size_t layer_floats, page_floats;
-    float *memory; /* [pages] of page_floats; touched when used */
+    struct attention_shape shape;  /* of a head */
+    size_t key_bytes, value_bytes; /* of one head in one page */
+    size_t layer_bytes, page_bytes;
+    char *memory; /* [pages] of page_bytes; touched when used */
     size_t bytes;
-    int32_t *free; /* [free_count] pages; a stack */
-    int free_count;
 };
 
-static size_t page_floats(const struct llm_config *config) {
-    return (size_t)config->layers * (size_t)config->kv_heads * KV_PAGE *
-           (size_t)(config->key_size + config->value_size);
+size_t kv_cache_page_bytes(const struct llm_config *config, enum attention_type type) {
+    return (size_t)config->layers * (size_t)config->kv_heads *
+           (attention_page_bytes(type, config->key_size) + attention_page_bytes(type, config->value_size));
 }
 
-size_t kv_cache_page_bytes(const struct llm_config *config) {
-    return page_floats(config) * sizeof(float);
-}
-
-struct kv_cache *kv_cache_create(const struct llm_config *config, int pages, struct error *error) {
+struct kv_cache *kv_cache_create(const struct llm_config *config, enum attention_type type, int pages,
+                                 struct error *error) {
     struct kv_cache *cache = calloc(1, sizeof *cache);
     size_t bytes = 0;
 
     if (cache) {
         cache->kv_heads = config->kv_heads;
-        cache->key_floats = KV_PAGE * (size_t)config->key_size;
-        cache->value_floats = KV_PAGE * (size_t)config->value_size;
-        cache->layer_floats = (size_t)config->kv_heads * (cache->key_floats + cache->value_floats);
-        cache->page_floats = page_floats(config);
-        cache->free = calloc((size_t)pages, sizeof *cache->free);
+        cache->shape = (struct attention_shape){type, config->key_size, config->value_size,
+                                                config->score_scale, config->score_cap};
+        cache->key_bytes = attention_page_bytes(type, config->key_size);
+        cache->value_bytes = attention_page_bytes(type, config->value_size);
+        cache->layer_bytes = (size_t)config->kv_heads * (cache->key_bytes + cache->value_bytes);
+        cache->page_bytes = kv_cache_page_bytes(config, type);
     }
-    if (cache && cache->free && size_multiply(kv_cache_page_bytes(config), (size_t)pages, &bytes)) {
+    if (cache && size_multiply(cache->page_bytes, (size_t)pages, &bytes)) {
         void *memory =
             mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         cache->memory = memory == MAP_FAILED ? NULL : memory;
@@ -49,8 +48,6 @@ struct kv_cache *kv_cache_create(const struct llm_config *config, int pages, str
         return NULL;
     }
 
-    for (int i = 0; i < pages; i++)
-        cache->free[cache->free_count++] = pages - 1 - i;
     return cache;
 }
 
@@ -60,41 +57,29 @@ void kv_cache_free(struct kv_cache *cache) {
 
     if (cache->memory)
         munmap(cache->memory, cache->bytes);
-    free(cache->free);
     free(cache);
 }
 
-bool kv_pages_reserve(struct kv_cache *cache, struct kv_pages *pages, int64_t positions) {
-    int64_t wanted = (positions + KV_PAGE - 1) / KV_PAGE;
-    if (wanted - pages->count > cache->free_count)
-        return false;
-
-    if (wanted > pages->capacity) {
-        int capacity = (int)(wanted < 16 ? 16 : wanted * 2);
-        int32_t *grown = realloc(pages->pages, (size_t)capacity * sizeof *grown);
-        if (!grown)
-            return false;
-        pages->pages = grown;
-        pages->capacity = capacity;
-    }
-    while (pages->count < wanted)
-        pages->pages[pages->count++] = cache->free[--cache->free_count];
-    return true;
+const struct attention_shape *kv_cache_shape(const struct kv_cache *cache) {
+    return &cache->shape;
 }
 
-void kv_pages_release(struct kv_cache *cache, struct kv_pages *pages) {
-    while (pages->count > 0)
-        cache->free[cache->free_count++] = pages->pages[--pages->count];
-    free(pages->pages);
-    *pages = (struct kv_pages){0};
+void kv_cache_store(const struct kv_cache *cache, const struct attention_pages *pages, int64_t position,
+                    const float *key, const float *value) {
+    size_t at = (size_t)pages->pages[position / KV_PAGE] * cache->page_bytes;
+    char *memory = cache->memory + at;
+
+    attention_store(&cache->shape, memory + pages->keys_at, memory + pages->values_at,
+                    (int)(position % KV_PAGE), key, value);
 }
 
-float *kv_cache_keys(const struct kv_cache *cache, int32_t page, int layer, int head) {
-    return cache->memory + (size_t)page * cache->page_floats + (size_t)layer * cache->layer_floats +
-           (size_t)head * cache->key_floats;
-}
-
-float *kv_cache_values(const struct kv_cache *cache, int32_t page, int layer, int head) {
-    return cache->memory + (size_t)page * cache->page_floats + (size_t)layer * cache->layer_floats +
-           (size_t)cache->kv_heads * cache->key_floats + (size_t)head * cache->value_floats;
+struct attention_pages kv_cache_pages(const struct kv_cache *cache, const int32_t *pages, int layer,
+                                      int head) {
+    size_t at = (size_t)layer * cache->layer_bytes;
+    return (struct attention_pages){.memory = cache->memory,
+                                    .pages = pages,
+                                    .page_bytes = cache->page_bytes,
+                                    .keys_at = at + (size_t)head * cache->key_bytes,
+                                    .values_at = at + (size_t)cache->kv_heads * cache->key_bytes +
+                                                 (size_t)head * cache->value_bytes};
 }
