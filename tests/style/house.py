@@ -71,6 +71,7 @@ LANGUAGE = {
     'language': 'the language of server/backend/language/: the service, which every request of it asks',
     'language_fields': 'a value: what a request asks for',
     'lowering': 'the language of lowering/: every file adds steps to it',
+    'llm_weights': 'a value: the weights, made once and read by whoever runs them',
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',
     'post_list': "a value: a node's post-ops and their operands, as a primitive takes them",
