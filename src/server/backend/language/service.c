@@ -148,17 +148,16 @@ void language_update_metrics(struct language *language) {
     language_counts_update(&language->counts, &counts, atomic_load(&language->pending));
 }
 
-/* Control tokens have no text: no constraint allows them. */
-static struct token_trie *create_trie(const struct llm_model *model, struct error *error) {
-    const struct tokenizer *tokenizer = llm_model_tokenizer(model);
-    int32_t count = llm_model_vocabulary(model);
+/* Control tokens have no text, but for marks of calls: no constraint allows them. */
+static struct token_trie *create_trie(const struct language *language, struct error *error) {
+    int32_t count = llm_model_vocabulary(language->model);
     struct token_text *texts = calloc((size_t)count, sizeof *texts);
     size_t *ends = calloc((size_t)count, sizeof *ends);
     struct buffer bytes = {0};
     struct token_trie *trie = NULL;
 
     for (int32_t i = 0; texts && ends && i < count; i++) {
-        tokenizer_decode(tokenizer, i, SPECIAL_AS_TEXT, &bytes);
+        dialogue_decode(language->dialogue, i, &bytes);
         ends[i] = bytes.size;
     }
     if (!texts || !ends || bytes.failed)
@@ -179,7 +178,7 @@ static struct token_trie *create_trie(const struct llm_model *model, struct erro
 const struct token_trie *language_trie(struct language *language, struct error *error) {
     pthread_mutex_lock(&language->lock);
     if (!language->trie)
-        language->trie = create_trie(language->model, error);
+        language->trie = create_trie(language, error);
     const struct token_trie *trie = language->trie;
     pthread_mutex_unlock(&language->lock);
     return trie;
