@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "base/limits.h"
 
-enum place {
+enum tool_place {
     IN_TEXT,
     BEFORE_CALL, /* behind `open`: blanks, a list's brackets and commas, `close` */
     IN_NAME,     /* of calls that are NAME name_end {…} */
@@ -18,7 +18,7 @@ enum place {
 struct tool_parser {
     const struct tool_format *format;
     struct tool_events events;
-    enum place place;
+    enum tool_place place;
     struct buffer held; /* what is not decided: the beginning of `open`, a call's head */
     size_t calls;
     int depth; /* brackets in arguments, or in the rest */
