@@ -55,6 +55,11 @@ static bool is_ready(const struct backend *backend) {
     return language_is_ready(backend->language);
 }
 
+static void find_load(const struct backend *backend, struct service_load *ret) {
+    ret->kind = "language";
+    ret->queued_tokens = language_queued_tokens(backend->language);
+}
+
 static void describe(const struct backend *backend, struct model_status *ret) {
     text_copy(ret->meaning.kind, sizeof ret->meaning.kind, "language");
     text_copy(ret->precision, sizeof ret->precision, language_precision_name(backend->language));
@@ -76,6 +81,7 @@ const struct backend_kind backend_language_model = {
     .wait_ready = wait_ready,
     .is_ready = is_ready,
     .describe = describe,
+    .find_load = find_load,
     .update_metrics = update_metrics,
     .finish = finish,
     .release = release,
