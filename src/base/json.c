@@ -100,9 +100,75 @@ size_t json_tree_cost(const char *text, size_t size) {
     return cost;
 }
 
+#define BYTE_ORDER_MARK "\xef\xbb\xbf"
+
+static void skip_mark(const char **text, size_t *size) {
+    if (*size >= 3 && memcmp(*text, BYTE_ORDER_MARK, 3) == 0) {
+        *text += 3;
+        *size -= 3;
+    }
+}
+
+/* The end of the string that begins at `at` with a quote. */
+static size_t string_end(const char *text, size_t size, size_t at) {
+    for (at++; at < size && text[at] != '"'; at++)
+        at += text[at] == '\\';
+    return at < size ? at + 1 : size;
+}
+
+/* The word or number that begins at `at`, as JSON has it. Returns its end. */
+static size_t loosen_word(const char *text, size_t size, size_t at, struct buffer *ret) {
+    static const char word[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.";
+    enum { DIGITS_MOST = 18 /* of a whole number that fits 64 bits for certain */ };
+    size_t end = at;
+    while (end < size && text[end] && strchr(word, text[end]))
+        end++;
+
+    size_t length = end - at, sign = text[at] == '-';
+    bool is_nan = length == 3 && memcmp(text + at, "NaN", 3) == 0;
+    bool is_infinity = length - sign == 8 && memcmp(text + at + sign, "Infinity", 8) == 0;
+    if (is_nan || is_infinity)
+        buffer_append(ret, "null", 4);
+    else
+        buffer_append(ret, text + at, length);
+    if (length > DIGITS_MOST && strspn(text + at + sign, "0123456789") >= length - sign)
+        buffer_append(ret, ".0", 2);
+    return end;
+}
+
+json_t *json_parse_python(const char *text, size_t size, struct error *error) {
+    struct buffer loosened = {0};
+    skip_mark(&text, &size);
+
+    for (size_t at = 0; at < size;) {
+        size_t end = at + 1;
+        bool is_word = text[at] == '-' || (text[at] >= '0' && text[at] <= '9') ||
+                       (text[at] >= 'A' && text[at] <= 'Z') || (text[at] >= 'a' && text[at] <= 'z');
+        if (is_word) {
+            at = loosen_word(text, size, at, &loosened);
+            continue;
+        }
+        if (text[at] == '"')
+            end = string_end(text, size, at);
+        buffer_append(&loosened, text + at, end - at);
+        at = end;
+    }
+
+    json_error_t failure = {0};
+    json_t *json =
+        loosened.failed ? NULL : json_loadb(loosened.bytes ? loosened.bytes : "", loosened.size, 0, &failure);
+    if (loosened.failed)
+        error_set(error, ERROR_MEMORY, "not enough memory to read it");
+    else if (!json)
+        error_set(error, ERROR_INVALID, "line %d: %s", failure.line, failure.text);
+    buffer_release(&loosened);
+    return json;
+}
+
 json_t *json_parse(const char *text, size_t size, const struct memory_wait *wait,
                    struct memory_charge *charge, struct error *error) {
     static const struct memory_wait not_at_all = {0};
+    skip_mark(&text, &size);
     charge->purpose = MEMORY_JSON;
     if (!memory_charge_wait(charge, json_tree_cost(text, size), wait ? wait : &not_at_all, error))
         return NULL;

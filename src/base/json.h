@@ -6,12 +6,16 @@
 #include "base/error.h"
 #include "base/memory_budget.h"
 
-/* Parse a whole text. NULL with ERROR_INVALID, naming line and column, for what is not JSON, has duplicate
- * keys or is nested deeper than LIMIT_JSON_DEPTH; or because there is no room for the tree. The caller owns
- * the reference, and `charge`, empty before, which is for memory of the tree: also after a failure.
- * `wait`: NULL for not at all. */
+/* Parse a whole text, after a byte order mark where there is one. NULL with ERROR_INVALID, naming line and
+ * column, for what is not JSON, has duplicate keys or is nested deeper than LIMIT_JSON_DEPTH; or because
+ * there is no room for the tree. The caller owns the reference, and `charge`, empty before, which is for
+ * memory of the tree: also after a failure. `wait`: NULL for not at all. */
 json_t *json_parse(const char *text, size_t size, const struct memory_wait *wait,
                    struct memory_charge *charge, struct error *error);
+/* Parse a file as Python's json module does: a byte order mark before it, NaN and Infinity (null here), whole
+ * numbers of any length, and repeated keys, of which the last counts. NULL with ERROR_INVALID: "line 3: …".
+ */
+json_t *json_parse_python(const char *text, size_t size, struct error *error);
 /* After json_decref of the tree, NULL included. */
 static inline void json_release(json_t *json, struct memory_charge *charge) {
     json_decref(json);

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "lowering/lower.h"
+#include "ops/operator.h"
 #include "passes/passes.h"
 
 #define KEPT_PLANS 32 /* the least recently used goes first */
@@ -91,13 +92,21 @@ static struct plan *lower_specialized(struct plan_cache *cache, struct graph *gr
     return lower_graph(graph, cache->options.weights, &options, error);
 }
 
+/* A branch may look at how many rows there are. */
+static bool has_control(const struct graph *graph) {
+    for (const struct node *node = graph->first; node; node = node->next)
+        if (node_has(node, OP_CONTROL))
+            return true;
+    return false;
+}
+
 static bool suits_row_parallel(const struct plan_cache *cache, const struct graph *graph, int64_t rows) {
     int threads = cache->options.threads;
     int64_t rounds = (rows + threads - 1) / threads;
 
     return threads > 1 && rows > 1 && !cache->options.exact && rounds * threads * 8 <= rows * 9 &&
            !cache->options.profile && graph_constant_bytes(graph) <= ROW_PARALLEL_CONSTANT_BYTES &&
-           passes_batch_is_separable(graph, rows);
+           !has_control(cache->options.graph) && passes_batch_is_separable(graph, rows);
 }
 
 /* Lock held, as in all that makes a plan. The plan for a single row on one thread; NULL where the network is
@@ -236,7 +245,7 @@ bool plan_cache_rows_are_apart(struct plan_cache *cache, const struct tensor *in
 
     pthread_mutex_lock(&cache->lock);
     struct graph *graph = specialized_graph(cache, inputs, &ignored);
-    bool apart = graph && passes_batch_is_separable(graph, rows);
+    bool apart = graph && !has_control(cache->options.graph) && passes_batch_is_separable(graph, rows);
     graph_free(graph);
     pthread_mutex_unlock(&cache->lock);
 

@@ -32,9 +32,20 @@ void graph_free(struct graph *graph) {
     for (int i = 0; i < graph->owned_count; i++)
         free(graph->owned[i]);
 
+    while (graph->bodies) {
+        struct graph *next = graph->bodies->next_body;
+        graph_free(graph->bodies);
+        graph->bodies = next;
+    }
+
     free(graph->owned);
     arena_free(graph->arena);
     free(graph);
+}
+
+void graph_own_body(struct graph *graph, struct graph *body) {
+    body->next_body = graph->bodies;
+    graph->bodies = body;
 }
 
 /* An array in the arena with room for one more element: doubled by copying; the old array stays until the

@@ -25,7 +25,8 @@ enum attribute_kind {
     ATTRIBUTE_FLOATS,
     ATTRIBUTE_STRINGS,
     ATTRIBUTE_TENSOR,
-    ATTRIBUTE_OTHER, /* graphs, sparse tensors, types: only their name is kept */
+    ATTRIBUTE_GRAPH,
+    ATTRIBUTE_OTHER, /* lists of graphs, sparse tensors, types: only their name is kept */
 };
 
 struct attribute {
@@ -39,6 +40,10 @@ struct attribute {
     const float *floats;        /* [count] */
     const char *const *strings; /* [count] */
     const struct tensor *tensor;
+    /* Of a branch or a loop. What it takes from the graph around it are its last inputs: they stand for the
+     * node's inputs from `first_captured` on. */
+    struct graph *graph;
+    int first_captured, captured_count;
 };
 
 /* One use of a value: input `input` of `node`. */
@@ -113,6 +118,8 @@ struct graph {
     int map_count;
     void **owned; /* malloc'ed constant data, freed with the graph */
     int owned_count, owned_capacity;
+    struct graph *bodies; /* of branches, loops and functions, for a list; freed with the graph */
+    struct graph *next_body;
 };
 
 struct graph *graph_create(void);
@@ -181,6 +188,14 @@ bool node_is(const struct node *node, const char *op_type); /* in ONNX's own dom
 bool value_scalar(const struct value *value, float *ret);
 /* A constant of one element that equals `expected` to within 1e-6. */
 bool value_is_scalar(const struct value *value, float expected);
+
+/* From now on `body` is freed with `graph`, whose attributes may point at it. */
+void graph_own_body(struct graph *graph, struct graph *body);
+/* The body of a branch (or a function) in place of the node: inputs[i], values of `graph`, stand for the
+ * body's inputs; the node's outputs are the body's first ones. Operators that the body has bound stay bound;
+ * what is added to them is an Identity that is not. The node is removed. False when memory or room is out. */
+bool graph_inline_body(struct graph *graph, struct node *node, const struct graph *body,
+                       struct value *const *inputs);
 
 /* A deep copy of nodes and values. Constant data and maps are shared: they belong to `graph`, which must
  * outlive the copy. */

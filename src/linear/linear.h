@@ -19,3 +19,33 @@ void linear_row(const struct linear *linear, int64_t row, float *ret);
  * of x alone. */
 void linear_multiply(const struct linear *linear, const float *x, int64_t rows, const float *bias, float *y,
                      float *scratch);
+
+/* --- The fast way: activations rounded ------------------------------------------------------------------ */
+
+/* Rows of activations, ready for products: those of prompts first, then those of steps. Each kind has
+ * arithmetic of its own, so that a row's results do not depend on how many rows there are. */
+struct linear_input;
+/* For up to `rows` rows of up to `inputs` columns. NULL: not enough memory. */
+struct linear_input *linear_input_create(int64_t rows, int64_t inputs);
+void linear_input_free(struct linear_input *input);
+/* x: [prompts + steps, inputs], must stay as it is until the products are done. Called by every thread of an
+ * OpenMP team; all have finished when it returns. */
+void linear_input_set(struct linear_input *input, const float *x, int64_t prompts, int64_t steps,
+                      int64_t inputs);
+
+/* y = x w' + bias: [rows, outputs] */
+struct linear_product {
+    const struct linear *weights;
+    const float *bias; /* [outputs]; NULL: none */
+    float *y;
+};
+/* Several products of one input, as linear_multiply. Weights are rounded to 13 bits for prompts (but float32;
+ * relative to the largest of 256), count as they are for steps; activations to 12 bits (of 256) and 15 (of a
+ * row). scratch: the calling thread's own, [LINEAR_SCRATCH], aligned to 64 bytes. */
+void linear_multiply_input(const struct linear_input *input, const struct linear_product *products, int count,
+                           float *scratch);
+enum { LINEAR_SCRATCH = 16384 /* floats */ };
+
+/* What this processor's products run on: "avx512", "avx2" or "portable"; the environment's
+ * GUICHET_INSTRUCTIONS, one of these, sets a limit. */
+const char *linear_instructions(void);

@@ -15,11 +15,14 @@ struct llm_context {
     struct arena *arena; /* has all that follows */
     int rows, threads;
     int64_t positions;
-    struct row_place *places; /* [rows] */
+    struct linear_input *input; /* activations before a product; NULL: products are exact */
+    int *slots;                 /* [rows]: where a row of the run is below; prompts come first */
+    int prompts;                /* of the run */
+    struct row_place *places;   /* [rows] */
     /* [rows, …] */
     float *x, *normed, *query, *key, *value, *attended, *gate, *up, *added;
     float *cosines, *sines, *local_cosines, *local_sines;
-    float *last;   /* [rows, width]: of those that want logits */
+    float *last;   /* [rows, width]: of those that want logits, as they came */
     float *logits; /* [logit_rows, vocabulary]; grows */
     size_t logit_rows;
     float **scratch; /* [threads] */
@@ -32,6 +35,7 @@ static size_t scratch_floats(const struct llm_context *context) {
     const struct llm_weights *weights = &context->model->weights;
     size_t most = (size_t)context->positions + 1, tile = linear_scratch(&weights->output);
 
+    most = most < LINEAR_SCRATCH ? LINEAR_SCRATCH : most;
     most = tile > most ? tile : most;
     for (int i = 0; i < context->model->config.layers; i++) {
         const struct llm_layer *layer = &weights->layers[i];
@@ -86,7 +90,22 @@ static bool allocate_rows(struct llm_context *context) {
             return false;
     }
     context->places = arena_allocate_array(context->arena, (size_t)context->rows, sizeof *context->places);
-    return context->places;
+    context->slots = arena_allocate_array(context->arena, (size_t)context->rows, sizeof *context->slots);
+    return context->places && context->slots;
+}
+
+/* The widest input of a product. */
+static int64_t widest(const struct llm_config *config) {
+    int64_t attended = (int64_t)config->heads * config->value_size, most = config->width;
+    most = config->inner > most ? config->inner : most;
+    return attended > most ? attended : most;
+}
+
+static bool allocate_input(struct llm_context *context, enum llm_precision precision) {
+    if (precision == LLM_F32)
+        return true;
+    context->input = linear_input_create(context->rows, widest(&context->model->config));
+    return context->input;
 }
 
 struct llm_context *llm_context_create(const struct llm_model *model,
@@ -101,7 +120,8 @@ struct llm_context *llm_context_create(const struct llm_model *model,
         if (pages > INT32_MAX)
             pages = INT32_MAX;
     }
-    if (!context || !context->arena || !allocate_rows(context) || !allocate_scratch(context)) {
+    if (!context || !context->arena || !allocate_rows(context) || !allocate_scratch(context) ||
+        !allocate_input(context, options->precision)) {
         llm_context_free(context);
         error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once",
                   options->rows);
@@ -120,6 +140,7 @@ void llm_context_free(struct llm_context *context) {
         return;
 
     kv_cache_free(context->cache);
+    linear_input_free(context->input);
     free(context->logits);
     arena_free(context->arena);
     free(context);
@@ -153,22 +174,34 @@ static bool check_rows(const struct llm_context *context, const struct llm_row *
     return true;
 }
 
+/* Prompts in front, in the order in which they came. */
+static void order_rows(struct llm_context *context, const struct llm_row *rows, int count) {
+    int prompts = 0, steps = 0;
+    for (int i = 0; i < count; i++)
+        prompts += rows[i].is_prompt;
+
+    context->prompts = prompts;
+    for (int i = 0, prompt = 0; i < count; i++)
+        context->slots[i] = rows[i].is_prompt ? prompt++ : prompts + steps++;
+}
+
 /* Give each row its place, and its sequence pages. */
 static bool place_rows(struct llm_context *context, const struct llm_row *rows, int count,
                        struct error *error) {
     int placed = 0;
     bool room = true;
 
+    order_rows(context, rows, count);
     for (; room && placed < count; placed++) {
         struct llm_sequence *sequence = rows[placed].sequence;
         room = kv_pages_reserve(context->cache, &sequence->pages, sequence->length + 1);
         if (!room)
             break;
-        context->places[placed].position = sequence->length++;
+        context->places[context->slots[placed]].position = sequence->length++;
     }
     if (room) {
         for (int i = 0; i < count; i++) /* pages may have moved */
-            context->places[i].pages = rows[i].sequence->pages.pages;
+            context->places[context->slots[i]].pages = rows[i].sequence->pages.pages;
         return true;
     }
 
@@ -228,7 +261,7 @@ static void embed(struct llm_context *context, const struct llm_row *rows, int c
     float scale = config->family->scaled_embedding ? sqrtf((float)config->width) : 1;
 
     for (int row = 0; row < count; row++) {
-        float *x = context->x + row * config->width;
+        float *x = context->x + context->slots[row] * config->width;
         linear_row(&context->model->weights.embedding, rows[row].token, x);
         for (int64_t i = 0; i < config->width; i++)
             x[i] *= scale;
@@ -238,9 +271,20 @@ static void embed(struct llm_context *context, const struct llm_row *rows, int c
 /* --- The layers: called by every thread of the team ------------------------------------------------------
  */
 
-static void multiply(const struct llm_linear *linear, const float *x, int64_t rows, float *y,
-                     float *scratch) {
-    linear_multiply(&linear->weights, x, rows, linear->bias, y, scratch);
+/* Products of x: [rows, inputs of all of them], of which the first `prompts` are prompts'. */
+static void multiply(struct llm_context *context, const struct linear_product *products, int count,
+                     const float *x, int64_t prompts, int64_t rows, float *scratch) {
+    if (context->input) {
+        linear_input_set(context->input, x, prompts, rows - prompts, products->weights->inputs);
+        linear_multiply_input(context->input, products, count, scratch);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        linear_multiply(products[i].weights, x, rows, products[i].bias, products[i].y, scratch);
+}
+
+static struct linear_product product(const struct llm_linear *linear, float *y) {
+    return (struct linear_product){&linear->weights, linear->bias, y};
 }
 
 /* x += what a branch gave, normed where the family does so. */
@@ -260,9 +304,10 @@ static void run_attention(struct llm_context *context, int index, int64_t rows, 
                                     config->family->rope_halves};
 
     step_rms_norm(context->x, rows, config->width, layer->attention_norm, config->epsilon, context->normed);
-    multiply(&layer->query, context->normed, rows, context->query, scratch);
-    multiply(&layer->key, context->normed, rows, context->key, scratch);
-    multiply(&layer->value, context->normed, rows, context->value, scratch);
+    const struct linear_product in[] = {product(&layer->query, context->query),
+                                        product(&layer->key, context->key),
+                                        product(&layer->value, context->value)};
+    multiply(context, in, 3, context->normed, context->prompts, rows, scratch);
 
     if (layer->query_norm)
         step_rms_norm(context->query, rows * config->heads, config->key_size, layer->query_norm,
@@ -278,7 +323,8 @@ static void run_attention(struct llm_context *context, int index, int64_t rows, 
     step_remember(context->cache, config, index, context->places, rows, context->key, context->value);
     step_attend(context->cache, config, index, local ? config->window : 0, context->places, rows,
                 context->query, context->attended, scratch);
-    multiply(&layer->output, context->attended, rows, context->added, scratch);
+    const struct linear_product out = product(&layer->output, context->added);
+    multiply(context, &out, 1, context->attended, context->prompts, rows, scratch);
     join(context, rows, layer->after_attention_norm);
 }
 
@@ -287,10 +333,12 @@ static void run_mlp(struct llm_context *context, int index, int64_t rows, float 
     const struct llm_layer *layer = &context->model->weights.layers[index];
 
     step_rms_norm(context->x, rows, config->width, layer->mlp_norm, config->epsilon, context->normed);
-    multiply(&layer->gate, context->normed, rows, context->gate, scratch);
-    multiply(&layer->up, context->normed, rows, context->up, scratch);
+    const struct linear_product in[] = {product(&layer->gate, context->gate),
+                                        product(&layer->up, context->up)};
+    multiply(context, in, 2, context->normed, context->prompts, rows, scratch);
     step_gate(context->gate, context->up, rows * config->inner, config->family->gelu);
-    multiply(&layer->down, context->gate, rows, context->added, scratch);
+    const struct linear_product out = product(&layer->down, context->added);
+    multiply(context, &out, 1, context->gate, context->prompts, rows, scratch);
     join(context, rows, layer->after_mlp_norm);
 }
 
@@ -301,7 +349,8 @@ static void run_output(struct llm_context *context, int64_t wanted, float *scrat
     float cap = config->logit_cap;
 
     step_rms_norm(context->last, wanted, config->width, weights->output_norm, config->epsilon, context->last);
-    linear_multiply(&weights->output, context->last, wanted, NULL, context->logits, scratch);
+    const struct linear_product out = {&weights->output, NULL, context->logits};
+    multiply(context, &out, 1, context->last, 0, wanted, scratch); /* few rows: as those of steps */
     if (cap > 0) {
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < count; i++)
@@ -315,7 +364,8 @@ static void gather_last(struct llm_context *context, const struct llm_row *rows,
 
     for (int row = 0; row < count; row++)
         if (rows[row].wants_logits)
-            memcpy(context->last + to++ * width, context->x + (size_t)row * width, width * sizeof(float));
+            memcpy(context->last + to++ * width, context->x + (size_t)context->slots[row] * width,
+                   width * sizeof(float));
 }
 
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,

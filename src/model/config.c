@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/limits.h"
 
 json_t *config_read(const char *path, json_type type, struct error *error) {
@@ -10,10 +11,10 @@ json_t *config_read(const char *path, json_type type, struct error *error) {
     if (!text)
         return NULL;
 
-    json_error_t position;
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &position);
+    json_t *root = json_parse_python(text, size, error);
     if (!root) {
-        error_set(error, ERROR_MODEL, "%s: line %d: %s", path, position.line, position.text);
+        error->code = error->code == ERROR_INVALID ? ERROR_MODEL : error->code;
+        error_prefix(error, "%s", path);
         return NULL;
     }
 

@@ -14,10 +14,22 @@ static bool no_memory(struct error *error) {
     return error_set(error, ERROR_MEMORY, "not enough memory for a model's labels");
 }
 
+/* A name, or a number or truth that serves as one. */
+static bool is_name(const json_t *value) {
+    return json_is_string(value) || json_is_number(value) || json_is_boolean(value);
+}
+
 static bool store_name(const json_t *value, int index, int count, struct arena *arena, const char **names) {
     if (index >= count)
         return true; /* more labels than the network has classes */
-    names[index] = arena_copy_string(arena, json_string_value(value), json_string_length(value));
+    if (json_is_string(value))
+        names[index] = arena_copy_string(arena, json_string_value(value), json_string_length(value));
+    else if (json_is_integer(value))
+        names[index] = arena_printf(arena, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        names[index] = arena_printf(arena, "%.15g", json_real_value(value));
+    else
+        names[index] = arena_printf(arena, "%s", json_is_true(value) ? "true" : "false");
     return names[index];
 }
 
@@ -36,7 +48,7 @@ static bool read_indexed(const char *path, const json_t *config, const char *fie
     json_object_foreach((json_t *)list, key, value) {
         char *end;
         long index = strtol(key, &end, 10);
-        if (*end || end == key || index < 0 || index > INT_MAX || !json_is_string(value))
+        if (*end || end == key || index < 0 || index > INT_MAX || !is_name(value))
             return error_set(error, ERROR_MODEL, "%s: '%s': \"%.40s\" is not a class number with a name",
                              path, field, key);
         if (!store_name(value, (int)index, count, arena, names))
@@ -44,7 +56,7 @@ static bool read_indexed(const char *path, const json_t *config, const char *fie
     }
 
     json_array_foreach(list, at, value) {
-        if (!json_is_string(value))
+        if (!is_name(value))
             return error_set(error, ERROR_MODEL, "%s: '%s': entry %zu is not a name", path, field, at);
         if (!store_name(value, at > INT_MAX ? INT_MAX : (int)at, count, arena, names))
             return no_memory(error);
@@ -53,16 +65,59 @@ static bool read_indexed(const char *path, const json_t *config, const char *fie
     return true;
 }
 
+/* label2id: {"tench": 0, …} -> names by index. */
+static bool read_inverse(const char *path, const json_t *map, int count, struct arena *arena,
+                         const char **names, struct error *error) {
+    const json_t *value;
+    const char *key;
+
+    json_object_foreach((json_t *)map, key, value) {
+        json_int_t index = json_is_integer(value)  ? json_integer_value(value)
+                           : json_is_string(value) ? strtoll(json_string_value(value), NULL, 10)
+                                                   : -1;
+        if (index < 0)
+            return error_set(error, ERROR_MODEL, "%s: 'label2id': \"%.40s\" has no class number", path, key);
+        if (index < count && !(names[index] = arena_copy_string(arena, key, strlen(key))))
+            return no_memory(error);
+    }
+    return true;
+}
+
+/* The names of the classes, from the first field that has some. */
+static bool read_own_names(const char *path, const json_t *config, struct arena *arena, struct labels *labels,
+                           struct error *error) {
+    static const struct {
+        const char *field, *source;
+    } lists[] = {{"id2label", "config.json: id2label"},
+                 {"label_names", "config.json: label_names"},
+                 {"labels", "config.json: labels"}};
+
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        const json_t *list = json_object_get(config, lists[i].field);
+        if (i > 0 && !json_is_array(list)) /* anything else of these names is no list of classes */
+            continue;
+        if (!read_indexed(path, config, lists[i].field, labels->count, arena, labels->full, error))
+            return false;
+        if (json_object_size(list) || json_array_size(list)) {
+            labels->source = lists[i].source;
+            return true;
+        }
+    }
+
+    const json_t *inverse = json_object_get(config, "label2id");
+    if (json_object_size(inverse))
+        labels->source = "config.json: label2id";
+    return read_inverse(path, inverse, labels->count, arena, labels->full, error);
+}
+
 /* A list of names, into an entry of labels->languages. */
 static bool read_names(const char *path, const json_t *list, int count, struct arena *arena, const char **ret,
                        struct error *error) {
     for (size_t i = 0; i < json_array_size(list) && i < (size_t)count; i++) {
         const json_t *value = json_array_get(list, i);
-        if (!json_is_string(value))
+        if (!is_name(value))
             return error_set(error, ERROR_MODEL, "%s: entry %zu is not a name", path, i);
-
-        ret[i] = arena_copy_string(arena, json_string_value(value), json_string_length(value));
-        if (!ret[i])
+        if (!store_name(value, (int)i, count, arena, ret))
             return no_memory(error);
     }
     return true;
@@ -212,19 +267,9 @@ bool labels_load(const char *folder, int classes, struct arena *arena, struct la
         goto out;
     }
 
-    if (!read_indexed(path, config, "id2label", labels.count, arena, labels.full, error) ||
-        !read_indexed(path, config, "id2wnid", labels.count, arena, labels.wnids, error))
-        goto out;
-
-    if (json_object_size(json_object_get(config, "id2label")) ||
-        json_array_size(json_object_get(config, "id2label")))
-        labels.source = "config.json: id2label";
-    else if (!read_indexed(path, config, "label_names", labels.count, arena, labels.full, error))
-        goto out;
-    else if (json_array_size(json_object_get(config, "label_names")))
-        labels.source = "config.json: label_names";
-
-    done = fill_names(arena, &labels, error) && load_languages(folder, arena, &labels, error);
+    done = read_own_names(path, config, arena, &labels, error) &&
+           read_indexed(path, config, "id2wnid", labels.count, arena, labels.wnids, error) &&
+           fill_names(arena, &labels, error) && load_languages(folder, arena, &labels, error);
     if (done)
         *ret = labels;
 

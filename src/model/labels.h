@@ -23,9 +23,10 @@ struct labels {
     int language_count;
 };
 
-/* From id2label (an object or a list), else timm's label_names, and id2wnid of the folder's config.json, and
- * its labels_<language>.json. Without labels, 1000 classes (or 1001, the first being "background") are
- * ImageNet's, and others "class 17". ERROR_MODEL names the file and a field that is wrong. */
+/* From id2label (an object or a list), else timm's label_names, a list `labels` or label2id, and id2wnid of
+ * the folder's config.json, and its labels_<language>.json. Without labels, 1000 classes (or 1001, the first
+ * being "background") are ImageNet's, and others "class 17". ERROR_MODEL names the file and a field that is
+ * wrong. */
 bool labels_load(const char *folder, int classes, struct arena *arena, struct labels *ret,
                  struct error *error);
 

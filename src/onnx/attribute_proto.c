@@ -1,4 +1,4 @@
-/* ONNX's AttributeProto -> struct attribute. Graphs and types inside are known by name only. */
+/* ONNX's AttributeProto -> struct attribute. Types and lists of graphs are known by name only. */
 #include <string.h>
 
 #include "onnx/reader.h"
@@ -9,6 +9,7 @@ enum {
     ATTRIBUTE_FIELD_I = 3,
     ATTRIBUTE_FIELD_S = 4,
     ATTRIBUTE_FIELD_T = 5,
+    ATTRIBUTE_FIELD_G = 6,
     ATTRIBUTE_FIELD_FLOATS = 7,
     ATTRIBUTE_FIELD_INTS = 8,
     ATTRIBUTE_FIELD_STRINGS = 9,
@@ -18,7 +19,7 @@ enum {
 
 /* The scalar fields; the repeated ones are read once the kind is known. */
 struct scan {
-    struct protobuf name, s, t;
+    struct protobuf name, s, t, g, reference;
     uint64_t type, i;
     uint32_t f;
     uint32_t seen; /* bit n: field n is present */
@@ -38,6 +39,10 @@ static bool scan_fields(struct protobuf message, struct scan *ret, struct error 
             ret->s = field.bytes;
         else if (field.number == ATTRIBUTE_FIELD_T && is_bytes)
             ret->t = field.bytes;
+        else if (field.number == ATTRIBUTE_FIELD_G && is_bytes)
+            ret->g = field.bytes;
+        else if (field.number == ATTRIBUTE_FIELD_REFERENCE && is_bytes)
+            ret->reference = field.bytes;
         else if (field.number == ATTRIBUTE_FIELD_I && field.wire == WIRE_VARINT)
             ret->i = field.scalar;
         else if (field.number == ATTRIBUTE_FIELD_F && field.wire == WIRE_FIXED32)
@@ -52,13 +57,13 @@ static bool scan_fields(struct protobuf message, struct scan *ret, struct error 
 /* The kind, from AttributeType; for files without it, from the field that is present. */
 static enum attribute_kind find_kind(const struct scan *scan) {
     static const enum attribute_kind kinds[] = {
-        [1] = ATTRIBUTE_FLOAT,  [2] = ATTRIBUTE_INT,  [3] = ATTRIBUTE_STRING,  [4] = ATTRIBUTE_TENSOR,
-        [6] = ATTRIBUTE_FLOATS, [7] = ATTRIBUTE_INTS, [8] = ATTRIBUTE_STRINGS,
+        [1] = ATTRIBUTE_FLOAT, [2] = ATTRIBUTE_INT,    [3] = ATTRIBUTE_STRING, [4] = ATTRIBUTE_TENSOR,
+        [5] = ATTRIBUTE_GRAPH, [6] = ATTRIBUTE_FLOATS, [7] = ATTRIBUTE_INTS,   [8] = ATTRIBUTE_STRINGS,
     };
     static const uint32_t fields[] = {
-        [1] = ATTRIBUTE_FIELD_F,       [2] = ATTRIBUTE_FIELD_I,      [3] = ATTRIBUTE_FIELD_S,
-        [4] = ATTRIBUTE_FIELD_T,       [6] = ATTRIBUTE_FIELD_FLOATS, [7] = ATTRIBUTE_FIELD_INTS,
-        [8] = ATTRIBUTE_FIELD_STRINGS,
+        [1] = ATTRIBUTE_FIELD_F,    [2] = ATTRIBUTE_FIELD_I,       [3] = ATTRIBUTE_FIELD_S,
+        [4] = ATTRIBUTE_FIELD_T,    [5] = ATTRIBUTE_FIELD_G,       [6] = ATTRIBUTE_FIELD_FLOATS,
+        [7] = ATTRIBUTE_FIELD_INTS, [8] = ATTRIBUTE_FIELD_STRINGS,
     };
     size_t count = sizeof kinds / sizeof *kinds;
 
@@ -164,11 +169,59 @@ static bool read_content(struct onnx_reader *reader, struct protobuf message, co
         return read_strings(reader, message, ret);
     case ATTRIBUTE_TENSOR:
         return read_tensor(reader, scan->t, ret);
+    case ATTRIBUTE_GRAPH:
+        return reader_read_body(reader, scan->g, ret);
     case ATTRIBUTE_OTHER:
         return true;
     }
 
     return true;
+}
+
+/* The function's own value for an attribute: its AttributeProto, empty where it has none. */
+static struct protobuf find_default(struct protobuf function, const char *name) {
+    enum { FUNCTION_ATTRIBUTE_PROTO = 11 };
+    struct protobuf_field field;
+    struct error ignored;
+
+    while (protobuf_next(&function, &field, &ignored) > 0) {
+        struct scan scan = {0};
+        if (field.number != FUNCTION_ATTRIBUTE_PROTO || field.wire != WIRE_BYTES ||
+            !scan_fields(field.bytes, &scan, &ignored))
+            continue;
+        size_t size = (size_t)(scan.name.end - scan.name.at);
+        if (size == strlen(name) && size && memcmp(scan.name.at, name, size) == 0)
+            return field.bytes;
+    }
+
+    return (struct protobuf){0};
+}
+
+/* An attribute that stands for one of the call, in a function's body. */
+static bool resolve_reference(struct onnx_reader *reader, const struct scan *scan, const char *name,
+                              struct attribute *ret) {
+    const char *wanted;
+    if (!reader_copy_name(reader, &scan->reference, "an attribute", &wanted))
+        return false;
+
+    const struct attribute *given = node_attribute(reader->call, wanted);
+    *ret = (struct attribute){0};
+    if (given) {
+        *ret = *given;
+        ret->name = name;
+        return given->kind != ATTRIBUTE_GRAPH ||
+               error_set(reader->error, ERROR_MODEL, "graphs as attributes of functions are not supported");
+    }
+
+    struct protobuf fallback = find_default(reader->called, wanted);
+    if (!fallback.at)
+        return true;
+    struct scan own = {0};
+    if (!scan_fields(fallback, &own, reader->error))
+        return false;
+    ret->name = name;
+    ret->kind = own.seen & 1u << ATTRIBUTE_FIELD_G ? ATTRIBUTE_OTHER : find_kind(&own);
+    return read_content(reader, fallback, &own, ret);
 }
 
 bool reader_read_attribute(struct onnx_reader *reader, struct protobuf message, struct attribute *ret) {
@@ -177,6 +230,8 @@ bool reader_read_attribute(struct onnx_reader *reader, struct protobuf message, 
     if (!scan_fields(message, &scan, reader->error) ||
         !reader_copy_name(reader, &scan.name, "an attribute", &attribute.name))
         return false;
+    if (reader->call && scan.reference.at < scan.reference.end)
+        return resolve_reference(reader, &scan, attribute.name, ret);
 
     attribute.kind = find_kind(&scan);
     if (!read_content(reader, message, &scan, &attribute))

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "base/file.h"
 #include "base/limits.h"
+#include "onnx/foreign.h"
 #include "onnx/protobuf.h"
 
 enum { MODEL_METADATA = 14, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
@@ -62,7 +62,7 @@ bool onnx_metadata_read_memory(const void *bytes, size_t size, struct arena *are
 bool onnx_metadata_read(const char *path, struct arena *arena, struct onnx_metadata *ret,
                         struct error *error) {
     struct file_map map;
-    if (!file_map_open(path, LIMIT_MODEL_BYTES, &map, error))
+    if (!onnx_map_open(path, &map, error))
         return false;
 
     bool done = onnx_metadata_read_memory(map.bytes, map.size, arena, ret, error);

@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "onnx/foreign.h"
 #include "onnx/onnx.h"
 #include "onnx/value_info.h"
 
@@ -29,10 +30,11 @@ enum {
     NODE_NAME = 3,
     NODE_OP_TYPE = 4,
     NODE_ATTRIBUTE = 5,
-    NODE_DOMAIN = 7
+    NODE_DOMAIN = 7,
+    NODE_OVERLOAD = 8,
 };
 
-static bool no_memory(struct onnx_reader *reader) {
+bool reader_no_memory(struct onnx_reader *reader) {
     return error_set(reader->error, ERROR_MEMORY, "not enough memory for its graph");
 }
 
@@ -45,7 +47,7 @@ bool reader_copy_name(struct onnx_reader *reader, const struct protobuf *bytes, 
     size_t size = (size_t)(bytes->end - bytes->at);
     const char *name = size ? arena_copy_string(reader->graph->arena, (const char *)bytes->at, size) : "";
     if (!name)
-        return no_memory(reader);
+        return reader_no_memory(reader);
 
     *ret = name;
 
@@ -54,7 +56,7 @@ bool reader_copy_name(struct onnx_reader *reader, const struct protobuf *bytes, 
 
 bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor, struct tensor *ret) {
     void *data = NULL;
-    if (tensor->is_external && !reader_find_external(reader, tensor, &tensor->raw))
+    if (tensor->is_external && !external_find(reader->external, tensor, &tensor->raw))
         return false;
 
     size_t size = dtype_size(tensor->dtype);
@@ -69,7 +71,7 @@ bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor
         if (!tensor_proto_fill(tensor, data, reader->error))
             return false;
 
-        if (tensor->raw && reader->path)
+        if (tensor->raw && reader->external->path)
             file_map_discard(tensor->raw, tensor->bytes);
     }
 
@@ -79,7 +81,7 @@ bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor
 }
 
 /* The value of that name, added if there is none yet. NULL with an error. */
-static struct value *reader_value(struct onnx_reader *reader, const struct protobuf *bytes) {
+struct value *reader_value(struct onnx_reader *reader, const struct protobuf *bytes) {
     char name[LIMIT_NAME_BYTES + 1];
     size_t size = (size_t)(bytes->end - bytes->at);
 
@@ -103,7 +105,7 @@ static struct value *reader_value(struct onnx_reader *reader, const struct proto
 
     value = graph_add_value(reader->graph, name);
     if (!value || !names_add(&reader->names, value)) {
-        no_memory(reader);
+        reader_no_memory(reader);
         return NULL;
     }
 
@@ -111,7 +113,7 @@ static struct value *reader_value(struct onnx_reader *reader, const struct proto
 }
 
 /* The same for a value that is defined here, for the first time. */
-static struct value *reader_define(struct onnx_reader *reader, const struct protobuf *bytes) {
+struct value *reader_define(struct onnx_reader *reader, const struct protobuf *bytes) {
     struct value *value = reader_value(reader, bytes);
     if (value && value->is_defined) {
         error_set(reader->error, ERROR_MODEL, "value '%.128s' is defined twice", value->name);
@@ -124,7 +126,7 @@ static struct value *reader_define(struct onnx_reader *reader, const struct prot
 }
 
 /* The first string field of that number, empty if there is none. For error messages, so damage is ignored. */
-static struct protobuf find_string(struct protobuf message, uint32_t number) {
+struct protobuf reader_find_string(struct protobuf message, uint32_t number) {
     struct protobuf_field field;
     struct error ignored;
     while (protobuf_next(&message, &field, &ignored) > 0)
@@ -137,7 +139,7 @@ static struct protobuf find_string(struct protobuf message, uint32_t number) {
 /* Prefix the error with "initializer 'w': ". */
 static bool prefix_name(struct onnx_reader *reader, const char *what, struct protobuf message,
                         uint32_t number) {
-    struct protobuf name = find_string(message, number);
+    struct protobuf name = reader_find_string(message, number);
     size_t size = (size_t)(name.end - name.at);
     if (!size || size > 128 || !protobuf_is_name(&name))
         return error_prefix(reader->error, "%s", what);
@@ -149,7 +151,7 @@ static bool read_initializer(struct onnx_reader *reader, struct protobuf message
     struct tensor_proto proto;
     struct tensor *tensor = arena_allocate(reader->graph->arena, sizeof *tensor);
     if (!tensor)
-        return no_memory(reader);
+        return reader_no_memory(reader);
 
     struct value *value = NULL;
     if (!tensor_proto_read(message, &proto, reader->error))
@@ -195,7 +197,7 @@ static bool read_input(struct onnx_reader *reader, struct protobuf message) {
 
     value_describe(value, &info);
 
-    return graph_add_input(reader->graph, value) || no_memory(reader);
+    return graph_add_input(reader->graph, value) || reader_no_memory(reader);
 }
 
 static bool read_output(struct onnx_reader *reader, struct protobuf message) {
@@ -206,13 +208,13 @@ static bool read_output(struct onnx_reader *reader, struct protobuf message) {
     struct value *value = reader_value(reader, &info.name);
     if (!value)
         return false;
-    if (!value->is_defined)
+    if (!value->is_defined && !reader->outer)
         return error_set(reader->error, ERROR_MODEL, "no node computes output '%.128s'", value->name);
 
     if (!value->is_input)
         value_describe(value, &info);
 
-    return graph_add_output(reader->graph, value) || no_memory(reader);
+    return graph_add_output(reader->graph, value) || reader_no_memory(reader);
 }
 
 /* Shapes of intermediate values; names without a value are left over from some tool. */
@@ -255,7 +257,7 @@ static int read_values(struct onnx_reader *reader, struct protobuf message, uint
             size_t capacity = count ? count * 2 : 64;
             struct value **list = reallocarray(reader->list, capacity, sizeof *list);
             if (!list) {
-                no_memory(reader);
+                reader_no_memory(reader);
                 return -1;
             }
 
@@ -292,12 +294,16 @@ static bool read_attributes(struct onnx_reader *reader, struct protobuf message,
     node->attributes =
         arena_allocate_array(reader->graph->arena, (size_t)count + 1, sizeof *node->attributes);
     if (!node->attributes)
-        return no_memory(reader);
+        return reader_no_memory(reader);
 
-    while ((step = protobuf_next(&message, &field, reader->error)) > 0)
-        if (field.number == NODE_ATTRIBUTE && field.wire == WIRE_BYTES &&
-            !reader_read_attribute(reader, field.bytes, &node->attributes[node->attribute_count++]))
+    while ((step = protobuf_next(&message, &field, reader->error)) > 0) {
+        if (field.number != NODE_ATTRIBUTE || field.wire != WIRE_BYTES)
+            continue;
+        struct attribute *attribute = &node->attributes[node->attribute_count];
+        if (!reader_read_attribute(reader, field.bytes, attribute))
             return false;
+        node->attribute_count += attribute->name != NULL;
+    }
 
     return step == 0;
 }
@@ -305,16 +311,17 @@ static bool read_attributes(struct onnx_reader *reader, struct protobuf message,
 static bool read_node(struct onnx_reader *reader, struct protobuf message) {
     if (reader->graph->node_count >= LIMIT_MODEL_NODES)
         return error_set(reader->error, ERROR_MODEL, "more than %d nodes", LIMIT_MODEL_NODES);
-    const char *name = "", *op_type = "", *domain = "";
+    const char *name = "", *op_type = "", *domain = "", *overload = "";
     struct protobuf walk = message;
     struct protobuf_field field;
     int step;
 
     while ((step = protobuf_next(&walk, &field, reader->error)) > 0) {
-        const char **text = field.number == NODE_NAME      ? &name
-                            : field.number == NODE_OP_TYPE ? &op_type
-                            : field.number == NODE_DOMAIN  ? &domain
-                                                           : NULL;
+        const char **text = field.number == NODE_NAME       ? &name
+                            : field.number == NODE_OP_TYPE  ? &op_type
+                            : field.number == NODE_DOMAIN   ? &domain
+                            : field.number == NODE_OVERLOAD ? &overload
+                                                            : NULL;
         if (text && field.wire == WIRE_BYTES && !reader_copy_name(reader, &field.bytes, "a node", text))
             return false;
     }
@@ -333,14 +340,15 @@ static bool read_node(struct onnx_reader *reader, struct protobuf message) {
     struct node *node = graph_add_node(reader->graph, NULL, domain, op_type, name, list, inputs,
                                        list ? list + inputs : NULL, outputs);
     if (!node)
-        return no_memory(reader);
+        return reader_no_memory(reader);
 
-    return read_attributes(reader, message, node);
+    bool called;
+    return read_attributes(reader, message, node) && reader_call_function(reader, node, overload, &called);
 }
 
 /* Prefix the error with "node 'conv1' (Conv): ", or with its number if it has no name. */
 static bool prefix_node(struct onnx_reader *reader, struct protobuf message, int position) {
-    struct protobuf name = find_string(message, NODE_NAME);
+    struct protobuf name = reader_find_string(message, NODE_NAME);
     if (name.at == name.end)
         error_prefix(reader->error, "node %d", position);
     else
@@ -348,24 +356,20 @@ static bool prefix_node(struct onnx_reader *reader, struct protobuf message, int
     return false;
 }
 
-/* Pass every field of one number in the graph to `read`. */
-static bool each_field(struct onnx_reader *reader, struct protobuf graph, uint32_t number,
+/* Pass every field of one number in the message to `read`. */
+static bool each_field(struct onnx_reader *reader, struct protobuf message, uint32_t number,
                        bool (*read)(struct onnx_reader *, struct protobuf)) {
     struct protobuf_field field;
-    int step, position = 0;
+    int step;
 
-    while ((step = protobuf_next(&graph, &field, reader->error)) > 0) {
-        if (field.number != number || field.wire != WIRE_BYTES)
-            continue;
-        if (!read(reader, field.bytes))
-            return number == GRAPH_NODE ? prefix_node(reader, field.bytes, position) : false;
-        position++;
-    }
+    while ((step = protobuf_next(&message, &field, reader->error)) > 0)
+        if (field.number == number && field.wire == WIRE_BYTES && !read(reader, field.bytes))
+            return false;
 
     return step == 0;
 }
 
-static bool check_defined(struct onnx_reader *reader) {
+bool reader_check_defined(struct onnx_reader *reader) {
     for (const struct node *node = reader->graph->first; node; node = node->next)
         for (int i = 0; i < node->input_count; i++)
             if (node->inputs[i] && !node->inputs[i]->is_defined)
@@ -375,21 +379,37 @@ static bool check_defined(struct onnx_reader *reader) {
     return true;
 }
 
+bool reader_read_nodes(struct onnx_reader *reader, struct protobuf graph, uint32_t number) {
+    struct protobuf_field field;
+    int step, position = 0;
+
+    while ((step = protobuf_next(&graph, &field, reader->error)) > 0) {
+        if (field.number != number || field.wire != WIRE_BYTES)
+            continue;
+        if (!read_node(reader, field.bytes))
+            return prefix_node(reader, field.bytes, position);
+        position++;
+    }
+
+    return step == 0;
+}
+
 static bool refuse_sparse(struct onnx_reader *reader, struct protobuf message) {
     return error_set(reader->error, ERROR_MODEL, "sparse initializers are not supported");
 }
 
-static bool read_graph(struct onnx_reader *reader, struct protobuf message) {
+bool reader_read_graph(struct onnx_reader *reader, struct protobuf message) {
     struct graph *graph = reader->graph;
-    struct protobuf name = find_string(message, GRAPH_NAME);
+    struct protobuf name = reader_find_string(message, GRAPH_NAME);
     if (protobuf_is_name(&name) && !reader_copy_name(reader, &name, "the graph", &graph->name))
         return false;
     if (!each_field(reader, message, GRAPH_SPARSE_INITIALIZER, refuse_sparse) ||
         !each_field(reader, message, GRAPH_INITIALIZER, read_initializer) ||
         !each_field(reader, message, GRAPH_INPUT, read_input) ||
-        !each_field(reader, message, GRAPH_NODE, read_node) ||
+        !reader_read_nodes(reader, message, GRAPH_NODE) ||
         !each_field(reader, message, GRAPH_VALUE_INFO, read_between) ||
-        !each_field(reader, message, GRAPH_OUTPUT, read_output) || !check_defined(reader))
+        !each_field(reader, message, GRAPH_OUTPUT, read_output) ||
+        (!reader->outer && !reader_check_defined(reader)))
         return false;
 
     if (!graph->output_count)
@@ -398,7 +418,7 @@ static bool read_graph(struct onnx_reader *reader, struct protobuf message) {
 }
 
 static bool read_import(struct onnx_reader *reader, struct protobuf message) {
-    struct protobuf domain = find_string(message, 1);
+    struct protobuf domain = reader_find_string(message, 1);
     struct protobuf_field field;
     const char *name = "";
     uint64_t version = 0;
@@ -414,7 +434,11 @@ static bool read_import(struct onnx_reader *reader, struct protobuf message) {
         return error_set(reader->error, ERROR_MODEL, "opset '%.64s' has the invalid version %" PRIu64, name,
                          version);
 
-    return graph_add_import(reader->graph, name, (int)version) || no_memory(reader);
+    return graph_add_import(reader->graph, name, (int)version) || reader_no_memory(reader);
+}
+
+bool reader_read_imports(struct onnx_reader *reader, struct protobuf message, uint32_t number) {
+    return each_field(reader, message, number, read_import);
 }
 
 static bool read_model(struct onnx_reader *reader, struct protobuf message) {
@@ -430,9 +454,6 @@ static bool read_model(struct onnx_reader *reader, struct protobuf message) {
             return error_set(reader->error, ERROR_MODEL, "has two graphs");
         else if (field.number == MODEL_GRAPH && field.wire == WIRE_BYTES)
             graph = field.bytes;
-        else if (field.number == MODEL_OPSET_IMPORT && field.wire == WIRE_BYTES &&
-                 !read_import(reader, field.bytes))
-            return false;
     }
 
     if (step < 0)
@@ -443,32 +464,32 @@ static bool read_model(struct onnx_reader *reader, struct protobuf message) {
     if (ir_version < IR_VERSION_OLDEST || ir_version > IR_VERSION_NEWEST)
         return error_set(reader->error, ERROR_MODEL, "IR version %" PRId64 " is not supported: %d to %d are",
                          ir_version, IR_VERSION_OLDEST, IR_VERSION_NEWEST);
+    if (!reader_read_imports(reader, message, MODEL_OPSET_IMPORT))
+        return false;
     if (!reader->graph->import_count)
         return error_set(reader->error, ERROR_MODEL, "it has no opset_import");
 
-    struct protobuf producer = find_string(message, MODEL_PRODUCER);
+    struct protobuf producer = reader_find_string(message, MODEL_PRODUCER);
     if (protobuf_is_name(&producer) &&
         !reader_copy_name(reader, &producer, "the producer", &reader->graph->producer))
         return false;
 
-    return read_graph(reader, graph);
+    return reader_list_functions(reader, message) && reader_read_graph(reader, graph);
 }
 
-static void reader_release(struct onnx_reader *reader) {
+void reader_release(struct onnx_reader *reader) {
     names_release(&reader->names);
-    free(reader->folder);
-    for (int i = 0; i < reader->file_count; i++)
-        free(reader->files[i].location);
-
-    free(reader->files);
     free(reader->list);
+    free(reader->captured);
 }
 
 static struct graph *read_bytes(struct onnx_reader *reader, const char *name, const uint8_t *bytes,
                                 size_t size) {
+    reader->root = reader;
     bool done =
         reader->graph && read_model(reader, (struct protobuf){bytes, bytes, size ? bytes + size : bytes, 0});
     reader_release(reader);
+    external_release(reader->external);
     if (done)
         return reader->graph;
 
@@ -480,17 +501,18 @@ static struct graph *read_bytes(struct onnx_reader *reader, const char *name, co
 
 struct graph *onnx_graph_read(const char *path, struct error *error) {
     struct file_map map;
-    if (!file_map_open(path, LIMIT_MODEL_BYTES, &map, error))
+    if (!onnx_map_open(path, &map, error))
         return NULL;
 
-    struct onnx_reader reader = {.graph = graph_create(), .path = path, .error = error};
+    struct external_files external = {.graph = graph_create(), .path = path, .error = error};
+    struct onnx_reader reader = {.graph = external.graph, .external = &external, .error = error};
     if (!reader.graph) {
         file_map_close(&map);
         error_set(error, ERROR_MEMORY, "%s: not enough memory for its graph", path);
         return NULL;
     }
 
-    if (!reader_hold_map(&reader, &map, NULL)) {
+    if (!external_hold_map(&external, &map, NULL)) {
         graph_free(reader.graph);
         return NULL;
     }
@@ -500,7 +522,8 @@ struct graph *onnx_graph_read(const char *path, struct error *error) {
 
 struct graph *onnx_graph_read_memory(const char *name, const uint8_t *bytes, size_t size,
                                      struct error *error) {
-    struct onnx_reader reader = {.graph = graph_create(), .error = error};
+    struct external_files external = {.graph = graph_create(), .error = error};
+    struct onnx_reader reader = {.graph = external.graph, .external = &external, .error = error};
     if (!reader.graph) {
         error_set(error, ERROR_MEMORY, "%s: not enough memory for its graph", name);
         return NULL;

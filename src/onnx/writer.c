@@ -169,6 +169,7 @@ static bool put_attribute(struct onnx_writer *writer, struct buffer *node,
         if (!put_attribute_tensor(writer, &inner, attribute->tensor))
             return false;
         break;
+    case ATTRIBUTE_GRAPH:
     case ATTRIBUTE_OTHER:
         return error_set(writer->error, ERROR_MODEL, "attribute '%.64s' is of a kind that cannot be written",
                          attribute->name);

@@ -11,7 +11,7 @@
 #include "ops/operator.h"
 
 /* The newest opset of ONNX's own domain that we support. */
-#define OPSET_LATEST 22
+#define OPSET_LATEST 25
 #define MICROSOFT "com.microsoft"
 
 /* The families' tables, each ended by an entry without op_type. */
@@ -21,7 +21,7 @@ extern const struct op_def unary_operators[], binary_operators[], variadic_opera
     group_normalize_operators[], pool_operators[], quantize_operators[], qlinear_operators[],
     reduce_operators[], select_operators[], resize_operators[], reshape_operators[], move_operators[],
     pad_operators[], slice_operators[], softmax_operators[], microsoft_operators[], det_operators[],
-    grid_sample_operators[];
+    grid_sample_operators[], control_operators[];
 /* Our own operators, which are in no other table. */
 extern const struct op_def fused_operators[];
 

@@ -46,6 +46,8 @@ enum op_trait {
     OP_READS_SHAPE = 1 << 12,
     /* Takes or gives integers that stand for floats by a scale. */
     OP_QUANTIZED = 1 << 13,
+    /* Runs graphs inside of it: only engine/ can. */
+    OP_CONTROL = 1 << 14,
 };
 
 /* How many inputs or outputs a node may have; most -1: any number. */

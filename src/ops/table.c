@@ -22,6 +22,7 @@ static const struct op_def *const families[] = {
     pad_operators,       slice_operators,
     softmax_operators,   microsoft_operators,
     det_operators,       grid_sample_operators,
+    control_operators,
 };
 
 #define TABLE_ENTRIES 512
@@ -118,6 +119,9 @@ static bool missing_error(const struct node *first, int missing, struct error *e
         snprintf(others, sizeof others, " (and %d other nodes)", missing - 1);
 
     const char *domain = first->domain;
+    if (!*domain && first->opset > OPSET_LATEST)
+        return error_set(error, ERROR_MODEL, "opset %d is not supported: 1 to %d are (node %.100s)",
+                         first->opset, OPSET_LATEST, first->name);
     return error_set(error, ERROR_MODEL, "operator %.100s%s%.100s (opset %d) is not supported: node %.100s%s",
                      domain, *domain ? "." : "", first->op_type, first->opset, first->name, others);
 }
@@ -132,7 +136,18 @@ static bool graph_types_supported(const struct graph *graph, struct error *error
     return true;
 }
 
-bool operators_bind(struct graph *graph, struct error *error) {
+static bool nodes_bind(struct graph *graph, struct error *error);
+
+/* Graphs inside of nodes; the reader bounds how deep they lie. */
+static bool bodies_bind(struct graph *graph, struct error *error) {
+    for (struct node *node = graph->first; node; node = node->next)
+        for (int i = 0; i < node->attribute_count; i++)
+            if (node->attributes[i].kind == ATTRIBUTE_GRAPH && !nodes_bind(node->attributes[i].graph, error))
+                return false;
+    return true;
+}
+
+static bool nodes_bind(struct graph *graph, struct error *error) {
     const struct node *first_missing = NULL;
     int missing = 0;
 
@@ -145,14 +160,16 @@ bool operators_bind(struct graph *graph, struct error *error) {
 
     if (missing)
         return missing_error(first_missing, missing, error);
-    if (!graph_types_supported(graph, error))
-        return false;
 
     for (struct node *node = graph->first; node; node = node->next)
         if (!counts_check(node, node->op, error) || (node->op->check && !node->op->check(node, error)))
             return false;
 
-    return true;
+    return bodies_bind(graph, error);
+}
+
+bool operators_bind(struct graph *graph, struct error *error) {
+    return nodes_bind(graph, error) && graph_types_supported(graph, error);
 }
 
 bool operator_infer(struct node *node, struct error *error) {

@@ -131,6 +131,8 @@ enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit,
         return FOLD_DONE;
 
     const struct op_def *op = node->op;
+    if (node_has(node, OP_CONTROL))
+        return FOLD_KEPT;
     if (!op || !op->compute || !op->infer || node->post_op_count)
         return FOLD_KEPT;
     if (!op->infer(node, error))
@@ -147,8 +149,11 @@ bool passes_fold_constants(struct graph *graph, struct error *error) {
     size_t budget = graph_fold_budget(graph);
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
-        if (!node_keeps_quantization(node) &&
-            node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
+        if (node_has_known_branch(node)) {
+            if (!node_inline_branch(graph, node, &next, error))
+                return false;
+        } else if (!node_keeps_quantization(node) &&
+                   node_fold(graph, node, FOLD_LIMIT, &budget, error) == FOLD_FAILED)
             return false;
     }
 

@@ -20,6 +20,8 @@ static bool takes_posts(const struct node *node) {
 
     const struct value *weights = node_input(node, 1);
     bool constant = weights && (weights->constant || has_integer_weights(node));
+    if (weights && !shape_elements(&weights->shape))
+        return false; /* a product over nothing */
 
     if (node_is(node, "Conv") || node_is(node, "ConvTranspose")) {
         int rank = node->inputs[0]->shape.rank;

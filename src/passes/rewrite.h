@@ -23,6 +23,11 @@ struct node *sole_producer(const struct value *value);
  * become an output) or memory is out. */
 bool node_bypass(struct graph *graph, struct node *node, struct value *value);
 
+/* An If whose condition is constant. */
+bool node_has_known_branch(const struct node *node);
+/* Its branch in its place; *ret_next: the first node of the branch, or what follows. */
+bool node_inline_branch(struct graph *graph, struct node *node, struct node **ret_next, struct error *error);
+
 enum fold_result { FOLD_FAILED = -1, FOLD_KEPT = 0, FOLD_DONE = 1 };
 /* Compute a node whose inputs are all constant, make its outputs constants, and remove it. Kept: other nodes;
  * results of more than `limit` bytes and four times the inputs, or of more than *budget, from which each

@@ -137,7 +137,9 @@ bool passes_specialize(struct graph *graph, const struct tensor *inputs, int inp
     size_t budget = 4 * SPECIALIZE_FOLD_LIMIT;
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
-        if (!specialize_node(graph, node, &budget, error))
+        bool done = node_has_known_branch(node) ? node_inline_branch(graph, node, &next, error)
+                                                : specialize_node(graph, node, &budget, error);
+        if (!done)
             return false;
     }
 
@@ -149,9 +151,27 @@ bool passes_specialize(struct graph *graph, const struct tensor *inputs, int inp
     return true;
 }
 
-void passes_plan_inputs(const struct graph *graph, bool *ret) {
-    bool *needed = calloc((size_t)graph->value_count + 1, sizeof *needed);
-    for (const struct node *node = graph->last; node && needed; node = node->previous) {
+static void mark_plan_inputs(const struct graph *graph, bool *needed);
+
+/* What a branch or loop takes from around it, where a shape inside depends on it. */
+static void mark_captured(const struct node *node, const struct attribute *attribute, bool *needed) {
+    const struct graph *body = attribute->graph;
+    bool *inside = calloc((size_t)body->value_count + 1, sizeof *inside);
+    int formal = body->input_count - attribute->captured_count;
+
+    if (inside)
+        mark_plan_inputs(body, inside);
+    for (int i = 0; i < attribute->captured_count; i++) {
+        const struct value *value = node_input(node, attribute->first_captured + i);
+        if (value && (!inside || inside[body->inputs[formal + i]->id]))
+            needed[value->id] = true;
+    }
+
+    free(inside);
+}
+
+static void mark_plan_inputs(const struct graph *graph, bool *needed) {
+    for (const struct node *node = graph->last; node; node = node->previous) {
         bool wanted = false;
         for (int i = 0; i < node->output_count; i++)
             wanted = wanted || (node->outputs[i] && needed[node->outputs[i]->id]);
@@ -162,7 +182,16 @@ void passes_plan_inputs(const struct graph *graph, bool *ret) {
             if (node->inputs[i] && (wanted || decides))
                 needed[node->inputs[i]->id] = true;
         }
+        for (int i = 0; i < node->attribute_count; i++)
+            if (node->attributes[i].kind == ATTRIBUTE_GRAPH)
+                mark_captured(node, &node->attributes[i], needed);
     }
+}
+
+void passes_plan_inputs(const struct graph *graph, bool *ret) {
+    bool *needed = calloc((size_t)graph->value_count + 1, sizeof *needed);
+    if (needed)
+        mark_plan_inputs(graph, needed);
 
     /* When memory is out, ask for the values of all inputs: right, if slow. */
     for (int i = 0; i < graph->input_count; i++)

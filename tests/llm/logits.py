@@ -14,6 +14,7 @@ import numpy as np
 GUICHET, ROOT = sys.argv[1:3]
 SHARED = os.path.join(os.environ.get('GUICHET_SHARED') or os.path.join(ROOT, '..', 'shared'), 'models', 'llm')
 LARGEST = 1e-5  # of the largest logit: what float32 may lose
+ROUNDED = 5e-3  # of the logits' root mean square: what activations of 12 bits may lose
 results = []
 
 
@@ -44,13 +45,28 @@ def compare(path, tokens, expected):
     return ''
 
 
+def compare_rounded(path, tokens, expected, most):
+    """The same with activations rounded, as by default: the distance as a part of the logits' size."""
+    for options in ((), ('--step',), ('--threads', '3')):
+        got = logits(path, tokens, *options)
+        if isinstance(got, str) or got.shape != expected.shape:
+            return f'{options}: {got}'
+        distance = np.sqrt(((got - expected) ** 2).mean() / (expected ** 2).mean())
+        cosine = ((got * expected).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(expected, axis=1)).min()
+        if not (distance <= most and cosine >= 0.9995):
+            return f'{options}: off by {distance:.2g} of the logits, cosine {cosine:.7f}'
+    return ''
+
+
 def families(folder):
     for seed, (name, family) in enumerate(decoder.FAMILIES.items()):
         model = decoder.Model(family, seed)
         path = os.path.join(folder, f'{name}.gguf')
         model.write(path)
         tokens = np.random.default_rng(seed).integers(0, family.vocabulary, 70)  # three pages of the cache
-        report(f'family {name}', compare(path, tokens, model.logits(tokens)))
+        expected = model.logits(tokens)
+        report(f'family {name}', compare(path, tokens, expected))
+        report(f'family {name}, rounded', compare_rounded(path, tokens, expected, ROUNDED))
 
 
 def block_types(folder):
@@ -60,7 +76,9 @@ def block_types(folder):
         path = os.path.join(folder, f'{kind}.gguf')
         model.write(path)
         tokens = np.random.default_rng(seed).integers(0, family.vocabulary, 20)
-        report(f'weights {kind}', compare(path, tokens, model.logits(tokens)))
+        expected = model.logits(tokens)
+        report(f'weights {kind}', compare(path, tokens, expected))
+        report(f'weights {kind}, rounded', compare_rounded(path, tokens, expected, ROUNDED))
 
 
 def parts(folder):
@@ -107,9 +125,13 @@ def shared():
             report(f'{folder}/{name}', '', 'the models of ../shared are not here')
             continue
         with open(os.path.join(SHARED, folder, description + '.json'), encoding='utf-8') as file:
-            tokens = json.load(file)['tokens']
+            facts = json.load(file)
+        tokens, most = facts['tokens'], ROUNDED
+        if folder == 'quantised' and name != 'llama256-F32':
+            most = facts['results'][name.removeprefix('llama256-')]['llama_cpp_rms_rel'] / 2
         expected = np.fromfile(path + '.logits.f32', '<f4').reshape(len(tokens), -1)
         report(f'{folder}/{name}', compare(path + '.gguf', tokens, expected))
+        report(f'{folder}/{name}, rounded', compare_rounded(path + '.gguf', tokens, expected, most))
 
 
 with tempfile.TemporaryDirectory() as scratch:

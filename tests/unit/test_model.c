@@ -188,7 +188,7 @@ static void labels_are_short_and_have_languages(void **state) {
     assert_int_equal(labels_find(&labels, "tabby, tabby cat"), 0);
     assert_int_equal(labels_find(&labels, "n02099601"), 1);
     assert_int_equal(labels_find(&labels, "dog"), -1);
-    write_text("labels_fr.json", "[3]");
+    write_text("labels_fr.json", "[[3]]");
     assert_false(labels_load(folder, 3, arena, &labels, &error));
     assert_non_null(strstr(error.message, "labels_fr.json: entry 0"));
     unlink(in_folder("labels_fr.json"));
@@ -214,7 +214,7 @@ static void labels_are_short_and_have_languages(void **state) {
     assert_true(labels_load(folder, 2, arena, &labels, &error));
     assert_string_equal(labels.names[0], "crane, machine");
     assert_string_equal(labels.names[1], "crane, bird");
-    write_text("config.json", "{\"id2label\": [\"cat\", 2]}");
+    write_text("config.json", "{\"id2label\": [\"cat\", null]}");
     assert_false(labels_load(folder, 2, arena, &labels, &error));
     assert_non_null(strstr(error.message, "'id2label': entry 1"));
     write_text("config.json", "{\"id2label\": \"cat\"}");

@@ -1,0 +1,3 @@
+#define KERNELS linear_kernels_portable
+#define INSTRUCTIONS "portable"
+#include "linear/kernels_template.inc"
