@@ -83,6 +83,9 @@
 #define LIMIT_MERGES (1 << 22)          /* rules of byte pair encoding */
 #define LIMIT_TOKENIZED_BYTES (1 << 28) /* of one text */
 
+#define LIMIT_ANSWERS 128    /* to one request to a language model */
+#define LIMIT_STOP_BYTES 256 /* of a string that ends an answer */
+
 /* Downloads of models */
 #define LIMIT_DOWNLOAD_REDIRECTS 10
 #define LIMIT_LISTING_BYTES (8u << 20) /* one page of a repository's listing */

@@ -12,9 +12,10 @@
 struct llm_context {
     const struct llm_model *model;
     struct kv_cache *cache;
-    struct arena *arena; /* has all that follows */
+    struct kv_pool *pool; /* of its pages */
+    struct arena *arena;  /* has all that follows */
     int rows, threads;
-    int64_t positions;
+    int64_t positions, longest;
     struct linear_input *input; /* activations before a product; NULL: products are exact */
     int *slots;                 /* [rows]: where a row of the run is below; prompts come first */
     int prompts;                /* of the run */
@@ -33,7 +34,7 @@ struct llm_context {
 /* Floats of scratch that a thread needs: for unpacked rows of weights, or for scores. */
 static size_t scratch_floats(const struct llm_context *context) {
     const struct llm_weights *weights = &context->model->weights;
-    size_t most = (size_t)context->positions + 1, tile = linear_scratch(&weights->output);
+    size_t most = (size_t)context->longest + 1, tile = linear_scratch(&weights->output);
 
     most = most < LINEAR_SCRATCH ? LINEAR_SCRATCH : most;
     most = tile > most ? tile : most;
@@ -116,6 +117,7 @@ struct llm_context *llm_context_create(const struct llm_model *model,
     if (context) {
         *context = (struct llm_context){
             .model = model, .rows = options->rows, .positions = options->positions, .arena = arena_create()};
+        context->longest = options->longest > 0 ? options->longest : options->positions;
         context->threads = options->threads > 0 ? options->threads : omp_get_num_procs();
         if (pages > INT32_MAX)
             pages = INT32_MAX;
@@ -129,8 +131,12 @@ struct llm_context *llm_context_create(const struct llm_model *model,
     }
 
     context->cache = kv_cache_create(&model->config, (int)pages, error);
-    if (context->cache)
+    context->pool = context->cache ? kv_pool_create((int)pages) : NULL;
+    if (context->pool)
         return context;
+    if (context->cache)
+        error_set(error, ERROR_MEMORY, "not enough memory for the keys and values of %lld positions",
+                  (long long)options->positions);
     llm_context_free(context);
     return NULL;
 }
@@ -140,6 +146,7 @@ void llm_context_free(struct llm_context *context) {
         return;
 
     kv_cache_free(context->cache);
+    kv_pool_free(context->pool);
     linear_input_free(context->input);
     free(context->logits);
     arena_free(context->arena);
@@ -150,8 +157,12 @@ int32_t llm_context_vocabulary(const struct llm_context *context) {
     return llm_model_vocabulary(context->model);
 }
 
+struct kv_pool *llm_context_pool(struct llm_context *context) {
+    return context->pool;
+}
+
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence) {
-    kv_pages_release(context->cache, &sequence->pages);
+    kv_pages_release(context->pool, &sequence->pages);
     sequence->length = 0;
 }
 
@@ -194,7 +205,7 @@ static bool place_rows(struct llm_context *context, const struct llm_row *rows, 
     order_rows(context, rows, count);
     for (; room && placed < count; placed++) {
         struct llm_sequence *sequence = rows[placed].sequence;
-        room = kv_pages_reserve(context->cache, &sequence->pages, sequence->length + 1);
+        room = kv_pages_reserve(context->pool, &sequence->pages, sequence->length + 1);
         if (!room)
             break;
         context->places[context->slots[placed]].position = sequence->length++;
@@ -245,7 +256,7 @@ static void turn_angles(const struct llm_context *context, int count, double bas
 static void find_angles(const struct llm_context *context, int count) {
     const struct llm_config *config = &context->model->config;
     const struct llm_weights *weights = &context->model->weights;
-    bool stretched = config->original_context > 0 && context->positions > config->original_context;
+    bool stretched = config->original_context > 0 && context->longest > config->original_context;
     const float *factors =
         stretched && weights->rope_factors_long ? weights->rope_factors_long : weights->rope_factors;
 

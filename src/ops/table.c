@@ -22,7 +22,7 @@ static const struct op_def *const families[] = {
     pad_operators,       slice_operators,
     softmax_operators,   microsoft_operators,
     det_operators,       grid_sample_operators,
-    control_operators,
+    control_operators,   recurrent_operators,
 };
 
 #define TABLE_ENTRIES 512

@@ -21,9 +21,9 @@ EDGES = {
     'engine': 'base tensor graph onnx ops plan passes lowering',
     'gguf': 'base linear',
     'tokenizer': 'base gguf',
-    'llm': 'base linear gguf tokenizer',
-    'image': 'base',
     'chat': 'base',
+    'llm': 'base linear gguf tokenizer chat',
+    'image': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
     'quant': 'base tensor graph onnx ops passes engine model data',
@@ -31,6 +31,7 @@ EDGES = {
     'hub': 'base model',
     'server/edge': 'base http model/name.h',
     'server/backend': 'base tensor engine model http server/edge',
+    'server/backend/language': 'base chat tokenizer llm model/name.h http server/edge',
     'server/backend/protocol': 'base tensor model http server/edge server/backend',
     'server/gateway': 'base http model/name.h server/edge',
     'server/frontend': 'base http server/edge',
@@ -43,6 +44,7 @@ EDGES = {
 # (room, room or header): why it is allowed although the row above does not name it.
 EXCEPTIONS = {
     ('server/backend', 'server/backend/protocol'): 'one service: its protocols are files of its own, and it calls them',
+    ('server/backend', 'server/backend/language'): 'the service of a language model is one of those that a backend is',
     ('server/frontend', 'server/gateway'): 'one chain: the frontend passes on to the gateway in its process; never the other way',
     ('cli', 'onnx/onnx.h'): 'inspect reads a network that the engine may not support',
     ('cli', 'ops/operator.h'): 'inspect tells which operators are missing',
@@ -64,7 +66,10 @@ LIBRARIES = [  # (headers, the files that may include them)
 OPENED_MOST = 3
 # Private structs that more files may open, each with its reason.
 LANGUAGE = {
+    'backend': 'the language of server/backend/: a service, and what each kind of model adds to it',
     'gateway': 'the language of server/gateway/: its table of replicas, under one lock',
+    'language': 'the language of server/backend/language/: the service, which every request of it asks',
+    'language_fields': 'a value: what a request asks for',
     'lowering': 'the language of lowering/: every file adds steps to it',
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',

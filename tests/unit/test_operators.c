@@ -270,6 +270,9 @@ static const struct hint {
     {"GatherND", "xi", NULL, 0, 0, 1},
     {"Slice", "x", "starts", ATTRIBUTE_INTS, 1, 2},
     {"GridSample", "xg", NULL, 0, 0, 4},
+    {"RNN", "xRN", NULL, 0, 0, 3},
+    {"GRU", "xRG", NULL, 0, 0, 3},
+    {"LSTM", "xRL", NULL, 0, 0, 3},
 };
 
 static const struct hint *hint_find(const char *op_type) {
@@ -295,6 +298,13 @@ static void value_hint(struct graph *graph, struct value *value, char letter, co
         shape = (struct shape){1, {2}};
     else if (letter == 'g')
         shape = (struct shape){4, {base->dims[0], 1 + random_below(3), 1 + random_below(4), 2}};
+    else if (strchr("RNGL", letter)) /* twelve rows: gates of so many numbers */
+        shape = (struct shape){3,
+                               {1, 12,
+                                letter == 'R'   ? base->dims[2]
+                                : letter == 'N' ? 12
+                                : letter == 'G' ? 4
+                                                : 3}};
     else if (letter == 'w' || letter == 'v') {
         shape.dims[0] = 4;
         for (int i = 2; i < shape.rank; i++)
