@@ -61,7 +61,8 @@ function modelFolder() {
 // Language models that always say the same: one chats, the other goes on with a text. Null without Debian's numpy.
 export function talkFolder() {
   const folder = mkdtempSync(join(tmpdir(), 'guichet-browser-'));
-  const script = 'import sys; sys.path.insert(0, sys.argv[1]); import parrot; parrot.write(sys.argv[2]); parrot.write(sys.argv[3], template="")';
+  const script = `import sys; sys.path.insert(0, sys.argv[1]); import parrot; parrot.write(sys.argv[2])
+parrot.write(sys.argv[3], [*parrot.ANSWER[:-1], "</s>"], template="")`;
   for (const name of ['parrot', 'stories']) mkdirSync(join(folder, name));
   const {status} = spawnSync('/usr/bin/python3', ['-c', script, join(ROOT, 'tests/llm'), join(folder, 'parrot/parrot.gguf'),
     join(folder, 'stories/stories.gguf')], {stdio: ['ignore', 'inherit', 'inherit']});
