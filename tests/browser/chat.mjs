@@ -1,6 +1,6 @@
-// The chat in a real browser, before the stand-in of the service:  node chat.mjs
+// The chat in a real browser, before the stand-in of the service, then before a real one:  node chat.mjs [PROGRAM]
 import assert from 'node:assert/strict';
-import {launch, runTests, serve, until} from './harness.mjs';
+import {launch, runTests, serve, talkFolder, until} from './harness.mjs';
 import {choose, closing, opener} from './pages.mjs';
 
 const browser = await launch();
@@ -245,6 +245,26 @@ const tests = [
       .map((node) => node.outerHTML));
     assert.deepEqual(nameless, []);
   }),
+  ['a real service answers, with and without a chat template', async () => {
+    const folder = process.argv[2] && talkFolder();
+    if (!folder) return; // no program, or nothing to write models with
+    const real = await serve(process.argv[2], folder);
+    try {
+      await closing(await opener(browser, real.base, [], complaints)({expected: [400]}), async (page) => {
+        assert.equal(await page.textContent('#models-name'), 'parrot', 'the first one, where there is no other');
+        await ask(page, 'Hello');
+        await ask(page, 'and again');
+        assert.deepEqual(await messages(page), ['Hello', 'Good day. Café?', 'and again', 'Good day. Café?']);
+        assert.match(await page.textContent('#chat-status'), /parrot · 8 tokens/);
+        await choose(page, 'stories');
+        await page.click('#chat-new');
+        await ask(page, 'Once');
+        assert.deepEqual(await messages(page), ['Once', 'Good day. Café?']);
+      });
+    } finally {
+      await real.stop();
+    }
+  }],
   ['no console error, and nothing asked of anyone else', async () => assert.deepEqual(complaints, [])],
 ];
 
