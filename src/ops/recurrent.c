@@ -249,7 +249,7 @@ static bool make_sums(struct pass *pass, int64_t first, int64_t steps) {
 static bool times_weights(const struct pass *pass, const float *h, int64_t first, int64_t count) {
     const struct sequence *s = pass->s;
     const float *w = pass->r + first * s->hidden;
-    if (s->batch < 8 || count != s->gates) {
+    if (s->batch < 64 || count != s->gates) {
         cell_times_weights(s->batch, count, s->hidden, h, w, pass->products + first, s->gates);
         return true;
     }
@@ -395,7 +395,7 @@ static bool recurrent_compute(const struct node *node, const struct tensor *inpu
 
 #define RECURRENT(name, kind, most_inputs, most_outputs)                                       \
     {                                                                                          \
-        .op_type = name, .since = 7, .inputs = {3, most_inputs}, .outputs = {0, most_outputs}, \
+        .op_type = name, .since = 7, .inputs = {3, most_inputs}, .outputs = {1, most_outputs}, \
         .traits = OP_HEAVY, .types = NAMES_F32, .family = &(const enum cell_kind){kind},       \
         .check = recurrent_check, FUNCTIONS(recurrent)                                         \
     }

@@ -178,7 +178,7 @@ void cell_gru_step(const struct cell *cell, float *sums, const float *from_hidde
         state[i] = (1 - update[i]) * fresh[i] + update[i] * state[i];
 }
 
-/* Four rows of w at once, so that the sums do not wait for each other. */
+/* Four rows of w, so that the sums do not wait for each other. */
 MULTIVERSION static void four_dots(int64_t depth, const float *h, const float *w, float *y) {
     float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
     const float *w1 = w + depth, *w2 = w1 + depth, *w3 = w2 + depth;
@@ -197,23 +197,50 @@ MULTIVERSION static void four_dots(int64_t depth, const float *h, const float *w
     y[3] = s3;
 }
 
+/* The same for two rows of h, which share what is read of w. */
+MULTIVERSION static void eight_dots(int64_t depth, const float *h, const float *w, float *y,
+                                    int64_t y_stride) {
+    float s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0;
+    const float *w1 = w + depth, *w2 = w1 + depth, *w3 = w2 + depth, *h1 = h + depth;
+
+#pragma omp simd reduction(+ : s0, s1, s2, s3, t0, t1, t2, t3)
+    for (int64_t k = 0; k < depth; k++) {
+        s0 += h[k] * w[k];
+        s1 += h[k] * w1[k];
+        s2 += h[k] * w2[k];
+        s3 += h[k] * w3[k];
+        t0 += h1[k] * w[k];
+        t1 += h1[k] * w1[k];
+        t2 += h1[k] * w2[k];
+        t3 += h1[k] * w3[k];
+    }
+
+    float *y1 = y + y_stride;
+    y[0] = s0, y[1] = s1, y[2] = s2, y[3] = s3;
+    y1[0] = t0, y1[1] = t1, y1[2] = t2, y1[3] = t3;
+}
+
+/* Fewer than four rows of w. */
+static void last_dots(int64_t rows, int64_t depth, const float *h, const float *w, float *y) {
+    for (int64_t i = 0; i < rows; i++) {
+        float sum = 0;
+        for (int64_t k = 0; k < depth; k++)
+            sum += h[k] * w[i * depth + k];
+        y[i] = sum;
+    }
+}
+
 void cell_times_weights(int64_t batch, int64_t rows, int64_t depth, const float *h, const float *w, float *y,
                         int64_t y_stride) {
 #pragma omp parallel for schedule(static) if (batch * rows * depth > 1 << 18)
-    for (int64_t r = 0; r < rows; r += 4)
-        for (int64_t b = 0; b < batch; b++) {
-            float last[4];
-            const float *state = h + b * depth;
-            float *to = y + b * y_stride + r;
-            if (r + 4 <= rows) {
-                four_dots(depth, state, w + r * depth, to);
-                continue;
-            }
-            for (int64_t i = 0; r + i < rows; i++) {
-                last[i] = 0;
-                for (int64_t k = 0; k < depth; k++)
-                    last[i] += state[k] * w[(r + i) * depth + k];
-                to[i] = last[i];
-            }
-        }
+    for (int64_t r = 0; r < rows; r += 4) {
+        int64_t b = 0;
+        for (; b + 2 <= batch && r + 4 <= rows; b += 2)
+            eight_dots(depth, h + b * depth, w + r * depth, y + b * y_stride + r, y_stride);
+        for (; b < batch; b++)
+            if (r + 4 <= rows)
+                four_dots(depth, h + b * depth, w + r * depth, y + b * y_stride + r);
+            else
+                last_dots(rows - r, depth, h + b * depth, w + r * depth, y + b * y_stride + r);
+    }
 }

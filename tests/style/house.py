@@ -97,6 +97,8 @@ LANGUAGE |= dict.fromkeys(
 LANGUAGE |= dict.fromkeys(
     ['jinja_growing', 'jinja_node', 'jinja_nodes', 'jinja_parser', 'jinja_program', 'jinja_signature', 'jinja_token'],
     'the tree of chat/: made by the parser, walked by the evaluator')
+LANGUAGE |= dict.fromkeys(['automaton', 'automaton_node'],
+                          "the language of chat/'s constraints: made by the readers of schemas, walked by positions")
 # Private structs that are to be closed: their rooms are being rebuilt.
 OPEN_STILL = {}
 

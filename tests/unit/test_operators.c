@@ -417,7 +417,9 @@ static void hostile_nodes_end_in_errors_or_results(void **state) {
     int count, computed_operators = 0;
     const struct op_def *entries = operator_table(&count);
     for (int i = 0; i < count; i++) {
-        int computed = entries[i].traits & OP_CONTROL ? 1 : 0; /* the engine computes those */
+        /* The engine computes those with graphs inside, test_ml.c those with lists that must fit each other.
+         */
+        int computed = entries[i].traits & OP_CONTROL || strcmp(entries[i].domain, "ai.onnx.ml") == 0;
         for (int round = 0; round < ROUNDS; round++) {
             random_state = (uint64_t)i * 1000003 + (uint64_t)round * 7919 + 1;
             struct graph *graph = graph_create();

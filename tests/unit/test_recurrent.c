@@ -138,7 +138,7 @@ static void form_choose(struct form *f, struct graph *graph, int round) {
     int kind = round % 3;
     *f = (struct form){.op_type = names[kind],
                        .steps = 1 + below(5),
-                       .batch = below(4) ? 1 + below(3) : 9,
+                       .batch = below(8) ? 1 + below(3) : 64 + below(2),
                        .input = 1 + below(6),
                        .hidden = 1 + below(11),
                        .directions = 1 + below(2),
