@@ -251,11 +251,12 @@ static bool create_context(struct talk *talk, const struct model_files *files, s
         options->context = settings.context ? settings.context : own < USUAL_CONTEXT ? own : USUAL_CONTEXT;
     if (options->context > own)
         options->context = own;
+    bool exact = settings.precision == PRECISION_F32 || (settings.kv && strcmp(settings.kv, "f32") == 0);
     const struct llm_context_options of = {
         .rows = LANGUAGE_ROWS,
         .positions = options->context,
         .threads = options->threads,
-        .precision = settings.precision == PRECISION_F32 ? LLM_F32 : options->precision,
+        .precision = exact ? LLM_F32 : options->precision,
         .kv = settings.kv && strcmp(settings.kv, "q8_0") == 0 ? LLM_KV_Q8_0 : LLM_KV_BF16,
     };
     talk->context = llm_context_create(talk->model, &of, error);

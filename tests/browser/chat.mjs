@@ -42,6 +42,16 @@ const tests = [
     assert.match(await page.textContent('h1'), /Show a photo/);
     assert.equal(await page.locator('.pick:has-text("parrot")').count(), 0, 'no photo is compared by a language model');
   }),
+  test('the page is turned between photos and conversation, each with the model that was chosen there', async (page) => {
+    await choose(page, 'tales');
+    await page.click('#sides [data-side="photo"]');
+    await until('the photo', () => page.isVisible('#pane'));
+    assert.equal(await page.textContent('#models-name'), 'animals');
+    assert.equal(await page.getAttribute('#sides [data-side="photo"]', 'aria-pressed'), 'true');
+    await page.click('#sides [data-side="chat"]');
+    await until('the chat', () => page.isVisible('#chat-input'));
+    assert.equal(await page.textContent('#models-name'), 'tales');
+  }),
   test('an answer streams in, with its tokens and their rate, and the whole conversation is sent each time', async (page) => {
     const bodies = [];
     page.on('request', (request) => request.url().endsWith('/v1/chat/completions') && bodies.push(request.postDataJSON()));

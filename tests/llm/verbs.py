@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 
+import decoder
+import gguf
 import parrot
 
 PROGRAM = os.path.abspath(sys.argv[1])
@@ -129,6 +131,20 @@ def test_chat():
     check('thoughts are shown', 'Hm.' in done.out and 'Good' in done.out, done)
 
 
+def test_what_stays():
+    """Keys and values of an earlier turn are those that a new conversation would compute."""
+    model = decoder.Model(decoder.FAMILIES['llama3'], 5)
+    template = '{% for message in messages %}[{{ message.content }}]{% endfor %}'
+    gguf.write(path('random.gguf'), model.keys() | {'tokenizer.chat_template': template}, model.tensors)
+    options = ('random.gguf', '--precision', 'f32', '--tokens', '12')
+    first, once = chat('Hello\n', *options), chat('Other words\n', *options)
+    check('a random model says something', first.code == 0 and len(first.out) > 5 and first.out != once.out, first)
+    done = chat('Hello\n/again\n', *options)
+    check('the same again', done.out == first.out * 2, (first, done))
+    done = chat('Other words\n/new\nHello\n', *options)
+    check('nothing of another conversation is left', done.out == once.out + first.out, (once, first, done))
+
+
 class Terminal:
     """`guichet chat` on a terminal."""
 
@@ -230,7 +246,6 @@ def test_inspect():
     check('inspect --json', told['architecture'] == 'llama' and told['types'] == {'F32': {'tensors': 12, 'bytes': told['weight_bytes']}}
           and told['parameters'] * 4 == told['weight_bytes'] and told['runs'] and told['chat_template']
           and told['cache_bytes_per_1000_tokens']['bf16'] == 1000 * 2 * 16 * 2, told)
-    import gguf  # pylint: disable=import-outside-toplevel
     gguf.write(path('odd.gguf'), {'general.architecture': 'mamba', 'general.name': b'\xff'}, {})
     done = Done('inspect', 'odd.gguf', '--json')
     check('inspect tells why a model cannot run', "'mamba', which is not supported" in json.loads(done.out)['problem'], done)
@@ -239,7 +254,7 @@ def test_inspect():
 
 def main():
     write_models()
-    tests = [test_names, test_kinds, test_complete, test_chat, test_terminal, test_template, test_models, test_inspect]
+    tests = [test_names, test_kinds, test_complete, test_chat, test_what_stays, test_terminal, test_template, test_models, test_inspect]
     for test in tests:
         test()
     print(f'1..{len(results)}')
