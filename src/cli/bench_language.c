@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -25,6 +26,14 @@ struct bench {
     struct llm_sequence *sequences; /* [options->sequences] */
     int vocabulary;
 };
+
+/* With one thread its processor's time: other processes do not count. */
+static double now_ms(const struct bench *bench) {
+    struct timespec used;
+    if (bench->options->threads != 1 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) < 0)
+        return clock_ms();
+    return (double)used.tv_sec * 1e3 + (double)used.tv_nsec / 1e6;
+}
 
 static void clear(struct bench *bench) {
     for (int i = 0; i < bench->options->sequences; i++)
@@ -69,7 +78,7 @@ static bool run_steps(struct bench *bench, int count, int steps, struct error *e
 /* Keep the fastest round: its rate, and where its time went. */
 static void keep(const struct bench *bench, int tokens, double started, const double *before, double *rate,
                  double *parts) {
-    double now = tokens * 1000.0 / (clock_ms() - started);
+    double now = tokens * 1000.0 / (now_ms(bench) - started);
     if (now <= *rate)
         return;
 
@@ -80,7 +89,7 @@ static void keep(const struct bench *bench, int tokens, double started, const do
 
 static bool run_round(struct bench *bench, struct result *result, struct error *error) {
     const struct bench_language_options *options = bench->options;
-    double before[LLM_PARTS], started = clock_ms();
+    double before[LLM_PARTS], started = now_ms(bench);
 
     memcpy(before, llm_context_times(bench->context), sizeof before);
     if (!run_prompt(bench, options->prompt, error))
@@ -88,7 +97,7 @@ static bool run_round(struct bench *bench, struct result *result, struct error *
     keep(bench, options->prompt, started, before, &result->prompt_rate, result->prompt_parts);
 
     memcpy(before, llm_context_times(bench->context), sizeof before);
-    started = clock_ms();
+    started = now_ms(bench);
     if (!run_steps(bench, 1, options->steps, error))
         return false;
     keep(bench, options->steps, started, before, &result->step_rate, result->step_parts);
@@ -97,7 +106,7 @@ static bool run_round(struct bench *bench, struct result *result, struct error *
     if (options->sequences > 1) {
         if (!run_steps(bench, options->sequences, 8, error))
             return false;
-        started = clock_ms();
+        started = now_ms(bench);
         if (!run_steps(bench, options->sequences, options->steps, error))
             return false;
         keep(bench, options->steps * options->sequences, started, before, &result->together_rate, NULL);
