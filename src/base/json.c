@@ -3,47 +3,32 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 
-/* Length of the well-formed UTF-8 sequence that `text` starts with; 0 where there is none. */
-static size_t utf8_length(const unsigned char *text) {
-    unsigned char c = text[0];
-    size_t length = c < 0x80                ? 1
-                    : c >= 0xc2 && c < 0xe0 ? 2
-                    : c >= 0xe0 && c < 0xf0 ? 3
-                    : c >= 0xf0 && c < 0xf5 ? 4
-                                            : 0;
-
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-
-    /* Overlong forms, surrogates, beyond U+10FFFF. */
-    if ((c == 0xe0 && text[1] < 0xa0) || (c == 0xed && text[1] > 0x9f) || (c == 0xf0 && text[1] < 0x90) ||
-        (c == 0xf4 && text[1] > 0x8f))
-        return 0;
-
-    return length;
-}
-
-void json_append_string(struct buffer *buffer, const char *text) {
+void json_append_bytes(struct buffer *buffer, const char *bytes, size_t size) {
     buffer_append(buffer, "\"", 1);
 
-    for (const unsigned char *c = (const unsigned char *)text; *c;) {
-        size_t length = utf8_length(c);
-        if (!length) {
+    for (size_t at = 0; at < size;) {
+        unsigned char c = (unsigned char)bytes[at];
+        int length = utf8_length(bytes + at, size - at);
+        if (length <= 0) {
             buffer_append_string(buffer, "\xef\xbf\xbd");
-            c++;
-        } else if (*c == '"' || *c == '\\') {
-            buffer_printf(buffer, "\\%c", *c++);
-        } else if (*c < 0x20 || *c == 0x7f) {
-            buffer_printf(buffer, "\\u%04x", *c++);
+            length = 1;
+        } else if (c == '"' || c == '\\') {
+            buffer_printf(buffer, "\\%c", c);
+        } else if (c < 0x20 || c == 0x7f) {
+            buffer_printf(buffer, "\\u%04x", c);
         } else {
-            buffer_append(buffer, c, length);
-            c += length;
+            buffer_append(buffer, bytes + at, (size_t)length);
         }
+        at += (size_t)length;
     }
 
     buffer_append(buffer, "\"", 1);
+}
+
+void json_append_string(struct buffer *buffer, const char *text) {
+    json_append_bytes(buffer, text, strlen(text));
 }
 
 /* jansson limits nesting to 2048 at build time; our own bound comes first, from the brackets outside of

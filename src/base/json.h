@@ -25,3 +25,5 @@ static inline void json_release(json_t *json, struct memory_charge *charge) {
 size_t json_tree_cost(const char *text, size_t size);
 /* Append `text` as a JSON string, quotes and all; bytes that are not UTF-8 become U+FFFD. */
 void json_append_string(struct buffer *buffer, const char *text);
+/* The same of `size` bytes, which may hold any. */
+void json_append_bytes(struct buffer *buffer, const char *bytes, size_t size);

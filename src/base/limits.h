@@ -64,6 +64,11 @@
 #define LIMIT_METADATA_BYTES (1u << 20) /* of one property */
 
 /* Chat templates */
+#define LIMIT_SCHEMA_BYTES (64 << 10)    /* a JSON Schema that constrains an answer */
+#define LIMIT_CONSTRAINT_NODES (1 << 17) /* states, edges, words … of its automaton, each */
+#define LIMIT_SCHEMA_CHOICES 64          /* schemas of one anyOf */
+#define LIMIT_PATTERN_BYTES 1000         /* a regular expression in it */
+#define LIMIT_CONSTRAINED_TOKEN 512      /* bytes of a token that may be written under a constraint */
 #define LIMIT_TEMPLATE_BYTES (1 << 20)
 #define LIMIT_TEMPLATE_NESTING 200    /* of tags and expressions within each other */
 #define LIMIT_TEMPLATE_DEPTH 1000     /* of what is being evaluated: macros within macros, nested values */
@@ -82,6 +87,9 @@
 #define LIMIT_TOKEN_BYTES 4096          /* of one token */
 #define LIMIT_MERGES (1 << 22)          /* rules of byte pair encoding */
 #define LIMIT_TOKENIZED_BYTES (1 << 28) /* of one text */
+
+#define LIMIT_ANSWERS 128    /* to one request to a language model */
+#define LIMIT_STOP_BYTES 256 /* of a string that ends an answer */
 
 /* Downloads of models */
 #define LIMIT_DOWNLOAD_REDIRECTS 10

@@ -20,7 +20,7 @@ struct result {
     double prompt_parts[LLM_PARTS], step_parts[LLM_PARTS]; /* seconds a token */
 };
 
-struct bench {
+struct language_bench {
     const struct bench_language_options *options;
     struct llm_context *context;
     struct llm_sequence *sequences; /* [options->sequences] */
@@ -28,24 +28,24 @@ struct bench {
 };
 
 /* With one thread its processor's time: other processes do not count. */
-static double now_ms(const struct bench *bench) {
+static double now_ms(const struct language_bench *bench) {
     struct timespec used;
     if (bench->options->threads != 1 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) < 0)
         return clock_ms();
     return (double)used.tv_sec * 1e3 + (double)used.tv_nsec / 1e6;
 }
 
-static void clear(struct bench *bench) {
+static void clear(struct language_bench *bench) {
     for (int i = 0; i < bench->options->sequences; i++)
         llm_sequence_release(bench->context, &bench->sequences[i]);
 }
 
 /* Which token does not matter: the arithmetic is the same. */
-static int32_t some_token(const struct bench *bench, int i) {
+static int32_t some_token(const struct language_bench *bench, int i) {
     return (int32_t)((300 + (int64_t)i * 37) % bench->vocabulary);
 }
 
-static bool run_prompt(struct bench *bench, int count, struct error *error) {
+static bool run_prompt(struct language_bench *bench, int count, struct error *error) {
     struct llm_row rows[LANGUAGE_ROWS];
     float *logits;
 
@@ -61,7 +61,7 @@ static bool run_prompt(struct bench *bench, int count, struct error *error) {
 }
 
 /* A step of each of `count` sequences, so many times. */
-static bool run_steps(struct bench *bench, int count, int steps, struct error *error) {
+static bool run_steps(struct language_bench *bench, int count, int steps, struct error *error) {
     struct llm_row rows[LANGUAGE_ROWS];
     float *logits;
 
@@ -76,8 +76,8 @@ static bool run_steps(struct bench *bench, int count, int steps, struct error *e
 }
 
 /* Keep the fastest round: its rate, and where its time went. */
-static void keep(const struct bench *bench, int tokens, double started, const double *before, double *rate,
-                 double *parts) {
+static void keep(const struct language_bench *bench, int tokens, double started, const double *before,
+                 double *rate, double *parts) {
     double now = tokens * 1000.0 / (now_ms(bench) - started);
     if (now <= *rate)
         return;
@@ -87,7 +87,7 @@ static void keep(const struct bench *bench, int tokens, double started, const do
         parts[i] = (llm_context_times(bench->context)[i] - before[i]) / tokens;
 }
 
-static bool run_round(struct bench *bench, struct result *result, struct error *error) {
+static bool run_round(struct language_bench *bench, struct result *result, struct error *error) {
     const struct bench_language_options *options = bench->options;
     double before[LLM_PARTS], started = now_ms(bench);
 
@@ -205,7 +205,7 @@ static void print_table(const char *name, const struct bench_language_options *o
                result->step_parts[i] * 1e6);
 }
 
-static bool measure(struct bench *bench, struct result *result, struct error *error) {
+static bool measure(struct language_bench *bench, struct result *result, struct error *error) {
     bool done = run_prompt(bench, 16, error) && run_steps(bench, 1, 2, error); /* the file's pages come in */
     clear(bench);
     for (int i = 0; done && i < bench->options->rounds; i++)
@@ -234,7 +234,7 @@ bool bench_language(const struct model_files *files, const struct bench_language
     cleanup(freep) struct llm_sequence *sequences = calloc((size_t)options->sequences, sizeof *sequences);
     if (!sequences)
         return error_set(error, ERROR_MEMORY, "not enough memory for %d sequences", options->sequences);
-    struct bench bench = {options, context, sequences, llm_model_vocabulary(model)};
+    struct language_bench bench = {options, context, sequences, llm_model_vocabulary(model)};
     bool done = measure(&bench, &result, error);
     clear(&bench);
     if (!done)

@@ -97,13 +97,14 @@ static enum attention_type kept_as(const struct llm_context_options *options) {
 
 static bool allocate(struct llm_context *context, const struct llm_context_options *options,
                      struct error *error) {
-    int64_t pages = (options->positions + KV_PAGE - 1) / KV_PAGE;
+    int64_t wanted = (options->positions + KV_PAGE - 1) / KV_PAGE;
+    int pages = (int)(wanted < INT32_MAX ? wanted : INT32_MAX);
 
-    context->cache = kv_cache_create(&context->model->config, kept_as(options),
-                                     (int)(pages < INT32_MAX ? pages : INT32_MAX), error);
+    context->cache = kv_cache_create(&context->model->config, kept_as(options), pages, error);
     if (!context->cache)
         return false;
-    return (context->arena && allocate_rows(context) && allocate_scratch(context) &&
+    context->pool = kv_pool_create(pages);
+    return (context->pool && context->arena && allocate_rows(context) && allocate_scratch(context) &&
             allocate_inputs(context, options->precision)) ||
            error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once",
                      options->rows);
@@ -120,6 +121,7 @@ struct llm_context *llm_context_create(const struct llm_model *model,
     *context = (struct llm_context){.model = model,
                                     .rows = options->rows,
                                     .positions = options->positions,
+                                    .longest = options->longest > 0 ? options->longest : options->positions,
                                     .threads = options->threads > 0 ? options->threads : omp_get_num_procs(),
                                     .arena = arena_create()};
     if (allocate(context, options, error))
@@ -133,6 +135,7 @@ void llm_context_free(struct llm_context *context) {
         return;
 
     kv_cache_free(context->cache);
+    kv_pool_free(context->pool);
     linear_input_free(context->in);
     linear_input_free(context->between);
     linear_input_free(context->down);
@@ -146,8 +149,12 @@ int32_t llm_context_vocabulary(const struct llm_context *context) {
     return llm_model_vocabulary(context->model);
 }
 
+struct kv_pool *llm_context_pool(struct llm_context *context) {
+    return context->pool;
+}
+
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence) {
-    kv_pages_release(context->cache, &sequence->pages);
+    kv_pages_release(context->pool, &sequence->pages);
     sequence->length = 0;
 }
 
@@ -190,7 +197,7 @@ static bool place_rows(struct llm_context *context, const struct llm_row *rows, 
     order_rows(context, rows, count);
     for (; room && placed < count; placed++) {
         struct llm_sequence *sequence = rows[placed].sequence;
-        room = kv_pages_reserve(context->cache, &sequence->pages, sequence->length + 1);
+        room = kv_pages_reserve(context->pool, &sequence->pages, sequence->length + 1);
         if (!room)
             break;
         context->places[context->slots[placed]].position = sequence->length++;
@@ -270,7 +277,7 @@ static void turn_angles(const struct llm_context *context, int count, double bas
 static void find_angles(const struct llm_context *context, int count) {
     const struct llm_config *config = &context->model->config;
     const struct llm_weights *weights = &context->model->weights;
-    bool stretched = config->original_context > 0 && context->positions > config->original_context;
+    bool stretched = config->original_context > 0 && context->longest > config->original_context;
     const float *factors =
         stretched && weights->rope_factors_long ? weights->rope_factors_long : weights->rope_factors;
 

@@ -32,6 +32,7 @@ enum llm_kv_type { LLM_KV_F16, LLM_KV_BF16, LLM_KV_Q8_0 };
 struct llm_context_options {
     int rows;          /* most rows of a run */
     int64_t positions; /* of all sequences together, that the cache has room for */
+    int64_t longest;   /* of one sequence; 0: all of them */
     int threads;       /* of an OpenMP team; 0: as many as there are processors */
     enum llm_precision precision;
     enum llm_kv_type kv; /* of LLM_AUTO */
@@ -57,4 +58,7 @@ const double *llm_context_times(const struct llm_context *context);
 /* Numbers of a row of logits. */
 int32_t llm_context_vocabulary(const struct llm_context *context);
 
+/* Its pages, for sequences that share some (llm/prefix.h): a sequence of `length` positions has the pages of
+ * that many, and may have more. */
+struct kv_pool *llm_context_pool(struct llm_context *context);
 void llm_sequence_release(struct llm_context *context, struct llm_sequence *sequence);

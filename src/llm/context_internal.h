@@ -20,9 +20,10 @@ struct row_block {
 struct llm_context {
     const struct llm_model *model;
     struct kv_cache *cache;
-    struct arena *arena; /* has all that follows */
+    struct kv_pool *pool; /* of its pages */
+    struct arena *arena;  /* has all that follows */
     int rows, threads;
-    int64_t positions;
+    int64_t positions, longest;
     /* Activations before products; NULL: products are exact. */
     struct linear_input *in, *between, *down, *last_in;
     int *slots;               /* [rows]: where a row of the run is below; prompts come first */

@@ -5,6 +5,8 @@
 
 #include "base/checked.h"
 
+_Static_assert((int)KV_PAGE == (int)ATTENTION_PAGE, "a page is what attention reads at once");
+
 struct kv_cache {
     int kv_heads;
     struct attention_shape shape;  /* of a head */
@@ -12,8 +14,6 @@ struct kv_cache {
     size_t layer_bytes, page_bytes;
     char *memory; /* [pages] of page_bytes; touched when used */
     size_t bytes;
-    int32_t *free; /* [free_count] pages; a stack */
-    int free_count;
 };
 
 size_t kv_cache_page_bytes(const struct llm_config *config, enum attention_type type) {
@@ -34,9 +34,8 @@ struct kv_cache *kv_cache_create(const struct llm_config *config, enum attention
         cache->value_bytes = attention_page_bytes(type, config->value_size);
         cache->layer_bytes = (size_t)config->kv_heads * (cache->key_bytes + cache->value_bytes);
         cache->page_bytes = kv_cache_page_bytes(config, type);
-        cache->free = calloc((size_t)pages, sizeof *cache->free);
     }
-    if (cache && cache->free && size_multiply(cache->page_bytes, (size_t)pages, &bytes)) {
+    if (cache && size_multiply(cache->page_bytes, (size_t)pages, &bytes)) {
         void *memory =
             mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         cache->memory = memory == MAP_FAILED ? NULL : memory;
@@ -48,9 +47,6 @@ struct kv_cache *kv_cache_create(const struct llm_config *config, enum attention
                   (long long)pages * KV_PAGE);
         return NULL;
     }
-
-    for (int i = 0; i < pages; i++)
-        cache->free[cache->free_count++] = pages - 1 - i;
     return cache;
 }
 
@@ -60,33 +56,7 @@ void kv_cache_free(struct kv_cache *cache) {
 
     if (cache->memory)
         munmap(cache->memory, cache->bytes);
-    free(cache->free);
     free(cache);
-}
-
-bool kv_pages_reserve(struct kv_cache *cache, struct kv_pages *pages, int64_t positions) {
-    int64_t wanted = (positions + KV_PAGE - 1) / KV_PAGE;
-    if (wanted - pages->count > cache->free_count)
-        return false;
-
-    if (wanted > pages->capacity) {
-        int capacity = (int)(wanted < 16 ? 16 : wanted * 2);
-        int32_t *grown = realloc(pages->pages, (size_t)capacity * sizeof *grown);
-        if (!grown)
-            return false;
-        pages->pages = grown;
-        pages->capacity = capacity;
-    }
-    while (pages->count < wanted)
-        pages->pages[pages->count++] = cache->free[--cache->free_count];
-    return true;
-}
-
-void kv_pages_release(struct kv_cache *cache, struct kv_pages *pages) {
-    while (pages->count > 0)
-        cache->free[cache->free_count++] = pages->pages[--pages->count];
-    free(pages->pages);
-    *pages = (struct kv_pages){0};
 }
 
 const struct attention_shape *kv_cache_shape(const struct kv_cache *cache) {

@@ -42,6 +42,10 @@ const struct llm_config *llm_model_config(const struct llm_model *model) {
     return &model->config;
 }
 
+const struct gguf *llm_model_gguf(const struct llm_model *model) {
+    return model->gguf;
+}
+
 const struct tokenizer *llm_model_tokenizer(const struct llm_model *model) {
     return model->tokenizer;
 }

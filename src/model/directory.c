@@ -12,10 +12,8 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "model/name.h"
+#include "model/network_files.h"
 
-#define NETWORK "model.onnx"
-#define VARIANT_PREFIX "model_"
-#define VARIANT_SUFFIX ".onnx"
 #define BAKED ".baked" /* in the name of what bake writes, while it writes it, too */
 
 char *model_directory_default(void) {
@@ -54,11 +52,6 @@ static bool ends_with(const char *text, const char *end) {
     return length >= end_length && strcmp(text + length - end_length, end) == 0;
 }
 
-static bool is_variant(const char *file) {
-    return strlen(file) > strlen(VARIANT_PREFIX VARIANT_SUFFIX) &&
-           strncmp(file, VARIANT_PREFIX, strlen(VARIANT_PREFIX)) == 0 && ends_with(file, VARIANT_SUFFIX);
-}
-
 static bool add_variant(struct model_folder *folder, const char *name, size_t length, uint64_t bytes) {
     struct model_variant *variants =
         realloc(folder->variants, (folder->variant_count + 1) * sizeof *variants);
@@ -72,11 +65,6 @@ static bool add_variant(struct model_folder *folder, const char *name, size_t le
 
     variants[folder->variant_count++] = (struct model_variant){copy, bytes};
     return true;
-}
-
-static bool add_onnx_variant(struct model_folder *folder, const char *file, uint64_t bytes) {
-    return add_variant(folder, file + strlen(VARIANT_PREFIX),
-                       strlen(file) - strlen(VARIANT_PREFIX VARIANT_SUFFIX), bytes);
 }
 
 static int compare_variants(const void *a, const void *b) {
@@ -123,36 +111,50 @@ static uint64_t stamp_files(int parent, const char *path) {
     return stamp;
 }
 
+/* Of the folder and of those below that may hold its network. */
+static uint64_t stamp_folder(int descriptor, const char *path) {
+    char version[24];
+    network_files_version(path, version, sizeof version);
+    return stamp_files(descriptor, ".") + stamp_files(descriptor, "onnx") +
+           (version[0] ? stamp_files(descriptor, version) + hash_bytes(HASH_START, version, strlen(version))
+                       : 0);
+}
+
 uint64_t model_folder_stamp(const char *path) {
     int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
         return 0;
-    uint64_t stamp = stamp_files(descriptor, ".") + stamp_files(descriptor, "onnx");
+    uint64_t stamp = stamp_folder(descriptor, path);
     close(descriptor);
     return stamp;
 }
 
-/* What the files of a folder sum up to. */
-struct folder_sizes {
-    bool has_network; /* model.onnx is there */
-    uint64_t network; /* bytes of it … */
-    uint64_t shared;  /* … and of what is no network */
-    struct language_files language;
+/* What the files of a folder are. */
+struct folder_files {
+    uint64_t shared; /* bytes of what is no network, language model or baked file */
+    struct network_files networks;
+    struct language_files languages;
 };
 
-static bool add_file(struct model_folder *folder, struct folder_sizes *sizes, const char *name,
-                     uint64_t bytes) {
-    if (strcmp(name, NETWORK) == 0) {
-        sizes->has_network = true;
-        sizes->network += bytes;
-        return true;
-    }
-    if (is_variant(name))
-        return add_onnx_variant(folder, name, bytes);
+static bool add_file(struct folder_files *files, const char *name, uint64_t bytes) {
     if (language_file_is_named(name))
-        return language_files_add(&sizes->language, name, bytes);
-    if (!strstr(name, BAKED))
-        sizes->shared += bytes;
+        return language_files_add(&files->languages, name, bytes);
+    if (!ends_with(name, ".onnx") && !strstr(name, BAKED))
+        files->shared += bytes;
+    return true;
+}
+
+static bool take_network_files(struct model_folder *folder, const struct network_files *list) {
+    const struct network_file *usual = network_files_usual(list);
+
+    folder->bytes = usual ? usual->bytes : 0;
+    for (size_t i = 0; list->count > 1 && i < list->count; i++)
+        if (list->files[i].variant[0] && !add_variant(folder, list->files[i].variant,
+                                                      strlen(list->files[i].variant), list->files[i].bytes))
+            return false;
+
+    if (list->count > 1 && usual && usual->variant[0])
+        folder->usual = strdup(usual->variant);
     return true;
 }
 
@@ -175,57 +177,68 @@ static bool take_language_files(struct model_folder *folder, const struct langua
     return true;
 }
 
-static void drop_variants(struct model_folder *folder) {
-    for (size_t i = 0; i < folder->variant_count; i++)
-        free(folder->variants[i].name);
-    folder->variant_count = 0;
-}
+/* What the folder is: a network, a language model, or another's model, which cannot be loaded. *ret_model:
+ * one of these. */
+static bool settle_folder(struct model_folder *folder, struct folder_files *files, bool *ret_model) {
+    const char *foreign;
+    bool done = true;
 
-/* What the folder is: a network, or a language model. *ret_model: one of the two. */
-static bool settle_folder(struct model_folder *folder, struct folder_sizes *sizes, bool *ret_model) {
-    bool is_language = !sizes->has_network && sizes->language.count, done = true;
-    language_files_settle(&sizes->language);
-    if (is_language) {
-        drop_variants(folder);
-        done = take_language_files(folder, &sizes->language);
-    } else {
-        folder->bytes = sizes->network;
-    }
+    language_files_settle(&files->languages);
+    if (files->networks.count)
+        done = take_network_files(folder, &files->networks);
+    else if (files->languages.count)
+        done = take_language_files(folder, &files->languages);
+    *ret_model =
+        files->networks.count || files->languages.count || model_folder_has_foreign(folder->path, &foreign);
 
-    folder->bytes += sizes->shared;
+    folder->bytes += files->shared;
     for (size_t i = 0; i < folder->variant_count; i++)
-        folder->variants[i].bytes += sizes->shared;
+        folder->variants[i].bytes += files->shared;
     if (folder->variant_count)
         qsort(folder->variants, folder->variant_count, sizeof *folder->variants, compare_variants);
-    *ret_model = sizes->has_network || is_language;
     return done;
 }
 
 /* The files of the open folder. *ret_model: it is one. False when memory is out. */
 static bool read_folder(struct model_folder *folder, DIR *open, bool *ret_model) {
     struct stat status;
-    struct folder_sizes sizes = {0};
-    bool done = true;
-    sizes.has_network = fstatat(dirfd(open), "onnx/" NETWORK, &status, 0) == 0 && S_ISREG(status.st_mode);
-    if (sizes.has_network)
-        sizes.network = (uint64_t)status.st_size;
-    folder->stamp = stamp_files(dirfd(open), "onnx");
+    struct folder_files files = {0};
+    bool done = network_files_read(folder->path, &files.networks);
 
-    for (struct dirent *entry; done && (entry = readdir(open));) {
-        if (fstatat(dirfd(open), entry->d_name, &status, 0) < 0 || !S_ISREG(status.st_mode))
-            continue;
-        folder->stamp += stamp_file(entry->d_name, &status);
-        done = add_file(folder, &sizes, entry->d_name, (uint64_t)status.st_size);
-    }
+    folder->stamp = stamp_folder(dirfd(open), folder->path);
+    for (struct dirent *entry; done && (entry = readdir(open));)
+        if (fstatat(dirfd(open), entry->d_name, &status, 0) == 0 && S_ISREG(status.st_mode))
+            done = add_file(&files, entry->d_name, (uint64_t)status.st_size);
 
-    done = done && settle_folder(folder, &sizes, ret_model);
-    language_files_release(&sizes.language);
+    done = done && settle_folder(folder, &files, ret_model);
+    network_files_release(&files.networks);
+    language_files_release(&files.languages);
     return done;
+}
+
+/* The name under which a folder is served: its own; with "-" for each run of bytes that names cannot have.
+ * "": nothing is left of it. */
+static void make_name(const char *folder, char ret[MODEL_NAME_PART + 1]) {
+    size_t used = 0;
+
+    for (const char *at = folder; *at && used < MODEL_NAME_PART; at++) {
+        char one[2] = {*at, 0};
+        bool good = used ? strchr("-_.", *at) || model_folder_name_valid(one) : model_folder_name_valid(one);
+        if (good)
+            ret[used++] = *at;
+        else if (used && ret[used - 1] != '-')
+            ret[used++] = '-';
+    }
+    while (used && ret[used - 1] == '-' && !model_folder_name_valid(folder))
+        used--;
+    ret[used] = 0;
 }
 
 /* Append the folder `name` where it is a model. False when memory is out. */
 static bool add_folder(struct model_folder_list *list, const char *directory, const char *name) {
-    struct model_folder folder = {.name = strdup(name)};
+    char served[MODEL_NAME_PART + 1];
+    make_name(name, served);
+    struct model_folder folder = {.name = strdup(served)};
     bool is_model = false, done = false;
     if (asprintf(&folder.path, "%s/%s", directory, name) < 0)
         folder.path = NULL;
@@ -260,7 +273,9 @@ bool model_directory_list(const char *directory, struct model_folder_list *ret, 
 
     bool done = true;
     for (struct dirent *entry; done && open && (entry = readdir(open));) {
-        if (!model_folder_name_valid(entry->d_name))
+        char served[MODEL_NAME_PART + 1];
+        make_name(entry->d_name, served);
+        if (entry->d_name[0] == '.' || !served[0])
             continue;
         if (list.count == LIMIT_MODEL_FOLDERS)
             done =

@@ -33,9 +33,10 @@ struct model_folder_list {
     size_t count;
 };
 
-/* The folders in `directory` that have model.onnx, onnx/model.onnx or .gguf files and a valid name; other
- * names (that of an unfinished pull begins with a dot) are ignored. No such directory: an empty list.
- * ERROR_TOO_LARGE: more than LIMIT_MODEL_FOLDERS. */
+/* The folders in `directory` that have networks (network_files.h) or .gguf files, or another's model, which
+ * cannot be loaded, so that it is told of; names that begin with a dot (an unfinished pull) are ignored.
+ * Where a folder's name cannot be a model's ("my cats"), the model is called by what is left of it
+ * ("my-cats"). No such directory: an empty list. ERROR_TOO_LARGE: more than LIMIT_MODEL_FOLDERS. */
 bool model_directory_list(const char *directory, struct model_folder_list *ret, struct error *error);
 void model_folder_list_release(struct model_folder_list *list);
 

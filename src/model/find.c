@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "model/directory.h"
 
 static void add_root(struct model_roots *roots, const char *path) {
@@ -75,6 +76,23 @@ static bool return_copies(const char *path, const char *variant, char **ret_path
     return true;
 }
 
+/* The folder of a root that is called otherwise, because its own name cannot be a model's: "my cats". */
+static bool find_renamed(const char *root, const char *name, char *ret, size_t size) {
+    struct model_folder_list list = {0};
+    struct error ignored;
+    bool found = false;
+
+    if (!model_folder_name_valid(name) || !model_directory_list(root, &list, &ignored))
+        return false;
+    for (size_t i = 0; !found && i < list.count; i++) {
+        found = strcmp(list.folders[i].name, name) == 0;
+        if (found)
+            text_copy(ret, size, list.folders[i].path);
+    }
+    model_folder_list_release(&list);
+    return found;
+}
+
 /* The path itself, then every root. The error is that of a model that exists and cannot be used, if there is
  * one.
  */
@@ -95,7 +113,8 @@ static bool look_up(const char *name, const char *variant, char **ret_path, char
     for (int i = 0; !done && i < roots.count; i++) {
         char path[PATH_MAX];
         int length = snprintf(path, sizeof path, "%s/%s", roots.paths[i], name);
-        if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0)
+        bool there = length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0;
+        if (there || find_renamed(roots.paths[i], name, path, sizeof path))
             done = exists(path, variant, error) && return_copies(path, variant, ret_path, ret_variant, error);
     }
 

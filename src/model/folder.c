@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "model/name.h"
+#include "model/network_files.h"
 #include "model/settings.h"
 
 void model_files_release(struct model_files *files) {
@@ -39,29 +40,6 @@ static bool ends_with(const char *text, const char *end) {
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash && slash[1] ? slash + 1 : path;
-}
-
-/* The path of a file of the folder, malloc'ed; NULL where there is none. `format` has a %s for the variant.
- */
-static char *find_file(const char *folder, const char *format, const char *variant) {
-    char name[PATH_MAX], path[PATH_MAX];
-    snprintf(name, sizeof name, format, variant);
-    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
-    return length > 0 && (size_t)length < sizeof path && is_file(path) ? strdup(path) : NULL;
-}
-
-/* The network of a variant (NULL: the plain one), by the names that it may have; NULL where there is none. */
-static char *find_network(const char *folder, const char *variant) {
-    static const char *const plain[] = {"model%s.onnx", "onnx/model%s.onnx", NULL};
-    static const char *const other[] = {"model_%s.onnx", "onnx/model_%s.onnx", NULL};
-    static const char *const int8[] = {"model_%s.onnx", "onnx/model_%s.onnx", "model_quantized.onnx",
-                                       "onnx/model_quantized.onnx", NULL};
-    const char *const *formats = !variant ? plain : strcmp(variant, "int8") == 0 ? int8 : other;
-    char *path = NULL;
-
-    for (; !path && *formats; formats++)
-        path = find_file(folder, *formats, variant ? variant : "");
-    return path;
 }
 
 /* The name of a file that was given itself: the folder's for model.onnx, with the variant for
@@ -197,25 +175,80 @@ bool model_files_check(const struct model_files *files, enum model_kind kind, st
 
 /* ---- Either ---- */
 
+bool model_folder_has_foreign(const char *folder, const char **ret_what) {
+    static const struct {
+        const char *ending, *what;
+    } kinds[] = {
+        {".safetensors",
+         "weights in safetensors: export the model to ONNX, or pull a repository that has it"},
+        {".pt", "a checkpoint of PyTorch: export it to ONNX"},
+        {".pth", "a checkpoint of PyTorch: export it to ONNX"},
+        {".bin", "weights of PyTorch: export the model to ONNX"},
+        {".h5", "a Keras file: convert it to ONNX with tf2onnx"},
+        {".keras", "a Keras file: convert it to ONNX with tf2onnx"},
+        {".tflite", "a TensorFlow Lite network: convert it to ONNX with tf2onnx"},
+        {".pb", "a TensorFlow graph: convert it to ONNX with tf2onnx"},
+    };
+    DIR *open = opendir(folder);
+    *ret_what = NULL;
+
+    for (struct dirent *entry; open && !*ret_what && (entry = readdir(open));)
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            if (ends_with(entry->d_name, kinds[i].ending))
+                *ret_what = kinds[i].what;
+    if (open)
+        closedir(open);
+    return *ret_what;
+}
+
+static bool locate_network(const char *path, const char *variant, const struct network_files *list,
+                           struct model_files *files, struct error *error) {
+    const struct network_file *file = variant ? network_files_find(list, variant) : network_files_usual(list);
+    char names[200];
+
+    network_files_name(list, names, sizeof names);
+    if (!file && variant)
+        return error_set(error, ERROR_NOT_FOUND, "%s: it contains no model_%s.onnx; there is %s", path,
+                         variant, names);
+    if (!file)
+        return error_set(
+            error, ERROR_NOT_FOUND,
+            "%s: it contains several networks (%s): name one of them model.onnx, or ask for NAME:VARIANT",
+            path, names);
+
+    if (asprintf(&files->network, "%s/%s", path, file->path) < 0)
+        files->network = NULL;
+    return (files->network && locate_folder(path, variant, files)) ||
+           error_set(error, ERROR_IO, "%s: its folder cannot be found", path);
+}
+
+/* A folder without a network that guichet reads, and perhaps with another's. */
+static bool refuse_folder(const char *path, struct error *error) {
+    const char *what;
+    if (!model_folder_has_foreign(path, &what))
+        return error_set(error, ERROR_NOT_FOUND, "%s: it contains no model.onnx, and no .gguf file", path);
+    return error_set(error, ERROR_NOT_FOUND, "%s: it contains no model.onnx and no .gguf file, only %s", path,
+                     what);
+}
+
 /* What a folder contains: an ONNX network, or GGUF files. */
 static bool find_in_folder(const char *path, const char *variant, struct model_files *files,
                            struct error *error) {
-    struct language_files list = {0};
-    files->network = find_network(path, variant);
-    if (files->network)
-        return locate_folder(path, variant, files) ||
-               error_set(error, ERROR_IO, "%s: its folder cannot be found", path);
+    struct network_files networks = {0};
+    struct language_files languages = {0};
+    bool done;
 
-    cleanup(freep) char *plain = variant ? find_network(path, NULL) : NULL;
-    if (plain)
-        return error_set(error, ERROR_NOT_FOUND, "%s: it contains no model_%s.onnx", path, variant);
-    if (!model_folder_language_files(path, &list))
-        return error_set(error, ERROR_MEMORY, "%s: not enough memory to list it", path);
+    if (!network_files_read(path, &networks) || !model_folder_language_files(path, &languages))
+        done = error_set(error, ERROR_MEMORY, "%s: not enough memory to list it", path);
+    else if (networks.count)
+        done = locate_network(path, variant, &networks, files, error);
+    else if (languages.count)
+        done = locate_language(path, variant, &languages, files, error);
+    else
+        done = refuse_folder(path, error);
 
-    bool done = list.count ? locate_language(path, variant, &list, files, error)
-                           : error_set(error, ERROR_NOT_FOUND,
-                                       "%s: it contains no model.onnx, and no .gguf file", path);
-    language_files_release(&list);
+    network_files_release(&networks);
+    language_files_release(&languages);
     return done;
 }
 

@@ -18,12 +18,15 @@ struct model_files {
     char *name;  /* NAME or NAME:VARIANT: the folder's, or the file's where that is not model*.onnx */
 };
 
-/* `path`: a folder, an .onnx or .gguf file, or one that begins as GGUF does. A folder with model.onnx is a
- * network; one without, and with .gguf files, a language model. `variant`: "int8", "Q4_0" and the like; NULL:
- * the plain network, or the language model's usual file: guichet.json's "variant", else
+/* `path`: a folder, an .onnx or .gguf file, or one that begins as GGUF does. A folder with .onnx
+ * files is a network; one without, and with .gguf files, a language model. `variant`: "int8", "Q4_0" and the
+ * like; NULL: network_files_usual, or the language model's usual file: guichet.json's "variant", else
  * language_files_default. ERROR_NOT_FOUND names the file that is missing, and what there is. */
 bool model_files_find(const char *path, const char *variant, struct model_files *ret, struct error *error);
 void model_files_release(struct model_files *files);
+
+/* Does the folder hold a model in another's format? *ret_what names it, and the remedy. */
+bool model_folder_has_foreign(const char *folder, const char **ret_what);
 
 /* Whose verbs these are: ERROR_INVALID, with the verbs to use, where the model is of another kind. */
 bool model_files_check(const struct model_files *files, enum model_kind kind, struct error *error);

@@ -22,7 +22,9 @@ static const struct op_def *const families[] = {
     pad_operators,       slice_operators,
     softmax_operators,   microsoft_operators,
     det_operators,       grid_sample_operators,
-    control_operators,
+    control_operators,   recurrent_operators,
+    ml_tree_operators,   ml_linear_operators,
+    ml_column_operators,
 };
 
 #define TABLE_ENTRIES 512
@@ -136,6 +138,18 @@ static bool graph_types_supported(const struct graph *graph, struct error *error
     return true;
 }
 
+/* Output 0 is always there for the rest of the program; an LSTM may leave it out. */
+static bool first_output_fill(struct graph *graph, struct node *node, struct error *error) {
+    if (node->output_count < 1 || node->outputs[0])
+        return true;
+
+    node->outputs[0] = graph_add_value(graph, NULL);
+    if (!node->outputs[0])
+        return node_memory_error(node, error);
+    node->outputs[0]->producer = node;
+    return true;
+}
+
 static bool nodes_bind(struct graph *graph, struct error *error);
 
 /* Graphs inside of nodes; the reader bounds how deep they lie. */
@@ -162,7 +176,8 @@ static bool nodes_bind(struct graph *graph, struct error *error) {
         return missing_error(first_missing, missing, error);
 
     for (struct node *node = graph->first; node; node = node->next)
-        if (!counts_check(node, node->op, error) || (node->op->check && !node->op->check(node, error)))
+        if (!first_output_fill(graph, node, error) || !counts_check(node, node->op, error) ||
+            (node->op->check && !node->op->check(node, error)))
             return false;
 
     return bodies_bind(graph, error);

@@ -62,10 +62,14 @@ const struct endpoint endpoints[] = {
     {"GET",  "/v1/models/*/metadata",            "metadata", MODEL, .backend = backend_signature},
     {"GET",  "/v1/models/*/versions/1/metadata", "metadata", MODEL, .backend = backend_signature},
 
-    /* OpenAI's API: the model is named in the body. */
-    {"POST", "/v1/chat/completions", "chat",       MODEL_IN_OPENAI_BODY, .backend = backend_refuse_language},
-    {"POST", "/v1/completions",      "completion", MODEL_IN_OPENAI_BODY, .backend = backend_refuse_language},
-    {"POST", "/v1/embeddings",       "embedding",  MODEL_IN_OPENAI_BODY, .backend = backend_refuse_language},
+    /* OpenAI's API, and llama.cpp's: the model is named in the body. */
+    {"GET",  "/v1/models",           "models",     SERVICE, .errors = ERRORS_OPENAI, .service = service_openai_models},
+    {"POST", "/v1/chat/completions", "chat",       MODEL_IN_OPENAI_BODY, .backend = backend_chat},
+    {"POST", "/v1/completions",      "completion", MODEL_IN_OPENAI_BODY, .backend = backend_complete},
+    {"POST", "/v1/embeddings",       "embedding",  MODEL_IN_OPENAI_BODY, .backend = backend_embed},
+    {"POST", "/tokenize",            "tokens",     MODEL_IN_OPENAI_BODY, .backend = backend_tokenize},
+    {"POST", "/detokenize",          "tokens",     MODEL_IN_OPENAI_BODY, .backend = backend_detokenize},
+    {"POST", "/apply-template",      "tokens",     MODEL_IN_OPENAI_BODY, .backend = backend_apply_template},
     {0},
 };
 /* clang-format on */

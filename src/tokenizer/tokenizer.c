@@ -164,7 +164,7 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_
         return error_set(error, ERROR_TOO_LARGE, "a text of %zu bytes; at most %d can be made into tokens",
                          size, LIMIT_TOKENIZED_BYTES);
 
-    for (size_t at = 0; at < size;) {
+    for (size_t at = 0; at < size && special != SPECIAL_LEFT_OUT;) {
         int32_t id =
             special_index_match(tokenizer->special, text + at, size - at, special == SPECIAL_AS_TOKENS);
         if (id < 0) {
@@ -182,6 +182,19 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_
     }
     return start == size ||
            tokenizer->kind->encode(tokenizer, text + start, size - start, first, list, error);
+}
+
+int32_t tokenizer_match_special(const struct tokenizer *tokenizer, const char *text, size_t size,
+                                bool control) {
+    return special_index_match(tokenizer->special, text, size, control);
+}
+
+size_t tokenizer_special_size(const struct tokenizer *tokenizer, int32_t id) {
+    return tokenizer->vocabulary.tokens[id].size;
+}
+
+int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t size) {
+    return vocabulary_find(&tokenizer->vocabulary, text, size);
 }
 
 bool tokenizer_decode(const struct tokenizer *tokenizer, int32_t id, enum special_tokens special,
@@ -207,6 +220,11 @@ int32_t tokenizer_bos(const struct tokenizer *tokenizer) {
 
 int32_t tokenizer_eos(const struct tokenizer *tokenizer) {
     return tokenizer->eos;
+}
+
+bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id) {
+    return id >= 0 && id < tokenizer->vocabulary.count &&
+           tokenizer->vocabulary.tokens[id].kind == TOKEN_CONTROL;
 }
 
 bool tokenizer_adds_bos(const struct tokenizer *tokenizer) {

@@ -27,8 +27,9 @@ void token_list_release(struct token_list *list);
 /* False when memory is out. */
 bool token_list_add(struct token_list *list, int32_t id);
 
-/* Whether a text that looks like a special token is one: never in what a stranger wrote. */
-enum special_tokens { SPECIAL_AS_TEXT, SPECIAL_AS_TOKENS };
+/* Whether a text that looks like a special token is one: never in what a stranger wrote. A vocabulary's
+ * user-defined tokens are a part of texts, unless they are left out. */
+enum special_tokens { SPECIAL_AS_TEXT, SPECIAL_AS_TOKENS, SPECIAL_LEFT_OUT };
 
 /* Append the tokens of `text`; no BOS or EOS is added. Bytes that are not UTF-8 are encoded too. Time and
  * memory are about proportional to `size`. ERROR_TOO_LARGE over LIMIT_TOKENIZED_BYTES; ERROR_INVALID where
@@ -36,6 +37,15 @@ enum special_tokens { SPECIAL_AS_TEXT, SPECIAL_AS_TOKENS };
  * the tokens then. */
 bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size,
                       enum special_tokens special, struct token_list *list, struct error *error);
+
+/* The longest special token that text[0, size) begins with, size > 0; -1: none. `control`: control tokens
+ * count, besides user-defined ones. */
+int32_t tokenizer_match_special(const struct tokenizer *tokenizer, const char *text, size_t size,
+                                bool control);
+/* Bytes of a special token as it is written. */
+size_t tokenizer_special_size(const struct tokenizer *tokenizer, int32_t id);
+/* The token of that text, whatever its kind; -1: there is none. */
+int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t size);
 
 /* Append the text of one token: its bytes, which may be a part of a character. Control tokens have no text
  * unless special is SPECIAL_AS_TOKENS. False when memory is out, or id is no token. */
@@ -46,5 +56,7 @@ int32_t tokenizer_count(const struct tokenizer *tokenizer);
 /* -1: there is none. */
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);
+/* Control tokens have no text of their own. */
+bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id);
 /* Does a text begin with BOS? */
 bool tokenizer_adds_bos(const struct tokenizer *tokenizer);

@@ -21,9 +21,9 @@ EDGES = {
     'engine': 'base tensor graph onnx ops plan passes lowering',
     'gguf': 'base linear',
     'tokenizer': 'base gguf',
-    'llm': 'base linear gguf tokenizer',
-    'image': 'base',
     'chat': 'base',
+    'llm': 'base linear gguf tokenizer chat',
+    'image': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
     'quant': 'base tensor graph onnx ops passes engine model data',
@@ -31,6 +31,7 @@ EDGES = {
     'hub': 'base model',
     'server/edge': 'base http model/name.h',
     'server/backend': 'base tensor engine model http server/edge',
+    'server/backend/language': 'base chat tokenizer llm model/name.h http server/edge',
     'server/backend/protocol': 'base tensor model http server/edge server/backend',
     'server/gateway': 'base http model/name.h server/edge',
     'server/frontend': 'base http server/edge',
@@ -43,6 +44,7 @@ EDGES = {
 # (room, room or header): why it is allowed although the row above does not name it.
 EXCEPTIONS = {
     ('server/backend', 'server/backend/protocol'): 'one service: its protocols are files of its own, and it calls them',
+    ('server/backend', 'server/backend/language'): 'the service of a language model is one of those that a backend is',
     ('server/frontend', 'server/gateway'): 'one chain: the frontend passes on to the gateway in its process; never the other way',
     ('cli', 'onnx/onnx.h'): 'inspect reads a network that the engine may not support',
     ('cli', 'ops/operator.h'): 'inspect tells which operators are missing',
@@ -65,7 +67,10 @@ LIBRARIES = [  # (headers, the files that may include them)
 OPENED_MOST = 3
 # Private structs that more files may open, each with its reason.
 LANGUAGE = {
+    'backend': 'the language of server/backend/: a service, and what each kind of model adds to it',
     'gateway': 'the language of server/gateway/: its table of replicas, under one lock',
+    'language': 'the language of server/backend/language/: the service, which every request of it asks',
+    'language_fields': 'a value: what a request asks for',
     'lowering': 'the language of lowering/: every file adds steps to it',
     'llm_weights': 'a value: the weights, made once and read by whoever runs them',
     'option_list': 'an argument: a table of options',
@@ -94,6 +99,8 @@ LANGUAGE |= dict.fromkeys(
 LANGUAGE |= dict.fromkeys(
     ['jinja_growing', 'jinja_node', 'jinja_nodes', 'jinja_parser', 'jinja_program', 'jinja_signature', 'jinja_token'],
     'the tree of chat/: made by the parser, walked by the evaluator')
+LANGUAGE |= dict.fromkeys(['automaton', 'automaton_node'],
+                          "the language of chat/'s constraints: made by the readers of schemas, walked by positions")
 # Private structs that are to be closed: their rooms are being rebuilt.
 OPEN_STILL = {}
 

@@ -591,7 +591,7 @@ static void shapes_suffice_where_it_is_said(void **state) {
 }
 
 static bool prepares(const struct op_def *entry) {
-    return entry->prepare &&
+    return entry->prepare && strcmp(entry->domain, "ai.onnx.ml") != 0 &&   /* they decode attributes */
            (entry->until != 8 || strcmp(entry->op_type, "Upsample") != 0); /* a list of floats */
 }
 
@@ -625,7 +625,8 @@ static void entries_say_nothing_that_cannot_be(void **state) {
         const struct op_def *entry = &entries[i];
         assert_string_not_equal(entry->domain, OPERATORS_OWN);
         assert_true(entry->inputs.most < 0 || entry->inputs.least <= entry->inputs.most);
-        assert_true(entry->outputs.least >= 1);
+        assert_true(entry->outputs.least >= 1 ||
+                    entry->outputs.most > 1); /* any of several may be left out */
         assert_true(entry->inputs.most < 0 || entry->data_inputs <= entry->inputs.most);
         assert_true(!entry->bias_input || entry->bias_input < entry->inputs.most);
         assert_true(entry->post != POST_NONE || !entry->post_parameters ||

@@ -21,30 +21,26 @@ struct model *backend_model(const struct backend *backend) {
     return atomic_load(&backend->ready) ? backend->model : NULL;
 }
 
+struct language *backend_language(const struct backend *backend) {
+    return backend->language;
+}
+
 const struct service *backend_service(const struct backend *backend) {
     return &backend->service;
 }
 
-static bool is_ready(void *state) {
-    return atomic_load(&((const struct backend *)state)->ready);
+bool backend_is_ready(const struct backend *backend) {
+    return backend->kind->is_ready(backend);
 }
 
-/* Of a loaded model. */
-static void describe(const struct model *model, struct model_meaning *ret) {
-    struct model_description description;
-    model_describe(model, &description);
-    text_copy(ret->preprocessing, sizeof ret->preprocessing, description.preprocessing);
-    text_copy(ret->labels, sizeof ret->labels, description.labels);
-    text_copy(ret->head, sizeof ret->head, description.head);
-    text_copy(ret->head_source, sizeof ret->head_source, description.head_source);
-    ret->independent = head_is_independent(model_head(model));
-    text_copy(ret->kind, sizeof ret->kind, model_head(model) == HEAD_NONE ? "tensor" : "classifier");
+static bool is_ready(void *state) {
+    return backend_is_ready(state);
 }
 
 static struct model_status *list_models(void *state, const struct http_request *request, bool details,
                                         size_t *ret_count) {
     const struct backend *backend = state;
-    bool ready = atomic_load(&backend->ready);
+    bool ready = is_ready(state);
     struct model_status *status = calloc(1, sizeof *status);
 
     *ret_count = 1;
@@ -53,19 +49,19 @@ static struct model_status *list_models(void *state, const struct http_request *
 
     strcpy(status->name, backend->name);
     strcpy(status->state, ready ? "ready" : "starting");
-    if (ready) {
-        describe(backend->model, &status->meaning);
-        text_copy(status->precision, sizeof status->precision,
-                  engine_precision_used(model_engine(backend->model)));
-    }
+    if (ready)
+        backend->kind->describe(backend, status);
 
     return status;
 }
 
 static bool write_metrics(void *state, struct buffer *text) {
     struct backend *backend = state;
-    return backend_counts_write(&backend->counts, batcher_length(backend->batcher),
-                                atomic_load(&backend->pending), text);
+
+    backend->kind->update_metrics(backend);
+    metrics_write(backend->metrics, text);
+    metrics_write_process(text);
+    return !text->failed;
 }
 
 static bool check_model(void *state, const char *name, struct error *error) {
@@ -86,7 +82,7 @@ static bool start_server(struct backend *backend, struct error *error) {
     backend->server = server_create(backend->loops,
                                     &(struct server_options){
                                         .tier = TIER_BACKEND,
-                                        .metrics = backend_counts_registry(&backend->counts),
+                                        .metrics = backend->metrics,
                                         .addresses = addresses,
                                         .port = options->port,
                                         .inherit = true,
@@ -103,51 +99,13 @@ static bool start_server(struct backend *backend, struct error *error) {
 }
 
 static bool start_parts(struct backend *backend, struct error *error) {
-    const struct backend_options *options = &backend->options;
-    const struct fetch_options fetching = {.limit = LIMIT_IMAGE_BYTES,
-                                           .allow_private = options->allow_private};
-    const struct batcher_options batching = {
-        .max_batch = options->max_batch,
-        .max_wait_us = options->max_wait_us,
-        .start = backend_model_start,
-        .run = backend_model_run,
-        .prepare = backend_model_prepare,
-        .is_wanted = backend_model_is_wanted,
-        .done = backend_model_done,
-        .end = backend_model_end,
-        .context = backend,
-    };
-
-    if (!backend_counts_init(&backend->counts, backend->name))
+    backend->metrics = metrics_create();
+    if (!backend->metrics)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    backend->workers = workers_create(options->decode_threads, "decode", error);
-    if (!backend->workers)
-        return false;
+    backend->workers = workers_create(backend->options.decode_threads, "decode", error);
 
-    backend->fetcher = fetcher_create(&fetching, error);
-    if (!backend->fetcher)
-        return false;
     /* The server last: handlers use all the others. */
-    backend->batcher = batcher_create(&batching, error);
-    return backend->batcher && start_server(backend, error);
-}
-
-/* The last component of a path, without ".onnx", followed by the variant. */
-static void name_model(struct backend *backend) {
-    const char *path = backend->model_path, *end = path + strlen(path);
-    while (end > path + 1 && end[-1] == '/')
-        end--;
-
-    const char *start = end;
-    while (start > path && start[-1] != '/')
-        start--;
-
-    int length = (int)(end - start);
-    if (length > 5 && !memcmp(end - 5, ".onnx", 5))
-        length -= 5;
-
-    snprintf(backend->name, sizeof backend->name, "%.*s%s%s", length, start, backend->variant ? ":" : "",
-             backend->variant ? backend->variant : "");
+    return backend->workers && backend->kind->start(backend, error) && start_server(backend, error);
 }
 
 static void set_defaults(struct backend_options *options) {
@@ -165,6 +123,20 @@ static void set_defaults(struct backend_options *options) {
         options->timeout_ms = 60000;
 }
 
+/* Its files decide of which kind it is. */
+static bool find_model(struct backend *backend, struct error *error) {
+    const struct backend_options *options = &backend->options;
+    struct model_files files;
+    if (!model_find(options->model, &backend->model_path, &backend->variant, error) ||
+        !model_files_find(backend->model_path, backend->variant, &files, error))
+        return false;
+
+    backend->kind = files.kind == MODEL_LANGUAGE ? &backend_language_model : &backend_network;
+    text_copy(backend->name, sizeof backend->name, options->name ? options->name : files.name);
+    model_files_release(&files);
+    return true;
+}
+
 struct backend *backend_create(struct http_loops *loops, const struct backend_options *options,
                                struct error *error) {
     struct backend *backend = calloc(1, sizeof *backend);
@@ -173,7 +145,6 @@ struct backend *backend_create(struct http_loops *loops, const struct backend_op
         return NULL;
     }
 
-    kinds_init(&backend->kinds);
     backend->loops = loops;
     backend->options = *options;
     backend->service = (struct service){
@@ -184,24 +155,15 @@ struct backend *backend_create(struct http_loops *loops, const struct backend_op
     };
 
     set_defaults(&backend->options);
-    if (!model_find(options->model, &backend->model_path, &backend->variant, error))
-        goto failed;
-
-    if (options->name)
-        text_copy(backend->name, sizeof backend->name, options->name);
-    else
-        name_model(backend);
-
-    if (start_parts(backend, error))
+    if (find_model(backend, error) && start_parts(backend, error))
         return backend;
 
-failed:
     backend_free(backend);
     return NULL;
 }
 
 bool backend_wait_ready(struct backend *backend, struct error *error) {
-    return batcher_wait_started(backend->batcher, error);
+    return backend->kind->wait_ready(backend, error);
 }
 
 int backend_port(const struct backend *backend) {
@@ -221,17 +183,14 @@ void backend_free(struct backend *backend) {
         return;
 
     backend_stop(backend, 0);
-    /* Jobs under way finish, without a client, before the server that counts them is freed. */
-    fetcher_free(backend->fetcher);
-    while (atomic_load(&backend->pending))
-        usleep(1000);
+    if (backend->kind) /* jobs under way finish before the server that counts them is freed */
+        backend->kind->finish(backend);
 
-    batcher_free(backend->batcher);
     workers_free(backend->workers);
     server_free(backend->server);
-    model_free(backend->model);
-    backend_counts_release(&backend->counts);
-    kinds_release(&backend->kinds);
+    if (backend->kind)
+        backend->kind->release(backend);
+    metrics_free(backend->metrics);
     free(backend->model_path);
     free(backend->variant);
     free(backend);

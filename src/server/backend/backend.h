@@ -1,7 +1,8 @@
-/* One model's service: photos and tensors over HTTP, answered by one model that is loaded once.
+/* One model's service over HTTP: photos and tensors to a network, or texts and conversations to a language
+ * model (language/language.h), which is loaded once.
  *
- * A request's way: loop thread (http/) → fetcher (a URL only) → workers (decode, resize, normalise) →
- * batcher (the model's thread) → reply. docs/api.md has the routes. */
+ * A request's way to a network: loop thread (http/) → fetcher (a URL only) → workers (decode, resize,
+ * normalise) → batcher (the model's thread) → reply. docs/api.md has the routes. */
 #pragma once
 #include <stdbool.h>
 
@@ -17,13 +18,16 @@ struct backend_options {
     const char *address; /* to listen on [every one] */
     int port;            /* 0: any free one */
     enum precision precision;
-    int threads;        /* of the model [all processors] */
-    int decode_threads; /* [all processors, at most 16] */
-    int max_batch;      /* [8] */
-    int max_wait_us;    /* [0] */
-    int queue_limit;    /* predictions under way at once, beyond: 503 [256] */
-    int timeout_ms;     /* of a request that names none in X-Request-Timeout-Ms [60000] */
-    size_t body_limit;  /* [LIMIT_BODY_BYTES] */
+    int threads;           /* of the model [all processors] */
+    int decode_threads;    /* [all processors, at most 16] */
+    int context, parallel; /* of a language model [guichet.json, else see language/language.h] */
+    const char *kv;        /* type of its cache: "bf16" or "q8_0" [guichet.json, else bf16] */
+    bool prefixes_apart;   /* its clients share no computed prompts */
+    int max_batch;         /* [8] */
+    int max_wait_us;       /* [0] */
+    int queue_limit;       /* predictions under way at once, beyond: 503 [256] */
+    int timeout_ms;        /* of a request that names none in X-Request-Timeout-Ms [60000] */
+    size_t body_limit;     /* [LIMIT_BODY_BYTES] */
     const char *const
         *host_names;    /* NULL-terminated: names beside those of loopback, on loopback; NULL: none */
     bool allow_private; /* photos may be fetched from private addresses */
@@ -48,6 +52,10 @@ void backend_free(struct backend *backend); /* NULL is welcome; stops first */
 /* ---- For handlers; any thread ---- */
 
 const char *backend_name(const struct backend *backend);
-/* NULL before it is loaded; immutable from then on. */
+/* The network. NULL before it is loaded; immutable from then on. NULL, too, where there is a language model.
+ */
 struct model *backend_model(const struct backend *backend);
+/* NULL: there is a network. */
+struct language *backend_language(const struct backend *backend);
+bool backend_is_ready(const struct backend *backend);
 const struct service *backend_service(const struct backend *backend);

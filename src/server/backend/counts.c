@@ -29,13 +29,10 @@ static void create_protocol_counts(struct backend_counts *counts, const char *la
                                   "Time between the model's end and the response, microseconds.");
 }
 
-bool backend_counts_init(struct backend_counts *counts, const char *model) {
+void backend_counts_init(struct backend_counts *counts, struct metrics *metrics, const char *model) {
     char labels[MODEL_NAME_BYTES + 64] = "";
 
-    counts->registry = metrics_create();
-    if (!counts->registry)
-        return false;
-
+    counts->registry = metrics;
     metrics_label(labels, sizeof labels, "model", model);
     metrics_label(labels, sizeof labels, "version", "1");
 
@@ -66,11 +63,6 @@ bool backend_counts_init(struct backend_counts *counts, const char *model) {
         metric_of(counts, labels, METRIC_GAUGE, "guichet_model_load_seconds", "Loading and the first run.");
 
     create_protocol_counts(counts, labels);
-    return true;
-}
-
-void backend_counts_release(struct backend_counts *counts) {
-    metrics_free(counts->registry);
 }
 
 void backend_counts_add(const struct backend_counts *counts, const struct job *job, bool good) {
@@ -119,14 +111,7 @@ void backend_counts_set_ready(const struct backend_counts *counts, double second
     metric_set(counts->ready, 1);
 }
 
-struct metrics *backend_counts_registry(const struct backend_counts *counts) {
-    return counts->registry;
-}
-
-bool backend_counts_write(const struct backend_counts *counts, int length, int pending, struct buffer *text) {
+void backend_counts_set_length(const struct backend_counts *counts, int length, int pending) {
     metric_set(counts->length, length);
     metric_set(counts->pending, pending);
-    metrics_write(counts->registry, text);
-    metrics_write_process(text);
-    return !text->failed;
 }

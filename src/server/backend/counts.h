@@ -13,9 +13,8 @@ struct backend_counts {
     struct metric *request_us, *queue_us, *input_us, *infer_us, *output_us;
 };
 
-/* False when memory is out. `model`: a label of each. */
-bool backend_counts_init(struct backend_counts *counts, const char *model);
-void backend_counts_release(struct backend_counts *counts);
+/* `model`: a label of each. */
+void backend_counts_init(struct backend_counts *counts, struct metrics *metrics, const char *model);
 /* A job was run (`good`), or failed. */
 void backend_counts_add(const struct backend_counts *counts, const struct job *job, bool good);
 /* A prediction was refused before it became a job. */
@@ -24,6 +23,5 @@ void backend_counts_refuse(const struct backend_counts *counts);
 void backend_counts_add_batch(const struct backend_counts *counts, int size);
 /* The model was loaded and has answered. */
 void backend_counts_set_ready(const struct backend_counts *counts, double seconds);
-struct metrics *backend_counts_registry(const struct backend_counts *counts);
-/* Prometheus text of all of it; `length` jobs wait, `pending` are under way. False when memory is out. */
-bool backend_counts_write(const struct backend_counts *counts, int length, int pending, struct buffer *text);
+/* Before they are written: `length` jobs wait, `pending` are under way. */
+void backend_counts_set_length(const struct backend_counts *counts, int length, int pending);

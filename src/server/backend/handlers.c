@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/model.h"
+#include "server/backend/language/language.h"
 #include "server/backend/protocol/inference.h"
 #include "server/edge/context.h"
 #include "server/edge/respond.h"
@@ -15,7 +16,7 @@
 static bool check_loaded(const struct backend *backend, struct http_request *request) {
     struct error error;
 
-    if (backend_model(backend))
+    if (backend_is_ready(backend))
         return true;
     error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon",
               backend_name(backend));
@@ -38,15 +39,57 @@ void backend_ready(struct backend *backend, struct http_request *request) {
 void backend_status_tensorflow(struct backend *backend, struct http_request *request) {
     respond_json(request, 200,
                  json_pack("{s:[{s:s, s:s, s:{s:s, s:s}}]}", "model_version_status", "version", "1", "state",
-                           backend_model(backend) ? "AVAILABLE" : "LOADING", "status", "error_code", "OK",
+                           backend_is_ready(backend) ? "AVAILABLE" : "LOADING", "status", "error_code", "OK",
                            "error_message", ""));
 }
 
-void backend_refuse_language(struct backend *backend, struct http_request *request) {
+/* ---- Language models ---- */
+
+/* Have the service of the language model answer; a network has none. */
+static void ask_language(struct backend *backend, struct http_request *request,
+                         void (*answer)(struct language *language, struct http_request *request)) {
     struct error error;
+
+    if (backend_language(backend)) {
+        answer(backend_language(backend), request);
+        return;
+    }
     error_set(&error, ERROR_INVALID,
               "the model \"%s\" is not a language model: it takes photos, at POST /model/%s/predict",
               backend_name(backend), backend_name(backend));
+    respond_error(request, &error);
+}
+
+void backend_chat(struct backend *backend, struct http_request *request) {
+    ask_language(backend, request, language_chat);
+}
+
+void backend_complete(struct backend *backend, struct http_request *request) {
+    ask_language(backend, request, language_complete);
+}
+
+void backend_embed(struct backend *backend, struct http_request *request) {
+    ask_language(backend, request, language_embed);
+}
+
+void backend_tokenize(struct backend *backend, struct http_request *request) {
+    ask_language(backend, request, language_tokenize);
+}
+
+void backend_detokenize(struct backend *backend, struct http_request *request) {
+    ask_language(backend, request, language_detokenize);
+}
+
+void backend_apply_template(struct backend *backend, struct http_request *request) {
+    ask_language(backend, request, language_apply_template);
+}
+
+void backend_refuse_photos(const struct backend *backend, struct http_request *request) {
+    struct error error;
+    error_set(&error, ERROR_INVALID,
+              "the model \"%s\" is a language model: it takes texts, at POST /v1/chat/completions and "
+              "/v1/completions",
+              backend_name(backend));
     respond_error(request, &error);
 }
 
@@ -127,11 +170,19 @@ static json_t *describe_model(const struct model *model, const char *name) {
 }
 
 void backend_describe(struct backend *backend, struct http_request *request) {
-    if (check_loaded(backend, request))
-        respond_json(request, 200, describe_model(backend_model(backend), backend_name(backend)));
+    const char *name = backend_name(backend);
+    if (!check_loaded(backend, request))
+        return;
+    respond_json(request, 200,
+                 backend_language(backend)
+                     ? json_pack("{s:s, s:[s], s:s, s:[], s:[]}", "name", name, "versions", "1", "platform",
+                                 "gguf", "inputs", "outputs")
+                     : describe_model(backend_model(backend), name));
 }
 
 void backend_signature(struct backend *backend, struct http_request *request) {
-    if (check_loaded(backend, request))
+    if (backend_language(backend))
+        backend_refuse_photos(backend, request);
+    else if (check_loaded(backend, request))
         respond_json(request, 200, describe_signature(backend_model(backend), backend_name(backend)));
 }

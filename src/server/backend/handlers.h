@@ -15,5 +15,12 @@ void backend_describe(struct backend *backend, struct http_request *request);
 void backend_ready(struct backend *backend, struct http_request *request);
 void backend_status_tensorflow(struct backend *backend, struct http_request *request);
 void backend_signature(struct backend *backend, struct http_request *request);
-/* OpenAI's endpoints: this model is no language model. */
-void backend_refuse_language(struct backend *backend, struct http_request *request);
+/* Texts and conversations, of a language model: language/. */
+void backend_chat(struct backend *backend, struct http_request *request);
+void backend_complete(struct backend *backend, struct http_request *request);
+void backend_embed(struct backend *backend, struct http_request *request);
+void backend_tokenize(struct backend *backend, struct http_request *request);
+void backend_detokenize(struct backend *backend, struct http_request *request);
+void backend_apply_template(struct backend *backend, struct http_request *request);
+/* What only a network can answer. */
+void backend_refuse_photos(const struct backend *backend, struct http_request *request);

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "http/inflate.h"
+#include "server/backend/handlers.h"
 #include "server/backend/private.h"
 #include "server/backend/protocol/inference.h"
 #include "server/edge/context.h"
@@ -116,6 +117,10 @@ struct job *job_create(struct backend *backend, struct http_request *request, en
     struct error error;
     int64_t deadline_ns = 0;
 
+    if (backend_language(backend)) {
+        backend_refuse_photos(backend, request);
+        return NULL;
+    }
     if (!find_deadline(backend, request, &deadline_ns, &error) || !take_place(backend, &error)) {
         respond_error(request, &error);
         return NULL;

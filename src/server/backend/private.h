@@ -1,5 +1,5 @@
-/* The backend's inside, for backend.c, jobs.c and model_thread.c alone; handlers and protocols use the
- * functions below. */
+/* The backend's inside: backend.c, what each kind of model adds to it (network.c with model_thread.c and
+ * jobs.c, language_model.c), and no others; handlers and protocols use the functions of backend.h. */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,16 +9,41 @@
 #include "server/backend/backend.h"
 #include "server/backend/counts.h"
 #include "server/backend/jobs.h"
+#include "server/backend/language/language.h"
 #include "server/backend/run.h"
 
+/* What a kind of model does its own way. */
+struct backend_kind {
+    /* Its parts, before the server that uses them: the model is loaded on a thread of its own. */
+    bool (*start)(struct backend *backend, struct error *error);
+    bool (*wait_ready)(struct backend *backend, struct error *error);
+    bool (*is_ready)(const struct backend *backend);
+    /* Of a model that is loaded. */
+    void (*describe)(const struct backend *backend, struct model_status *ret);
+    /* Set the gauges. */
+    void (*update_metrics)(struct backend *backend);
+    /* After the server has stopped: finish, without a client, what is under way. Whatever was started. */
+    void (*finish)(struct backend *backend);
+    /* After the server is gone. */
+    void (*release)(struct backend *backend);
+};
+extern const struct backend_kind backend_network, backend_language_model;
+
 struct backend {
+    const struct backend_kind *kind;
     struct backend_options options;
     char *model_path, *variant, name[MODEL_NAME_BYTES], description[768];
     struct http_loops *loops;
     struct server *server;
     struct service service;
-    struct fetcher *fetcher;
+    struct metrics *metrics;
     struct workers *workers;
+
+    /* Of a language model; NULL, and it is one of a network. */
+    struct language *language;
+
+    /* Of a network. */
+    struct fetcher *fetcher;
     struct batcher *batcher;
     struct backend_counts counts;
     atomic_bool ready;

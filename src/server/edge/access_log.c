@@ -44,23 +44,35 @@ static const char *write_end(enum access_log form, const struct access_entry *en
     return "";
 }
 
+/* Where there are any. */
+static void write_tokens(enum access_log form, const struct access_entry *entry, char ret[80]) {
+    ret[0] = 0;
+    if (entry->tokens_in > 0)
+        snprintf(ret, 80,
+                 form == ACCESS_LOG_JSON ? ",\"tokens_in\":%lld,\"tokens_out\":%lld"
+                                         : " tokens_in=%lld tokens_out=%lld",
+                 (long long)entry->tokens_in, (long long)entry->tokens_out);
+}
+
 void access_log_write(enum access_log form, const struct http_request *request,
                       const struct access_entry *entry) {
     static const char json[] =
         "{\"time\":\"%s\",\"tier\":\"%s\",\"client\":\"%s\",\"method\":\"%s\",\"path\":\"%s\","
         "\"status\":%d,\"bytes\":%zu,\"ms\":%.2f,\"model\":\"%s\",\"upstream\":\"%s\","
-        "\"upstream_ms\":%.2f,\"tries\":%d,\"batch\":%d,\"queue_ms\":%.2f,\"request_id\":\"%s\",\"trace_id\":"
-        "\"%.32s\"%s}\n";
+        "\"upstream_ms\":%.2f,\"tries\":%d,\"batch\":%d,\"queue_ms\":%.2f%s,\"request_id\":\"%s\","
+        "\"trace_id\":\"%.32s\"%s}\n";
     static const char text[] = "%s %s %s %s %s %d %zuB %.2fms model=%s upstream=%s upstream_ms=%.2f tries=%d "
-                               "batch=%d queue_ms=%.2f id=%s "
+                               "batch=%d queue_ms=%.2f%s id=%s "
                                "trace=%.32s%s\n";
 
     if (form == ACCESS_LOG_OFF)
         return;
     char line[1600], path[512], id[140], moment[40], method[16], client[64], model[MODEL_NAME_BYTES];
+    char tokens[80];
     const char *end = write_end(form, entry);
 
     moment_write(moment);
+    write_tokens(form, entry, tokens);
     word_write(path, sizeof path, request->target ? request->target : "-", "?");
     word_write(method, sizeof method, request->method_name ? request->method_name : "-", "");
     word_write(id, sizeof id, entry->trace ? entry->trace->request_id : "", "");
@@ -69,7 +81,7 @@ void access_log_write(enum access_log form, const struct http_request *request,
 
     int size = snprintf(line, sizeof line, form == ACCESS_LOG_JSON ? json : text, moment, entry->tier, client,
                         method, path, entry->status, entry->bytes, entry->total_ms, model, entry->upstream,
-                        entry->upstream_ms, entry->tries, entry->batch, entry->queue_ms, id,
+                        entry->upstream_ms, entry->tries, entry->batch, entry->queue_ms, tokens, id,
                         entry->trace ? entry->trace->traceparent + 3 : "", end);
 
     if (size > 0 && (size_t)size < sizeof line)

@@ -11,8 +11,9 @@ struct access_entry {
     const struct trace *trace; /* NULL: refused before it had one */
     const char *tier, *client, *model, *upstream;
     double total_ms, upstream_ms;
-    double queue_ms; /* that it waited for the model … */
-    int batch;       /* … and how many requests ran with it, itself included; 0: none ran */
+    double queue_ms;               /* that it waited for the model … */
+    int batch;                     /* … and how many requests ran with it, itself included; 0: none ran */
+    int64_t tokens_in, tokens_out; /* of a language model's prompt and answer; 0: not known */
     int tries, status;
     size_t bytes; /* of the reply's body */
     bool gone;    /* the caller did not wait for it */

@@ -31,6 +31,7 @@ struct context {
     int tries;       /* upstreams asked */
     int batch;       /* requests that ran with it, itself included; 0: it did not run, or that is not known */
     double queue_ms; /* that it waited for the model */
+    int64_t tokens_in, tokens_out; /* of prompts and of answers; 0: there are none, or that is not known */
 };
 
 static inline struct context *context_of(const struct http_request *request) {

@@ -127,6 +127,20 @@ void service_models(const struct service *service, struct http_request *request)
                  list_models(service, request, details ? describe_details : describe_name, false));
 }
 
+/* Language models alone: others cannot be asked as OpenAI's are. */
+void service_openai_models(const struct service *service, struct http_request *request) {
+    size_t count;
+    struct model_status *models = service->list_models(service->context, request, true, &count);
+    json_t *list = models ? json_array() : NULL;
+
+    for (size_t i = 0; list && i < count; i++)
+        if (strcmp(models[i].meaning.kind, "language") == 0)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:s}", "id", models[i].name, "object",
+                                                  "model", "created", 0, "owned_by", "guichet"));
+    free(models);
+    respond_json(request, 200, list ? json_pack("{s:s, s:o}", "object", "list", "data", list) : NULL);
+}
+
 void service_v2(const struct service *service, struct http_request *request) {
     respond_json(request, 200,
                  json_pack("{s:s, s:s, s:[s, s, s]}", "name", "guichet", "version", GUICHET_VERSION,

@@ -52,6 +52,7 @@ void service_live(const struct service *service, struct http_request *request);
 void service_ready(const struct service *service, struct http_request *request);
 void service_metrics(const struct service *service, struct http_request *request);
 void service_models(const struct service *service, struct http_request *request);
+void service_openai_models(const struct service *service, struct http_request *request);
 void service_v2(const struct service *service, struct http_request *request);
 void service_v2_models(const struct service *service, struct http_request *request);
 void service_v2_index(const struct service *service, struct http_request *request);

@@ -34,6 +34,9 @@ static void model_add(struct supervisor *supervisor, const char *name, char *pat
         model->bytes = (int64_t)bytes;
         if (folder->kind == MODEL_LANGUAGE)
             text_copy(model->meaning.kind, sizeof model->meaning.kind, "language");
+        const char *own = strrchr(folder->path, '/') + 1;
+        if (strcmp(own, folder->name) != 0)
+            snprintf(model->reason, sizeof model->reason, "its folder is called \"%.200s\"", own);
         model->folder = strdup(folder->path);
         model->stamp = model->stamp_seen = folder->stamp;
         model->present = true;

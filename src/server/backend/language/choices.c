@@ -1,0 +1,174 @@
+/* The answers to a request: submitted on a worker, written on the scheduler's thread. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "server/backend/language/call.h"
+
+/* --- Tokens as they come: the scheduler's thread ---------------------------------------------------------
+ */
+
+static int64_t count_characters(const struct buffer *text) {
+    int64_t count = 0;
+    for (size_t i = 0; i < text->size; i++)
+        count += ((unsigned char)text->bytes[i] & 0xc0) != 0x80;
+    return count;
+}
+
+/* With the lock. `told`: the next part of the answer's text. */
+static void add_text(struct choice *choice, const struct buffer *told) {
+    struct answer_part *part = &choice->part;
+    if (told->size == 0)
+        return;
+
+    if (choice->thinks)
+        thought_add(&choice->thought, told->bytes, told->size, &part->thoughts, &part->content);
+    else
+        buffer_append(&part->content, told->bytes, told->size);
+    choice->failed |= part->thoughts.failed || part->content.failed;
+}
+
+static bool take(void *context, const struct generated_token *token) {
+    struct choice *choice = context;
+    struct call *call = choice->call;
+    const struct tokenizer *tokenizer = llm_model_tokenizer(call->language->model);
+    struct buffer word = {0}, told = {0};
+
+    if (!choice->first_ns) {
+        choice->first_ns = clock_ns();
+        language_counts_first(&call->language->counts,
+                              (double)(choice->first_ns - call->request->started_ns) / 1e9);
+    }
+    if (!call->fields.goes_on && dialogue_ends(call->language->dialogue, token->chance.token))
+        return false;
+
+    dialogue_decode(call->language->dialogue, token->chance.token, &word);
+    bool goes_on = answer_text_add(&choice->text, word.bytes ? word.bytes : "", word.size, &told);
+    choice->failed |= word.failed || told.failed;
+
+    pthread_mutex_lock(&call->lock);
+    if (call->fields.top >= 0)
+        answer_part_add_chances(&choice->part, call->fields.route, tokenizer, token, choice->characters);
+    add_text(choice, &told);
+    if (call->fields.stream && !answer_part_is_empty(&choice->part))
+        call_post(call);
+    else
+        pthread_mutex_unlock(&call->lock);
+
+    choice->characters += count_characters(&word);
+    buffer_release(&word);
+    buffer_release(&told);
+    return goes_on && !choice->failed;
+}
+
+/* With the lock. */
+static void tell_rest(struct choice *choice) {
+    struct buffer told = {0};
+    answer_text_end(&choice->text, &told);
+    add_text(choice, &told);
+    if (choice->thinks)
+        thought_end(&choice->thought, &choice->part.thoughts, &choice->part.content);
+    buffer_release(&told);
+}
+
+static void done(void *context, enum generation_end end, const struct error *error) {
+    struct choice *choice = context;
+    struct call *call = choice->call;
+    static const struct error no_memory = {ERROR_MEMORY, "not enough memory for an answer"},
+                              ended = {ERROR_UNAVAILABLE, "the service is ending: try again soon"};
+    const struct error *failure = choice->failed ? &no_memory : end == GENERATION_CANCELLED ? &ended : error;
+
+    language_counts_end(&call->language->counts, &choice->generation, (double)choice->first_ns);
+    pthread_mutex_lock(&call->lock);
+    if (failure && call->failure.code == ERROR_NONE)
+        call->failure = *failure;
+    if (!failure)
+        tell_rest(choice);
+    choice->finish = end == GENERATION_LENGTH ? "length" : "stop";
+    call->unfinished--;
+    for (int i = 0; failure && i < call->choice_count; i++) /* one that fails ends all */
+        atomic_store(&call->choices[i].generation.cancelled, true);
+    call_post(call);
+}
+
+/* --- Submission ------------------------------------------------------------------------------------------
+ */
+
+static bool find_seed(struct language_fields *fields, struct error *error) {
+    uint64_t *seed = &fields->sampling.seed;
+    return fields->has_seed || getrandom(seed, sizeof *seed, 0) == sizeof *seed ||
+           error_set(error, ERROR_IO, "the system gives no random numbers: send a \"seed\"");
+}
+
+static bool init_choice(struct call *call, struct choice *choice, int index, struct error *error) {
+    struct language *language = call->language;
+    const struct language_fields *fields = &call->fields;
+    const struct token_list *prompt = &call->prompts[index / fields->n];
+    int64_t room = language->options.context - (int64_t)prompt->count;
+    struct sampler_options sampling = fields->sampling;
+
+    sampling.seed += (uint64_t)(index % fields->n); /* each answer to one prompt is another one */
+    choice->call = call;
+    choice->index = index;
+    choice->text = (struct answer_text){.stops = fields->stops, .stop_count = fields->stop_count};
+    choice->thinks = fields->route == LANGUAGE_CHAT && dialogue_thinks(language->dialogue);
+    choice->thought.state = call->prompt_thinks ? THOUGHT_HERE : THOUGHT_MAY_COME;
+    choice->generation = (struct generation){
+        .prompt = prompt->ids,
+        .prompt_count = prompt->count,
+        .most = fields->most > 0 ? fields->most : room,
+        .sampler = sampler_create(&sampling, llm_model_vocabulary(language->model), error),
+        .biases = fields->biases,
+        .bias_count = fields->bias_count,
+        .top = fields->top,
+        .is_apart = fields->is_apart,
+        .expires_ns = call->request->started_ns + (int64_t)language->options.timeout_ms * 1000000,
+        .take = take,
+        .done = done,
+        .context = choice,
+    };
+    return choice->generation.sampler;
+}
+
+bool call_submit(struct call *call, struct error *error) {
+    int count = (int)call->prompt_count * call->fields.n;
+    struct generation *generations[LIMIT_ANSWERS];
+    if (count > LIMIT_ANSWERS)
+        return error_set(error, ERROR_INVALID, "%d answers are asked for (n); at most %d can be", count,
+                         LIMIT_ANSWERS);
+    struct choice *choices = calloc((size_t)count, sizeof *choices);
+    if (!choices)
+        return error_set(error, ERROR_MEMORY, "not enough memory for %d answers", count);
+
+    bool done = find_seed(&call->fields, error);
+    for (int i = 0; done && i < count; i++) {
+        done = init_choice(call, &choices[i], i, error);
+        generations[i] = &choices[i].generation;
+    }
+
+    pthread_mutex_lock(&call->lock);
+    call->choices = choices;
+    call->choice_count = count;
+    for (int i = 0; call->cancelled && i < count; i++)
+        atomic_store(&choices[i].generation.cancelled, true);
+    done = done && scheduler_submit(call->language->scheduler, generations, count, error);
+    call->unfinished = done ? count : 0;
+    if (done)
+        call_post(call); /* from now on it may end, and be freed */
+    else
+        pthread_mutex_unlock(&call->lock);
+    return done;
+}
+
+void call_free_choices(struct call *call) {
+    for (int i = 0; i < call->choice_count; i++) {
+        struct choice *choice = &call->choices[i];
+        sampler_free(choice->generation.sampler);
+        answer_text_release(&choice->text);
+        thought_release(&choice->thought);
+        answer_part_release(&choice->part);
+    }
+    free(call->choices);
+}

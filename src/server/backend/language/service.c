@@ -1,0 +1,156 @@
+/* The life of a language model's service, and what it tells of itself. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "server/backend/language/private.h"
+#include "server/edge/respond.h"
+
+/* ---- Loading ---- */
+
+/* The options that the model decides about. */
+static bool complete_options(struct language *language, struct error *error) {
+    struct language_options *options = &language->options;
+    int64_t trained = llm_model_config(language->model)->context;
+
+    if (options->context > trained)
+        return error_set(
+            error, ERROR_INVALID,
+            "a context of %d tokens is asked for (--context), and the model was trained for %lld",
+            options->context, (long long)trained);
+    if (options->context == 0)
+        options->context = trained < LANGUAGE_CONTEXT ? (int)trained : LANGUAGE_CONTEXT;
+    if (options->parallel == 0)
+        options->parallel = LANGUAGE_PARALLEL;
+    return true;
+}
+
+static bool load(struct language *language, struct error *error) {
+    struct language_options *options = &language->options;
+    double start = clock_ms();
+
+    language->model = llm_model_load(language->path, error);
+    if (!language->model || !complete_options(language, error))
+        return false;
+    language->dialogue = dialogue_create(language->model, error);
+    if (!language->dialogue)
+        return false;
+    const struct scheduler_options scheduling = {
+        .parallel = options->parallel,
+        .context = options->context,
+        .threads = options->threads,
+        .waiting = options->waiting,
+        .precision = options->precision,
+        .kv = options->kv,
+    };
+    language->scheduler = scheduler_create(language->model, &scheduling, error);
+    if (!language->scheduler)
+        return false;
+
+    double took = clock_ms() - start;
+    snprintf(language->description, sizeof language->description,
+             "%s, %s, %d sequences of %d tokens, loaded in %.0f ms", options->name,
+             language_precision_name(language), options->parallel, options->context, took);
+    language_counts_set_ready(&language->counts, took / 1e3);
+    return true;
+}
+
+static void *run_load(void *context) {
+    struct language *language = context;
+    struct error error = {0};
+    bool done = load(language, &error);
+
+    atomic_store(&language->ready, done);
+    pthread_mutex_lock(&language->lock);
+    language->loaded = true;
+    if (!done)
+        language->failure = error;
+    pthread_cond_signal(&language->changed);
+    pthread_mutex_unlock(&language->lock);
+    return NULL;
+}
+
+/* ---- Life ---- */
+
+struct language *language_create(const struct language_options *options, struct error *error) {
+    struct language *language = calloc(1, sizeof *language);
+    if (!language) {
+        error_set(error, ERROR_MEMORY, "out of memory");
+        return NULL;
+    }
+
+    language->options = *options;
+    language->path = strdup(options->path);
+    pthread_mutex_init(&language->lock, NULL);
+    pthread_cond_init(&language->changed, NULL);
+    language_counts_init(&language->counts, options->metrics, options->name);
+    int number = language->path ? pthread_create(&language->loader, NULL, run_load, language) : ENOMEM;
+    if (number == 0)
+        return language;
+
+    error_set_errno(error, ERROR_IO, number, "starting a thread");
+    free(language->path);
+    free(language);
+    return NULL;
+}
+
+bool language_wait_ready(struct language *language, struct error *error) {
+    pthread_mutex_lock(&language->lock);
+    while (!language->loaded)
+        pthread_cond_wait(&language->changed, &language->lock);
+    if (language->failure.code != ERROR_NONE)
+        *error = language->failure;
+    pthread_mutex_unlock(&language->lock);
+    return atomic_load(&language->ready);
+}
+
+void language_free(struct language *language) {
+    if (!language)
+        return;
+
+    pthread_join(language->loader, NULL);
+    scheduler_free(language->scheduler); /* what is under way is told to end */
+    while (atomic_load(&language->pending))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    dialogue_free(language->dialogue);
+    llm_model_free(language->model);
+    free(language->path);
+    pthread_cond_destroy(&language->changed);
+    pthread_mutex_destroy(&language->lock);
+    free(language);
+}
+
+/* ---- What it tells of itself ---- */
+
+bool language_is_ready(const struct language *language) {
+    return atomic_load(&language->ready);
+}
+
+const char *language_description(const struct language *language) {
+    return language->description;
+}
+
+const char *language_precision_name(const struct language *language) {
+    return language->options.precision == LLM_F32 ? "f32" : "auto";
+}
+
+void language_update_metrics(struct language *language) {
+    struct scheduler_counts counts = {0};
+    if (language_is_ready(language))
+        scheduler_counts_get(language->scheduler, &counts);
+    language_counts_update(&language->counts, &counts, atomic_load(&language->pending));
+}
+
+bool language_check_ready(struct language *language, struct http_request *request) {
+    struct error error;
+    if (language_is_ready(language))
+        return true;
+
+    error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon",
+              language->options.name);
+    respond_error(request, &error);
+    return false;
+}
