@@ -18,7 +18,9 @@ static bool read_settings(const struct backend *backend, const struct model_file
     enum precision precision = given->precision != PRECISION_AUTO ? given->precision : settings.precision;
     options->context = given->context ? given->context : settings.context;
     options->parallel = given->parallel ? given->parallel : settings.parallel;
-    options->kv = kv && strcmp(kv, "q8_0") == 0 ? LLM_KV_Q8_0 : LLM_KV_BF16;
+    options->kv = kv && strcmp(kv, "q8_0") == 0   ? LLM_KV_Q8_0
+                  : kv && strcmp(kv, "bf16") == 0 ? LLM_KV_BF16
+                                                  : LLM_KV_F16;
     options->precision = precision == PRECISION_F32 || (kv && strcmp(kv, "f32") == 0) ? LLM_F32 : LLM_AUTO;
     return true;
 }
