@@ -16,14 +16,14 @@ struct suppression {
     bool has_least, centered;
 };
 
-struct candidate {
+struct scored_box {
     float score;
     int64_t box;
 };
 
 /* Highest score first; of equal ones the first box. */
 static int better_first(const void *a, const void *b) {
-    const struct candidate *x = a, *y = b;
+    const struct scored_box *x = a, *y = b;
     if (x->score != y->score)
         return x->score > y->score ? -1 : 1;
     return x->box < y->box ? -1 : x->box > y->box;
@@ -55,15 +55,15 @@ static bool overlaps(const float *a, const float *b, float limit) {
 }
 
 /* Of one batch and class: the boxes that stay, into ret_boxes (room for all), best first. */
-static int64_t suppress_class(const struct suppression *s, int64_t batch, int64_t class,
-                              struct candidate *list, float *kept, int64_t *ret_boxes) {
-    const float *scores = s->scores + (batch * s->classes + class) * s->boxes_each;
+static int64_t suppress_class(const struct suppression *s, int64_t batch, int64_t kind,
+                              struct scored_box *list, float *kept, int64_t *ret_boxes) {
+    const float *scores = s->scores + (batch * s->classes + kind) * s->boxes_each;
     const float *boxes = s->boxes + batch * s->boxes_each * 4;
     int64_t count = 0, chosen = 0;
 
     for (int64_t i = 0; i < s->boxes_each; i++)
         if (s->has_least ? scores[i] > s->least : !isnan(scores[i]))
-            list[count++] = (struct candidate){scores[i], i};
+            list[count++] = (struct scored_box){scores[i], i};
     qsort(list, (size_t)count, sizeof *list, better_first);
 
     for (int64_t i = 0; i < count && chosen < s->most; i++) {
@@ -78,10 +78,10 @@ static int64_t suppress_class(const struct suppression *s, int64_t batch, int64_
     return chosen;
 }
 
-/* All triples (batch, class, box), as many as there is room for; returns how many there are, -1 where memory
+/* All triples (batch, kind, box), as many as there is room for; returns how many there are, -1 where memory
  * is out. */
 static int64_t suppress_all(const struct suppression *s, int64_t *ret, int64_t room) {
-    cleanup(freep) struct candidate *list = calloc((size_t)s->boxes_each + 1, sizeof *list);
+    cleanup(freep) struct scored_box *list = calloc((size_t)s->boxes_each + 1, sizeof *list);
     cleanup(freep) float *kept = calloc((size_t)s->boxes_each * 4 + 4, sizeof *kept);
     cleanup(freep) int64_t *boxes = calloc((size_t)s->boxes_each + 1, sizeof *boxes);
     int64_t total = 0;

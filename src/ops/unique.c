@@ -58,14 +58,14 @@ static int by_first(const void *a, const void *b, void *context) {
 }
 
 /* Groups of equal slices, in the order of the result. */
-struct groups {
+struct slice_groups {
     int64_t count;
     int64_t *first, *sizes; /* [count] of the result's order: the first slice, how many */
     int64_t *group;         /* [length] of each slice */
     int64_t *memory;
 };
 
-static bool groups_find(const struct node *node, const struct slices *s, struct groups *ret) {
+static bool groups_find(const struct node *node, const struct slices *s, struct slice_groups *ret) {
     size_t length = (size_t)s->length + 1;
     int64_t *memory = calloc(length * 7, sizeof *memory);
     if (!memory)
@@ -95,14 +95,14 @@ static bool groups_find(const struct node *node, const struct slices *s, struct 
         sizes[group[i]]++;
     }
 
-    *ret = (struct groups){count, first, sizes, group, memory};
+    *ret = (struct slice_groups){count, first, sizes, group, memory};
     return true;
 }
 
 static bool unique_infer(struct node *node, struct error *error) {
     const struct tensor *x = node_constant(node, 0, error);
     struct slices slices;
-    struct groups groups;
+    struct slice_groups groups;
     if (!x || !node_want_types(node, 0, TYPES_ALL, error) || !slices_of(node, x, &slices, error))
         return false;
     if (!groups_find(node, &slices, &groups))
@@ -126,7 +126,7 @@ static bool unique_infer(struct node *node, struct error *error) {
 static bool unique_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                            struct error *error) {
     struct slices s;
-    struct groups groups;
+    struct slice_groups groups;
     if (!slices_of(node, &inputs[0], &s, error))
         return false;
     if (!groups_find(node, &s, &groups))
