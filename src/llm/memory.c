@@ -7,7 +7,9 @@ struct llm_sizes llm_sizes_of(int context, int parallel, const char *kv, bool ex
         .context = context,
         .parallel = parallel,
         .precision = exact || (kv && strcmp(kv, "f32") == 0) ? LLM_F32 : LLM_AUTO,
-        .kv = kv && strcmp(kv, "q8_0") == 0 ? LLM_KV_Q8_0 : LLM_KV_BF16,
+        .kv = kv && strcmp(kv, "q8_0") == 0   ? LLM_KV_Q8_0
+              : kv && strcmp(kv, "bf16") == 0 ? LLM_KV_BF16
+                                              : LLM_KV_F16,
     };
 }
 
