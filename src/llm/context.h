@@ -29,6 +29,9 @@ enum llm_precision {
  * or in 8 with a scale for each 32. */
 enum llm_kv_type { LLM_KV_F16, LLM_KV_BF16, LLM_KV_Q8_0 };
 
+/* … as attention sees them. */
+enum attention_type llm_kept_as(enum llm_precision precision, enum llm_kv_type kv);
+
 struct llm_context_options {
     int rows;          /* most rows of a run */
     int64_t positions; /* of all sequences together, that the cache has room for */
@@ -37,9 +40,6 @@ struct llm_context_options {
     enum llm_precision precision;
     enum llm_kv_type kv; /* of LLM_AUTO */
 };
-
-/* Bytes of a page of the cache, of KV_PAGE positions. */
-size_t llm_context_page_bytes(const struct llm_config *config, const struct llm_context_options *options);
 
 /* Working memory for runs, and a cache for keys and values. One thread at a time for each context. */
 struct llm_context;

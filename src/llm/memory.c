@@ -33,9 +33,7 @@ struct llm_memory llm_memory_of(const struct gguf *gguf, const struct llm_config
 
     for (size_t i = 0; i < gguf_tensor_count(gguf); i++)
         memory.weights += gguf_tensor(gguf, i)->size;
-    memory.cache =
-        pages * llm_context_page_bytes(
-                    config, &(struct llm_context_options){.precision = sizes->precision, .kv = sizes->kv});
+    memory.cache = pages * kv_cache_page_bytes(config, llm_kept_as(sizes->precision, sizes->kv));
     return memory;
 }
 
