@@ -389,7 +389,8 @@ def test_other_routes():
     details = ask(one.port, 'GET', '/models?details=1').json()[0]
     assert details['kind'] == 'language' and details['state'] == 'ready', details
     assert ask(one.port, 'GET', '/v2/models/chain').json()['platform'] == 'gguf'
-    assert ask(one.port, 'GET', '/v1/models/chain').json()['model_version_status'][0]['state'] == 'AVAILABLE'
+    status = ask(one.port, 'GET', '/v1/models/chain').json()
+    assert status['model_version_status'][0]['state'] == 'AVAILABLE' and status['id'] == 'chain' and status['object'] == 'model'
     for target in ['/model/chain/predict', '/v2/models/chain/infer', '/v1/models/chain:predict']:
         reply = ask(one.port, 'POST', target, b'{}')
         assert reply.status == 400 and 'language model' in reply.body.decode(), (target, reply.body)

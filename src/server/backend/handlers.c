@@ -37,10 +37,15 @@ void backend_ready(struct backend *backend, struct http_request *request) {
 }
 
 void backend_status_tensorflow(struct backend *backend, struct http_request *request) {
-    respond_json(request, 200,
-                 json_pack("{s:[{s:s, s:s, s:{s:s, s:s}}]}", "model_version_status", "version", "1", "state",
-                           backend_is_ready(backend) ? "AVAILABLE" : "LOADING", "status", "error_code", "OK",
-                           "error_message", ""));
+    json_t *status = json_pack("{s:[{s:s, s:s, s:{s:s, s:s}}]}", "model_version_status", "version", "1",
+                               "state", backend_is_ready(backend) ? "AVAILABLE" : "LOADING", "status",
+                               "error_code", "OK", "error_message", "");
+
+    /* At the same path OpenAI's clients look for a model. */
+    if (status && backend_language(backend))
+        json_object_update_new(status, json_pack("{s:s, s:s, s:i, s:s}", "id", backend_name(backend),
+                                                 "object", "model", "created", 0, "owned_by", "guichet"));
+    respond_json(request, 200, status);
 }
 
 /* ---- Language models ---- */
