@@ -12,7 +12,8 @@ struct llm_sizes {
     enum llm_precision precision;
     enum llm_kv_type kv;
 };
-/* As options and guichet.json say it: kv is "f16", "bf16", "q8_0", "f32" or NULL; `exact`: f32 is asked for. */
+/* As options and guichet.json say it: kv is "f16", "bf16", "q8_0", "f32" or NULL; `exact`: f32 is asked for.
+ */
 struct llm_sizes llm_sizes_of(int context, int parallel, const char *kv, bool exact);
 /* Zeros become the defaults. ERROR_INVALID: a longer context than the model was trained for. */
 bool llm_sizes_complete(struct llm_sizes *sizes, const struct llm_config *config, struct error *error);
