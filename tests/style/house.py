@@ -49,6 +49,7 @@ EXCEPTIONS = {
     ('cli', 'onnx/onnx.h'): 'inspect reads a network that the engine may not support',
     ('cli', 'ops/operator.h'): 'inspect tells which operators are missing',
     ('cli', 'passes/passes.h'): 'inspect expands operators as the engine does, to count them',
+    ('cli', 'linear/linear.h'): 'bench names the instructions that products run on',
     ('cli', 'plan/plan.h'): 'bench and inspect print the steps of a plan',
 }
 
@@ -71,6 +72,7 @@ LANGUAGE = {
     'language': 'the language of server/backend/language/: the service, which every request of it asks',
     'language_fields': 'a value: what a request asks for',
     'lowering': 'the language of lowering/: every file adds steps to it',
+    'llm_weights': 'a value: the weights, made once and read by whoever runs them',
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',
     'post_list': "a value: a node's post-ops and their operands, as a primitive takes them",
