@@ -84,6 +84,7 @@
 #define LIMIT_LAYERS 1000
 #define LIMIT_LAYER_WIDTH (1 << 20) /* numbers of a layer's input or of its MLP */
 #define LIMIT_HEADS 1024
+#define LIMIT_ENCODER_CONTEXT 8192      /* tokens of a text that becomes one vector */
 #define LIMIT_HEAD_SIZE 1024            /* numbers of one head */
 #define LIMIT_TOKENS (1 << 21)          /* of a vocabulary */
 #define LIMIT_TOKEN_BYTES 4096          /* of one token */

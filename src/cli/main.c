@@ -51,6 +51,7 @@ static const struct verb {
      .run = verb_logits,
      .summary = "write a language model's logits",
      .runs_networks = true},
+    {.name = "embed", .run = verb_embed, .summary = "print the vector of a text", .runs_networks = true},
     {.name = "tokenize", .run = verb_tokenize, .summary = "print the tokens of a text"},
     {.name = "backend", .run = verb_backend, .summary = "one model's service", .runs_networks = true},
     {.name = "gateway", .run = verb_gateway, .summary = "the single entry to backends that run elsewhere"},
