@@ -30,8 +30,9 @@ struct linear_steps {
     const float *values; /* [rows][inputs], as they are: for weights that are floats */
     int16_t *words;      /* [rows][stride] */
     float *scales;       /* [rows] */
-    int32_t *sums16;     /* [rows][stride / 16]: of so many words, the even halves of a 32 first */
-    float *sums32;       /* [rows][stride / 32] */
+    int32_t *
+        sums16; /* [rows][stride / 256][2][8]: of 16 words each, the first ones of each 32, then the others */
+    float *sums32; /* [rows][stride / 32] */
 };
 
 struct linear_kernels {

@@ -97,13 +97,13 @@ static enum attention_type kept_as(const struct llm_context_options *options) {
 
 static bool allocate(struct llm_context *context, const struct llm_context_options *options,
                      struct error *error) {
-    int64_t pages = (options->positions + KV_PAGE - 1) / KV_PAGE;
+    int64_t wanted = (options->positions + KV_PAGE - 1) / KV_PAGE;
+    int pages = (int)(wanted < INT32_MAX ? wanted : INT32_MAX);
 
-    context->cache = kv_cache_create(&context->model->config, kept_as(options),
-                                     (int)(pages < INT32_MAX ? pages : INT32_MAX), error);
+    context->cache = kv_cache_create(&context->model->config, kept_as(options), pages, error);
     if (!context->cache)
         return false;
-    context->pool = kv_pool_create((int)(pages < INT32_MAX ? pages : INT32_MAX));
+    context->pool = kv_pool_create(pages);
     return (context->pool && context->arena && allocate_rows(context) && allocate_scratch(context) &&
             allocate_inputs(context, options->precision)) ||
            error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once",

@@ -5,7 +5,7 @@
 
 #include "base/checked.h"
 
-_Static_assert((int)KV_PAGE == (int)ATTENTION_PAGE, "attention reads pages of the cache");
+_Static_assert((int)KV_PAGE == (int)ATTENTION_PAGE, "a page is what attention reads at once");
 
 struct kv_cache {
     int kv_heads;
@@ -47,7 +47,6 @@ struct kv_cache *kv_cache_create(const struct llm_config *config, enum attention
                   (long long)pages * KV_PAGE);
         return NULL;
     }
-
     return cache;
 }
 

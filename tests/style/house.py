@@ -49,6 +49,7 @@ EXCEPTIONS = {
     ('cli', 'onnx/onnx.h'): 'inspect reads a network that the engine may not support',
     ('cli', 'ops/operator.h'): 'inspect tells which operators are missing',
     ('cli', 'passes/passes.h'): 'inspect expands operators as the engine does, to count them',
+    ('cli', 'linear/linear.h'): 'bench names the instructions that products run on',
     ('cli', 'plan/plan.h'): 'bench and inspect print the steps of a plan',
 }
 

@@ -37,6 +37,8 @@ void language_free(struct language *language); /* takes NULL */
 /* Of a loaded model: "stories, auto, 4 sequences of 512 tokens, loaded in 120 ms". */
 const char *language_description(const struct language *language);
 const char *language_precision_name(const struct language *language);
+/* Of prompts that are not computed yet. */
+int64_t language_queued_tokens(struct language *language);
 /* Set the gauges. */
 void language_update_metrics(struct language *language);
 

@@ -115,6 +115,7 @@ void language_free(struct language *language) {
     scheduler_free(language->scheduler); /* what is under way is told to end */
     while (atomic_load(&language->pending))
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    token_trie_free(language->trie);
     dialogue_free(language->dialogue);
     llm_model_free(language->model);
     free(language->path);
@@ -137,11 +138,55 @@ const char *language_precision_name(const struct language *language) {
     return language->options.precision == LLM_F32 ? "f32" : "auto";
 }
 
+int64_t language_queued_tokens(struct language *language) {
+    struct scheduler_counts counts = {0};
+    if (language_is_ready(language))
+        scheduler_counts_get(language->scheduler, &counts);
+    return counts.queued_tokens;
+}
+
 void language_update_metrics(struct language *language) {
     struct scheduler_counts counts = {0};
     if (language_is_ready(language))
         scheduler_counts_get(language->scheduler, &counts);
     language_counts_update(&language->counts, &counts, atomic_load(&language->pending));
+}
+
+/* Control tokens have no text: no constraint allows them. */
+static struct token_trie *create_trie(const struct llm_model *model, struct error *error) {
+    const struct tokenizer *tokenizer = llm_model_tokenizer(model);
+    int32_t count = llm_model_vocabulary(model);
+    struct token_text *texts = calloc((size_t)count, sizeof *texts);
+    size_t *ends = calloc((size_t)count, sizeof *ends);
+    struct buffer bytes = {0};
+    struct token_trie *trie = NULL;
+
+    for (int32_t i = 0; texts && ends && i < count; i++) {
+        tokenizer_decode(tokenizer, i, SPECIAL_AS_TEXT, &bytes);
+        ends[i] = bytes.size;
+    }
+    if (!texts || !ends || bytes.failed)
+        error_set(error, ERROR_MEMORY, "not enough memory for the texts of %d tokens", count);
+    else {
+        for (int32_t i = 0; i < count; i++) {
+            size_t start = i ? ends[i - 1] : 0;
+            texts[i] = (struct token_text){bytes.bytes + start, (uint32_t)(ends[i] - start)};
+        }
+        trie = token_trie_create(texts, count, error);
+    }
+    buffer_release(&bytes);
+    free(texts);
+    free(ends);
+    return trie;
+}
+
+const struct token_trie *language_trie(struct language *language, struct error *error) {
+    pthread_mutex_lock(&language->lock);
+    if (!language->trie)
+        language->trie = create_trie(language->model, error);
+    const struct token_trie *trie = language->trie;
+    pthread_mutex_unlock(&language->lock);
+    return trie;
 }
 
 bool language_check_ready(struct language *language, struct http_request *request) {
