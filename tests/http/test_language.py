@@ -556,6 +556,25 @@ def test_serve():
         process.end_well()
 
 
+def test_memory():
+    """what weights and cache take is known before it is loaded: a backend, and --memory of serve, refuse it with the numbers"""
+    process = Process(GUICHET, 'backend', '--model', model('long', context=1 << 20), '--port', '0', '--context', '1000000',
+                      '--parallel', '1024')
+    with process:
+        line = process.wait_line('--context, --parallel, --kv')
+        assert '1024 x 1000000 tokens' in line and process.child.wait(30) == 1, line
+    models = os.path.join(FOLDER, 'large')
+    os.makedirs(os.path.join(models, 'story'))
+    chain.write(os.path.join(models, 'story', 'story.gguf'), context=1 << 20)
+    process = Process(GUICHET, 'serve', '--models', models, '--port', '0', '--memory', '100M', '--context', '1000000',
+                      environment={'XDG_STATE_HOME': os.path.join(FOLDER, 'state')})
+    with process:
+        process.port = int(process.wait_line('guichet is at').rsplit(':', 1)[1])
+        error = Through(process, 'story').refused('4 x 1000000 tokens', status=424)
+        assert '--memory has 100.0 MB' in error['message'], error
+        process.end_well()
+
+
 def children(pid):
     with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
         return [int(word) for word in file.read().split()]

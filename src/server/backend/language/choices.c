@@ -147,7 +147,7 @@ static bool init_choice(struct call *call, struct choice *choice, int index, str
     struct language *language = call->language;
     const struct language_fields *fields = &call->fields;
     const struct token_list *prompt = &call->prompts[index / fields->n];
-    int64_t room = language->options.context - (int64_t)prompt->count;
+    int64_t room = language->options.sizes.context - (int64_t)prompt->count;
     struct sampler_options sampling = fields->sampling;
 
     sampling.seed += (uint64_t)(index % fields->n); /* each answer to one prompt is another one */

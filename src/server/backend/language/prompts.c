@@ -74,7 +74,7 @@ static bool read_chat(struct call *call, struct error *error) {
 
 /* Never a silent cut. */
 static bool check_length(const struct call *call, size_t prompt, struct error *error) {
-    int64_t context = call->language->options.context, wanted = call->fields.most;
+    int64_t context = call->language->options.sizes.context, wanted = call->fields.most;
     if (prompt == 0)
         return error_set(error, ERROR_INVALID,
                          "the prompt is empty, and texts of this model have no beginning of their own");

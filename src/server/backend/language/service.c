@@ -6,26 +6,21 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "server/backend/language/private.h"
 #include "server/edge/respond.h"
 
 /* ---- Loading ---- */
 
-/* The options that the model decides about. */
-static bool complete_options(struct language *language, struct error *error) {
-    struct language_options *options = &language->options;
-    int64_t trained = llm_model_config(language->model)->context;
+/* Its weights, and all that its cache may come to hold. */
+static bool check_memory(struct language *language, struct error *error) {
+    const struct llm_config *config = llm_model_config(language->model);
+    struct llm_sizes *sizes = &language->options.sizes;
+    if (!llm_sizes_complete(sizes, config, error))
+        return false;
 
-    if (options->context > trained)
-        return error_set(
-            error, ERROR_INVALID,
-            "a context of %d tokens is asked for (--context), and the model was trained for %lld",
-            options->context, (long long)trained);
-    if (options->context == 0)
-        options->context = trained < LANGUAGE_CONTEXT ? (int)trained : LANGUAGE_CONTEXT;
-    if (options->parallel == 0)
-        options->parallel = LANGUAGE_PARALLEL;
-    return true;
+    struct llm_memory memory = llm_memory_of(llm_model_gguf(language->model), config, sizes);
+    return llm_memory_check(&memory, sizes, memory_limit(""), "this machine or container", error);
 }
 
 static bool load(struct language *language, struct error *error) {
@@ -33,18 +28,18 @@ static bool load(struct language *language, struct error *error) {
     double start = clock_ms();
 
     language->model = llm_model_load(language->path, error);
-    if (!language->model || !complete_options(language, error))
+    if (!language->model || !check_memory(language, error))
         return false;
     language->dialogue = dialogue_create(language->model, error);
     if (!language->dialogue)
         return false;
     const struct scheduler_options scheduling = {
-        .parallel = options->parallel,
-        .context = options->context,
+        .parallel = options->sizes.parallel,
+        .context = options->sizes.context,
         .threads = options->threads,
         .waiting = options->waiting,
-        .precision = options->precision,
-        .kv = options->kv,
+        .precision = options->sizes.precision,
+        .kv = options->sizes.kv,
     };
     language->scheduler = scheduler_create(language->model, &scheduling, error);
     if (!language->scheduler)
@@ -52,8 +47,9 @@ static bool load(struct language *language, struct error *error) {
 
     double took = clock_ms() - start;
     snprintf(language->description, sizeof language->description,
-             "%s, %s, %d sequences of %d tokens, loaded in %.0f ms", options->name,
-             language_precision_name(language), options->parallel, options->context, took);
+             "%s, %s, %d sequences of %lld tokens, loaded in %.0f ms", options->name,
+             language_precision_name(language), options->sizes.parallel, (long long)options->sizes.context,
+             took);
     language_counts_set_ready(&language->counts, took / 1e3);
     return true;
 }
@@ -135,7 +131,7 @@ const char *language_description(const struct language *language) {
 }
 
 const char *language_precision_name(const struct language *language) {
-    return language->options.precision == LLM_F32 ? "f32" : "auto";
+    return language->options.sizes.precision == LLM_F32 ? "f32" : "auto";
 }
 
 int64_t language_queued_tokens(struct language *language) {
