@@ -47,18 +47,6 @@ struct complete_arguments {
     enum llm_precision precision;
 };
 
-/* What the last token's logits lead to. */
-struct next {
-    struct sampler *sampler;
-    int32_t token;
-};
-
-static void pick(void *data, size_t index, float *logits) {
-    struct next *next = data;
-    next->token = sampler_pick(next->sampler, logits);
-    sampler_note(next->sampler, next->token);
-}
-
 static bool print_token(const struct tokenizer *tokenizer, int32_t token, struct text_stream *stream,
                         struct error *error) {
     struct buffer text = {0};
@@ -76,14 +64,15 @@ static bool go_on(const struct dialogue *dialogue, const struct llm_model *model
     const struct tokenizer *tokenizer = llm_model_tokenizer(model);
     struct text_stream stream = {.file = stdout, .is_plain = isatty(STDOUT_FILENO)};
     struct llm_sequence sequence = {0};
-    struct next next = {.sampler = sampler};
-    bool done = language_run(context, &sequence, prompt->ids, prompt->count, true, prompt->count - 1, pick,
-                             &next, error);
+    struct language_next next = {.sampler = sampler};
+    bool done = language_run(context, &sequence, prompt->ids, prompt->count, true, prompt->count - 1,
+                             language_pick, &next, error);
 
     for (int64_t i = 0; done && i < most && !dialogue_ends(dialogue, next.token); i++) {
         int32_t token = next.token;
         done = print_token(tokenizer, token, &stream, error) &&
-               (i + 1 == most || language_run(context, &sequence, &token, 1, false, 0, pick, &next, error));
+               (i + 1 == most ||
+                language_run(context, &sequence, &token, 1, false, 0, language_pick, &next, error));
     }
     text_stream_end(&stream);
     if (done)

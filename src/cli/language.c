@@ -100,3 +100,9 @@ bool language_run(struct llm_context *context, struct llm_sequence *sequence, co
     }
     return true;
 }
+
+void language_pick(void *data, size_t index, float *logits) {
+    struct language_next *next = data;
+    next->token = sampler_pick(next->sampler, logits);
+    sampler_note(next->sampler, next->token);
+}

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "llm/context.h"
+#include "llm/sampler.h"
 #include "model/folder.h"
 
 DEFINE_FREEP(struct gguf, gguf)
@@ -37,3 +38,10 @@ typedef void (*language_each)(void *data, size_t index, float *logits);
 bool language_run(struct llm_context *context, struct llm_sequence *sequence, const int32_t *tokens,
                   size_t count, bool is_prompt, size_t first, language_each each, void *data,
                   struct error *error);
+
+/* What the logits of a sequence's last token lead to. language_pick, a language_each, sets `token`. */
+struct language_next {
+    struct sampler *sampler;
+    int32_t token;
+};
+void language_pick(void *next, size_t index, float *logits);

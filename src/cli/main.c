@@ -62,7 +62,8 @@ static const struct verb {
 enum { VERBS = sizeof verbs / sizeof verbs[0], USAGE = 2 };
 
 static void print_help(FILE *stream) {
-    fputs("guichet recognises what a photo shows, on the command line and as a service.\n"
+    fputs("guichet says what a photo shows, chats, and runs other models: on the command line and as a "
+          "service.\n"
           "\n"
           "Usage: guichet VERB [OPTION…] [ARGUMENT…]\n"
           "\n",
@@ -77,6 +78,7 @@ static void print_help(FILE *stream) {
           "\n"
           "Examples:\n"
           "  guichet classify cat.jpg   what is on this photo?\n"
+          "  guichet chat               talk with a language model\n"
           "  guichet serve              the page and the service, on http://127.0.0.1:8080\n"
           "\n"
           "Exit status: 0 done, 1 failed, 2 usage error.\n",

@@ -28,23 +28,13 @@ static void keep_tokens(struct talk *talk, size_t count) {
     talk->sequence.length = (int64_t)count;
 }
 
-struct talk_next {
-    struct sampler *sampler;
-    int32_t token;
-};
-
-static void pick(void *data, size_t index, float *logits) {
-    struct talk_next *next = data;
-    next->token = sampler_pick(next->sampler, logits);
-    sampler_note(next->sampler, next->token);
-}
-
 /* Run tokens behind what was seen; the last one's logits choose the next. */
 static bool run(struct talk *talk, const int32_t *tokens, size_t count, bool is_prompt, bool picks,
                 int32_t *ret_next, struct error *error) {
-    struct talk_next next = {.sampler = talk->sampler, .token = -1};
+    struct language_next next = {.sampler = talk->sampler, .token = -1};
     size_t first = picks ? count - 1 : count;
-    if (!language_run(talk->context, &talk->sequence, tokens, count, is_prompt, first, pick, &next, error))
+    if (!language_run(talk->context, &talk->sequence, tokens, count, is_prompt, first, language_pick, &next,
+                      error))
         return false;
 
     for (size_t i = 0; i < count; i++)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Language models over HTTP: OpenAI's routes of a backend, before a model whose text is known beforehand (tests/llm/chain.py)
 and one with random weights. Real processes, real sockets, TAP."""
+import base64
 import contextlib
 import dataclasses
 import json
@@ -8,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -16,6 +18,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'llm'))
 import chain  # noqa: E402
 import decoder  # noqa: E402
+import encoder  # noqa: E402
+import gguf  # noqa: E402
 from tiers import GUICHET, Process, ask, backend, gateway, run_tests, until  # noqa: E402
 
 FOLDER = tempfile.mkdtemp()
@@ -235,7 +239,7 @@ def test_refusals():
         one.refused(f'"{field}"', **{field: value})
     one.refused('"stream_options"', stream=True, stream_options={'foo': True})
     one.refused('there is no "prompt"', prompt=None)
-    for field, value in [('top_logprobs', 3), ('tools', [{}]), ('tool_choice', 'required'), ('response_format', {'type': 'xml'}),
+    for field, value in [('top_logprobs', 3), ('tools', [{}]), ('tool_choice', 'required'), ('parallel_tool_calls', 1), ('response_format', {'type': 'xml'}),
                          ('response_format', {'type': 'json_schema'}),
                          ('functions', [{}]), ('modalities', ['audio']), ('prompt', 'x'), ('logprobs', 1), ('messages', []),
                          ('messages', 'x'), ('chat_template_kwargs', 1)]:
@@ -272,14 +276,58 @@ def test_formats():
     assert json.loads(text)['kind'] in ('cat', 'dog'), text
 
 
-def random_chat():
+TOOLS = [{'type': 'function', 'function': {'name': name, 'description': 'Adds.', 'parameters': {
+    'type': 'object', 'properties': {'a': {'type': 'integer', 'minimum': 0, 'maximum': 9}}, 'required': ['a'],
+    'additionalProperties': False}}} for name in ('add', 'take')]
+HERMES = chain.TEMPLATE + '{# <tool_call>\\n{"name": #}{% if tools %}{# tools #}{% endif %}'
+HERMES = HERMES.replace('"name":', '"name": ')
+
+
+def test_tools():
+    """calls of tools: found in what a model writes, whole and in a stream; tool_choice keeps or forbids them"""
+    words = [' so', '<tool_call>', '\n{"name": "add", "arguments": ', '{"a": ', '7}}', '\n</tool_call>']
+    first = chain.COUNT
+    steps = {chain.ASSISTANT: first} | {first + i: first + i + 1 for i in range(5)} | {first + 5: chain.END}
+    one = shared(model('calls', template=HERMES, words=words, chain=steps, kinds={first + 1: 4}))
+    choice = one.chat(temperature=0, tools=TOOLS)['choices'][0]
+    assert choice['finish_reason'] == 'tool_calls' and choice['message']['content'].strip() == 'so', choice
+    call = choice['message']['tool_calls'][0]
+    assert call['id'].startswith('call_') and call['type'] == 'function' and call['function']['name'] == 'add', call
+    assert json.loads(call['function']['arguments']) == {'a': 7} and len(choice['message']['tool_calls']) == 1
+
+    events = one.events(CHAT, messages=HELLO, temperature=0, tools=TOOLS)
+    pieces = [piece for event in events for piece in event['choices'][0]['delta'].get('tool_calls', [])]
+    assert pieces[0]['function']['name'] == 'add' and {piece['index'] for piece in pieces} == {0}, pieces
+    assert json.loads(''.join(piece['function']['arguments'] for piece in pieces)) == {'a': 7}, pieces
+    assert events[-1]['choices'][0]['finish_reason'] == 'tool_calls'
+    plain = one.chat(temperature=0, tools=TOOLS, tool_choice='none')['choices'][0]
+    assert plain['finish_reason'] == 'stop' and '<tool_call>' in plain['message']['content'], plain
+
+    free = shared(random_chat(HERMES, 'random_calls'))
+    for number, choice in enumerate(['required', {'type': 'function', 'function': {'name': 'take'}}]):
+        answer = free.chat(tools=TOOLS, tool_choice=choice, seed=1, temperature=1, max_tokens=300, parallel_tool_calls=False)
+        calls = answer['choices'][0]['message']['tool_calls']
+        assert len(calls) == 1 and calls[0]['function']['name'] in ('add', 'take')[number:], calls
+        assert 0 <= json.loads(calls[0]['function']['arguments'])['a'] <= 9, calls
+    turns = HELLO + [choice_message(call), {'role': 'tool', 'tool_call_id': call['id'], 'content': '7'}]
+    assert one.chat(turns, temperature=0, tools=TOOLS)['choices'][0]['finish_reason'] == 'tool_calls'
+    service().refused('"tools"', CHAT, tools=TOOLS)
+    one.refused('"tool_choice"', CHAT, tools=TOOLS, tool_choice={'type': 'function', 'function': {'name': 'nobody'}})
+    one.refused('"tool_choice"', CHAT, tool_choice='required')
+
+
+def choice_message(call):
+    return {'role': 'assistant', 'content': None, 'tool_calls': [call]}
+
+
+def random_chat(template=chain.TEMPLATE, name='random_chat'):
     """Random weights, a vocabulary of all bytes, and a chat template."""
-    path = os.path.join(FOLDER, 'random_chat.gguf')
+    path = os.path.join(FOLDER, f'{name}.gguf')
     if not os.path.exists(path):
         family = dataclasses.replace(decoder.FAMILIES['llama2'], vocabulary=chain.COUNT)
         model = decoder.Model(family, 2)
         keys = model.keys
-        model.keys = lambda: keys() | chain.vocabulary_keys(1 << 12)
+        model.keys = lambda: keys() | chain.vocabulary_keys(1 << 12, template)
         model.write(path)
     return path
 
@@ -346,6 +394,25 @@ def test_other_routes():
         reply = ask(one.port, 'POST', target, b'{}')
         assert reply.status == 400 and 'language model' in reply.body.decode(), (target, reply.body)
     one.refused('no embeddings', '/v1/embeddings', input='x')
+
+
+def test_embeddings():
+    """an encoder makes vectors, as numbers or base64, and writes nothing"""
+    path = os.path.join(FOLDER, 'encoder.gguf')
+    made = encoder.Encoder(1)
+    gguf.write(path, made.keys, made.tensors)
+    one = shared(path)
+    answer = one.good('/v1/embeddings', input=['a river', 'b'])
+    vectors = [entry['embedding'] for entry in answer['data']]
+    assert [entry['index'] for entry in answer['data']] == [0, 1] and answer['usage']['prompt_tokens'] == 4 + 3, answer['usage']
+    assert all(abs(sum(number * number for number in vector) - 1) < 1e-5 for vector in vectors)
+    coded = one.good('/v1/embeddings', input='a river', encoding_format='base64')['data'][0]['embedding']
+    assert struct.unpack(f'<{len(vectors[0])}f', base64.b64decode(coded)) == struct.unpack(
+        f'<{len(vectors[0])}f', struct.pack(f'<{len(vectors[0])}f', *vectors[0]))
+    for field, value in [('input', []), ('input', 7), ('dimensions', 3), ('encoding_format', 'x'), ('foo', 1), ('input', [99999])]:
+        one.refused('', '/v1/embeddings', **{'input': 'a'} | {field: value})
+    one.refused('makes embeddings', CHAT)
+    one.refused('makes embeddings', '/tokenize', content='a')
 
 
 def test_prefixes():

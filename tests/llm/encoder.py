@@ -10,7 +10,7 @@ import tempfile
 import gguf
 import numpy as np
 
-GUICHET = sys.argv[1]
+GUICHET = sys.argv[1] if len(sys.argv) > 1 else ''
 LARGEST = 1e-5  # of the largest number: what float32 may lose
 WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '▁a', '▁b', '▁c', '▁river', '▁flows', 's', '▁.', '▁é']
 WIDTH, INNER, HEADS, LAYERS, CONTEXT, EPSILON = 64, 96, 4, 2, 40, 1e-12
@@ -143,4 +143,5 @@ def main():
     sys.exit(not all(results))
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -360,7 +360,7 @@ static void make_id(struct answer_head *head) {
 }
 
 static void start(struct language *language, struct http_request *request, enum language_route route) {
-    if (!language_check_ready(language, request))
+    if (!language_check_kind(language, request, false))
         return;
     struct call *call = calloc(1, sizeof *call);
     if (!call) {

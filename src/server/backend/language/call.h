@@ -4,6 +4,7 @@
  *
  * It is freed on its loop, with its reply, once nothing is written for it any more. */
 #pragma once
+#include "chat/tool_parser.h"
 #include "server/backend/language/private.h"
 #include "server/backend/language/text.h"
 #include "server/backend/language/write.h"
@@ -18,6 +19,7 @@ struct choice {
     /* The scheduler's thread's: */
     struct answer_text text;
     struct thought thought;
+    struct tool_parser *calls; /* NULL: there are none to find */
     bool thinks;
     int64_t characters;                  /* of the answer so far */
     struct constraint_state *constraint; /* what may come next; NULL: anything */

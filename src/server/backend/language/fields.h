@@ -24,6 +24,10 @@ struct language_fields {
     size_t bias_count;
     int top;                       /* alternatives to each token; -1: no probabilities */
     bool is_apart, goes_on;        /* cache_prompt is false; ignore_eos is true */
+    const json_t *tools;           /* that may be called; NULL: none. Borrowed from the body */
+    bool calls_one;                /* parallel_tool_calls is false */
+    bool must_call;                /* tool_choice: a tool … */
+    const char *must_call_name;    /* … or this one */
     struct constraint *constraint; /* of response_format; NULL: any text */
     const char *user;              /* NULL: none is named */
     json_t *conversation;          /* for dialogue_render; NULL: a completion */

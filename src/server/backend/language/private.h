@@ -5,6 +5,7 @@
 
 #include "chat/token_trie.h"
 #include "llm/dialogue.h"
+#include "llm/encoder.h"
 #include "server/backend/language/counts.h"
 #include "server/backend/language/language.h"
 
@@ -17,10 +18,13 @@ struct language {
     bool loaded; /* or failed */
     struct error failure;
     char description[256];
+    pthread_mutex_t encoding; /* one text at a time is made a vector: there is one team of threads */
     struct language_counts counts;
     atomic_bool ready;
     atomic_int pending; /* requests under way */
     /* Made before `ready`, and not changed after it. */
+    struct llm_encoder
+        *encoder; /* makes vectors; NULL: it is a model that writes, which has all that follows */
     struct llm_model *model;
     struct dialogue *dialogue;
     struct scheduler *scheduler;
@@ -29,5 +33,5 @@ struct language {
 
 /* Any thread. NULL: memory is out. */
 const struct token_trie *language_trie(struct language *language, struct error *error);
-/* False: has replied that the model is not loaded yet. */
-bool language_check_ready(struct language *language, struct http_request *request);
+/* False: has replied that the model is not loaded yet, or is none that embeds, or that writes. */
+bool language_check_kind(struct language *language, struct http_request *request, bool embeds);

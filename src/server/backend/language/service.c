@@ -23,9 +23,8 @@ static bool check_memory(struct language *language, struct error *error) {
     return llm_memory_check(&memory, sizes, memory_limit(""), "this machine or container", error);
 }
 
-static bool load(struct language *language, struct error *error) {
+static bool load_writer(struct language *language, struct error *error) {
     struct language_options *options = &language->options;
-    double start = clock_ms();
 
     language->model = llm_model_load(language->path, error);
     if (!language->model || !check_memory(language, error))
@@ -45,10 +44,37 @@ static bool load(struct language *language, struct error *error) {
     if (!language->scheduler)
         return false;
 
+    snprintf(language->description, sizeof language->description, "%s, %s, %d sequences of %lld tokens",
+             options->name, language_precision_name(language), options->sizes.parallel,
+             (long long)options->sizes.context);
+    return true;
+}
+
+/* *ret_is_encoder: this kind of file it is, and it was loaded, or not. */
+static bool load_encoder(struct language *language, bool *ret_is_encoder, struct error *error) {
+    struct gguf *gguf = gguf_open(language->path, error);
+    *ret_is_encoder = gguf && llm_is_encoder(gguf);
+    if (!*ret_is_encoder) {
+        gguf_free(gguf);
+        return false;
+    }
+
+    language->encoder = llm_encoder_create(gguf, error);
+    if (language->encoder)
+        snprintf(language->description, sizeof language->description, "%s, vectors of %lld numbers",
+                 language->options.name, (long long)llm_encoder_width(language->encoder));
+    return language->encoder;
+}
+
+static bool load(struct language *language, struct error *error) {
+    double start = clock_ms();
+    bool is_encoder;
+    if (!load_encoder(language, &is_encoder, error) && (is_encoder || !load_writer(language, error)))
+        return false;
+
     double took = clock_ms() - start;
-    snprintf(language->description, sizeof language->description,
-             "%s, %s, %d sequences of %lld tokens, loaded in %.0f ms", options->name,
-             language_precision_name(language), options->sizes.parallel, (long long)options->sizes.context,
+    size_t length = strlen(language->description);
+    snprintf(language->description + length, sizeof language->description - length, ", loaded in %.0f ms",
              took);
     language_counts_set_ready(&language->counts, took / 1e3);
     return true;
@@ -81,6 +107,7 @@ struct language *language_create(const struct language_options *options, struct 
     language->options = *options;
     language->path = strdup(options->path);
     pthread_mutex_init(&language->lock, NULL);
+    pthread_mutex_init(&language->encoding, NULL);
     pthread_cond_init(&language->changed, NULL);
     language_counts_init(&language->counts, options->metrics, options->name);
     int number = language->path ? pthread_create(&language->loader, NULL, run_load, language) : ENOMEM;
@@ -114,6 +141,8 @@ void language_free(struct language *language) {
     token_trie_free(language->trie);
     dialogue_free(language->dialogue);
     llm_model_free(language->model);
+    llm_encoder_free(language->encoder);
+    pthread_mutex_destroy(&language->encoding);
     free(language->path);
     pthread_cond_destroy(&language->changed);
     pthread_mutex_destroy(&language->lock);
@@ -136,29 +165,28 @@ const char *language_precision_name(const struct language *language) {
 
 int64_t language_queued_tokens(struct language *language) {
     struct scheduler_counts counts = {0};
-    if (language_is_ready(language))
+    if (language_is_ready(language) && language->scheduler)
         scheduler_counts_get(language->scheduler, &counts);
     return counts.queued_tokens;
 }
 
 void language_update_metrics(struct language *language) {
     struct scheduler_counts counts = {0};
-    if (language_is_ready(language))
+    if (language_is_ready(language) && language->scheduler)
         scheduler_counts_get(language->scheduler, &counts);
     language_counts_update(&language->counts, &counts, atomic_load(&language->pending));
 }
 
-/* Control tokens have no text: no constraint allows them. */
-static struct token_trie *create_trie(const struct llm_model *model, struct error *error) {
-    const struct tokenizer *tokenizer = llm_model_tokenizer(model);
-    int32_t count = llm_model_vocabulary(model);
+/* Control tokens have no text, but for marks of calls: no constraint allows them. */
+static struct token_trie *create_trie(const struct language *language, struct error *error) {
+    int32_t count = llm_model_vocabulary(language->model);
     struct token_text *texts = calloc((size_t)count, sizeof *texts);
     size_t *ends = calloc((size_t)count, sizeof *ends);
     struct buffer bytes = {0};
     struct token_trie *trie = NULL;
 
     for (int32_t i = 0; texts && ends && i < count; i++) {
-        tokenizer_decode(tokenizer, i, SPECIAL_AS_TEXT, &bytes);
+        dialogue_decode(language->dialogue, i, &bytes);
         ends[i] = bytes.size;
     }
     if (!texts || !ends || bytes.failed)
@@ -179,19 +207,26 @@ static struct token_trie *create_trie(const struct llm_model *model, struct erro
 const struct token_trie *language_trie(struct language *language, struct error *error) {
     pthread_mutex_lock(&language->lock);
     if (!language->trie)
-        language->trie = create_trie(language->model, error);
+        language->trie = create_trie(language, error);
     const struct token_trie *trie = language->trie;
     pthread_mutex_unlock(&language->lock);
     return trie;
 }
 
-bool language_check_ready(struct language *language, struct http_request *request) {
+bool language_check_kind(struct language *language, struct http_request *request, bool embeds) {
     struct error error;
-    if (language_is_ready(language))
+    if (!language_is_ready(language))
+        error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon",
+                  language->options.name);
+    else if (embeds && !language->encoder)
+        error_set(&error, ERROR_INVALID, "the model \"%s\" writes texts, and makes no embeddings",
+                  language->options.name);
+    else if (!embeds && language->encoder)
+        error_set(&error, ERROR_INVALID,
+                  "the model \"%s\" makes embeddings, at /v1/embeddings, and writes no texts",
+                  language->options.name);
+    else
         return true;
-
-    error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon",
-              language->options.name);
     respond_error(request, &error);
     return false;
 }
