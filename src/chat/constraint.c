@@ -169,15 +169,28 @@ static void walk(struct constraint_state *state, const struct token_trie *trie, 
     }
 }
 
-/* Within a string, most tokens of a vocabulary are allowed as they are: only the others are walked. */
+/* How many plain characters a string may have next; 0: the position is in none, or within a character. */
+static uint32_t most_characters(const struct automaton *automaton, const struct position *position) {
+    const struct automaton_node *node = &automaton->nodes[position->node];
+    if (position->step != STRING_START)
+        return 0;
+    if (node->op == NODE_TEXT)
+        return node->b == UINT32_MAX ? UINT32_MAX : node->b - position->count;
+    return node->op == NODE_FREE ? UINT32_MAX : 0;
+}
+
+/* Within a string, most tokens of a vocabulary are allowed as they are. True: only those that are not plain
+ * remain to be walked. */
 static bool allow_plain(struct constraint_state *state, const struct token_trie *trie) {
     const struct positions *positions = &state->positions;
-    const struct position *only = &positions->items[0];
-    const struct automaton_node *node = &positions->automaton->nodes[only->node];
-    if (positions->count != 1 || node->op != NODE_TEXT || only->step != STRING_START)
+    uint32_t most = 0;
+    for (size_t i = 0; i < positions->count; i++) {
+        uint32_t own = most_characters(positions->automaton, &positions->items[i]);
+        most = own > most ? own : most;
+    }
+    if (most == 0 || (most != UINT32_MAX && positions->count > 1))
         return false;
 
-    uint32_t most = node->b == UINT32_MAX ? UINT32_MAX : node->b - only->count;
     for (int32_t token = 0; token < trie->count; token++)
         if (trie->plain[token] && trie->plain[token] <= most)
             state->allowed[token / 64] |= 1ull << token % 64;
