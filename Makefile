@@ -4,7 +4,7 @@ BUILD ?= build
 DEBIAN_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3) # which has Debian's torchvision
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-images test-trixie test-all bench bench-images load quantize-animals fuzz format soak tidy clean help
+.PHONY: build run test test-images test-trixie test-all bench bench-images bench-llm load quantize-animals fuzz format soak tidy clean help
 
 build: ## build guichet, optimised, in build/
 	@tools/setup build
@@ -42,6 +42,10 @@ bench-images: ## measure how the images build, what they weigh and how soon they
 	@tools/setup bench
 	@tools/setup images
 	@/usr/bin/python3 tests/bench/images.py
+
+bench-llm: build ## measure language models beside llama.cpp, for docs/benchmarks.md (LLM="…": words for tests/bench/llm.py)
+	@tools/setup llm
+	@$(DEBIAN_PYTHON) tests/bench/llm.py $(BUILD)/guichet $(LLM)
 
 load: build ## load over HTTP beside nginx and the original's stack, into docs/benchmarks.md (LOAD="…": words for tests/bench/load.py)
 	@tools/setup load

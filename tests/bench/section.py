@@ -14,7 +14,7 @@ HEAD = '''# Benchmarks
 Every number here was measured by a command in this repository; nothing is carried over from elsewhere. Absolute times
 are true of one machine only, so what is compared is measured in one run, in turns, and the ratio is what to look at.
 Repeat it: `make bench` (speed, start, memory), `make load` (over HTTP, beside nginx and the original),
-`make bench-images` (images, builds, containers; as root).
+`make bench-images` (images, builds, containers; as root), `make bench-llm` (language models, beside llama.cpp).
 '''
 
 
