@@ -68,6 +68,8 @@
 #define LIMIT_CONSTRAINT_NODES (1 << 17) /* states, edges, words … of its automaton, each */
 #define LIMIT_SCHEMA_CHOICES 64          /* schemas of one anyOf */
 #define LIMIT_PATTERN_BYTES 1000         /* a regular expression in it */
+#define LIMIT_TOOLS 128                  /* that a model may be told to call */
+#define LIMIT_TOOL_HEAD (16 << 10)       /* a call up to its arguments */
 #define LIMIT_CONSTRAINED_TOKEN 512      /* bytes of a token that may be written under a constraint */
 #define LIMIT_TEMPLATE_BYTES (1 << 20)
 #define LIMIT_TEMPLATE_NESTING 200    /* of tags and expressions within each other */
@@ -82,6 +84,7 @@
 #define LIMIT_LAYERS 1000
 #define LIMIT_LAYER_WIDTH (1 << 20) /* numbers of a layer's input or of its MLP */
 #define LIMIT_HEADS 1024
+#define LIMIT_ENCODER_CONTEXT 8192      /* tokens of a text that becomes one vector */
 #define LIMIT_HEAD_SIZE 1024            /* numbers of one head */
 #define LIMIT_TOKENS (1 << 21)          /* of a vocabulary */
 #define LIMIT_TOKEN_BYTES 4096          /* of one token */

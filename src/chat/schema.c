@@ -33,6 +33,10 @@ void schema_reader_free(struct schema_reader *reader) {
     free(reader);
 }
 
+void schema_reader_enter(struct schema_reader *reader, json_t *root) {
+    reader->root = root;
+}
+
 uint32_t schema_rule(struct schema_reader *reader, json_t *schema, const char *path) {
     schema = schema ? schema : reader->object;
     for (size_t i = 0; i < reader->count; i++)
@@ -50,7 +54,7 @@ uint32_t schema_rule(struct schema_reader *reader, json_t *schema, const char *p
     const char *copy = arena_copy_string(reader->arena, path, strlen(path));
     uint32_t node = copy ? automaton_node(reader->automaton, NODE_JUMP, NO_NODE, 0, 0) : NO_NODE;
     if (node)
-        reader->rules[reader->count++] = (struct schema_rule){schema, copy, node};
+        reader->rules[reader->count++] = (struct schema_rule){reader->root, schema, copy, node};
     return node;
 }
 
@@ -163,6 +167,7 @@ bool schema_reader_finish(struct schema_reader *reader, struct error *error) {
 
     for (; reader->read < reader->count; reader->read++) {
         reader->path = reader->rules[reader->read].path;
+        reader->root = reader->rules[reader->read].root;
         uint32_t rule = reader->rules[reader->read].node,
                  start = read_schema(reader, reader->rules[reader->read].schema);
         if (error->code)

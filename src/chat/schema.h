@@ -11,6 +11,9 @@ struct schema_reader;
 struct schema_reader *schema_reader_create(struct automaton *automaton, json_t *root);
 void schema_reader_free(struct schema_reader *reader);
 
+/* Rules that are asked for from now on are parts of another document. */
+void schema_reader_enter(struct schema_reader *reader, json_t *root);
+
 /* The rule for a part of the document, named `path` in messages; NULL as the schema: any object. Rules are
  * finished by schema_reader_finish. NO_NODE: no memory. */
 uint32_t schema_rule(struct schema_reader *reader, json_t *schema, const char *path);

@@ -8,6 +8,7 @@
 
 /* A rule that is known of; its node leads to what it is once it has been read. */
 struct schema_rule {
+    json_t *root;   /* of the document that it is a part of */
     json_t *schema; /* one of the document's, or one of the reader's marks */
     const char *path;
     uint32_t node;

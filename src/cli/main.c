@@ -40,6 +40,7 @@ static const struct verb {
      .summary = "compare two models on the same photos",
      .runs_networks = true},
     {.name = "run", .run = verb_run, .summary = "run a network on a raw tensor", .runs_networks = true},
+    {.name = "chat", .run = verb_chat, .summary = "talk with a language model", .runs_networks = true},
     {.name = "template", .run = verb_template, .summary = "render a conversation with a chat template"},
     {.name = "complete", .run = verb_complete, .summary = "go on with a text", .runs_networks = true},
     {.name = "perplexity",
@@ -50,6 +51,7 @@ static const struct verb {
      .run = verb_logits,
      .summary = "write a language model's logits",
      .runs_networks = true},
+    {.name = "embed", .run = verb_embed, .summary = "print the vector of a text", .runs_networks = true},
     {.name = "tokenize", .run = verb_tokenize, .summary = "print the tokens of a text"},
     {.name = "backend", .run = verb_backend, .summary = "one model's service", .runs_networks = true},
     {.name = "gateway", .run = verb_gateway, .summary = "the single entry to backends that run elsewhere"},
@@ -60,7 +62,8 @@ static const struct verb {
 enum { VERBS = sizeof verbs / sizeof verbs[0], USAGE = 2 };
 
 static void print_help(FILE *stream) {
-    fputs("guichet recognises what a photo shows, on the command line and as a service.\n"
+    fputs("guichet says what a photo shows, chats, and runs other models: on the command line and as a "
+          "service.\n"
           "\n"
           "Usage: guichet VERB [OPTION…] [ARGUMENT…]\n"
           "\n",
@@ -75,6 +78,7 @@ static void print_help(FILE *stream) {
           "\n"
           "Examples:\n"
           "  guichet classify cat.jpg   what is on this photo?\n"
+          "  guichet chat               talk with a language model\n"
           "  guichet serve              the page and the service, on http://127.0.0.1:8080\n"
           "\n"
           "Exit status: 0 done, 1 failed, 2 usage error.\n",

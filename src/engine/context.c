@@ -5,6 +5,7 @@
 #include "base/denormals.h"
 #include "engine/private.h"
 #include "engine/row_parallel.h"
+#include "engine/stages.h"
 #include "engine/watch.h"
 
 #define CONTEXT_RUNS 12
@@ -17,7 +18,8 @@ struct run_slot {
     struct cached_plan *cached;
     struct plan_run *run; /* NULL where the rows run in parallel */
     struct row_parallel *rows;
-    size_t bytes; /* of that memory */
+    struct stage_run *stage; /* what comes after the plan; NULL: nothing */
+    size_t bytes;            /* of that memory */
     uint64_t used_at;
     int false_alarms; /* in a row: flags were raised though every number was finite */
 };
@@ -50,7 +52,7 @@ static bool check_inputs(const struct engine *engine, const struct tensor *input
             return error_set(error, ERROR_INVALID, "input '%s' has shape %s, and the model takes %s",
                              port->name, shape_format(&inputs[i].shape, given, sizeof given),
                              shape_format(&port->shape, wanted, sizeof wanted));
-        if (inputs[i].dtype != port->dtype)
+        if (inputs[i].dtype != port->dtype && port->dtype != DTYPE_UNKNOWN)
             return error_set(error, ERROR_INVALID, "input '%s' is %s, and the model takes %s", port->name,
                              dtype_name(inputs[i].dtype), dtype_name(port->dtype));
         if (engine->plan_inputs[i] && !inputs[i].data)
@@ -78,9 +80,21 @@ struct engine_context *engine_context_create(struct engine *engine, struct error
     return NULL;
 }
 
+/* Room for what a plan's outputs point at: of one that a stage follows, more than the model's. */
+static bool want_outputs(struct engine_context *context, const struct plan *plan, struct error *error) {
+    const void **pointers = reallocarray(
+        context->output_pointers,
+        (size_t)context->engine->graph->output_count + (size_t)plan->output_count + 1, sizeof *pointers);
+    if (!pointers)
+        return error_set(error, ERROR_MEMORY, "not enough memory for a context");
+    context->output_pointers = pointers;
+    return true;
+}
+
 static void run_slot_release(struct plan_cache *plans, struct run_slot *slot) {
     plan_run_free(slot->run);
     row_parallel_free(slot->rows);
+    stage_run_free(slot->stage);
     plan_cache_give_back(plans, slot->cached);
 }
 
@@ -144,8 +158,10 @@ static struct run_slot *run_slot_add(struct engine_context *context, const struc
             row_parallel_create(cached->plan, cached->parallel_rows, context->engine->options.threads, error);
     else
         slot.run = plan_run_create(cached->plan, context->engine->options.profile, error);
-    if (!slot.run && !slot.rows) {
-        plan_cache_give_back(context->engine->plans, cached);
+    if (cached->stage && slot.run)
+        slot.stage = stage_run_create(cached->stage, error);
+    if ((!slot.run && !slot.rows) || (cached->stage && !slot.stage)) {
+        run_slot_release(context->engine->plans, &slot);
         return NULL;
     }
 
@@ -175,7 +191,7 @@ bool engine_prepare(struct engine_context *context, const struct tensor *inputs,
 
     slot->used_at = ++context->clock;
     context->last = slot;
-    return true;
+    return want_outputs(context, slot->cached->plan, error);
 }
 
 bool engine_rows_are_apart(const struct engine *engine, const struct tensor *inputs, int input_count,
@@ -226,12 +242,21 @@ static bool execute_exactly(struct engine_context *context, const struct tensor 
     if (!slot->cached) {
         struct cached_plan *cached = plan_cache_take(plans, inputs, error);
         struct plan_run *run = cached ? plan_run_create(cached->plan, false, error) : NULL;
+        if (run && !want_outputs(context, cached->plan, error)) {
+            plan_run_free(run);
+            run = NULL;
+        }
         if (cached && !run)
             plan_cache_give_back(plans, cached);
         if (!run)
             return false;
         plan_run_look(run);
         *slot = (struct run_slot){.cached = cached, .run = run};
+        if (cached->stage && !(slot->stage = stage_run_create(cached->stage, error))) {
+            run_slot_release(plans, slot);
+            *slot = (struct run_slot){0};
+            return false;
+        }
     }
 
     bool done = plan_run_execute(slot->run, context->input_pointers, context->output_pointers, error);
@@ -266,17 +291,20 @@ bool engine_run(struct engine_context *context, const struct tensor *inputs, int
     if (!engine_prepare(context, inputs, input_count, error))
         return false;
 
-    const struct plan *plan = context->last->cached->plan;
-    if (output_count > plan->output_count)
+    const struct graph *graph = context->engine->graph;
+    if (output_count > graph->output_count)
         return error_set(error, ERROR_INVALID, "the model has %d outputs, and %d are asked for",
-                         plan->output_count, output_count);
+                         graph->output_count, output_count);
     for (int i = 0; i < input_count; i++)
         context->input_pointers[i] = inputs[i].data;
     const struct run_slot *slot = execute_either(context, inputs, input_count, error);
     if (!slot)
         return false;
 
-    plan = slot->cached->plan;
+    const struct plan *plan = slot->cached->plan;
+    if (slot->stage)
+        return stage_run_execute(slot->stage, plan, inputs, context->output_pointers, outputs, output_count,
+                                 error);
     for (int i = 0; i < output_count; i++) {
         outputs[i] = (struct tensor){plan->outputs[i]->dtype, plan->outputs[i]->shape,
                                      (void *)context->output_pointers[i]};
@@ -288,6 +316,10 @@ bool engine_run(struct engine_context *context, const struct tensor *inputs, int
 }
 
 struct tensor engine_prepared_output(const struct engine_context *context, int index) {
+    if (context->last->stage) /* known when it has run */
+        return (struct tensor){.dtype = context->engine->outputs[index].dtype,
+                               .shape = context->engine->outputs[index].shape};
+
     const struct plan_tensor *output = context->last->cached->plan->outputs[index];
     return (struct tensor){.dtype = output->dtype, .shape = output->shape};
 }

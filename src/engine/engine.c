@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/ending.h"
+#include "engine/parts.h"
 #include "engine/private.h"
 #include "onnx/onnx.h"
 #include "ops/operator.h"
@@ -91,6 +92,7 @@ static bool create_caches(struct engine *engine, struct error *error) {
         .plan_inputs = engine->plan_inputs,
         .compute = engine->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32,
         .threads = engine->options.threads,
+        .engine = engine,
         .profile = engine->options.profile,
     };
     engine->plans = plan_cache_create(&options, error);
@@ -100,9 +102,22 @@ static bool create_caches(struct engine *engine, struct error *error) {
     return engine->exact_plans != NULL;
 }
 
+/* Values that decide shapes are part of what a plan is right for. Floats of several axes are data, and
+ * different each time: what follows from them waits for a run. */
+static void choose_plan_inputs(struct engine *engine) {
+    const struct graph *graph = engine->graph;
+
+    passes_plan_inputs(graph, engine->plan_inputs);
+    for (int i = 0; i < graph->input_count; i++) {
+        int rank = graph->inputs[i]->shape.rank;
+        if (dtype_is_float(graph->inputs[i]->dtype) && rank != 0 && rank != 1)
+            engine->plan_inputs[i] = false;
+    }
+}
+
 /* From a graph to an engine that can make plans. */
 static bool engine_take_graph(struct engine *engine, struct error *error) {
-    if (!engine->weights && !engine_prepare_graph(engine, error))
+    if (!engine->weights && !engine->parent && !engine_prepare_graph(engine, error))
         return false;
 
     struct graph *graph = engine->graph;
@@ -111,7 +126,8 @@ static bool engine_take_graph(struct engine *engine, struct error *error) {
         !ports_create(graph, graph->outputs, graph->output_count, &engine->outputs))
         return error_set(error, ERROR_MEMORY, "not enough memory for the model");
 
-    passes_plan_inputs(graph, engine->plan_inputs);
+    if (!engine->parent)
+        choose_plan_inputs(engine);
     if (!engine->weights) {
         engine->weights = weights_store_create(graph, error);
         if (engine->weights && engine->options.share_weights_with)
@@ -237,6 +253,7 @@ static struct engine *engine_create(const struct engine_options *options, struct
         return NULL;
     }
 
+    pthread_mutex_init(&engine->lock, NULL);
     engine->options = *options;
     if (engine->options.threads <= 0)
         engine->options.threads = usable_processors();
@@ -269,14 +286,87 @@ struct engine *engine_load_graph(struct graph *graph, const struct engine_option
     return NULL;
 }
 
+#define LIMIT_PARTS 64 /* that follow on each other */
+
+struct engine *engine_create_part(struct engine *parent, struct graph *graph, bool simplify,
+                                  struct error *error) {
+    struct engine_options options = parent->options;
+    options.share_weights_with = parent;
+    struct engine *engine = NULL;
+
+    if (parent->depth == LIMIT_PARTS)
+        error_set(error, ERROR_MODEL, "more than %d times in a row, shapes follow from what was computed",
+                  LIMIT_PARTS);
+    else
+        engine = engine_create(&options, error);
+    if (!engine) {
+        graph_free(graph);
+        return NULL;
+    }
+
+    engine->parent = parent;
+    engine->depth = parent->depth + 1;
+    engine->graph = graph;
+    engine->precision = parent->precision;
+    engine->quantized = parent->quantized;
+    if (simplify && engine->precision == PRECISION_INT8)
+        engine->precision = PRECISION_F32; /* a body is not prepared for integers */
+    if ((!simplify || passes_simplify(graph, error)) && engine_take_graph(engine, error))
+        return engine;
+
+    engine_free(engine);
+    return NULL;
+}
+
+/* Lock held. */
+static struct engine *add_body(struct engine *root, const struct graph *body, struct error *error) {
+    struct engine_body *added = calloc(1, sizeof *added);
+    struct graph *graph = added ? graph_clone(body) : NULL;
+    if (!graph) {
+        free(added);
+        error_set(error, ERROR_MEMORY, "not enough memory for a body");
+        return NULL;
+    }
+
+    *added = (struct engine_body){body, engine_create_part(root, graph, true, error), root->bodies};
+    if (!added->engine) {
+        free(added);
+        return NULL;
+    }
+    root->bodies = added;
+    return added->engine;
+}
+
+struct engine *engine_find_body(struct engine *engine, const struct graph *body, struct error *error) {
+    struct engine *root = engine, *found = NULL;
+    while (root->parent)
+        root = root->parent;
+
+    pthread_mutex_lock(&root->lock);
+    for (const struct engine_body *each = root->bodies; each && !found; each = each->next)
+        if (each->graph == body)
+            found = each->engine;
+    if (!found)
+        found = add_body(root, body, error);
+    pthread_mutex_unlock(&root->lock);
+    return found;
+}
+
 void engine_free(struct engine *engine) {
     if (!engine)
         return;
 
     plan_cache_free(engine->plans);
     plan_cache_free(engine->exact_plans);
+    while (engine->bodies) {
+        struct engine_body *next = engine->bodies->next;
+        engine_free(engine->bodies->engine);
+        free(engine->bodies);
+        engine->bodies = next;
+    }
     weights_store_free(engine->weights);
     graph_free(engine->graph);
+    pthread_mutex_destroy(&engine->lock);
     file_map_close(&engine->baked_map);
     baked_sources_release(&engine->sources);
     free(engine->path);

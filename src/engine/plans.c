@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "engine/stages.h"
 #include "lowering/lower.h"
 #include "ops/operator.h"
 #include "passes/passes.h"
@@ -27,6 +28,7 @@ static void cached_plan_free(struct cached_plan *cached) {
         return;
 
     plan_free(cached->plan);
+    stage_free(cached->stage);
     arena_free(cached->arena);
     free(cached);
 }
@@ -135,10 +137,29 @@ static struct plan *make_row_plan(struct plan_cache *cache, const struct tensor 
     return plan;
 }
 
-static bool make_plan(struct plan_cache *cache, struct cached_plan *cached, struct error *error) {
-    struct graph *graph = specialized_graph(cache, cached->values, error);
-    if (!graph)
+/* The head as the plan, the rest as a stage. Takes the graphs over. */
+static bool make_parts(struct plan_cache *cache, struct cached_plan *cached, struct graph *whole,
+                       struct graph_parts *parts, struct error *error) {
+    cached->stage = stage_create(cache->options.engine, whole, parts, error);
+    if (!cached->stage) {
+        graph_free(parts->head);
         return false;
+    }
+    cached->plan = lower_specialized(cache, parts->head, error);
+    return cached->plan != NULL;
+}
+
+static bool make_plan(struct plan_cache *cache, struct cached_plan *cached, struct error *error) {
+    struct graph *graph = graph_clone(cache->options.graph);
+    struct graph_parts parts;
+    if (!graph)
+        return error_set(error, ERROR_MEMORY, "not enough memory to plan the model");
+    if (!passes_specialize_parts(graph, cached->values, cached->input_count, &parts, error)) {
+        graph_free(graph);
+        return false;
+    }
+    if (parts.head)
+        return make_parts(cache, cached, graph, &parts, error);
 
     int64_t rows =
         cache->options.graph->input_count > 0 && cached->shapes[0].rank > 0 ? cached->shapes[0].dims[0] : 0;

@@ -3,10 +3,13 @@
 #pragma once
 #include "plan/plan.h"
 
+struct stage; /* engine/stages.h */
+
 /* A plan, and the inputs that it is right for. */
 struct cached_plan {
     struct cached_plan *next;
     struct plan *plan;
+    struct stage *stage;   /* what comes after the plan; NULL: nothing */
     int64_t parallel_rows; /* > 0: the plan is for one of so many rows, which run in parallel */
     int users;             /* run slots of contexts that hold a run of it; under the lock */
     uint64_t used_at;
@@ -22,6 +25,7 @@ struct plan_cache_options {
     const bool *plan_inputs; /* [graph->input_count] see passes_plan_inputs */
     enum dtype compute;      /* DTYPE_F32 or DTYPE_BF16 */
     int threads;             /* of one run */
+    struct engine *engine;   /* for what comes after a plan */
     bool exact;              /* the plans are slow, and NaN and infinities pass: see lowering/lower.h */
     bool profile;            /* runs keep the time of every step: rows do not run in parallel */
 };

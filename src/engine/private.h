@@ -1,10 +1,23 @@
 /* What an engine holds. Used inside engine/ only. */
 #pragma once
+#include <pthread.h>
+
 #include "engine/baked.h"
 #include "engine/engine.h"
 #include "engine/plans.h"
 
+/* The engine of a branch's or a loop's body, made when it is first needed. */
+struct engine_body {
+    const struct graph *graph;
+    struct engine *engine;
+    struct engine_body *next;
+};
+
 struct engine {
+    struct engine *parent; /* of a part or a body: the engine that it belongs to; NULL for a whole model */
+    int depth;             /* how many parents */
+    struct engine_body *bodies; /* of a whole model; under the lock */
+    pthread_mutex_t lock;
     struct engine_options options;
     enum precision precision;
     bool quantized;

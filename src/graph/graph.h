@@ -91,7 +91,7 @@ struct node {
     int post_op_count;
     const void *parameters;       /* what operator_prepare decoded; NULL before */
     struct node *previous, *next; /* in topological order */
-    int mark;                     /* for graph.c, while it sorts */
+    int mark;                     /* for graph.c, while it sorts; for passes/, enum node_part */
 };
 
 struct opset_import {

@@ -19,11 +19,6 @@ static bool ends_with(const char *text, const char *end) {
     return length >= tail && !strcasecmp(text + length - tail, end);
 }
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 bool source_add_file(struct pull_source *source, char *url, const char *name, uint64_t size,
                      const char *sha256, uint64_t limit, struct error *error) {
     if (source->count == LIMIT_PULL_FILES) {
@@ -130,7 +125,7 @@ static const struct huggingface_file *choose_network(const struct pull_source *s
 /* External data is in the network's folder, and its name begins with the network's: model.onnx_data,
  * model.onnx.data, model.data. */
 static bool is_data_of(const char *path, const char *network) {
-    size_t folder = (size_t)(base_name(network) - network), whole = strlen(network),
+    size_t folder = (size_t)(source_base_name(network) - network), whole = strlen(network),
            stem = whole - strlen(".onnx");
     if (strncmp(path, network, folder) != 0 || strchr(path + folder, '/') || strlen(path) <= stem)
         return false;
@@ -166,7 +161,7 @@ static bool source_add_network(struct pull_source *source, const struct huggingf
     for (size_t i = 0; i < listing->count; i++) {
         const struct huggingface_file *file = &listing->files[i];
         if (is_data_of(file->path, network->path) &&
-            !source_add_listed(source, hub, file, base_name(file->path), LIMIT_MODEL_BYTES, error))
+            !source_add_listed(source, hub, file, source_base_name(file->path), LIMIT_MODEL_BYTES, error))
             return false;
     }
 
@@ -218,7 +213,7 @@ static bool parse_repository(struct pull_source *source, const char *text, const
 
     if (variant)
         text_copy(source->variant, sizeof source->variant, variant);
-    const char *name = source->entry ? source->entry->name : base_name(source->repository);
+    const char *name = source->entry ? source->entry->name : source_base_name(source->repository);
     return source_set_origin(source, error, "hf:%s@%s", source->repository, source->revision) &&
            source_set_name(source, options, name, name_length(name), error);
 }
@@ -263,7 +258,7 @@ static bool parse_url(struct pull_source *source, const char *text, const struct
         return error_set(error, ERROR_MEMORY, "no memory");
 
     size_t length;
-    source->is_language = language_file_is_named(base_name(path));
+    source->is_language = language_file_is_named(source_base_name(path));
     const char *name = language_file_stem(path, &length);
     if (length > 5 && !strncasecmp(name + length - 5, ".onnx", 5))
         length -= 5;
@@ -271,7 +266,7 @@ static bool parse_url(struct pull_source *source, const char *text, const struct
         !source_set_name(source, options, name, length, error))
         return false;
     if (source->is_language)
-        return source_add_language_url(source, text, base_name(path), options->sha256, error);
+        return source_add_language_url(source, text, source_base_name(path), options->sha256, error);
     return source_add_file(source, strdup(text), "model.onnx", 0, options->sha256, LIMIT_MODEL_BYTES, error);
 }
 

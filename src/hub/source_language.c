@@ -6,14 +6,9 @@
 #include "base/text.h"
 #include "hub/source_private.h"
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Of a folder and name that begin alike: the same file, or another part of it. */
 static bool is_part_of(const char *path, const char *first) {
-    size_t stem, other, folder = (size_t)(base_name(first) - first);
+    size_t stem, other, folder = (size_t)(source_base_name(first) - first);
     const char *name = language_file_stem(first, &stem), *own = language_file_stem(path, &other);
     if (strncmp(path, first, folder) != 0 || own != path + folder || strlen(path) != strlen(first))
         return false;
@@ -50,7 +45,8 @@ static bool add_parts(struct pull_source *source, const struct huggingface *hub,
     for (size_t i = 0; i < listing->count; i++) {
         const char *path = listing->files[i].path;
         if (is_part_of(path, file->path) &&
-            !source_add_listed(source, hub, &listing->files[i], base_name(path), LIMIT_GGUF_BYTES, error))
+            !source_add_listed(source, hub, &listing->files[i], source_base_name(path), LIMIT_GGUF_BYTES,
+                               error))
             return false;
     }
 

@@ -1,8 +1,16 @@
 /* Shared by the files of pull_source. */
 #pragma once
+#include <string.h>
+
 #include "hub/huggingface.h"
 #include "hub/source.h"
 #include "model/language_files.h"
+
+/* What follows the last '/'. */
+static inline const char *source_base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
 
 /* Takes `url`, also on failure; `sha256` may be NULL or "". */
 bool source_add_file(struct pull_source *source, char *url, const char *name, uint64_t size,

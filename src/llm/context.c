@@ -87,12 +87,12 @@ static bool allocate_inputs(struct llm_context *context, enum llm_precision prec
     return context->in && context->between && context->down && context->last_in;
 }
 
-static enum attention_type kept_as(const struct llm_context_options *options) {
-    if (options->precision == LLM_F32)
+enum attention_type llm_kept_as(enum llm_precision precision, enum llm_kv_type kv) {
+    if (precision == LLM_F32)
         return ATTENTION_F32;
-    if (options->kv == LLM_KV_F16)
+    if (kv == LLM_KV_F16)
         return ATTENTION_F16;
-    return options->kv == LLM_KV_Q8_0 ? ATTENTION_Q8_0 : ATTENTION_BF16;
+    return kv == LLM_KV_Q8_0 ? ATTENTION_Q8_0 : ATTENTION_BF16;
 }
 
 static bool allocate(struct llm_context *context, const struct llm_context_options *options,
@@ -100,7 +100,8 @@ static bool allocate(struct llm_context *context, const struct llm_context_optio
     int64_t wanted = (options->positions + KV_PAGE - 1) / KV_PAGE;
     int pages = (int)(wanted < INT32_MAX ? wanted : INT32_MAX);
 
-    context->cache = kv_cache_create(&context->model->config, kept_as(options), pages, error);
+    context->cache =
+        kv_cache_create(&context->model->config, llm_kept_as(options->precision, options->kv), pages, error);
     if (!context->cache)
         return false;
     context->pool = kv_pool_create(pages);

@@ -29,6 +29,9 @@ enum llm_precision {
  * or in 8 with a scale for each 32. */
 enum llm_kv_type { LLM_KV_F16, LLM_KV_BF16, LLM_KV_Q8_0 };
 
+/* … as attention sees them. */
+enum attention_type llm_kept_as(enum llm_precision precision, enum llm_kv_type kv);
+
 struct llm_context_options {
     int rows;          /* most rows of a run */
     int64_t positions; /* of all sequences together, that the cache has room for */

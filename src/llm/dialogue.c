@@ -14,7 +14,8 @@ struct dialogue {
     int32_t ends[ENDS_MOST];
     int end_count;
     bool thinks;
-    int32_t thought, thought_end; /* the tokens of its marks; -1: there are none */
+    const struct tool_format *tools; /* NULL: none */
+    bool *shown;                     /* [tokens]: control tokens that are marks of thoughts or of calls */
 };
 
 /* --- Tokens --------------------------------------------------------------------------------------------- */
@@ -107,9 +108,13 @@ bool dialogue_encode_text(const struct dialogue *dialogue, const char *text, siz
            add_bos(dialogue, list, first, error);
 }
 
+const struct tool_format *dialogue_tools(const struct dialogue *dialogue) {
+    return dialogue->tools;
+}
+
 void dialogue_decode(const struct dialogue *dialogue, int32_t token, struct buffer *ret) {
-    bool mark = dialogue->thinks && (token == dialogue->thought || token == dialogue->thought_end);
-    tokenizer_decode(dialogue->tokenizer, token, mark ? SPECIAL_AS_TOKENS : SPECIAL_AS_TEXT, ret);
+    bool shown = token < tokenizer_count(dialogue->tokenizer) && dialogue->shown[token];
+    tokenizer_decode(dialogue->tokenizer, token, shown ? SPECIAL_AS_TOKENS : SPECIAL_AS_TEXT, ret);
 }
 
 bool dialogue_ends(const struct dialogue *dialogue, int32_t token) {
@@ -117,6 +122,11 @@ bool dialogue_ends(const struct dialogue *dialogue, int32_t token) {
         if (dialogue->ends[i] == token)
             return true;
     return false;
+}
+
+const int32_t *dialogue_end_tokens(const struct dialogue *dialogue, int *ret_count) {
+    *ret_count = dialogue->end_count;
+    return dialogue->ends;
 }
 
 bool dialogue_thinks(const struct dialogue *dialogue) {
@@ -193,6 +203,22 @@ static void find_markup(struct dialogue *dialogue, const char *text, size_t size
     }
 }
 
+/* Marks of thoughts and of calls are seen by who reads the answer. */
+static void find_shown(struct dialogue *dialogue) {
+    struct buffer text = {0};
+
+    for (int32_t id = 0; id < tokenizer_count(dialogue->tokenizer) && !text.failed; id++) {
+        text.size = 0;
+        if (!tokenizer_is_control(dialogue->tokenizer, id) ||
+            !tokenizer_decode(dialogue->tokenizer, id, SPECIAL_AS_TOKENS, &text) || text.size == 0)
+            continue;
+        dialogue->shown[id] =
+            (dialogue->tools && tool_format_is_mark(dialogue->tools, text.bytes, text.size)) ||
+            (dialogue->thinks && (strcmp(text.bytes, "<think>") == 0 || strcmp(text.bytes, "</think>") == 0));
+    }
+    buffer_release(&text);
+}
+
 static bool read_template(struct dialogue *dialogue, const struct gguf *gguf, struct error *error) {
     struct gguf_text text = {0};
     if (!gguf_text(gguf, "tokenizer.chat_template", &text, error))
@@ -209,6 +235,8 @@ static bool read_template(struct dialogue *dialogue, const struct gguf *gguf, st
         return true;
     }
     dialogue->thinks = memmem(text.bytes, text.size, "<think>", 7) != NULL;
+    dialogue->tools = tool_format_find(text.bytes, text.size);
+    find_shown(dialogue);
     find_markup(dialogue, text.bytes, text.size);
     find_end_of_turn(dialogue);
     return true;
@@ -233,12 +261,11 @@ struct dialogue *dialogue_create(const struct llm_model *model, struct error *er
     struct dialogue *dialogue = calloc(1, sizeof *dialogue);
     if (dialogue) {
         dialogue->tokenizer = tokenizer;
-        dialogue->thought = tokenizer_find(tokenizer, "<think>", 7);
-        dialogue->thought_end = tokenizer_find(tokenizer, "</think>", 8);
+        dialogue->shown = calloc((size_t)tokenizer_count(tokenizer), sizeof *dialogue->shown);
         dialogue->tokens = json_object();
         dialogue->markup = calloc((size_t)tokenizer_count(tokenizer), sizeof *dialogue->markup);
     }
-    if (!dialogue || !dialogue->tokens || !dialogue->markup) {
+    if (!dialogue || !dialogue->tokens || !dialogue->markup || !dialogue->shown) {
         dialogue_free(dialogue);
         no_memory(error);
         return NULL;
@@ -260,5 +287,6 @@ void dialogue_free(struct dialogue *dialogue) {
     chat_template_free(dialogue->chat);
     json_decref(dialogue->tokens);
     free(dialogue->markup);
+    free(dialogue->shown);
     free(dialogue);
 }

@@ -2,6 +2,7 @@
  * Immutable: any thread. The model must outlive it. */
 #pragma once
 #include "chat/template.h"
+#include "chat/tool_format.h"
 #include "llm/model.h"
 
 struct dialogue;
@@ -23,11 +24,17 @@ bool dialogue_encode(const struct dialogue *dialogue, const struct chat_prompt *
 bool dialogue_encode_text(const struct dialogue *dialogue, const char *text, size_t size,
                           struct token_list *list, struct error *error);
 
-/* Append the text of a token of an answer: control tokens have none, but for the marks of a thought. */
+/* How the model writes calls of tools; NULL: it does not, or not in a way that is supported. */
+const struct tool_format *dialogue_tools(const struct dialogue *dialogue);
+
+/* Append the text of a token of an answer: control tokens have none, but for the marks of thoughts and calls.
+ */
 void dialogue_decode(const struct dialogue *dialogue, int32_t token, struct buffer *ret);
 
 /* Is the turn, or the text, over with this token? */
 bool dialogue_ends(const struct dialogue *dialogue, int32_t token);
+/* All such tokens: [*ret_count]. */
+const int32_t *dialogue_end_tokens(const struct dialogue *dialogue, int *ret_count);
 /* Does the model think aloud, between <think> and </think>? And has the prompt begun that already? */
 bool dialogue_thinks(const struct dialogue *dialogue);
 bool dialogue_prompt_thinks(const struct chat_prompt *prompt);

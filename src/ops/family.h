@@ -22,7 +22,8 @@ extern const struct op_def unary_operators[], binary_operators[], variadic_opera
     reduce_operators[], select_operators[], resize_operators[], reshape_operators[], move_operators[],
     pad_operators[], slice_operators[], softmax_operators[], microsoft_operators[], det_operators[],
     grid_sample_operators[], control_operators[], recurrent_operators[], ml_tree_operators[],
-    ml_linear_operators[], ml_column_operators[];
+    ml_linear_operators[], ml_column_operators[], loss_operators[], detect_operators[], optimizer_operators[],
+    unique_operators[], spectrum_operators[], tfidf_operators[];
 /* Our own operators, which are in no other table. */
 extern const struct op_def fused_operators[];
 

@@ -24,7 +24,10 @@ static const struct op_def *const families[] = {
     det_operators,       grid_sample_operators,
     control_operators,   recurrent_operators,
     ml_tree_operators,   ml_linear_operators,
-    ml_column_operators,
+    ml_column_operators, loss_operators,
+    detect_operators,    optimizer_operators,
+    unique_operators,    spectrum_operators,
+    tfidf_operators,
 };
 
 #define TABLE_ENTRIES 512

@@ -19,6 +19,27 @@ bool passes_simplify(struct graph *graph, struct error *error);
 bool passes_specialize(struct graph *graph, const struct tensor *inputs, int input_count,
                        struct error *error);
 
+/* Where a node stands when shapes follow from what is computed (node->mark). */
+enum node_part {
+    NODE_PLANNED,
+    NODE_WAITS,   /* for values that only running gives: lists of axes, what NonZero looks at, conditions */
+    NODE_FOLLOWS, /* on such a node */
+};
+
+/* A graph in parts, whose values have the ids that they have in the whole. The whole owns what its folding
+ * made, and must outlive the parts. */
+struct graph_parts {
+    struct graph *head;    /* specialised: what can be planned */
+    struct graph *waiting; /* to be inferred and computed one by one, on values of the head and the inputs */
+    struct graph *rest;    /* its inputs are of the others, of types and shapes that are not known yet */
+};
+
+/* passes_specialize, where a node may have to wait: then *ret_parts, and `graph` is the whole; else its head
+ * is NULL. Free with graph_parts_release. */
+bool passes_specialize_parts(struct graph *graph, const struct tensor *inputs, int input_count,
+                             struct graph_parts *ret_parts, struct error *error);
+void graph_parts_release(struct graph_parts *parts);
+
 /* Of a specialised graph before passes_fuse: every input and output has `batch` rows, and row i of the
  * outputs follows from row i of the inputs alone. False if that is not certain. To compute them one by one,
  * ask the graph for one row, too: a shape in the file may insist on more. */

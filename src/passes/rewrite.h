@@ -23,6 +23,12 @@ struct node *sole_producer(const struct value *value);
  * become an output) or memory is out. */
 bool node_bypass(struct graph *graph, struct node *node, struct value *value);
 
+/* It needs values that are not constant to know its shapes, or runs graphs: it cannot be planned. */
+bool node_must_wait(const struct node *node);
+/* By the nodes' marks. */
+struct graph_parts;
+bool passes_split(const struct graph *whole, struct graph_parts *ret, struct error *error);
+
 /* An If whose condition is constant. */
 bool node_has_known_branch(const struct node *node);
 /* Its branch in its place; *ret_next: the first node of the branch, or what follows. */

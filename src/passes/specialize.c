@@ -124,7 +124,7 @@ static bool specialize_node(struct graph *graph, struct node *node, size_t *budg
     return folded != FOLD_FAILED;
 }
 
-bool passes_specialize(struct graph *graph, const struct tensor *inputs, int input_count,
+static bool set_inputs(struct graph *graph, const struct tensor *inputs, int input_count,
                        struct error *error) {
     if (input_count != graph->input_count)
         return error_set(error, ERROR_INVALID, "%d inputs were given, but the model takes %d", input_count,
@@ -133,21 +133,69 @@ bool passes_specialize(struct graph *graph, const struct tensor *inputs, int inp
     for (int i = 0; i < input_count; i++)
         if (!set_input(graph, graph->inputs[i], &inputs[i], error))
             return false;
+    return true;
+}
 
+/* Does it take what a node that waits makes, or one that follows on such a node? */
+static bool node_follows(const struct node *node) {
+    for (int i = 0; i < node->input_count; i++) {
+        const struct node *producer = node->inputs[i] ? node->inputs[i]->producer : NULL;
+        if (producer && producer->mark != NODE_PLANNED)
+            return true;
+    }
+    return false;
+}
+
+/* Node by node. With `ret_waiting`, those that must wait are marked, and so are those that follow on them. */
+static bool specialize_nodes(struct graph *graph, int *ret_waiting, struct error *error) {
     size_t budget = 4 * SPECIALIZE_FOLD_LIMIT;
+
+    for (struct node *node = graph->first; node; node = node->next)
+        node->mark = NODE_PLANNED;
     for (struct node *node = graph->first, *next; node; node = next) {
         next = node->next;
-        bool done = node_has_known_branch(node) ? node_inline_branch(graph, node, &next, error)
-                                                : specialize_node(graph, node, &budget, error);
-        if (!done)
+        if (ret_waiting && node_follows(node)) {
+            node->mark = NODE_FOLLOWS;
+            continue;
+        }
+
+        bool known = node_has_known_branch(node);
+        if (ret_waiting && !known && node->op && node_must_wait(node)) {
+            node->mark = NODE_WAITS;
+            ++*ret_waiting;
+            continue;
+        }
+        if (known ? !node_inline_branch(graph, node, &next, error)
+                  : !specialize_node(graph, node, &budget, error))
             return false;
     }
 
-    if (!passes_remove_identities(graph, true, error))
+    return true;
+}
+
+bool passes_specialize(struct graph *graph, const struct tensor *inputs, int input_count,
+                       struct error *error) {
+    if (!set_inputs(graph, inputs, input_count, error) || !specialize_nodes(graph, NULL, error) ||
+        !passes_remove_identities(graph, true, error))
         return false;
 
     graph_remove_dead_nodes(graph);
 
+    return true;
+}
+
+bool passes_specialize_parts(struct graph *graph, const struct tensor *inputs, int input_count,
+                             struct graph_parts *ret_parts, struct error *error) {
+    int waiting = 0;
+    *ret_parts = (struct graph_parts){0};
+    if (!set_inputs(graph, inputs, input_count, error) || !specialize_nodes(graph, &waiting, error))
+        return false;
+    if (waiting)
+        return passes_split(graph, ret_parts, error);
+    if (!passes_remove_identities(graph, true, error))
+        return false;
+
+    graph_remove_dead_nodes(graph);
     return true;
 }
 

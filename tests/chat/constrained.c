@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "chat/constraint.h"
+#include "chat/tool_parser.h"
 
 static const char *const pieces[] = {"\":",        "\": ",
                                      "\",",        "\"}",
@@ -125,12 +125,92 @@ static bool accepts(const struct constraint *constraint, const char *text, size_
     return accepted;
 }
 
+struct found {
+    struct buffer text;
+    struct {
+        char name[64];
+        struct buffer arguments;
+    } calls[1000];
+    size_t count;
+};
+
+static void add_text(void *data, const char *text, size_t size) {
+    struct found *found = data;
+    buffer_append(&found->text, text, size);
+}
+
+static void add_call(void *data, size_t index, const char *name) {
+    struct found *found = data;
+    must(index == found->count && index < 1000, "calls are not in order, or many");
+    snprintf(found->calls[found->count++].name, sizeof found->calls->name, "%s", name);
+}
+
+static void add_arguments(void *data, size_t index, const char *text, size_t size) {
+    struct found *found = data;
+    must(index + 1 == found->count, "arguments are not of the last call");
+    buffer_append(&found->calls[index].arguments, text, size);
+}
+
+static json_t *take(struct buffer *buffer) {
+    json_t *text = json_stringn(buffer->bytes ? buffer->bytes : "", buffer->size);
+    buffer_release(buffer);
+    return text;
+}
+
+static json_t *parse(const struct tool_format *format, const char *text, size_t size, size_t piece) {
+    struct found *found = calloc(1, sizeof *found);
+    const struct tool_events events = {found, add_text, add_call, add_arguments};
+    struct tool_parser *parser = tool_parser_create(format, &events);
+    must(found && parser, "no parser");
+    for (size_t i = 0; i < size; i += piece)
+        must(tool_parser_feed(parser, text + i, size - i < piece ? size - i : piece), "the parser gave up");
+    must(tool_parser_finish(parser), "the parser did not finish");
+    must(tool_parser_calls(parser) == found->count, "calls are not counted right");
+    tool_parser_free(parser);
+
+    json_t *calls = json_array();
+    for (size_t i = 0; i < found->count; i++)
+        json_array_append_new(calls,
+                              json_pack("[s,o]", found->calls[i].name, take(&found->calls[i].arguments)));
+    json_t *ret = json_pack("[o,o]", take(&found->text), calls);
+    free(found);
+    return ret;
+}
+
+/* In pieces of every size it must be the same. */
+static json_t *parse_all(const struct tool_format *format, json_t *texts) {
+    json_t *all = json_array(), *text;
+    size_t i;
+    json_array_foreach(texts, i, text) {
+        json_t *found = parse(format, json_string_value(text), json_string_length(text), SIZE_MAX / 2);
+        for (size_t piece = 1; piece <= 7; piece++) {
+            json_t *again = parse(format, json_string_value(text), json_string_length(text), piece);
+            must(json_equal(again, found), "pieces make a difference");
+            json_decref(again);
+        }
+        json_array_append_new(all, found);
+    }
+    return all;
+}
+
+static struct constraint *make(json_t *line, const struct tool_format *format, struct error *error) {
+    if (format)
+        return constraint_create_tools(format, json_object_get(line, "tools"),
+                                       json_string_value(json_object_get(line, "name")),
+                                       json_is_true(json_object_get(line, "several")), error);
+    if (!json_object_get(line, "schema"))
+        return constraint_create_object(error);
+    char *schema = json_dumps(json_object_get(line, "schema"), JSON_COMPACT | JSON_ENCODE_ANY);
+    struct constraint *constraint = constraint_create(schema, strlen(schema), error);
+    free(schema);
+    return constraint;
+}
+
 static void answer(json_t *line) {
     struct error error;
-    char *schema = json_dumps(json_object_get(line, "schema"), JSON_COMPACT | JSON_ENCODE_ANY);
-    struct constraint *constraint = json_object_get(line, "schema")
-                                        ? constraint_create(schema, strlen(schema), &error)
-                                        : constraint_create_object(&error);
+    const char *chat = json_string_value(json_object_get(line, "template"));
+    const struct tool_format *format = chat ? tool_format_find(chat, strlen(chat)) : NULL;
+    struct constraint *constraint = make(line, format, &error);
     json_t *out = json_object(), *walks = json_array(), *accepted = json_array(), *item;
     size_t i;
 
@@ -141,6 +221,10 @@ static void answer(json_t *line) {
             accepted, json_boolean(accepts(constraint, json_string_value(item), json_string_length(item))));
         json_object_set(out, "walks", walks);
         json_object_set(out, "accepted", accepted);
+        if (format) {
+            json_object_set_new(out, "format", json_string(format->name));
+            json_object_set_new(out, "parsed", parse_all(format, json_object_get(line, "texts")));
+        }
     } else {
         json_object_set_new(out, "error", json_string(error.message));
     }
@@ -150,7 +234,6 @@ static void answer(json_t *line) {
     json_decref(walks);
     json_decref(accepted);
     json_decref(out);
-    free(schema);
     constraint_free(constraint);
 }
 

@@ -26,8 +26,8 @@ class Walker:
     def __init__(self):
         self.process = subprocess.Popen([WALKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding='utf-8')
 
-    def ask(self, schema=None, seeds=(), texts=()):
-        line = {'seeds': list(seeds), 'texts': list(texts)} | ({} if schema is None else {'schema': schema})
+    def ask(self, schema=None, seeds=(), texts=(), **more):
+        line = {'seeds': list(seeds), 'texts': list(texts), **more} | ({} if schema is None else {'schema': schema})
         self.process.stdin.write(json.dumps(line) + '\n')
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
@@ -279,6 +279,72 @@ def objects(walker):
     return '' if answer['accepted'] == [True, True, False, False, False, False] else str(answer['accepted'])
 
 
+# --- Calls of tools --------------------------------------------------------------------------------------------------
+
+TOOLS = [{'type': 'function', 'function': {'name': 'weather', 'parameters': {
+    'type': 'object', 'properties': {'city': {'type': 'string', 'maxLength': 20}, 'days': {'$ref': '#/$defs/days'}}, 'required': ['city'],
+    '$defs': {'days': {'type': 'integer', 'minimum': 1, 'maximum': 7}}}}},
+         {'type': 'function', 'function': {'name': 'now', 'description': 'The time'}}]
+PARIS = '{"city": "Paris\\n{[\\"", "days": 2}'
+FORMS = [  # form, its mark in templates, a text with a call, and one with two
+    ('hermes', '<tool_call>\\n{"name": <function-name>, "arguments": <args-json-object>}\\n</tool_call>',
+     'Let me <see>.\n<tool_call>\n{"name": "weather", "arguments": ' + PARIS + '}\n</tool_call>',
+     '<tool_call>\n{"name": "weather", "arguments": ' + PARIS + '}\n</tool_call>\n<tool_call>\n{"arguments": {}, "name": "now"}\n</tool_call>'),
+    ('llama', 'Respond in the format {"name": function name, "parameters": dictionary of argument name and its value}.',
+     '{"name": "weather", "parameters": ' + PARIS + '}', '{"name": "weather", "parameters": ' + PARIS + '}; {"name": "now", "parameters": {}}'),
+    ('mistral list', '"[TOOL_CALLS][" }}', '[TOOL_CALLS][{"name": "weather", "arguments": ' + PARIS + '}]',
+     '[TOOL_CALLS][{"name": "weather", "arguments": ' + PARIS + ', "id": "abc}"}, {"name": "now", "arguments": {}}]'),
+    ('mistral', "'[TOOL_CALLS]' + name + '[ARGS]' + arguments", '[TOOL_CALLS]weather[ARGS]' + PARIS, '[TOOL_CALLS]weather[ARGS]' + PARIS + '[TOOL_CALLS]now[ARGS]{}'),
+    ('functionary', "{{ '<function=' + tool_call['function']['name'] + '>' + x", 'So: <function=weather>' + PARIS + '</function>',
+     '<function=weather>' + PARIS + '</function><function=now>{}</function>'),
+    ('nemotron', '<TOOLCALL>[{"name"', '<TOOLCALL>[{"name": "weather", "arguments": ' + PARIS + '}]</TOOLCALL>',
+     '<TOOLCALL>[{"name": "weather", "arguments": ' + PARIS + '}, {"name": "now", "arguments": {}}]</TOOLCALL>'),
+    ('granite', "'<|tool_call|>'", '<|tool_call|>[{"name": "weather", "arguments": ' + PARIS + '}]',
+     '<|tool_call|>[{"name": "weather", "arguments": ' + PARIS + '}, {"name": "now", "arguments": {}}]'),
+    ('firefunction', ' functools[', 'functools[{"name": "weather", "arguments": ' + PARIS + '}]',
+     'functools[{"name": "weather", "arguments": ' + PARIS + '}, {"name": "now", "arguments": {}}]'),
+]
+NO_CALLS = ['Just a text.', 'a < b, <tool', '[1, 2]', '{"a": 1}', 'x {"name": "no"} <tool_cal', '<function [TOOL_', '']
+
+
+def form(walker, name, mark, one, two):
+    answer = walker.ask(template=mark, tools=TOOLS, several=True, seeds=range(30), texts=[one, two] + NO_CALLS)
+    if answer.get('format') != name:
+        return str(answer)
+    text, calls = answer['parsed'][0]
+    if [(called, json.loads(arguments)) for called, arguments in calls] != [('weather', json.loads(PARIS))] or one.split('{')[0].startswith(text) is False:
+        return f'{one!r} was read as {answer["parsed"][0]}'
+    if [(called, json.loads(arguments)) for called, arguments in answer['parsed'][1][1]] != [('weather', json.loads(PARIS)), ('now', {})]:
+        return f'{two!r} was read as {answer["parsed"][1]}'
+    for text, parsed in zip(NO_CALLS, answer['parsed'][2:]):
+        if parsed != [text, []]:
+            return f'{text!r} was read as {parsed}'
+    walks = list(filter(None, answer['walks']))
+    read = walker.ask(template=mark, tools=TOOLS, several=True, texts=walks)
+    for text, accepted, (rest, calls) in zip(walks, read['accepted'], read['parsed']):
+        if not accepted or rest.strip() or not calls:
+            return f'{text!r} was walked, and read as {calls} and {rest!r}'
+        for called, arguments in calls:
+            schema = next(tool['function'] for tool in TOOLS if tool['function']['name'] == called).get('parameters', {})
+            if not isinstance(json.loads(arguments), dict) or (jsonschema and not fits(schema, json.loads(arguments))):
+                return f'{text!r}: {arguments} does not fit'
+    named = walker.ask(template=mark, tools=TOOLS, name='now', seeds=range(10))
+    read = walker.ask(template=mark, tools=TOOLS, texts=list(filter(None, named['walks'])))
+    wrong = [found for found in read['parsed'] if [called for called, _ in found[1]] != ['now']]
+    return f'not one call of "now": {wrong}' if wrong else ''
+
+
+def tools(walker):
+    for name, mark, one, two in FORMS:
+        report(f'calls: {name}', form(walker, name, mark, one, two))
+    mark = FORMS[0][1]
+    for what, more, wanted in (('a name that no tool has', {'tools': TOOLS, 'name': 'x'}, "'x'"), ('no tools', {'tools': []}, 'no tools'),
+                               ('a tool without a name', {'tools': [{}]}, 'tool 0'),
+                               ('a schema', {'tools': [{'function': {'name': 'f', 'parameters': {'type': 'object', 'not': {}}}}]}, "f's parameters: 'not'")):
+        message = walker.ask(template=mark, **more).get('error', 'it is not refused')
+        report(f'calls refused: {what}', '' if wanted in message else message)
+
+
 def main():
     walker = Walker()
     for name, schema, good, bad in CASES:
@@ -292,6 +358,7 @@ def main():
         message = walker.ask(schema).get('error', 'it is not refused')
         report(f'refused: {json.dumps(schema)[:80]}', '' if any(word in message for word in words) and '\n' not in message else message)
     report('any object', objects(walker))
+    tools(walker)
     skip = '' if jsonschema else "Debian's python3-jsonschema is not here"
     report('random schemas', '' if skip else random_schemas(walker, 250), skip)
     report('spoiled values', '' if skip else spoiled(walker, 150), skip)

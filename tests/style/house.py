@@ -35,7 +35,7 @@ EDGES = {
     'server/backend/protocol': 'base tensor model http server/edge server/backend',
     'server/gateway': 'base http model/name.h server/edge',
     'server/frontend': 'base http server/edge',
-    'server/supervisor': 'base model http server/edge server/gateway server/frontend',
+    'server/supervisor': 'base engine/engine.h llm/memory.h model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
     'cli': 'base tensor gguf tokenizer llm engine chat model data quant http hub server/edge server/backend server/gateway '
            'server/frontend server/supervisor',

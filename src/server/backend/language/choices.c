@@ -1,4 +1,5 @@
 /* The answers to a request: submitted on a worker, written on the scheduler's thread. */
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -17,17 +18,69 @@ static int64_t count_characters(const struct buffer *text) {
     return count;
 }
 
-/* With the lock. `told`: the next part of the answer's text. */
+/* What the parser of calls finds. */
+static void find_text(void *data, const char *text, size_t size) {
+    struct choice *choice = data;
+    choice->failed |= !buffer_append(&choice->part.content, text, size);
+}
+
+static void find_call(void *data, size_t index, const char *name) {
+    struct choice *choice = data;
+    uint8_t bytes[12];
+    char id[32] = "call_";
+    randombytes_buf(bytes, sizeof bytes);
+    sodium_bin2hex(id + 5, sizeof id - 5, bytes, sizeof bytes);
+    choice->failed |= !answer_part_add_call(&choice->part, index, id, name);
+}
+
+static void find_arguments(void *data, size_t index, const char *text, size_t size) {
+    struct choice *choice = data;
+    choice->failed |= !answer_part_add_arguments(&choice->part, index, text, size);
+}
+
+/* With the lock. Text of the answer itself. */
+static void add_answer(struct choice *choice, const struct buffer *text) {
+    if (text->size == 0)
+        return;
+    if (choice->calls)
+        choice->failed |= !tool_parser_feed(choice->calls, text->bytes, text->size);
+    else
+        find_text(choice, text->bytes, text->size);
+}
+
+/* With the lock. `told`: the next part of what the model writes. */
 static void add_text(struct choice *choice, const struct buffer *told) {
     struct answer_part *part = &choice->part;
+    struct buffer answer = {0};
     if (told->size == 0)
         return;
 
     if (choice->thinks)
-        thought_add(&choice->thought, told->bytes, told->size, &part->thoughts, &part->content);
-    else
-        buffer_append(&part->content, told->bytes, told->size);
-    choice->failed |= part->thoughts.failed || part->content.failed;
+        thought_add(&choice->thought, told->bytes, told->size, &part->thoughts, &answer);
+    add_answer(choice, choice->thinks ? &answer : told);
+    choice->failed |= part->thoughts.failed || answer.failed;
+    buffer_release(&answer);
+}
+
+/* Is it the answer, and no thought, that comes next? */
+static bool is_constrained(const struct choice *choice) {
+    return choice->constraint && !(choice->thinks && choice->thought.state == THOUGHT_HERE);
+}
+
+/* By one of the scheduler's team. */
+static void constrain(void *context, float *logits) {
+    struct choice *choice = context;
+    int count;
+    const int32_t *ends = dialogue_end_tokens(choice->call->language->dialogue, &count);
+    if (is_constrained(choice))
+        choice->is_stuck = !constraint_mask(choice->constraint, choice->call->trie, ends, count, logits);
+}
+
+/* False: it ends with this token. */
+static bool follow_constraint(struct choice *choice, const struct buffer *word) {
+    return !choice->constraint ||
+           (constraint_advance(choice->constraint, word->bytes ? word->bytes : "", word->size) &&
+            !constraint_must_end(choice->constraint));
 }
 
 static bool take(void *context, const struct generated_token *token) {
@@ -41,12 +94,15 @@ static bool take(void *context, const struct generated_token *token) {
         language_counts_first(&call->language->counts,
                               (double)(choice->first_ns - call->request->started_ns) / 1e9);
     }
-    if (!call->fields.goes_on && dialogue_ends(call->language->dialogue, token->chance.token))
+    bool constrained = is_constrained(choice);
+    if (choice->is_stuck || ((constrained || !call->fields.goes_on) &&
+                             dialogue_ends(call->language->dialogue, token->chance.token)))
         return false;
 
     dialogue_decode(call->language->dialogue, token->chance.token, &word);
     bool goes_on = answer_text_add(&choice->text, word.bytes ? word.bytes : "", word.size, &told);
     choice->failed |= word.failed || told.failed;
+    goes_on = (!constrained || follow_constraint(choice, &word)) && goes_on;
 
     pthread_mutex_lock(&call->lock);
     if (call->fields.top >= 0)
@@ -68,8 +124,12 @@ static void tell_rest(struct choice *choice) {
     struct buffer told = {0};
     answer_text_end(&choice->text, &told);
     add_text(choice, &told);
+    told.size = 0;
     if (choice->thinks)
-        thought_end(&choice->thought, &choice->part.thoughts, &choice->part.content);
+        thought_end(&choice->thought, &choice->part.thoughts, &told);
+    add_answer(choice, &told);
+    if (choice->calls)
+        choice->failed |= !tool_parser_finish(choice->calls);
     buffer_release(&told);
 }
 
@@ -77,8 +137,13 @@ static void done(void *context, enum generation_end end, const struct error *err
     struct choice *choice = context;
     struct call *call = choice->call;
     static const struct error no_memory = {ERROR_MEMORY, "not enough memory for an answer"},
-                              ended = {ERROR_UNAVAILABLE, "the service is ending: try again soon"};
-    const struct error *failure = choice->failed ? &no_memory : end == GENERATION_CANCELLED ? &ended : error;
+                              ended = {ERROR_UNAVAILABLE, "the service is ending: try again soon"},
+                              stuck = {ERROR_INTERNAL,
+                                       "the model has no token that its answer may go on with"};
+    const struct error *failure = choice->failed                ? &no_memory
+                                  : choice->is_stuck            ? &stuck
+                                  : end == GENERATION_CANCELLED ? &ended
+                                                                : error;
 
     language_counts_end(&call->language->counts, &choice->generation, (double)choice->first_ns);
     pthread_mutex_lock(&call->lock);
@@ -86,7 +151,9 @@ static void done(void *context, enum generation_end end, const struct error *err
         call->failure = *failure;
     if (!failure)
         tell_rest(choice);
-    choice->finish = end == GENERATION_LENGTH ? "length" : "stop";
+    choice->finish = end == GENERATION_LENGTH                                ? "length"
+                     : choice->calls && tool_parser_calls(choice->calls) > 0 ? "tool_calls"
+                                                                             : "stop";
     call->unfinished--;
     for (int i = 0; failure && i < call->choice_count; i++) /* one that fails ends all */
         atomic_store(&call->choices[i].generation.cancelled, true);
@@ -102,11 +169,31 @@ static bool find_seed(struct language_fields *fields, struct error *error) {
            error_set(error, ERROR_IO, "the system gives no random numbers: send a \"seed\"");
 }
 
+static bool init_constraint(struct call *call, struct choice *choice, struct error *error) {
+    if (!call->fields.constraint)
+        return true;
+    call->trie = language_trie(call->language, error);
+    if (!call->trie)
+        return false;
+
+    choice->constraint = constraint_state_create(call->fields.constraint);
+    choice->generation.constrain = constrain;
+    return choice->constraint || error_set(error, ERROR_MEMORY, "not enough memory for a constraint");
+}
+
+static bool init_calls(struct call *call, struct choice *choice, struct error *error) {
+    const struct tool_events events = {choice, find_text, find_call, find_arguments};
+    if (!call->fields.tools)
+        return true;
+    choice->calls = tool_parser_create(dialogue_tools(call->language->dialogue), &events);
+    return choice->calls || error_set(error, ERROR_MEMORY, "not enough memory for calls of tools");
+}
+
 static bool init_choice(struct call *call, struct choice *choice, int index, struct error *error) {
     struct language *language = call->language;
     const struct language_fields *fields = &call->fields;
     const struct token_list *prompt = &call->prompts[index / fields->n];
-    int64_t room = language->options.context - (int64_t)prompt->count;
+    int64_t room = language->options.sizes.context - (int64_t)prompt->count;
     struct sampler_options sampling = fields->sampling;
 
     sampling.seed += (uint64_t)(index % fields->n); /* each answer to one prompt is another one */
@@ -124,12 +211,32 @@ static bool init_choice(struct call *call, struct choice *choice, int index, str
         .bias_count = fields->bias_count,
         .top = fields->top,
         .is_apart = fields->is_apart,
+        .scope = call->scope,
+        .client = call->client,
         .expires_ns = call->request->started_ns + (int64_t)language->options.timeout_ms * 1000000,
         .take = take,
         .done = done,
         .context = choice,
     };
-    return choice->generation.sampler;
+    return choice->generation.sampler && init_constraint(call, choice, error) &&
+           init_calls(call, choice, error);
+}
+
+/* Tools that the model can be told of, and what follows where it must call one. */
+static bool prepare_tools(struct call *call, struct error *error) {
+    struct language_fields *fields = &call->fields;
+    const struct tool_format *format = dialogue_tools(call->language->dialogue);
+    if (!fields->tools)
+        return true;
+    if (!format)
+        return error_set(
+            error, ERROR_INVALID,
+            "\"tools\": the chat template of this model has no calls of tools, or writes them in a way "
+            "that is not supported");
+    if (fields->must_call)
+        fields->constraint = constraint_create_tools(format, (json_t *)fields->tools, fields->must_call_name,
+                                                     !fields->calls_one, error);
+    return !fields->must_call || fields->constraint;
 }
 
 bool call_submit(struct call *call, struct error *error) {
@@ -142,7 +249,7 @@ bool call_submit(struct call *call, struct error *error) {
     if (!choices)
         return error_set(error, ERROR_MEMORY, "not enough memory for %d answers", count);
 
-    bool done = find_seed(&call->fields, error);
+    bool done = prepare_tools(call, error) && find_seed(&call->fields, error);
     for (int i = 0; done && i < count; i++) {
         done = init_choice(call, &choices[i], i, error);
         generations[i] = &choices[i].generation;
@@ -166,6 +273,8 @@ void call_free_choices(struct call *call) {
     for (int i = 0; i < call->choice_count; i++) {
         struct choice *choice = &call->choices[i];
         sampler_free(choice->generation.sampler);
+        constraint_state_free(choice->constraint);
+        tool_parser_free(choice->calls);
         answer_text_release(&choice->text);
         thought_release(&choice->thought);
         answer_part_release(&choice->part);

@@ -250,29 +250,94 @@ static bool read_kwargs(struct field_reading *reading, const json_t *value, stru
            error_set(error, ERROR_MEMORY, "not enough memory for a conversation");
 }
 
-/* An answer is text. */
+/* {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}} */
+static bool read_schema(struct field_reading *reading, const json_t *format, struct error *error) {
+    const json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
+    if (!json_is_object(schema) && !json_is_boolean(schema))
+        return error_set(error, ERROR_INVALID,
+                         "\"response_format\" has no schema: send {\"type\": \"json_schema\", "
+                         "\"json_schema\": {\"name\": \"…\", \"schema\": {…}}}");
+
+    char *text = json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (!text)
+        return error_set(error, ERROR_MEMORY, "not enough memory for a schema");
+    reading->fields->constraint = constraint_create(text, strlen(text), error);
+    free(text);
+    return reading->fields->constraint || error_prefix(error, "\"response_format\"");
+}
+
 static bool read_response_format(struct field_reading *reading, const json_t *value, struct error *error) {
     const char *type = json_string_value(json_object_get(value, "type"));
     if (type && strcmp(type, "text") == 0)
         return true;
-    return error_set(error, ERROR_INVALID,
-                     "\"response_format\" %s%.40s%s is not supported: only {\"type\": \"text\"} is",
-                     type ? "of the type \"" : "", type ? type : "as given", type ? "\"" : "");
+    if (type && strcmp(type, "json_schema") == 0)
+        return read_schema(reading, value, error);
+    if (!type || strcmp(type, "json_object") != 0)
+        return expected(reading, "{\"type\": \"text\"}, \"json_object\" or \"json_schema\"", error);
+
+    reading->fields->constraint = constraint_create_object(error);
+    return reading->fields->constraint;
+}
+
+static bool is_tool(const json_t *tool) {
+    const json_t *function = json_object_get(tool, "function"),
+                 *parameters = json_object_get(function, "parameters");
+    const char *type = json_string_value(json_object_get(tool, "type")),
+               *name = json_string_value(json_object_get(function, "name"));
+    return type && strcmp(type, "function") == 0 && name && *name &&
+           (!parameters || json_is_object(parameters));
 }
 
 static bool read_tools(struct field_reading *reading, const json_t *value, struct error *error) {
-    if (!json_is_array(value))
-        return expected(reading, "an array", error);
+    if (!json_is_array(value) || json_array_size(value) > LIMIT_TOOLS)
+        return error_set(error, ERROR_INVALID, "\"tools\" must be an array of at most %d tools", LIMIT_TOOLS);
+
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!is_tool(json_array_get(value, i)))
+            return error_set(
+                error, ERROR_INVALID,
+                "\"tools\": number %zu must be {\"type\": \"function\", \"function\": {\"name\": "
+                "\"…\", \"parameters\": {…}}}",
+                i);
+    if (json_array_size(value) > 0)
+        reading->fields->tools = value;
     return json_array_size(value) == 0 ||
-           error_set(error, ERROR_INVALID, "\"tools\" are not supported yet: leave them out");
+           json_object_set(reading->fields->conversation, "tools", (json_t *)value) == 0 ||
+           error_set(error, ERROR_MEMORY, "not enough memory for tools");
 }
 
+static bool has_tool(const json_t *tools, const char *name) {
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const json_t *function = json_object_get(json_array_get(tools, i), "function");
+        if (strcmp(name, json_string_value(json_object_get(function, "name"))) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* After tools. "none": the model knows of them, and what it writes is text. */
 static bool read_tool_choice(struct field_reading *reading, const json_t *value, struct error *error) {
-    const char *choice = json_string_value(value);
-    if (choice && (strcmp(choice, "none") == 0 || strcmp(choice, "auto") == 0))
+    struct language_fields *fields = reading->fields;
+    const char *choice = json_string_value(value),
+               *name = json_string_value(json_object_get(json_object_get(value, "function"), "name"));
+
+    fields->must_call = name || (choice && strcmp(choice, "required") == 0);
+    fields->must_call_name = name;
+    if (fields->must_call && !(name ? has_tool(fields->tools, name) : fields->tools != NULL))
+        return error_set(error, ERROR_INVALID, "\"tool_choice\" asks for a tool that is not among \"tools\"");
+    if (choice && strcmp(choice, "none") == 0)
+        fields->tools = NULL;
+    if (fields->must_call || (choice && (strcmp(choice, "none") == 0 || strcmp(choice, "auto") == 0)))
         return true;
-    return error_set(error, ERROR_INVALID,
-                     "\"tool_choice\" must be \"none\" or \"auto\": tool calls are not supported yet");
+    return expected(reading, "\"none\", \"auto\", \"required\", or a function by its name", error);
+}
+
+static bool read_parallel_calls(struct field_reading *reading, const json_t *value, struct error *error) {
+    bool several = true;
+    if (!read_bool(reading, value, &several, error))
+        return false;
+    reading->fields->calls_one = !several;
+    return true;
 }
 
 static bool read_modalities(struct field_reading *reading, const json_t *value, struct error *error) {
@@ -320,7 +385,7 @@ static const struct field {
     {"response_format", LANGUAGE_CHAT | LANGUAGE_COMPLETION, read_response_format},
     {"tools", LANGUAGE_CHAT, read_tools},
     {"tool_choice", LANGUAGE_CHAT, read_tool_choice},
-    {"parallel_tool_calls", LANGUAGE_CHAT, ignore}, /* there are none */
+    {"parallel_tool_calls", LANGUAGE_CHAT, read_parallel_calls},
     {"modalities", LANGUAGE_CHAT, read_modalities},
     {"user", LANGUAGE_CHAT | LANGUAGE_COMPLETION, read_user},
     {"safety_identifier", LANGUAGE_CHAT | LANGUAGE_COMPLETION, ignore},
@@ -353,6 +418,9 @@ static bool check_names(const json_t *body, enum language_route route, struct er
 }
 
 static bool check_whole(const struct language_fields *fields, struct error *error) {
+    if (fields->must_call && fields->constraint)
+        return error_set(error, ERROR_INVALID,
+                         "\"response_format\" and \"tool_choice\" ask for two answers at once");
     if (fields->route == LANGUAGE_CHAT && !json_object_get(fields->conversation, "messages"))
         return error_set(error, ERROR_INVALID,
                          "there are no \"messages\": send [{\"role\": \"user\", \"content\": \"…\"}]");
@@ -387,6 +455,7 @@ void language_fields_release(struct language_fields *fields) {
     for (int i = 0; i < fields->stop_count; i++)
         free(fields->stops[i]);
     free(fields->biases);
+    constraint_free(fields->constraint);
     json_decref(fields->conversation);
     *fields = (struct language_fields){0};
 }

@@ -6,54 +6,76 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "server/backend/language/private.h"
 #include "server/edge/respond.h"
 
 /* ---- Loading ---- */
 
-/* The options that the model decides about. */
-static bool complete_options(struct language *language, struct error *error) {
-    struct language_options *options = &language->options;
-    int64_t trained = llm_model_config(language->model)->context;
+/* Its weights, and all that its cache may come to hold. */
+static bool check_memory(struct language *language, struct error *error) {
+    const struct llm_config *config = llm_model_config(language->model);
+    struct llm_sizes *sizes = &language->options.sizes;
+    if (!llm_sizes_complete(sizes, config, error))
+        return false;
 
-    if (options->context > trained)
-        return error_set(
-            error, ERROR_INVALID,
-            "a context of %d tokens is asked for (--context), and the model was trained for %lld",
-            options->context, (long long)trained);
-    if (options->context == 0)
-        options->context = trained < LANGUAGE_CONTEXT ? (int)trained : LANGUAGE_CONTEXT;
-    if (options->parallel == 0)
-        options->parallel = LANGUAGE_PARALLEL;
-    return true;
+    struct llm_memory memory = llm_memory_of(llm_model_gguf(language->model), config, sizes);
+    return llm_memory_check(&memory, sizes, memory_limit(""), "this machine or container", error);
 }
 
-static bool load(struct language *language, struct error *error) {
+static bool load_writer(struct language *language, struct error *error) {
     struct language_options *options = &language->options;
-    double start = clock_ms();
 
     language->model = llm_model_load(language->path, error);
-    if (!language->model || !complete_options(language, error))
+    if (!language->model || !check_memory(language, error))
         return false;
     language->dialogue = dialogue_create(language->model, error);
     if (!language->dialogue)
         return false;
     const struct scheduler_options scheduling = {
-        .parallel = options->parallel,
-        .context = options->context,
+        .parallel = options->sizes.parallel,
+        .context = options->sizes.context,
         .threads = options->threads,
         .waiting = options->waiting,
-        .precision = options->precision,
-        .kv = options->kv,
+        .precision = options->sizes.precision,
+        .kv = options->sizes.kv,
     };
     language->scheduler = scheduler_create(language->model, &scheduling, error);
     if (!language->scheduler)
         return false;
 
+    snprintf(language->description, sizeof language->description, "%s, %s, %d sequences of %lld tokens",
+             options->name, language_precision_name(language), options->sizes.parallel,
+             (long long)options->sizes.context);
+    return true;
+}
+
+/* *ret_is_encoder: this kind of file it is, and it was loaded, or not. */
+static bool load_encoder(struct language *language, bool *ret_is_encoder, struct error *error) {
+    struct gguf *gguf = gguf_open(language->path, error);
+    *ret_is_encoder = gguf && llm_is_encoder(gguf);
+    if (!*ret_is_encoder) {
+        gguf_free(gguf);
+        return false;
+    }
+
+    language->encoder = llm_encoder_create(gguf, error);
+    if (language->encoder)
+        snprintf(language->description, sizeof language->description, "%s, vectors of %lld numbers",
+                 language->options.name, (long long)llm_encoder_width(language->encoder));
+    return language->encoder;
+}
+
+static bool load(struct language *language, struct error *error) {
+    double start = clock_ms();
+    bool is_encoder;
+    if (!load_encoder(language, &is_encoder, error) && (is_encoder || !load_writer(language, error)))
+        return false;
+
     double took = clock_ms() - start;
-    snprintf(language->description, sizeof language->description,
-             "%s, %s, %d sequences of %d tokens, loaded in %.0f ms", options->name,
-             language_precision_name(language), options->parallel, options->context, took);
+    size_t length = strlen(language->description);
+    snprintf(language->description + length, sizeof language->description - length, ", loaded in %.0f ms",
+             took);
     language_counts_set_ready(&language->counts, took / 1e3);
     return true;
 }
@@ -85,6 +107,7 @@ struct language *language_create(const struct language_options *options, struct 
     language->options = *options;
     language->path = strdup(options->path);
     pthread_mutex_init(&language->lock, NULL);
+    pthread_mutex_init(&language->encoding, NULL);
     pthread_cond_init(&language->changed, NULL);
     language_counts_init(&language->counts, options->metrics, options->name);
     int number = language->path ? pthread_create(&language->loader, NULL, run_load, language) : ENOMEM;
@@ -115,8 +138,11 @@ void language_free(struct language *language) {
     scheduler_free(language->scheduler); /* what is under way is told to end */
     while (atomic_load(&language->pending))
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    token_trie_free(language->trie);
     dialogue_free(language->dialogue);
     llm_model_free(language->model);
+    llm_encoder_free(language->encoder);
+    pthread_mutex_destroy(&language->encoding);
     free(language->path);
     pthread_cond_destroy(&language->changed);
     pthread_mutex_destroy(&language->lock);
@@ -134,23 +160,73 @@ const char *language_description(const struct language *language) {
 }
 
 const char *language_precision_name(const struct language *language) {
-    return language->options.precision == LLM_F32 ? "f32" : "auto";
+    return language->options.sizes.precision == LLM_F32 ? "f32" : "auto";
+}
+
+int64_t language_queued_tokens(struct language *language) {
+    struct scheduler_counts counts = {0};
+    if (language_is_ready(language) && language->scheduler)
+        scheduler_counts_get(language->scheduler, &counts);
+    return counts.queued_tokens;
 }
 
 void language_update_metrics(struct language *language) {
     struct scheduler_counts counts = {0};
-    if (language_is_ready(language))
+    if (language_is_ready(language) && language->scheduler)
         scheduler_counts_get(language->scheduler, &counts);
     language_counts_update(&language->counts, &counts, atomic_load(&language->pending));
 }
 
-bool language_check_ready(struct language *language, struct http_request *request) {
-    struct error error;
-    if (language_is_ready(language))
-        return true;
+/* Control tokens have no text, but for marks of calls: no constraint allows them. */
+static struct token_trie *create_trie(const struct language *language, struct error *error) {
+    int32_t count = llm_model_vocabulary(language->model);
+    struct token_text *texts = calloc((size_t)count, sizeof *texts);
+    size_t *ends = calloc((size_t)count, sizeof *ends);
+    struct buffer bytes = {0};
+    struct token_trie *trie = NULL;
 
-    error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon",
-              language->options.name);
+    for (int32_t i = 0; texts && ends && i < count; i++) {
+        dialogue_decode(language->dialogue, i, &bytes);
+        ends[i] = bytes.size;
+    }
+    if (!texts || !ends || bytes.failed)
+        error_set(error, ERROR_MEMORY, "not enough memory for the texts of %d tokens", count);
+    else {
+        for (int32_t i = 0; i < count; i++) {
+            size_t start = i ? ends[i - 1] : 0;
+            texts[i] = (struct token_text){bytes.bytes + start, (uint32_t)(ends[i] - start)};
+        }
+        trie = token_trie_create(texts, count, error);
+    }
+    buffer_release(&bytes);
+    free(texts);
+    free(ends);
+    return trie;
+}
+
+const struct token_trie *language_trie(struct language *language, struct error *error) {
+    pthread_mutex_lock(&language->lock);
+    if (!language->trie)
+        language->trie = create_trie(language, error);
+    const struct token_trie *trie = language->trie;
+    pthread_mutex_unlock(&language->lock);
+    return trie;
+}
+
+bool language_check_kind(struct language *language, struct http_request *request, bool embeds) {
+    struct error error;
+    if (!language_is_ready(language))
+        error_set(&error, ERROR_UNAVAILABLE, "the model %s is still being loaded: try again soon",
+                  language->options.name);
+    else if (embeds && !language->encoder)
+        error_set(&error, ERROR_INVALID, "the model \"%s\" writes texts, and makes no embeddings",
+                  language->options.name);
+    else if (!embeds && language->encoder)
+        error_set(&error, ERROR_INVALID,
+                  "the model \"%s\" makes embeddings, at /v1/embeddings, and writes no texts",
+                  language->options.name);
+    else
+        return true;
     respond_error(request, &error);
     return false;
 }

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "server/backend/language/messages.h"
-#include "server/backend/language/private.h"
+#include "server/backend/language/question.h"
 #include "server/edge/respond.h"
 
 struct question {
@@ -46,11 +46,9 @@ static void run_answer(struct work *work) {
     atomic_fetch_sub(&language->pending, 1);
 }
 
-static void ask(struct language *language, struct http_request *request,
-                bool (*answer)(struct language *language, const json_t *body, struct buffer *text,
-                               struct error *error)) {
-    if (!language_check_ready(language, request))
-        return;
+void question_ask(struct language *language, struct http_request *request,
+                  bool (*answer)(struct language *language, const json_t *body, struct buffer *text,
+                                 struct error *error)) {
     struct question *question = calloc(1, sizeof *question);
     if (!question) {
         respond_error(request, &(struct error){ERROR_MEMORY, "out of memory"});
@@ -61,6 +59,14 @@ static void ask(struct language *language, struct http_request *request,
     *question = (struct question){
         .work = {.run = run_answer}, .language = language, .request = request, .answer = answer};
     workers_submit(language->options.workers, &question->work);
+}
+
+/* A question to a model that writes. */
+static void ask(struct language *language, struct http_request *request,
+                bool (*answer)(struct language *language, const json_t *body, struct buffer *text,
+                               struct error *error)) {
+    if (language_check_kind(language, request, false))
+        question_ask(language, request, answer);
 }
 
 /* ---- /tokenize ---- */
@@ -194,16 +200,4 @@ static bool answer_prompt(struct language *language, const json_t *body, struct 
 
 void language_apply_template(struct language *language, struct http_request *request) {
     ask(language, request, answer_prompt);
-}
-
-/* ---- /v1/embeddings ---- */
-
-void language_embed(struct language *language, struct http_request *request) {
-    struct error error;
-    if (!language_check_ready(language, request))
-        return;
-
-    error_set(&error, ERROR_INVALID, "the model \"%s\" writes texts, and makes no embeddings",
-              language->options.name);
-    respond_error(request, &error);
 }

@@ -1,6 +1,10 @@
 #include "server/backend/language/write.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/json.h"
+#include "base/text.h"
 
 /* --- Probabilities -------------------------------------------------------------------------------------- */
 
@@ -99,11 +103,67 @@ void answer_part_release(struct answer_part *part) {
     buffer_release(&part->thoughts);
     for (int i = 0; i < 4; i++)
         buffer_release(&part->chances[i]);
+    for (size_t i = 0; i < part->call_count; i++) {
+        free(part->calls[i].name);
+        buffer_release(&part->calls[i].arguments);
+    }
+    free(part->calls);
     *part = (struct answer_part){0};
 }
 
 bool answer_part_is_empty(const struct answer_part *part) {
-    return part->content.size == 0 && part->thoughts.size == 0 && !part->has_chances;
+    return part->content.size == 0 && part->thoughts.size == 0 && part->call_count == 0 && !part->has_chances;
+}
+
+/* --- Calls of tools ------------------------------------------------------------------------------------- */
+
+static struct answer_call *add_call(struct answer_part *part, size_t index) {
+    struct answer_call *calls = realloc(part->calls, (part->call_count + 1) * sizeof *calls);
+    if (!calls)
+        return NULL;
+
+    part->calls = calls;
+    calls[part->call_count] = (struct answer_call){.index = index};
+    return &calls[part->call_count++];
+}
+
+bool answer_part_add_call(struct answer_part *part, size_t index, const char *id, const char *name) {
+    struct answer_call *call = add_call(part, index);
+    if (!call)
+        return false;
+
+    text_copy(call->id, sizeof call->id, id);
+    call->name = strdup(name);
+    return call->name;
+}
+
+bool answer_part_add_arguments(struct answer_part *part, size_t index, const char *text, size_t size) {
+    struct answer_call *last = part->call_count ? &part->calls[part->call_count - 1] : NULL;
+    struct answer_call *call = last && last->index == index ? last : add_call(part, index);
+    return call && buffer_append(&call->arguments, text, size);
+}
+
+/* `whole`: of a message; else of a delta, which says which call it goes on with. */
+static void write_calls(struct buffer *text, const struct answer_part *part, bool whole) {
+    buffer_append_string(text, "\"tool_calls\":[");
+    for (size_t i = 0; i < part->call_count; i++) {
+        const struct answer_call *call = &part->calls[i];
+        buffer_append_string(text, i ? ",{" : "{");
+        if (!whole)
+            buffer_printf(text, "\"index\":%zu,", call->index);
+        if (call->name)
+            buffer_printf(text, "\"id\":\"%s\",\"type\":\"function\",", call->id);
+        buffer_append_string(text, "\"function\":{");
+        if (call->name) {
+            buffer_append_string(text, "\"name\":");
+            json_append_string(text, call->name);
+            buffer_append_string(text, ",");
+        }
+        buffer_append_string(text, "\"arguments\":");
+        json_append_bytes(text, call->arguments.bytes, call->arguments.size);
+        buffer_append_string(text, "}}");
+    }
+    buffer_append_string(text, "]");
 }
 
 /* --- Documents ------------------------------------------------------------------------------------------ */
@@ -152,6 +212,11 @@ static void write_delta(struct buffer *text, const struct answer_part *part, boo
     if (part->content.size > 0 || begins) {
         buffer_printf(text, "%s\"content\":", comma);
         json_append_bytes(text, part->content.bytes, part->content.size);
+        comma = ",";
+    }
+    if (part->call_count > 0) {
+        buffer_append_string(text, comma);
+        write_calls(text, part, false);
     }
     buffer_append_string(text, "}");
 }
@@ -190,8 +255,15 @@ void answer_write_choice(struct buffer *text, const struct answer_head *head, in
     buffer_printf(text, "%s{\"index\":%d", index ? "," : "", index);
     if (head->route == LANGUAGE_CHAT) {
         buffer_append_string(text, ",\"message\":{\"role\":\"assistant\",\"content\":");
-        json_append_bytes(text, part->content.bytes, part->content.size);
+        if (part->call_count > 0 && part->content.size == 0)
+            buffer_append_string(text, "null");
+        else
+            json_append_bytes(text, part->content.bytes, part->content.size);
         buffer_append_string(text, ",\"refusal\":null");
+        if (part->call_count > 0) {
+            buffer_append_string(text, ",");
+            write_calls(text, part, true);
+        }
         if (part->thoughts.size > 0) {
             buffer_append_string(text, ",\"reasoning_content\":");
             json_append_bytes(text, part->thoughts.bytes, part->thoughts.size);

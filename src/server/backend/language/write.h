@@ -15,8 +15,18 @@ struct answer_head {
     bool tells_usage; /* a stream: in an event of its own, and null in the others */
 };
 
+/* A call of a tool, or what is new of it. */
+struct answer_call {
+    size_t index;
+    char id[32];
+    char *name;              /* malloc'ed; NULL: it was told before */
+    struct buffer arguments; /* JSON */
+};
+
 /* What a choice has to tell: all of it, or what is new. A zeroed struct is empty. */
 struct answer_part {
+    struct answer_call *calls; /* [call_count] */
+    size_t call_count;
     struct buffer content, thoughts; /* UTF-8 */
     bool has_chances;
     /* Members of JSON arrays. Of a chat the first alone: objects; of a completion tokens, their logarithms,
@@ -29,6 +39,10 @@ bool answer_part_is_empty(const struct answer_part *part);
 void answer_part_add_chances(struct answer_part *part, enum language_route route,
                              const struct tokenizer *tokenizer, const struct generated_token *token,
                              int64_t offset);
+
+/* Add a call, and to the arguments of the call of that number. False when memory is out. */
+bool answer_part_add_call(struct answer_part *part, size_t index, const char *id, const char *name);
+bool answer_part_add_arguments(struct answer_part *part, size_t index, const char *text, size_t size);
 
 struct answer_usage {
     int64_t prompt, shared, written; /* tokens */
