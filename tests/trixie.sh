@@ -14,7 +14,7 @@ cat >"$scratch/Containerfile" <<END
 FROM $debian
 COPY tools/setup /opt/guichet/tools/setup
 RUN /opt/guichet/tools/setup build && apt-get install -y --no-install-recommends libonnx-testdata curl openssl nodejs \
- python3 python3-jinja2 python3-numpy python3-onnx python3-pil python3-yaml && rm -rf /var/lib/apt/lists/*
+ python3 python3-jinja2 python3-jsonschema python3-numpy python3-onnx python3-pil python3-yaml && rm -rf /var/lib/apt/lists/*
 END
 check 'Debian 13 with the build packages' buildah bud --layers -q -t "$image" -f "$scratch/Containerfile" .
 [ $failed = 0 ] || finish

@@ -201,9 +201,25 @@ function drawSide() {
   find('privacy').dataset.text = chats ? 'chatPrivacy' : 'privacy';
   find('skip').dataset.text = chats ? 'chatSkip' : 'skip';
   find('skip').setAttribute('href', chats ? '#chat-input' : '#ask');
+  drawSides();
   translate();
   if (chats) chat.draw();
   else drawIdle();
+}
+
+// Where there are models of both kinds, the page can be turned.
+function drawSides() {
+  find('sides').hidden = !models.ofSide('photo') || !models.ofSide('chat');
+  for (const button of find('sides').children) button.setAttribute('aria-pressed', button.dataset.side === document.body.dataset.side);
+}
+
+function watchSides() {
+  for (const button of find('sides').children) {
+    button.addEventListener('click', () => {
+      const model = models.ofSide(button.dataset.side);
+      if (model && button.dataset.side !== document.body.dataset.side) models.choose(model.name);
+    });
+  }
 }
 
 // ---- Ways in ----
@@ -283,6 +299,7 @@ async function start() {
   watchFiles();
   watchAddress();
   watchLanguages();
+  watchSides();
   find('retry').addEventListener('click', askAgain);
   recent.start(showRecent);
   compare.start(() => photo);

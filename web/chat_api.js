@@ -71,10 +71,20 @@ export const tellsStories = (model) => storytellers.has(model);
 // A model without a chat template goes on with a text instead: all that was said so far.
 const story = (messages) => messages.map((message) => message.content).join('');
 
+// Near the end of its context, less is asked for.
+async function* goOn(body, signal, lengths = [256, 64, 16]) {
+  try {
+    yield* stream('/v1/completions', {...body, max_tokens: lengths[0]}, signal);
+  } catch (error) {
+    if (error.status !== 400 || lengths.length === 1 || !/max_tokens/.test(error.reason)) throw error;
+    yield* goOn(body, signal, lengths.slice(1));
+  }
+}
+
 async function* go(model, messages, {system, temperature}, signal) {
   const options = temperature === null ? {} : {temperature};
   if (storytellers.has(model)) {
-    yield* stream('/v1/completions', {model, prompt: story(messages), max_tokens: 256, ...options}, signal);
+    yield* goOn({model, prompt: story(messages), ...options}, signal);
     return;
   }
   const said = messages.map(({role, content}) => ({role, content}));

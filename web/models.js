@@ -33,9 +33,8 @@ function open(shown) {
   find('models-button').setAttribute('aria-expanded', shown);
 }
 
-async function choose(name) {
-  open(false);
-  find('models-button').focus();
+// Choose another model for this session.
+export async function choose(name) {
   if (name === current) return;
   try {
     current = (await chooseModel(name)).model;
@@ -47,6 +46,21 @@ async function choose(name) {
   chosen(current);
 }
 
+function pick(name) {
+  open(false);
+  find('models-button').focus();
+  choose(name);
+}
+
+// The model of a side of the page: the one that was chosen there last, else the first that may answer.
+const last = {photo: '', chat: ''};
+const sideOf = (model) => (talks(model) ? 'chat' : 'photo');
+
+export function ofSide(side) {
+  const able = models.filter((model) => isUsable(model) && sideOf(model) === side);
+  return able.find((model) => model.name === last[side]) || able[0];
+}
+
 // Where preprocessing, labels and probabilities come from, a line each.
 function sources(model) {
   const from = model.sources || {};
@@ -56,13 +70,14 @@ function sources(model) {
 function item(model) {
   const broken = !isUsable(model);
   return element('li', {}, element('button', {
-    type: 'button', class: 'model', title: sources(model), 'aria-pressed': model.name === current, disabled: broken, onclick: () => choose(model.name),
+    type: 'button', class: 'model', title: sources(model), 'aria-pressed': model.name === current, disabled: broken, onclick: () => pick(model.name),
   }, element('span', {class: 'dot', 'data-state': model.state || 'ready', 'aria-hidden': 'true'}),
   element('span', {class: 'model-name'}, model.name), element('span', {class: 'model-facts'}, facts(model)),
   broken && model.reason ? element('span', {class: 'model-reason'}, model.reason) : null));
 }
 
 export function draw() {
+  if (modelNamed(current)) last[sideOf(modelNamed(current))] = current;
   find('models-name').textContent = current || '…';
   find('models-dot').dataset.state = (modelNamed(current) || {}).state || 'ready';
   const list = find('models-list');

@@ -6,7 +6,7 @@ const PASTE = /^(Mac|iP)/.test(navigator.platform) ? '⌘V' : 'Ctrl+V';
 
 const TEXTS = {
   en: {
-    skip: 'Skip to the photo', language: 'Language', model: 'Model:', modelHint: 'Who looks at your photos. The choice is yours alone; a model that sleeps wakes when it is asked.',
+    skip: 'Skip to the photo', language: 'Language', model: 'Model:', modelHint: 'Who answers you here. The choice is yours alone; a model that sleeps wakes when it is asked.',
     title: 'Show a photo, read the answer.',
     subtitle: 'Drop one, paste one, take one, or give its address. The answer comes at once.',
     yourPhoto: 'Your photo', drop: 'Drop a photo here', paste: `or paste one with ${PASTE}`, touch: 'Tap to choose a photo', release: 'Let go, I have it',
@@ -50,7 +50,7 @@ const TEXTS = {
     },
   },
   fr: {
-    skip: 'Aller à la photo', language: 'Langue', model: 'Modèle :', modelHint: 'Qui regarde vos photos. Ce choix n’engage que vous ; un modèle endormi s’éveille quand on le demande.',
+    skip: 'Aller à la photo', language: 'Langue', model: 'Modèle :', modelHint: 'Qui vous répond ici. Ce choix n’engage que vous ; un modèle endormi s’éveille quand on le demande.',
     title: 'Montrez une photo, lisez la réponse.',
     subtitle: 'Déposez-la, collez-la, prenez-la, ou donnez son adresse. La réponse vient aussitôt.',
     yourPhoto: 'Votre photo', drop: 'Déposez une photo ici', paste: `ou collez-en une avec ${PASTE}`, touch: 'Touchez pour choisir une photo', release: 'Lâchez, je la tiens',

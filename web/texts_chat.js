@@ -3,6 +3,7 @@
 export const CHAT = {
   en: {
     chatSkip: 'Skip to the conversation', chatTitle: 'Say something, read the answer.',
+    sides: 'What this counter does', sidePhoto: 'Photo', sideChat: 'Conversation',
     chatSubtitle: 'A question, a text to work on, the beginning of a story.',
     conversation: 'Conversation', conversations: 'Conversations', newChat: 'New conversation', untitled: 'Untitled', rename: 'Rename',
     delete: 'Delete', deleteSure: 'Really delete?', chatExample: 'Write here…', storyExample: 'Once upon a time…', chatInput: 'Your message',
@@ -24,6 +25,7 @@ export const CHAT = {
   },
   fr: {
     chatSkip: 'Aller à la conversation', chatTitle: 'Écrivez, lisez la réponse.',
+    sides: 'Ce que fait ce guichet', sidePhoto: 'Photo', sideChat: 'Conversation',
     chatSubtitle: 'Une question, un texte à reprendre, le début d’une histoire.',
     conversation: 'Conversation', conversations: 'Conversations', newChat: 'Nouvelle conversation', untitled: 'Sans titre', rename: 'Renommer',
     delete: 'Supprimer', deleteSure: 'Vraiment supprimer ?', chatExample: 'Écrivez ici…', storyExample: 'Once upon a time…', chatInput: 'Votre message',

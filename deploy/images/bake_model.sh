@@ -3,7 +3,7 @@
 # stays for other processors. A language model (GGUF) runs from its file as it is. bake_model.sh FOLDER
 set -eu
 
-if [ -e "$1/model.onnx" ] || [ -e "$1/onnx/model.onnx" ]; then
+if [ -n "$(find "$1" -name '*.onnx' -print -quit)" ]; then
     /out/usr/bin/guichet bake "$1"
 fi
 # The same model gives the same layer, whenever it is made.

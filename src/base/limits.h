@@ -64,6 +64,13 @@
 #define LIMIT_METADATA_BYTES (1u << 20) /* of one property */
 
 /* Chat templates */
+#define LIMIT_SCHEMA_BYTES (64 << 10)    /* a JSON Schema that constrains an answer */
+#define LIMIT_CONSTRAINT_NODES (1 << 17) /* states, edges, words … of its automaton, each */
+#define LIMIT_SCHEMA_CHOICES 64          /* schemas of one anyOf */
+#define LIMIT_PATTERN_BYTES 1000         /* a regular expression in it */
+#define LIMIT_TOOLS 128                  /* that a model may be told to call */
+#define LIMIT_TOOL_HEAD (16 << 10)       /* a call up to its arguments */
+#define LIMIT_CONSTRAINED_TOKEN 512      /* bytes of a token that may be written under a constraint */
 #define LIMIT_TEMPLATE_BYTES (1 << 20)
 #define LIMIT_TEMPLATE_NESTING 200    /* of tags and expressions within each other */
 #define LIMIT_TEMPLATE_DEPTH 1000     /* of what is being evaluated: macros within macros, nested values */

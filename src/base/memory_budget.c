@@ -98,10 +98,15 @@ static uint64_t read_limit(const char *root) {
     return least;
 }
 
-size_t memory_budget_default(const char *root) {
+uint64_t memory_limit(const char *root) {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     uint64_t there = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
-    uint64_t limit = read_limit(root), half = (limit < there ? limit : there) / 2;
+    uint64_t limit = read_limit(root);
+    return limit < there ? limit : there;
+}
+
+size_t memory_budget_default(const char *root) {
+    uint64_t half = memory_limit(root) / 2;
     return (size_t)(half < MOST_BYTES ? half : MOST_BYTES);
 }
 

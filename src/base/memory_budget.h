@@ -40,6 +40,8 @@ struct memory_wait {
 /* Refuse from now on what does not fit into so many bytes; 0: the default. Also has large blocks returned to
  * the system as soon as they are freed. Once, before other threads start. */
 void memory_budget_start(size_t bytes);
+/* What the control group allows or the machine has: all of it. */
+uint64_t memory_limit(const char *root);
 /* Half of what the control group allows or the machine has, at most 1 GiB. `root`: of the file systems /proc
  * and /sys, usually "". */
 size_t memory_budget_default(const char *root);

@@ -7,16 +7,19 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/progress.h"
+#include "cli/bench_language.h"
 #include "cli/engine_options.h"
+#include "cli/language.h"
 #include "cli/plan_table.h"
 #include "cli/verbs.h"
+#include "model/find.h"
 
 static const char help[] =
-    "Measure how fast a network is on this machine.\n"
+    "Measure how fast a network or a language model is on this machine.\n"
     "\n"
     "Usage: guichet bench MODEL [OPTION…]\n"
     "\n"
-    "MODEL is a folder, an .onnx file or a name. The input is noise; decoding photos is not\n"
+    "MODEL is a folder, an .onnx or .gguf file or a name. The input is noise; decoding photos is not\n"
     "measured. Times are of one run of a whole batch; images_per_s is computed from the median.\n"
     "\n"
     "  --batch N          photos per run (1)\n"
@@ -29,13 +32,22 @@ static const char help[] =
     "  --json             model, batch, threads, precision, load_ms, min_ms, median_ms, p99_ms,\n"
     "                     images_per_s\n"
     "\n"
+    "Of a language model, tokens per second of the fastest of --iters rounds (3), with these options,\n"
+    "--threads, --precision (auto or f32), --profile and --json:\n"
+    "\n"
+    "  --prompt N         tokens of the prompt (512)\n"
+    "  --steps N          tokens made one after the other (64)\n"
+    "  --sequences N      texts that are continued at once (1)\n"
+    "\n"
     "Examples:\n"
     "  guichet bench animals\n"
-    "  guichet bench resnet50.onnx --threads 2 --precision f32 --json\n";
+    "  guichet bench resnet50.onnx --threads 2 --precision f32 --json\n"
+    "  guichet bench smollm2-Q4_0.gguf --sequences 8 --profile\n";
 
 struct bench_settings {
     const char *precision;
     int batch, size, threads, iterations;
+    int prompt, steps, sequences; /* of a language model */
     bool json, profile;
 };
 
@@ -257,8 +269,26 @@ static bool bench_model(const char *name, const struct engine_options *options,
 
 static const struct command self = {"bench", help};
 
+/* Returns the exit status. */
+static int measure_language(const struct model_files *files, const struct bench_settings *settings) {
+    struct bench_language_options options = {.prompt = settings->prompt,
+                                             .steps = settings->steps,
+                                             .sequences = settings->sequences,
+                                             .rounds = settings->iterations ? settings->iterations : 3,
+                                             .threads = settings->threads,
+                                             .profile = settings->profile,
+                                             .json = settings->json};
+    struct error error = {0};
+    int code;
+
+    if (!language_precision(&self, settings->precision, &options.precision, &code))
+        return code;
+    return bench_language(files, &options, clock_ms(), &error) ? EXIT_DONE : cli_fail(&error);
+}
+
 int verb_bench(int argc, char **argv) {
-    struct bench_settings settings = {.batch = 1, .size = 224, .iterations = 50};
+    struct bench_settings settings = {.batch = 1, .size = 224, .prompt = 512, .steps = 64, .sequences = 1};
+    struct model_files files;
     const struct option_spec options[] = {
         {.name = "batch", .kind = OPTION_INT, .value = &settings.batch, .minimum = 1, .maximum = 4096},
         {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 4096},
@@ -269,6 +299,13 @@ int verb_bench(int argc, char **argv) {
          .value = &settings.iterations,
          .minimum = 1,
          .maximum = 1000000},
+        {.name = "prompt", .kind = OPTION_INT, .value = &settings.prompt, .minimum = 1, .maximum = 1 << 20},
+        {.name = "steps", .kind = OPTION_INT, .value = &settings.steps, .minimum = 1, .maximum = 1 << 20},
+        {.name = "sequences",
+         .kind = OPTION_INT,
+         .value = &settings.sequences,
+         .minimum = 1,
+         .maximum = LANGUAGE_ROWS},
         {.name = "profile", .kind = OPTION_FLAG, .value = &settings.profile},
         {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
         {0},
@@ -278,10 +315,19 @@ int verb_bench(int argc, char **argv) {
     struct bench_result result = {0};
     struct error error = {0};
 
-    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code) ||
+    if (!options_parse(&self, argc, argv, options, 1, 1, &words, &code))
+        return code;
+    if (!model_find_files(argv[1], &files, &error))
+        return cli_fail(&error);
+    bool is_language = files.kind == MODEL_LANGUAGE;
+    if (is_language)
+        code = measure_language(&files, &settings);
+    model_files_release(&files);
+    if (is_language ||
         !cli_engine_options(&self, settings.precision, settings.threads, &engine_options, &code))
         return code;
 
     engine_options.profile = settings.profile;
+    settings.iterations = settings.iterations ? settings.iterations : 50;
     return bench_model(argv[1], &engine_options, &settings, &result, &error) ? EXIT_DONE : cli_fail(&error);
 }

@@ -1,16 +1,21 @@
 /* guichet complete: a language model goes on with a text. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/limits.h"
 #include "cli/cli.h"
 #include "cli/language.h"
+#include "cli/text_stream.h"
 #include "cli/verbs.h"
+#include "llm/dialogue.h"
 #include "llm/sampler.h"
 
+DEFINE_FREEP(struct dialogue, dialogue)
 DEFINE_FREEP(struct sampler, sampler)
+
+enum { USUAL_TOKENS = 256 };
 
 static const char help[] =
     "Go on with a text.\n"
@@ -20,7 +25,7 @@ static const char help[] =
     "Prints what follows the text, as it is made, until the model ends or --tokens are reached. TEXT\n"
     "may be - for standard input.\n"
     "\n"
-    "  --tokens N         at most so many tokens (256)\n"
+    "  --tokens N         at most so many tokens (256, or what there is room for)\n"
     "  --temperature T    0: always the likeliest token; higher: more surprises (0.8)\n"
     "  --top-p P          only the likeliest tokens that have this probability together (0.95)\n"
     "  --top-k N          only the likeliest N tokens; 0: all (40)\n"
@@ -54,65 +59,75 @@ static void pick(void *data, size_t index, float *logits) {
     sampler_note(next->sampler, next->token);
 }
 
-static bool print_token(const struct tokenizer *tokenizer, int32_t token, struct error *error) {
+static bool print_token(const struct tokenizer *tokenizer, int32_t token, struct text_stream *stream,
+                        struct error *error) {
     struct buffer text = {0};
     bool done = tokenizer_decode(tokenizer, token, SPECIAL_AS_TEXT, &text);
 
     if (done && text.size)
-        fwrite(text.bytes, 1, text.size, stdout);
-    fflush(stdout);
+        text_stream_write(stream, text.bytes, text.size);
     buffer_release(&text);
     return done || error_set(error, ERROR_MEMORY, "not enough memory for the text");
 }
 
-static bool go_on(const struct llm_model *model, struct llm_context *context, struct sampler *sampler,
-                  const struct token_list *prompt, int most, struct error *error) {
+static bool go_on(const struct dialogue *dialogue, const struct llm_model *model, struct llm_context *context,
+                  struct sampler *sampler, const struct token_list *prompt, int64_t most,
+                  struct error *error) {
     const struct tokenizer *tokenizer = llm_model_tokenizer(model);
+    struct text_stream stream = {.file = stdout, .is_plain = isatty(STDOUT_FILENO)};
     struct llm_sequence sequence = {0};
     struct next next = {.sampler = sampler};
     bool done = language_run(context, &sequence, prompt->ids, prompt->count, true, prompt->count - 1, pick,
                              &next, error);
 
-    for (int i = 0; done && i < most && next.token != tokenizer_eos(tokenizer); i++) {
+    for (int64_t i = 0; done && i < most && !dialogue_ends(dialogue, next.token); i++) {
         int32_t token = next.token;
-        done = print_token(tokenizer, token, error) &&
+        done = print_token(tokenizer, token, &stream, error) &&
                (i + 1 == most || language_run(context, &sequence, &token, 1, false, 0, pick, &next, error));
     }
+    text_stream_end(&stream);
     if (done)
         putchar('\n');
     llm_sequence_release(context, &sequence);
     return done;
 }
 
+/* Tokens that may come: as many as were asked for, which must fit; else 256, or what there is room for. */
+static bool find_room(const struct llm_model *model, size_t prompt, int asked, int64_t *ret,
+                      struct error *error) {
+    int64_t context = llm_model_config(model)->context, room = context - (int64_t)prompt;
+    if (prompt == 0)
+        return error_set(error, ERROR_INVALID,
+                         "the text is empty, and texts of this model have no beginning of their own");
+    if (room < (asked ? asked : 1))
+        return error_set(
+            error, ERROR_INVALID,
+            "the text has %zu tokens; with %d to come that is more than the model's context of %lld "
+            "(--tokens)",
+            prompt, asked ? asked : 1, (long long)context);
+    *ret = asked ? asked : room < USUAL_TOKENS ? room : USUAL_TOKENS;
+    return true;
+}
+
 static bool complete(const char *name, const char *text, size_t size,
                      const struct complete_arguments *arguments, struct error *error) {
     cleanup(llm_model_freep) struct llm_model *model = language_load(name, error);
+    cleanup(dialogue_freep) struct dialogue *dialogue = model ? dialogue_create(model, error) : NULL;
     cleanup(llm_context_freep) struct llm_context *context = NULL;
     cleanup(sampler_freep) struct sampler *sampler = NULL;
     struct token_list prompt = {0};
-    if (!model)
-        return false;
+    int64_t room = 0;
 
-    bool done = language_encode(model, text, size, &prompt, error);
-    if (done && prompt.count == 0)
-        done = error_set(error, ERROR_INVALID,
-                         "the text is empty, and texts of this model have no beginning of their own");
-    int64_t context_size = llm_model_config(model)->context,
-            wanted = (int64_t)prompt.count + arguments->tokens;
-    if (done && wanted > context_size)
-        done = error_set(
-            error, ERROR_INVALID,
-            "the text has %zu tokens; with the %d to come that is more than the model's context of %lld "
-            "(--tokens)",
-            prompt.count, arguments->tokens, (long long)context_size);
+    bool done = dialogue && language_encode(model, text, size, &prompt, error) &&
+                find_room(model, prompt.count, arguments->tokens, &room, error);
     if (done) {
         const struct llm_context_options options = {.rows = LANGUAGE_ROWS,
-                                                    .positions = wanted,
+                                                    .positions = (int64_t)prompt.count + room,
                                                     .threads = arguments->threads,
                                                     .precision = arguments->precision};
         context = llm_context_create(model, &options, error);
         sampler = context ? sampler_create(&arguments->sampler, llm_model_vocabulary(model), error) : NULL;
-        done = sampler && go_on(model, context, sampler, &prompt, arguments->tokens, error);
+        done = sampler && go_on(dialogue, model, context, sampler, &prompt, room, error);
     }
 
     token_list_release(&prompt);
@@ -121,10 +136,8 @@ static bool complete(const char *name, const char *text, size_t size,
 
 static bool run(const char *name, const char *words, struct complete_arguments *arguments,
                 struct error *error) {
-    if (arguments->seed >= 0)
-        arguments->sampler.seed = (uint64_t)arguments->seed;
-    else if (getrandom(&arguments->sampler.seed, sizeof arguments->sampler.seed, 0) < 0)
-        return error_set(error, ERROR_IO, "the system gives no random numbers: --seed");
+    if (!language_seed(arguments->seed, &arguments->sampler.seed, error))
+        return false;
     if (strcmp(words, "-") != 0)
         return complete(name, words, strlen(words), arguments, error);
 
@@ -134,7 +147,7 @@ static bool run(const char *name, const char *words, struct complete_arguments *
 }
 
 int verb_complete(int argc, char **argv) {
-    struct complete_arguments arguments = {.sampler = SAMPLER_DEFAULTS, .tokens = 256, .seed = -1};
+    struct complete_arguments arguments = {.sampler = SAMPLER_DEFAULTS, .seed = -1};
     struct sampler_options *sampler = &arguments.sampler;
     const struct option_spec options[] = {
         {.name = "tokens", .kind = OPTION_INT, .value = &arguments.tokens, .minimum = 1, .maximum = 1 << 24},

@@ -1,13 +1,18 @@
 #include "cli/language.h"
 
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "model/find.h"
 
-static bool find(const char *name, struct model_files *ret, struct error *error) {
+bool language_find(const char *name, struct model_files *ret, struct error *error) {
     struct model_files files;
-    if (!model_find_files(name, &files, error))
+    cleanup(freep) char *usual = name ? NULL : model_find_language();
+    if (!name && !usual)
+        return error_set(error, ERROR_NOT_FOUND,
+                         "no language model is installed: name a .gguf file, or see guichet pull --help");
+    if (!model_find_files(name ? name : usual, &files, error))
         return false;
     if (!model_files_check(&files, MODEL_LANGUAGE, error)) {
         model_files_release(&files);
@@ -19,7 +24,7 @@ static bool find(const char *name, struct model_files *ret, struct error *error)
 
 struct llm_model *language_load(const char *name, struct error *error) {
     struct model_files files;
-    if (!find(name, &files, error))
+    if (!language_find(name, &files, error))
         return NULL;
 
     struct llm_model *model = llm_model_load(files.network, error);
@@ -29,7 +34,7 @@ struct llm_model *language_load(const char *name, struct error *error) {
 
 struct gguf *language_open(const char *name, struct error *error) {
     struct model_files files;
-    if (!find(name, &files, error))
+    if (!language_find(name, &files, error))
         return NULL;
 
     struct gguf *gguf = gguf_open(files.network, error);
@@ -64,6 +69,14 @@ bool language_precision(const struct command *command, const char *text, enum ll
         return true;
     *ret_exit = cli_usage(command, "--precision is auto or f32, not '%s'", text);
     return false;
+}
+
+bool language_seed(double given, uint64_t *ret, struct error *error) {
+    if (given < 0)
+        return getrandom(ret, sizeof *ret, 0) == sizeof *ret ||
+               error_set(error, ERROR_IO, "the system gives no random numbers: --seed");
+    *ret = (uint64_t)given;
+    return true;
 }
 
 bool language_run(struct llm_context *context, struct llm_sequence *sequence, const int32_t *tokens,

@@ -3,13 +3,16 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "llm/context.h"
+#include "model/folder.h"
 
 DEFINE_FREEP(struct gguf, gguf)
 DEFINE_FREEP(struct llm_model, llm_model)
 DEFINE_FREEP(struct llm_context, llm_context)
 
-/* A language model by name or path (model/find.h): all of it, or its file, which may hold a vocabulary only.
- * ERROR_INVALID for a model of another kind. */
+/* A language model by name or path (model/find.h): where it is, all of it, or its file, which may hold a
+ * vocabulary only. NULL: the default one, `tales`, else the first that is installed. ERROR_INVALID for a
+ * model of another kind. */
+bool language_find(const char *name, struct model_files *ret, struct error *error);
 struct llm_model *language_load(const char *name, struct error *error);
 struct gguf *language_open(const char *name, struct error *error);
 /* Is it the path of a file that is no model, a template perhaps? */
@@ -24,6 +27,9 @@ enum { LANGUAGE_ROWS = 256 /* tokens of a prompt that are run at once */ };
 /* What --precision says; NULL: auto. False, with the exit status, after a message. */
 bool language_precision(const struct command *command, const char *text, enum llm_precision *ret,
                         int *ret_exit);
+
+/* What --seed says; less than 0: a random one. */
+bool language_seed(double given, uint64_t *ret, struct error *error);
 
 /* Run tokens [0, count) of a sequence, of its prompt or steps of its own, LANGUAGE_ROWS at a time; `each`
  * gets the logits of token `index` where it is at least `first`. The logits may be changed. */

@@ -40,6 +40,7 @@ static const struct verb {
      .summary = "compare two models on the same photos",
      .runs_networks = true},
     {.name = "run", .run = verb_run, .summary = "run a network on a raw tensor", .runs_networks = true},
+    {.name = "chat", .run = verb_chat, .summary = "talk with a language model", .runs_networks = true},
     {.name = "template", .run = verb_template, .summary = "render a conversation with a chat template"},
     {.name = "complete", .run = verb_complete, .summary = "go on with a text", .runs_networks = true},
     {.name = "perplexity",

@@ -12,8 +12,9 @@ bool prediction_finish(const struct prediction_arguments *arguments, struct back
         return error_set(error, ERROR_INVALID, "--precision %s: expected auto, f32 or bf16",
                          arguments->precision);
 
-    if (arguments->kv && strcmp(arguments->kv, "bf16") != 0 && strcmp(arguments->kv, "q8_0") != 0)
-        return error_set(error, ERROR_INVALID, "--kv %s: expected bf16 or q8_0", arguments->kv);
+    if (arguments->kv && strcmp(arguments->kv, "f16") != 0 && strcmp(arguments->kv, "bf16") != 0 &&
+        strcmp(arguments->kv, "q8_0") != 0)
+        return error_set(error, ERROR_INVALID, "--kv %s: expected f16, bf16 or q8_0", arguments->kv);
     const char *sharing = arguments->prefix_sharing ? arguments->prefix_sharing : "shared";
     if (strcmp(sharing, "shared") != 0 && strcmp(sharing, "apart") != 0)
         return error_set(error, ERROR_INVALID, "--prefix-sharing %s: expected shared or apart", sharing);

@@ -38,7 +38,7 @@ struct prediction_arguments {
     "  --context N           of a language model: tokens of a text with its answer (the model's own,\n"      \
     "                        at most 4096)\n"                                                                \
     "  --parallel N          … texts that are written at once; more wait (4)\n"                            \
-    "  --kv TYPE             … how keys and values are kept: bf16 or q8_0 (bf16)\n"                        \
+    "  --kv TYPE             … how keys and values are kept: f16, bf16 or q8_0 (f16)\n"                    \
     "  --prefix-sharing P    … shared: what one prompt has computed serves all that begin alike; apart:\n" \
     "                        only those of the same caller and user (shared)\n"
 

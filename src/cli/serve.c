@@ -114,6 +114,10 @@ static bool parse_values(struct serve_arguments *arguments, struct error *error)
         return false;
     options->timeout_ms = backend.timeout_ms;
     options->queue_limit = backend.queue_limit;
+    options->context = backend.context;
+    options->parallel = backend.parallel;
+    options->kv = backend.kv;
+    options->precision = backend.precision;
     prediction_write_words(&arguments->prediction, &arguments->backend_words);
     options->backend_arguments = arguments->backend_words.words;
     return true;

@@ -5,6 +5,7 @@
 int verb_backend(int argc, char **argv);
 int verb_bake(int argc, char **argv);
 int verb_bench(int argc, char **argv);
+int verb_chat(int argc, char **argv);
 int verb_classify(int argc, char **argv);
 int verb_compare(int argc, char **argv);
 int verb_complete(int argc, char **argv);

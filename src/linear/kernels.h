@@ -4,6 +4,7 @@
  * then the odd ones: so nibbles and bytes come out of a register by masks and shifts alone. Columns are
  * padded with zeros to a multiple of 32. */
 #pragma once
+#include "linear/attention.h"
 #include "linear/linear.h"
 
 enum {
@@ -29,15 +30,14 @@ struct linear_steps {
     const float *values; /* [rows][inputs], as they are: for weights that are floats */
     int16_t *words;      /* [rows][stride] */
     float *scales;       /* [rows] */
-    int32_t *sums16;     /* [rows][stride / 16]: of so many words, the even halves of a 32 first */
-    float *sums32;       /* [rows][stride / 32] */
+    int32_t *
+        sums16; /* [rows][stride / 256][2][8]: of 16 words each, the first ones of each 32, then the others */
+    float *sums32; /* [rows][stride / 32] */
 };
 
 struct linear_kernels {
     const char *name;
-    /* Rows [first, last). `first` is a multiple of LINEAR_GROUP; rows beyond the last
-     * one of a group are zeros. */
-    void (*prepare_prompt)(const struct linear_prompt *prompt, int64_t first, int64_t last);
+    void (*prepare_prompt)(const struct linear_prompt *prompt, int64_t row);
     void (*prepare_step)(const struct linear_steps *steps, int64_t row);
     /* Rows [first, first + LINEAR_PANEL) of the weights with rows [begin, end) of a prompt, both multiples of
      * LINEAR_GROUP. ret: [end - begin][LINEAR_PANEL]. panel: [LINEAR_PANEL_WORDS], aligned to 64 bytes. */
@@ -46,7 +46,15 @@ struct linear_kernels {
     /* Rows [first, last) of the weights with all rows of steps. y: [rows, outputs]. */
     void (*multiply_steps)(const struct linear *linear, int64_t first, int64_t last,
                            const struct linear_steps *steps, const float *bias, float *y);
+    /* As attention_run, row_rms_norm, row_gate. */
+    void (*attend)(const struct attention_shape *shape, const struct attention_pages *pages,
+                   const struct attention_query *queries, int count, float *scratch);
+    void (*rms_norm)(const float *x, int64_t count, const float *scale, float epsilon, float *y);
+    void (*gate)(float *gate, const float *up, int64_t count, bool gelu);
 };
+
+/* Those for this processor. */
+const struct linear_kernels *linear_kernels(void);
 
 /* 16-bit numbers of an unpacked panel, and behind it of its rows before they are put side by side. */
 enum { LINEAR_PANEL_WORDS = 2 * LINEAR_PANEL * LINEAR_CHUNK };

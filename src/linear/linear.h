@@ -28,10 +28,11 @@ struct linear_input;
 /* For up to `rows` rows of up to `inputs` columns. NULL: not enough memory. */
 struct linear_input *linear_input_create(int64_t rows, int64_t inputs);
 void linear_input_free(struct linear_input *input);
-/* x: [prompts + steps, inputs], must stay as it is until the products are done. Called by every thread of an
- * OpenMP team; all have finished when it returns. */
-void linear_input_set(struct linear_input *input, const float *x, int64_t prompts, int64_t steps,
-                      int64_t inputs);
+/* Rows that are to come. x: [prompts + steps, inputs]. One thread. */
+void linear_input_begin(struct linear_input *input, const float *x, int64_t prompts, int64_t steps,
+                        int64_t inputs);
+/* Row `row` of x is there, and stays until the products are done. Different rows: any threads. */
+void linear_input_prepare(const struct linear_input *input, int64_t row);
 
 /* y = x w' + bias: [rows, outputs] */
 struct linear_product {

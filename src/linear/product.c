@@ -1,4 +1,5 @@
 /* Products with activations that are rounded: who computes what. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,6 @@
 struct linear_input {
     struct linear_prompt prompt;
     struct linear_steps steps;
-    const struct linear_kernels *kernels;
 };
 
 /* --- Which kernels -------------------------------------------------------------------------------------- */
@@ -33,8 +33,19 @@ static const struct linear_kernels *choose_kernels(void) {
     return &linear_kernels_portable;
 }
 
+const struct linear_kernels *linear_kernels(void) {
+    static _Atomic(const struct linear_kernels *) chosen; /* every thread chooses the same */
+    const struct linear_kernels *kernels = atomic_load_explicit(&chosen, memory_order_relaxed);
+
+    if (!kernels) {
+        kernels = choose_kernels();
+        atomic_store_explicit(&chosen, kernels, memory_order_relaxed);
+    }
+    return kernels;
+}
+
 const char *linear_instructions(void) {
-    return choose_kernels()->name;
+    return linear_kernels()->name;
 }
 
 /* --- Input ---------------------------------------------------------------------------------------------- */
@@ -55,7 +66,6 @@ struct linear_input *linear_input_create(int64_t rows, int64_t inputs) {
     if (!input)
         return NULL;
 
-    input->kernels = choose_kernels();
     if (size_multiply(all, stride, &numbers) &&
         take_memory((void **)&input->prompt.words, numbers, sizeof *input->prompt.words) &&
         take_memory((void **)&input->prompt.scales, numbers / LINEAR_CHUNK, sizeof *input->prompt.scales) &&
@@ -81,28 +91,27 @@ void linear_input_free(struct linear_input *input) {
     free(input);
 }
 
-void linear_input_set(struct linear_input *input, const float *x, int64_t prompts, int64_t steps,
-                      int64_t inputs) {
-    int64_t groups = (prompts + LINEAR_GROUP - 1) / LINEAR_GROUP;
+void linear_input_begin(struct linear_input *input, const float *x, int64_t prompts, int64_t steps,
+                        int64_t inputs) {
+    int64_t all = padded(prompts, LINEAR_GROUP), chunks = padded(inputs, LINEAR_CHUNK) / LINEAR_CHUNK;
 
-#pragma omp single
-    {
-        input->prompt.rows = prompts;
-        input->prompt.values = x;
-        input->prompt.inputs = input->steps.inputs = inputs;
-        input->steps.rows = steps;
-        input->steps.stride = (size_t)padded(inputs, LINEAR_CHUNK);
-        input->steps.values = x + prompts * inputs;
-    }
+    input->prompt.rows = prompts;
+    input->prompt.values = x;
+    input->prompt.inputs = input->steps.inputs = inputs;
+    input->steps.rows = steps;
+    input->steps.stride = (size_t)padded(inputs, LINEAR_CHUNK);
+    input->steps.values = x + prompts * inputs;
 
-#pragma omp for schedule(static)
-    for (int64_t i = 0; i < groups + steps; i++) {
-        int64_t first = i * LINEAR_GROUP, last = first + LINEAR_GROUP;
-        if (i < groups)
-            input->kernels->prepare_prompt(&input->prompt, first, last < prompts ? last : prompts);
-        else
-            input->kernels->prepare_step(&input->steps, i - groups);
-    }
+    for (int64_t chunk = 0; chunk < chunks; chunk++) /* what stands beside the last rows counts nothing */
+        for (int64_t row = prompts; row < all; row++)
+            input->prompt.scales[chunk * all + row] = 0;
+}
+
+void linear_input_prepare(const struct linear_input *input, int64_t row) {
+    if (row < input->prompt.rows)
+        linear_kernels()->prepare_prompt(&input->prompt, row);
+    else
+        linear_kernels()->prepare_step(&input->steps, row - input->prompt.rows);
 }
 
 /* --- Products ------------------------------------------------------------------------------------------- */
@@ -119,7 +128,7 @@ static void multiply_prompts(const struct linear_input *input, const struct line
 
     for (int64_t begin = 0; begin < rows; begin += LINEAR_BLOCK) {
         int64_t end = rows - begin < LINEAR_BLOCK ? padded(rows, LINEAR_GROUP) : begin + LINEAR_BLOCK;
-        input->kernels->multiply_panel(product->weights, first, &input->prompt, begin, end, sums, panel);
+        linear_kernels()->multiply_panel(product->weights, first, &input->prompt, begin, end, sums, panel);
 
         for (int64_t row = begin; row < end && row < rows; row++)
             for (int64_t i = 0; i < LINEAR_PANEL && i < left; i++)
@@ -136,14 +145,14 @@ static void multiply_part(const struct linear_input *input, const struct linear_
     if (weights->type == BLOCK_F32) { /* who has them wants them exact */
         struct linear_steps prompts = {input->prompt.rows, input->prompt.inputs,
                                        .values = input->prompt.values};
-        input->kernels->multiply_steps(weights, first, last, &prompts, product->bias, product->y);
+        linear_kernels()->multiply_steps(weights, first, last, &prompts, product->bias, product->y);
     } else {
         for (int64_t row = first; input->prompt.rows > 0 && row < last; row += LINEAR_PANEL)
             multiply_prompts(input, product, row, scratch);
     }
     if (input->steps.rows > 0)
-        input->kernels->multiply_steps(weights, first, last, &input->steps, product->bias,
-                                       product->y + input->prompt.rows * weights->outputs);
+        linear_kernels()->multiply_steps(weights, first, last, &input->steps, product->bias,
+                                         product->y + input->prompt.rows * weights->outputs);
 }
 
 void linear_multiply_input(const struct linear_input *input, const struct linear_product *products, int count,

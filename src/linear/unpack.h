@@ -164,11 +164,11 @@ INLINE void unpack_words(enum block_type type, const uint8_t *blocks, int j, wor
 
 /* --- Scales --------------------------------------------------------------------------------------------- */
 
-/* What the sub-blocks of a super-block are scaled by, each of 16 weights. */
+/* What a super-block is scaled by. A sub-block of 32 has a number for its first 16 weights in the lower half,
+ * and one for the others in the upper half. */
 struct super_scales {
-    float scale, addend; /* of the whole; the addend is that of addends[] */
-    int16_t scales[16];
-    int16_t addends[16];
+    float scale, addend; /* of the whole */
+    words scales, addends;
 };
 
 /* 6 bits each (Q4_K, Q5_K): eight scales, then eight addends, as bytes. */
@@ -187,56 +187,61 @@ INLINE void super_scales_k(const uint8_t *block, struct super_scales *ret) {
     k_scales(block + 4, all);
     ret->scale = float_from_f16(block);
     ret->addend = -float_from_f16(block + 2);
-    for (int i = 0; i < 16; i++) {
-        ret->scales[i] = all[i / 2];
-        ret->addends[i] = all[8 + i / 2];
-    }
+    ret->scales = words_from_eight(all);
+    ret->addends = words_from_eight(all + 8);
 }
 
-INLINE void super_scales_q3(const uint8_t *block, struct super_scales *ret) {
-    const uint8_t *from = block + 96;
-    ret->scale = float_from_f16(block + 108);
-    for (int i = 0; i < 16; i++) {
-        int low = i < 8 ? from[i] & 15 : from[i - 8] >> 4;
-        ret->scales[i] = (int16_t)((low | (from[8 + i % 4] >> i / 4 * 2 & 3) << 4) - 32);
-    }
+/* 6 bits each: low nibbles in the first eight bytes, two high bits in the last four. */
+INLINE words q3_scales(const uint8_t *from) {
+    const uint32_t four = 0x0f0f0f0f, two = 0x03030303;
+    uint32_t a, b, c;
+    memcpy(&a, from, 4);
+    memcpy(&b, from + 4, 4);
+    memcpy(&c, from + 8, 4);
+    const uint32_t all[4] = {(a & four) | (c & two) << 4, (b & four) | (c >> 2 & two) << 4,
+                             (a >> 4 & four) | (c >> 4 & two) << 4, (b >> 4 & four) | (c >> 6 & two) << 4};
+    return words_from_pairs((const uint8_t *)all) - words_splat(32);
 }
 
-INLINE void super_scales_iq4_xs(const uint8_t *block, struct super_scales *ret) {
+INLINE words iq4_xs_scales(const uint8_t *block) {
+    uint8_t all[8];
     uint16_t high;
     memcpy(&high, block + 2, sizeof high);
-    ret->scale = float_from_f16(block);
-    for (int i = 0; i < 16; i++) {
-        int j = i / 2;
-        ret->scales[i] = (int16_t)(((block[4 + j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4) - 32);
-    }
+    for (int j = 0; j < 8; j++)
+        all[j] = (uint8_t)((block[4 + j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4);
+    return words_from_eight(all) - words_splat(32);
+}
+
+INLINE void super_scales_q2(const uint8_t *block, struct super_scales *ret) {
+    words all = words_from_pairs(block);
+    ret->scale = float_from_f16(block + 80);
+    ret->addend = -float_from_f16(block + 82);
+    ret->scales = all & words_splat(15);
+    ret->addends = words_shift_right(all, 4) & words_splat(15);
 }
 
 INLINE void unpack_super_scales(enum block_type type, const uint8_t *block, struct super_scales *ret) {
     ret->addend = 0;
+    ret->addends = words_splat(0);
     switch (type) {
     case BLOCK_Q4_K:
     case BLOCK_Q5_K:
         super_scales_k(block, ret);
         break;
+    case BLOCK_Q2_K:
+        super_scales_q2(block, ret);
+        break;
     case BLOCK_Q6_K:
         ret->scale = float_from_f16(block + 208);
-        for (int i = 0; i < 16; i++)
-            ret->scales[i] = (int8_t)block[192 + i];
+        ret->scales = words_from_pairs(block + 192);
         break;
     case BLOCK_Q3_K:
-        super_scales_q3(block, ret);
-        break;
-    case BLOCK_Q2_K:
-        ret->scale = float_from_f16(block + 80);
-        ret->addend = -float_from_f16(block + 82);
-        for (int i = 0; i < 16; i++) {
-            ret->scales[i] = block[i] & 15;
-            ret->addends[i] = block[i] >> 4;
-        }
+        ret->scale = float_from_f16(block + 108);
+        ret->scales = q3_scales(block + 96);
         break;
     default:
-        super_scales_iq4_xs(block, ret);
+        ret->scale = float_from_f16(block);
+        ret->scales = iq4_xs_scales(block);
     }
 }
 

@@ -56,6 +56,62 @@ INLINE words words_pair(int16_t x, int16_t y) {
     return (words){x, x, x, x, x, x, x, x, y, y, y, y, y, y, y, y};
 }
 
+/* x[j] in the lower half, x[8 + j] in the upper one. */
+INLINE words words_pick(words x, int j) {
+#if defined(__AVX2__)
+    return (words)_mm256_shuffle_epi8((__m256i)x, _mm256_set1_epi16((short)(0x0100 + j * 0x0202)));
+#else
+    return words_pair(x[j], x[8 + j]);
+#endif
+}
+
+/* 16 signed bytes; of neighbours, the first ones in the lower half and the second ones in the upper half. */
+INLINE words words_from_pairs(const uint8_t *from) {
+#if defined(__AVX2__)
+    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    return (words)_mm256_cvtepi8_epi16(
+        _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)from), order));
+#else
+    words value;
+    for (int i = 0; i < 16; i++)
+        value[i] = (int8_t)from[i % 8 * 2 + i / 8];
+    return value;
+#endif
+}
+
+/* Eight signed bytes, in both halves. */
+INLINE words words_from_eight(const uint8_t *from) {
+    uint8_t both[16];
+    for (int i = 0; i < 16; i++)
+        both[i] = from[i / 2];
+    return words_from_pairs(both);
+}
+
+/* The lower or the upper half. */
+INLINE ints ints_from_words(words x, int half) {
+#if defined(__AVX2__)
+    return (ints)_mm256_cvtepi16_epi32(half ? _mm256_extracti128_si256((__m256i)x, 1)
+                                            : _mm256_castsi256_si128((__m256i)x));
+#else
+    ints value;
+    for (int i = 0; i < 8; i++)
+        value[i] = x[8 * half + i];
+    return value;
+#endif
+}
+
+/* Eight numbers that fit 16 bits, and eight more. */
+INLINE words words_from_ints(ints lower, ints upper) {
+#if defined(__AVX2__)
+    return (words)_mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)lower, (__m256i)upper), 0xd8);
+#else
+    words value;
+    for (int i = 0; i < 16; i++)
+        value[i] = (int16_t)(i < 8 ? lower[i] : upper[i - 8]);
+    return value;
+#endif
+}
+
 INLINE ints ints_splat(int32_t x) {
     return (ints){x, x, x, x, x, x, x, x};
 }

@@ -6,35 +6,14 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "llm/model_internal.h"
-#include "llm/steps.h"
-
-struct llm_context {
-    const struct llm_model *model;
-    struct kv_cache *cache;
-    struct kv_pool *pool; /* of its pages */
-    struct arena *arena;  /* has all that follows */
-    int rows, threads;
-    int64_t positions, longest;
-    struct linear_input *input; /* activations before a product; NULL: products are exact */
-    int *slots;                 /* [rows]: where a row of the run is below; prompts come first */
-    int prompts;                /* of the run */
-    struct row_place *places;   /* [rows] */
-    /* [rows, …] */
-    float *x, *normed, *query, *key, *value, *attended, *gate, *up, *added;
-    float *cosines, *sines, *local_cosines, *local_sines;
-    float *last;   /* [rows, width]: of those that want logits, as they came */
-    float *logits; /* [logit_rows, vocabulary]; grows */
-    size_t logit_rows;
-    float **scratch; /* [threads] */
-};
+#include "llm/context_internal.h"
 
 /* --- Creation ------------------------------------------------------------------------------------------- */
 
-/* Floats of scratch that a thread needs: for unpacked rows of weights, or for scores. */
+/* Floats of scratch that a thread needs: for unpacked weights, keys and values. */
 static size_t scratch_floats(const struct llm_context *context) {
     const struct llm_weights *weights = &context->model->weights;
-    size_t most = (size_t)context->longest + 1, tile = linear_scratch(&weights->output);
+    size_t most = attention_scratch(kv_cache_shape(context->cache)), tile = linear_scratch(&weights->output);
 
     most = most < LINEAR_SCRATCH ? LINEAR_SCRATCH : most;
     most = tile > most ? tile : most;
@@ -91,52 +70,63 @@ static bool allocate_rows(struct llm_context *context) {
             return false;
     }
     context->places = arena_allocate_array(context->arena, (size_t)context->rows, sizeof *context->places);
+    context->blocks = arena_allocate_array(context->arena, (size_t)context->rows, sizeof *context->blocks);
     context->slots = arena_allocate_array(context->arena, (size_t)context->rows, sizeof *context->slots);
-    return context->places && context->slots;
+    return context->places && context->blocks && context->slots;
 }
 
-/* The widest input of a product. */
-static int64_t widest(const struct llm_config *config) {
-    int64_t attended = (int64_t)config->heads * config->value_size, most = config->width;
-    most = config->inner > most ? config->inner : most;
-    return attended > most ? attended : most;
-}
-
-static bool allocate_input(struct llm_context *context, enum llm_precision precision) {
+static bool allocate_inputs(struct llm_context *context, enum llm_precision precision) {
+    const struct llm_config *config = &context->model->config;
     if (precision == LLM_F32)
         return true;
-    context->input = linear_input_create(context->rows, widest(&context->model->config));
-    return context->input;
+
+    context->in = linear_input_create(context->rows, config->width);
+    context->between = linear_input_create(context->rows, (int64_t)config->heads * config->value_size);
+    context->down = linear_input_create(context->rows, config->inner);
+    context->last_in = linear_input_create(context->rows, config->width);
+    return context->in && context->between && context->down && context->last_in;
+}
+
+enum attention_type llm_kept_as(enum llm_precision precision, enum llm_kv_type kv) {
+    if (precision == LLM_F32)
+        return ATTENTION_F32;
+    if (kv == LLM_KV_F16)
+        return ATTENTION_F16;
+    return kv == LLM_KV_Q8_0 ? ATTENTION_Q8_0 : ATTENTION_BF16;
+}
+
+static bool allocate(struct llm_context *context, const struct llm_context_options *options,
+                     struct error *error) {
+    int64_t wanted = (options->positions + KV_PAGE - 1) / KV_PAGE;
+    int pages = (int)(wanted < INT32_MAX ? wanted : INT32_MAX);
+
+    context->cache =
+        kv_cache_create(&context->model->config, llm_kept_as(options->precision, options->kv), pages, error);
+    if (!context->cache)
+        return false;
+    context->pool = kv_pool_create(pages);
+    return (context->pool && context->arena && allocate_rows(context) && allocate_scratch(context) &&
+            allocate_inputs(context, options->precision)) ||
+           error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once",
+                     options->rows);
 }
 
 struct llm_context *llm_context_create(const struct llm_model *model,
                                        const struct llm_context_options *options, struct error *error) {
     struct llm_context *context = calloc(1, sizeof *context);
-    int64_t pages = (options->positions + KV_PAGE - 1) / KV_PAGE;
-
-    if (context) {
-        *context = (struct llm_context){
-            .model = model, .rows = options->rows, .positions = options->positions, .arena = arena_create()};
-        context->longest = options->longest > 0 ? options->longest : options->positions;
-        context->threads = options->threads > 0 ? options->threads : omp_get_num_procs();
-        if (pages > INT32_MAX)
-            pages = INT32_MAX;
-    }
-    if (!context || !context->arena || !allocate_rows(context) || !allocate_scratch(context) ||
-        !allocate_input(context, options->precision)) {
-        llm_context_free(context);
-        error_set(error, ERROR_MEMORY, "not enough memory to run the model on %d tokens at once",
-                  options->rows);
+    if (!context) {
+        error_set(error, ERROR_MEMORY, "not enough memory to run the model");
         return NULL;
     }
 
-    context->cache = kv_cache_create(&model->config, (int)pages, error);
-    context->pool = context->cache ? kv_pool_create((int)pages) : NULL;
-    if (context->pool)
+    *context = (struct llm_context){.model = model,
+                                    .rows = options->rows,
+                                    .positions = options->positions,
+                                    .longest = options->longest > 0 ? options->longest : options->positions,
+                                    .threads = options->threads > 0 ? options->threads : omp_get_num_procs(),
+                                    .arena = arena_create()};
+    if (allocate(context, options, error))
         return context;
-    if (context->cache)
-        error_set(error, ERROR_MEMORY, "not enough memory for the keys and values of %lld positions",
-                  (long long)options->positions);
     llm_context_free(context);
     return NULL;
 }
@@ -147,7 +137,10 @@ void llm_context_free(struct llm_context *context) {
 
     kv_cache_free(context->cache);
     kv_pool_free(context->pool);
-    linear_input_free(context->input);
+    linear_input_free(context->in);
+    linear_input_free(context->between);
+    linear_input_free(context->down);
+    linear_input_free(context->last_in);
     free(context->logits);
     arena_free(context->arena);
     free(context);
@@ -223,6 +216,35 @@ static bool place_rows(struct llm_context *context, const struct llm_row *rows, 
                      (long long)context->positions);
 }
 
+/* Neighbours of a sequence whose pages are read together. */
+static void find_blocks(struct llm_context *context, int count) {
+    context->block_count = 0;
+    for (int row = 0; row < count; row++) {
+        struct row_block *block = &context->blocks[context->block_count - (row > 0)];
+        const struct row_place *place = &context->places[row];
+        if (row > 0 && block->count < LLM_BLOCK_ROWS && place->pages == place[-1].pages &&
+            place->position == place[-1].position + 1)
+            block->count++;
+        else
+            context->blocks[context->block_count++] = (struct row_block){row, 1};
+    }
+}
+
+/* Tell where the activations of all layers will be. */
+static void begin_inputs(struct llm_context *context, int count, int64_t wanted) {
+    const struct llm_config *config = &context->model->config;
+    int prompts = context->prompts, steps = count - prompts;
+    if (!context->in)
+        return;
+
+    linear_input_begin(context->in, context->normed, prompts, steps, config->width);
+    linear_input_begin(context->between, context->attended, prompts, steps,
+                       (int64_t)config->heads * config->value_size);
+    linear_input_begin(context->down, context->gate, prompts, steps, config->inner);
+    linear_input_begin(context->last_in, context->last, 0, wanted,
+                       config->width); /* few: as those of steps */
+}
+
 static bool reserve_logits(struct llm_context *context, size_t wanted, struct error *error) {
     size_t vocabulary = (size_t)context->model->weights.output.outputs;
     if (wanted <= context->logit_rows)
@@ -279,106 +301,6 @@ static void embed(struct llm_context *context, const struct llm_row *rows, int c
     }
 }
 
-/* --- The layers: called by every thread of the team ------------------------------------------------------
- */
-
-/* Products of x: [rows, inputs of all of them], of which the first `prompts` are prompts'. */
-static void multiply(struct llm_context *context, const struct linear_product *products, int count,
-                     const float *x, int64_t prompts, int64_t rows, float *scratch) {
-    if (context->input) {
-        linear_input_set(context->input, x, prompts, rows - prompts, products->weights->inputs);
-        linear_multiply_input(context->input, products, count, scratch);
-        return;
-    }
-    for (int i = 0; i < count; i++)
-        linear_multiply(products[i].weights, x, rows, products[i].bias, products[i].y, scratch);
-}
-
-static struct linear_product product(const struct llm_linear *linear, float *y) {
-    return (struct linear_product){&linear->weights, linear->bias, y};
-}
-
-/* x += what a branch gave, normed where the family does so. */
-static void join(struct llm_context *context, int64_t rows, const float *norm) {
-    const struct llm_config *config = &context->model->config;
-    if (norm)
-        step_rms_norm(context->added, rows, config->width, norm, config->epsilon, context->added);
-    step_add(context->x, context->added, rows * config->width);
-}
-
-static void run_attention(struct llm_context *context, int index, int64_t rows, float *scratch) {
-    const struct llm_config *config = &context->model->config;
-    const struct llm_layer *layer = &context->model->weights.layers[index];
-    bool local = llm_config_is_local(config, index);
-    const struct turning turning = {local ? context->local_cosines : context->cosines,
-                                    local ? context->local_sines : context->sines, config->rope_size,
-                                    config->family->rope_halves};
-
-    step_rms_norm(context->x, rows, config->width, layer->attention_norm, config->epsilon, context->normed);
-    const struct linear_product in[] = {product(&layer->query, context->query),
-                                        product(&layer->key, context->key),
-                                        product(&layer->value, context->value)};
-    multiply(context, in, 3, context->normed, context->prompts, rows, scratch);
-
-    if (layer->query_norm)
-        step_rms_norm(context->query, rows * config->heads, config->key_size, layer->query_norm,
-                      config->epsilon, context->query);
-    if (layer->key_norm)
-        step_rms_norm(context->key, rows * config->kv_heads, config->key_size, layer->key_norm,
-                      config->epsilon, context->key);
-    if (llm_config_is_turned(config, index)) {
-        step_turn(context->query, rows, config->heads, config->key_size, &turning);
-        step_turn(context->key, rows, config->kv_heads, config->key_size, &turning);
-    }
-
-    step_remember(context->cache, config, index, context->places, rows, context->key, context->value);
-    step_attend(context->cache, config, index, local ? config->window : 0, context->places, rows,
-                context->query, context->attended, scratch);
-    const struct linear_product out = product(&layer->output, context->added);
-    multiply(context, &out, 1, context->attended, context->prompts, rows, scratch);
-    join(context, rows, layer->after_attention_norm);
-}
-
-static void run_mlp(struct llm_context *context, int index, int64_t rows, float *scratch) {
-    const struct llm_config *config = &context->model->config;
-    const struct llm_layer *layer = &context->model->weights.layers[index];
-
-    step_rms_norm(context->x, rows, config->width, layer->mlp_norm, config->epsilon, context->normed);
-    const struct linear_product in[] = {product(&layer->gate, context->gate),
-                                        product(&layer->up, context->up)};
-    multiply(context, in, 2, context->normed, context->prompts, rows, scratch);
-    step_gate(context->gate, context->up, rows * config->inner, config->family->gelu);
-    const struct linear_product out = product(&layer->down, context->added);
-    multiply(context, &out, 1, context->gate, context->prompts, rows, scratch);
-    join(context, rows, layer->after_mlp_norm);
-}
-
-static void run_output(struct llm_context *context, int64_t wanted, float *scratch) {
-    const struct llm_config *config = &context->model->config;
-    const struct llm_weights *weights = &context->model->weights;
-    int64_t count = wanted * weights->output.outputs;
-    float cap = config->logit_cap;
-
-    step_rms_norm(context->last, wanted, config->width, weights->output_norm, config->epsilon, context->last);
-    const struct linear_product out = {&weights->output, NULL, context->logits};
-    multiply(context, &out, 1, context->last, 0, wanted, scratch); /* few rows: as those of steps */
-    if (cap > 0) {
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            context->logits[i] = cap * tanhf(context->logits[i] / cap);
-    }
-}
-
-/* The rows that want logits, one after the other. */
-static void gather_last(struct llm_context *context, const struct llm_row *rows, int count) {
-    size_t width = (size_t)context->model->config.width, to = 0;
-
-    for (int row = 0; row < count; row++)
-        if (rows[row].wants_logits)
-            memcpy(context->last + to++ * width, context->x + (size_t)context->slots[row] * width,
-                   width * sizeof(float));
-}
-
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
                      struct error *error) {
     size_t wanted;
@@ -387,21 +309,17 @@ bool llm_context_run(struct llm_context *context, const struct llm_row *rows, in
         return false;
 
     find_angles(context, count);
+    find_blocks(context, count);
+    begin_inputs(context, count, (int64_t)wanted);
     embed(context, rows, count);
 
 #pragma omp parallel num_threads(context->threads)
-    {
-        float *scratch = context->scratch[omp_get_thread_num()];
-        for (int layer = 0; layer < context->model->config.layers; layer++) {
-            run_attention(context, layer, count, scratch);
-            run_mlp(context, layer, count, scratch);
-        }
-#pragma omp single
-        gather_last(context, rows, count);
-        if (wanted)
-            run_output(context, (int64_t)wanted, scratch);
-    }
+    llm_layers_run(context, rows, count, (int64_t)wanted, context->scratch[omp_get_thread_num()]);
 
     *ret_logits = context->logits;
     return true;
+}
+
+const double *llm_context_times(const struct llm_context *context) {
+    return context->times;
 }

@@ -25,8 +25,12 @@ enum llm_precision {
     LLM_F32,  /* weights as they are, activations, keys, values and sums float32 */
 };
 
-/* How keys and values are kept. */
-enum llm_kv_type { LLM_KV_BF16, LLM_KV_Q8_0 };
+/* How keys and values are kept: in 16 bits (float16 is eight times as exact as bfloat16, and ends at 65,504),
+ * or in 8 with a scale for each 32. */
+enum llm_kv_type { LLM_KV_F16, LLM_KV_BF16, LLM_KV_Q8_0 };
+
+/* … as attention sees them. */
+enum attention_type llm_kept_as(enum llm_precision precision, enum llm_kv_type kv);
 
 struct llm_context_options {
     int rows;          /* most rows of a run */
@@ -49,6 +53,10 @@ void llm_context_free(struct llm_context *context);
  * room; sequences are as they were then. */
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
                      struct error *error);
+
+/* Where the time of all runs went so far, in seconds: [LLM_PARTS]. */
+enum llm_part { LLM_PRODUCTS, LLM_ATTENTION, LLM_ROWS /* norms, turning, gates */, LLM_LOGITS, LLM_PARTS };
+const double *llm_context_times(const struct llm_context *context);
 
 /* Numbers of a row of logits. */
 int32_t llm_context_vocabulary(const struct llm_context *context);

@@ -119,6 +119,11 @@ bool dialogue_ends(const struct dialogue *dialogue, int32_t token) {
     return false;
 }
 
+const int32_t *dialogue_end_tokens(const struct dialogue *dialogue, int *ret_count) {
+    *ret_count = dialogue->end_count;
+    return dialogue->ends;
+}
+
 bool dialogue_thinks(const struct dialogue *dialogue) {
     return dialogue->thinks;
 }

@@ -28,6 +28,8 @@ void dialogue_decode(const struct dialogue *dialogue, int32_t token, struct buff
 
 /* Is the turn, or the text, over with this token? */
 bool dialogue_ends(const struct dialogue *dialogue, int32_t token);
+/* All such tokens: [*ret_count]. */
+const int32_t *dialogue_end_tokens(const struct dialogue *dialogue, int *ret_count);
 /* Does the model think aloud, between <think> and </think>? And has the prompt begun that already? */
 bool dialogue_thinks(const struct dialogue *dialogue);
 bool dialogue_prompt_thinks(const struct chat_prompt *prompt);

@@ -5,35 +5,37 @@
 
 #include "base/checked.h"
 
+_Static_assert((int)KV_PAGE == (int)ATTENTION_PAGE, "a page is what attention reads at once");
+
 struct kv_cache {
     int kv_heads;
-    size_t key_floats, value_floats; /* of one head in one page */
-    size_t layer_floats, page_floats;
-    float *memory; /* [pages] of page_floats; touched when used */
+    struct attention_shape shape;  /* of a head */
+    size_t key_bytes, value_bytes; /* of one head in one page */
+    size_t layer_bytes, page_bytes;
+    char *memory; /* [pages] of page_bytes; touched when used */
     size_t bytes;
 };
 
-static size_t page_floats(const struct llm_config *config) {
-    return (size_t)config->layers * (size_t)config->kv_heads * KV_PAGE *
-           (size_t)(config->key_size + config->value_size);
+size_t kv_cache_page_bytes(const struct llm_config *config, enum attention_type type) {
+    return (size_t)config->layers * (size_t)config->kv_heads *
+           (attention_page_bytes(type, config->key_size) + attention_page_bytes(type, config->value_size));
 }
 
-size_t kv_cache_page_bytes(const struct llm_config *config) {
-    return page_floats(config) * sizeof(float);
-}
-
-struct kv_cache *kv_cache_create(const struct llm_config *config, int pages, struct error *error) {
+struct kv_cache *kv_cache_create(const struct llm_config *config, enum attention_type type, int pages,
+                                 struct error *error) {
     struct kv_cache *cache = calloc(1, sizeof *cache);
     size_t bytes = 0;
 
     if (cache) {
         cache->kv_heads = config->kv_heads;
-        cache->key_floats = KV_PAGE * (size_t)config->key_size;
-        cache->value_floats = KV_PAGE * (size_t)config->value_size;
-        cache->layer_floats = (size_t)config->kv_heads * (cache->key_floats + cache->value_floats);
-        cache->page_floats = page_floats(config);
+        cache->shape = (struct attention_shape){type, config->key_size, config->value_size,
+                                                config->score_scale, config->score_cap};
+        cache->key_bytes = attention_page_bytes(type, config->key_size);
+        cache->value_bytes = attention_page_bytes(type, config->value_size);
+        cache->layer_bytes = (size_t)config->kv_heads * (cache->key_bytes + cache->value_bytes);
+        cache->page_bytes = kv_cache_page_bytes(config, type);
     }
-    if (cache && size_multiply(kv_cache_page_bytes(config), (size_t)pages, &bytes)) {
+    if (cache && size_multiply(cache->page_bytes, (size_t)pages, &bytes)) {
         void *memory =
             mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         cache->memory = memory == MAP_FAILED ? NULL : memory;
@@ -57,12 +59,26 @@ void kv_cache_free(struct kv_cache *cache) {
     free(cache);
 }
 
-float *kv_cache_keys(const struct kv_cache *cache, int32_t page, int layer, int head) {
-    return cache->memory + (size_t)page * cache->page_floats + (size_t)layer * cache->layer_floats +
-           (size_t)head * cache->key_floats;
+const struct attention_shape *kv_cache_shape(const struct kv_cache *cache) {
+    return &cache->shape;
 }
 
-float *kv_cache_values(const struct kv_cache *cache, int32_t page, int layer, int head) {
-    return cache->memory + (size_t)page * cache->page_floats + (size_t)layer * cache->layer_floats +
-           (size_t)cache->kv_heads * cache->key_floats + (size_t)head * cache->value_floats;
+void kv_cache_store(const struct kv_cache *cache, const struct attention_pages *pages, int64_t position,
+                    const float *key, const float *value) {
+    size_t at = (size_t)pages->pages[position / KV_PAGE] * cache->page_bytes;
+    char *memory = cache->memory + at;
+
+    attention_store(&cache->shape, memory + pages->keys_at, memory + pages->values_at,
+                    (int)(position % KV_PAGE), key, value);
+}
+
+struct attention_pages kv_cache_pages(const struct kv_cache *cache, const int32_t *pages, int layer,
+                                      int head) {
+    size_t at = (size_t)layer * cache->layer_bytes;
+    return (struct attention_pages){.memory = cache->memory,
+                                    .pages = pages,
+                                    .page_bytes = cache->page_bytes,
+                                    .keys_at = at + (size_t)head * cache->key_bytes,
+                                    .values_at = at + (size_t)cache->kv_heads * cache->key_bytes +
+                                                 (size_t)head * cache->value_bytes};
 }

@@ -142,3 +142,32 @@ bool model_find_files(const char *name, struct model_files *ret, struct error *e
     cleanup(freep) char *variant = NULL;
     return model_find(name, &path, &variant, error) && model_files_find(path, variant, ret, error);
 }
+
+/* The first language model of a root, or the one that is called so. */
+static const struct model_folder *find_language(const struct model_folder_list *list, const char *name) {
+    for (size_t i = 0; i < list->count; i++)
+        if (list->folders[i].kind == MODEL_LANGUAGE && (!name || strcmp(list->folders[i].name, name) == 0))
+            return &list->folders[i];
+    return NULL;
+}
+
+char *model_find_language(void) {
+    static const char *const wanted[] = {MODEL_DEFAULT_LANGUAGE, NULL};
+    struct model_roots roots;
+    char *name = NULL;
+    model_roots_find(&roots);
+
+    for (size_t w = 0; w < sizeof wanted / sizeof *wanted; w++)
+        for (int i = 0; !name && i < roots.count; i++) {
+            struct model_folder_list list;
+            struct error ignored;
+            if (!model_directory_list(roots.paths[i], &list, &ignored))
+                continue;
+            const struct model_folder *folder = find_language(&list, wanted[w]);
+            name = folder ? strdup(folder->name) : NULL;
+            model_folder_list_release(&list);
+        }
+
+    model_roots_release(&roots);
+    return name;
+}

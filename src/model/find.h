@@ -6,6 +6,7 @@
 #include "model/folder.h"
 
 #define MODEL_DEFAULT_NAME "animals"
+#define MODEL_DEFAULT_LANGUAGE "tales"
 #define MODEL_ROOTS 4
 
 /* The directories of model folders that exist, in the order in which they are searched: the user's own
@@ -25,3 +26,7 @@ void model_roots_release(struct model_roots *roots);
 bool model_find(const char *name, char **ret_path, char **ret_variant, struct error *error);
 /* The same, to the files (folder.h). */
 bool model_find_files(const char *name, struct model_files *ret, struct error *error);
+
+/* The name of the language model that is meant where none is named: `tales` where it is installed, else the
+ * first of the roots, by name. malloc'ed; NULL: there is none, or memory is out. */
+char *model_find_language(void);

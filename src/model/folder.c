@@ -167,8 +167,8 @@ bool model_files_check(const struct model_files *files, enum model_kind kind, st
     if (files->kind == kind)
         return true;
     if (files->kind == MODEL_LANGUAGE)
-        return error_set(error, ERROR_INVALID, "%s is a language model: try guichet complete or perplexity",
-                         files->network);
+        return error_set(error, ERROR_INVALID,
+                         "%s is a language model: try guichet chat, complete or perplexity", files->network);
     return error_set(error, ERROR_INVALID, "%s is no language model: try guichet classify, run or inspect",
                      files->network);
 }

@@ -131,8 +131,11 @@ void language_files_release(struct language_files *list) {
 /* The path of the first part, where `path` is any of them. NULL when memory is out. */
 static char *first_part(const char *path, int parts) {
     char *first = strdup(path);
-    if (first && parts > 1)
-        memcpy(first + strlen(first) - strlen(PART_ENDING ENDING) + 1, "00001", 5);
+    if (first && parts > 1) {
+        char *number = first + strlen(first) - strlen(PART_ENDING ENDING) + 1;
+        memset(number, '0', 4);
+        number[4] = '1';
+    }
     return first;
 }
 

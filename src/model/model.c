@@ -148,36 +148,48 @@ out:
     return done;
 }
 
-static bool understand(struct model *model, const char *folder, struct error *error) {
-    int classes = 0;
-    if (!understand_input(model, error))
-        return false;
-    if (!outputs_find_scores(model->engine, &model->output, &classes, error))
-        return error_prefix(error, "%s", model->path);
-    if (!load_preprocessing(model, folder, error))
-        return false;
-    if (classes < 0 && !plan_classes(model, &classes, error))
-        return false;
-    if (!head_find(folder, &model->metadata, model->engine, model->output, classes, model->arena,
-                   &model->head, error))
-        return false;
-
-    return labels_load(folder, classes, model->arena, &model->labels, error);
+/* The network has the form of one that classifies photos. *ret_classes < 0: its plans tell how many. */
+static bool find_form(struct model *model, int *ret_classes, struct error *error) {
+    return understand_input(model, error) &&
+           (outputs_find_scores(model->engine, &model->output, ret_classes, error) ||
+            error_prefix(error, "%s", model->path));
 }
 
-/* What the network's photos and scores mean; with any_network, or why it takes none. */
-static bool understand_or_note(struct model *model, const char *folder, bool any_network,
-                               struct error *error) {
-    struct error problem;
-    if (understand(model, folder, &problem))
-        return true;
+/* What its folder says of scores and classes. */
+static bool understand_scores(struct model *model, const char *folder, int classes, struct error *error) {
+    return head_find(folder, &model->metadata, model->engine, model->output, classes, model->arena,
+                     &model->head, error) &&
+           labels_load(folder, classes, model->arena, &model->labels, error);
+}
 
-    if (!any_network || problem.code == ERROR_MEMORY) {
-        *error = problem;
+/* It takes no photos, and this is why. */
+static bool note_reason(struct model *model, const struct error *reason, struct error *error) {
+    model->not_a_photo = *reason;
+    model->input = (struct photo_input){.batch = -1};
+    model->output = -1;
+    model->labels = (struct labels){.source = "none: it takes no photos"};
+    model->preprocessing_source = "none: it takes no photos";
+    model->head = (struct head){HEAD_NONE, "none", arena_printf(model->arena, "%s", reason->message)};
+    return model->head.reason || error_set(error, ERROR_MEMORY, "not enough memory for a model");
+}
+
+/* What the network's photos and scores mean; with any_network, or why it takes none. A folder that says what
+ * cannot be followed is an error either way. */
+static bool understand(struct model *model, const char *folder, bool any_network, struct error *error) {
+    struct error problem;
+    int classes = 0;
+    bool has_form = find_form(model, &classes, &problem);
+    if (has_form && !load_preprocessing(model, folder, error))
         return false;
-    }
-    model->not_a_photo = problem;
-    return true;
+    if (has_form && classes < 0)
+        has_form = plan_classes(model, &classes, &problem);
+    if (has_form)
+        return understand_scores(model, folder, classes, error);
+
+    if (any_network && problem.code != ERROR_MEMORY)
+        return note_reason(model, &problem, error);
+    *error = problem;
+    return false;
 }
 
 /* The one place that decides in which precision a model runs. bfloat16 is enough to tell classes apart;
@@ -205,7 +217,7 @@ static bool load_parts(struct model *model, const char *folder, const struct mod
     if (options.precision == PRECISION_AUTO)
         options.precision = settings.precision;
     model->engine = engine_load(model->path, &options, error);
-    return model->engine && understand_or_note(model, folder, given->any_network, error) &&
+    return model->engine && understand(model, folder, given->any_network, error) &&
            settle_precision(model, &options, error);
 }
 

@@ -45,7 +45,7 @@ static bool read_parallel(const json_t *value, struct model_settings *settings) 
 }
 
 static bool read_kv(const json_t *value, struct model_settings *settings) {
-    static const char *const types[] = {"bf16", "q8_0", "f32"};
+    static const char *const types[] = {"f16", "bf16", "q8_0", "f32"};
     for (size_t i = 0; json_is_string(value) && i < sizeof types / sizeof *types; i++)
         if (strcmp(json_string_value(value), types[i]) == 0)
             settings->kv = types[i];
@@ -64,7 +64,7 @@ static const struct key language_keys[] = {
     {"variant", read_variant, "the name of one of the model's files, as Q4_K_M"},
     {"context", read_context, "a number of tokens"},
     {"parallel", read_parallel, "a number of sequences, at most 1024"},
-    {"kv", read_kv, "bf16, q8_0 or f32"},
+    {"kv", read_kv, "f16, bf16, q8_0 or f32"},
     {0},
 };
 

@@ -30,6 +30,7 @@ struct weights_store {
     struct packed_weights **entries;
     int count, capacity;
     struct weights_chunk *chunks; /* the newest first */
+    bool is_detached;             /* the graph's maps are copies: what is discarded of them is lost */
 };
 
 static int by_address(const void *a, const void *b) {
@@ -243,21 +244,23 @@ static const struct file_map *map_of(const struct graph *graph, const void *data
     return NULL;
 }
 
-/* A copy that the graph owns keeps its address, by which it is known, and loses its pages. */
+/* Pages of a file can be read again, and those around go with them. A copy, the graph's own or of a file that
+ * is not needed any more, keeps its address, by which it is known, and loses its own pages alone. */
 static void discard_source(const struct weights_store *store, struct packed_weights *packed) {
     size_t bytes = layout_bytes(packed->from);
     const struct file_map *map = map_of(store->graph, packed->source, bytes);
-    if (map) {
+    bool is_copy = map && store->is_detached;
+    if (map && !is_copy) {
         file_map_discard_around(map, packed->source, bytes);
         return;
     }
 
-    for (int i = 0; i < store->graph->owned_count && packed_is_reversible(packed); i++)
-        if (store->graph->owned[i] == packed->source) {
-            packed->source_gone = true;
-            file_map_discard(packed->source, bytes);
-            return;
-        }
+    for (int i = 0; i < store->graph->owned_count && !is_copy; i++)
+        is_copy = store->graph->owned[i] == packed->source;
+    if (is_copy && packed_is_reversible(packed)) {
+        packed->source_gone = true;
+        file_map_discard(packed->source, bytes);
+    }
 }
 
 const struct packed_weights *weights_pack(struct weights_store *store, const struct weights_request *request,
@@ -372,6 +375,7 @@ bool weights_store_detach(struct weights_store *store, struct error *error) {
             store->entries[i]->source_gone = true;
     for (int i = 0; i < graph->map_count && done; i++)
         done = graph->maps[i].size == 0 || detach_map(store, &graph->maps[i]);
+    store->is_detached = true;
 
     pthread_mutex_unlock(&store->lock);
     return done || error_set(error, ERROR_MEMORY, "not enough memory to keep what its files hold");

@@ -1,6 +1,6 @@
-// The chat in a real browser, before the stand-in of the service:  node chat.mjs
+// The chat in a real browser, before the stand-in of the service, then before a real one:  node chat.mjs [PROGRAM]
 import assert from 'node:assert/strict';
-import {launch, runTests, serve, until} from './harness.mjs';
+import {launch, runTests, serve, talkFolder, until} from './harness.mjs';
 import {choose, closing, opener} from './pages.mjs';
 
 const browser = await launch();
@@ -41,6 +41,16 @@ const tests = [
     assert.equal(await page.isVisible('#pane'), true);
     assert.match(await page.textContent('h1'), /Show a photo/);
     assert.equal(await page.locator('.pick:has-text("parrot")').count(), 0, 'no photo is compared by a language model');
+  }),
+  test('the page is turned between photos and conversation, each with the model that was chosen there', async (page) => {
+    await choose(page, 'tales');
+    await page.click('#sides [data-side="photo"]');
+    await until('the photo', () => page.isVisible('#pane'));
+    assert.equal(await page.textContent('#models-name'), 'animals');
+    assert.equal(await page.getAttribute('#sides [data-side="photo"]', 'aria-pressed'), 'true');
+    await page.click('#sides [data-side="chat"]');
+    await until('the chat', () => page.isVisible('#chat-input'));
+    assert.equal(await page.textContent('#models-name'), 'tales');
   }),
   test('an answer streams in, with its tokens and their rate, and the whole conversation is sent each time', async (page) => {
     const bodies = [];
@@ -245,6 +255,26 @@ const tests = [
       .map((node) => node.outerHTML));
     assert.deepEqual(nameless, []);
   }),
+  ['a real service answers, with and without a chat template', async () => {
+    const folder = process.argv[2] && talkFolder();
+    if (!folder) return; // no program, or nothing to write models with
+    const real = await serve(process.argv[2], folder);
+    try {
+      await closing(await opener(browser, real.base, [], complaints)({expected: [400]}), async (page) => {
+        assert.equal(await page.textContent('#models-name'), 'parrot', 'the first one, where there is no other');
+        await ask(page, 'Hello');
+        await ask(page, 'and again');
+        assert.deepEqual(await messages(page), ['Hello', 'Good day. Café?', 'and again', 'Good day. Café?']);
+        assert.match(await page.textContent('#chat-status'), /parrot · 8 tokens/);
+        await choose(page, 'stories');
+        await page.click('#chat-new');
+        await ask(page, 'Once');
+        assert.deepEqual(await messages(page), ['Once', 'Good day. Café?']);
+      });
+    } finally {
+      await real.stop();
+    }
+  }],
   ['no console error, and nothing asked of anyone else', async () => assert.deepEqual(complaints, [])],
 ];
 

@@ -1,6 +1,6 @@
 // What the browser tests stand on: a real `guichet serve` (or the mock), Debian's Chromium, TAP.
-import {spawn} from 'node:child_process';
-import {existsSync, mkdtempSync, rmSync, symlinkSync} from 'node:fs';
+import {spawn, spawnSync} from 'node:child_process';
+import {existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {createRequire} from 'node:module';
 import {createServer as createSocket} from 'node:net';
@@ -58,10 +58,22 @@ function modelFolder() {
   return folder;
 }
 
-// Start the service; gives {base, stop()}.
-export async function serve(program) {
+// Language models that always say the same: one chats, the other goes on with a text. Null without Debian's numpy.
+export function talkFolder() {
+  const folder = mkdtempSync(join(tmpdir(), 'guichet-browser-'));
+  const script = `import sys; sys.path.insert(0, sys.argv[1]); import parrot; parrot.write(sys.argv[2])
+parrot.write(sys.argv[3], [*parrot.ANSWER[:-1], "</s>"], template="")`;
+  for (const name of ['parrot', 'stories']) mkdirSync(join(folder, name));
+  const {status} = spawnSync('/usr/bin/python3', ['-c', script, join(ROOT, 'tests/llm'), join(folder, 'parrot/parrot.gguf'),
+    join(folder, 'stories/stories.gguf')], {stdio: ['ignore', 'inherit', 'inherit']});
+  if (status === 0) return folder;
+  rmSync(folder, {recursive: true});
+  return null;
+}
+
+// Start the service with a folder of models; gives {base, stop()}.
+export async function serve(program, folder = program === 'mock' ? null : modelFolder()) {
   const port = await freePort();
-  const folder = program === 'mock' ? null : modelFolder();
   const [command, args] = program === 'mock'
     ? [process.execPath, [join(ROOT, 'tests/browser/mock.mjs'), String(port)]]
     : [program, ['serve', '--models', folder, '--port', String(port), '--allow-private-urls']];

@@ -13,6 +13,7 @@
 
 #include "http/http.h"
 #include "hub/huggingface.h"
+#include "model/language_files.h"
 #include "server/supervisor/child_client.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -100,6 +101,22 @@ static void ask_as_supervisor(void) {
     buffer_release(&text);
 }
 
+/* Names of files are a stranger's, too. */
+static void choose_language_file(const struct huggingface_listing *listing) {
+    struct language_files list = {0};
+    char names[64];
+    for (size_t i = 0; i < listing->count; i++)
+        if (!language_files_add(&list, listing->files[i].path, listing->files[i].size))
+            fail("memory");
+    language_files_settle(&list);
+
+    language_files_name(&list, names, sizeof names);
+    language_files_find(&list, "Q4_K_M");
+    if (!language_files_default(&list) != !list.count)
+        abort();
+    language_files_release(&list);
+}
+
 static void ask_as_pull(void) {
     char endpoint[64];
     snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%d", port);
@@ -109,6 +126,7 @@ static void ask_as_pull(void) {
     if (!huggingface_list(&hub, "owner/repo", "main", &listing, &error))
         return;
     huggingface_listing_find(&listing, "model.onnx");
+    choose_language_file(&listing);
     huggingface_listing_release(&listing);
 }
 

@@ -2,25 +2,28 @@
 """Language models over HTTP: OpenAI's routes of a backend, before a model whose text is known beforehand (tests/llm/chain.py)
 and one with random weights. Real processes, real sockets, TAP."""
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
 import threading
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'llm'))
 import chain  # noqa: E402
 import decoder  # noqa: E402
-from tiers import ask, backend, run_tests, until  # noqa: E402
+from tiers import GUICHET, Process, ask, backend, gateway, run_tests, until  # noqa: E402
 
 FOLDER = tempfile.mkdtemp()
 CHAT, COMPLETION = '/v1/chat/completions', '/v1/completions'
 HELLO = [{'role': 'user', 'content': 'Hello'}]
 servers = contextlib.ExitStack()
+# The sanitizer does not see how OpenMP's threads wait for each other.
+ONE_THREAD = ['--threads', '1'] if 'thread' in os.environ.get('SANITIZER', '') else []
 
 
 def model(name, **options):
@@ -41,7 +44,7 @@ class Service:
     """One backend."""
 
     def __init__(self, path, *arguments):
-        self.process = backend('--access-log', 'json', *arguments, model=path)
+        self.process = backend('--access-log', 'json', *ONE_THREAD, *arguments, model=path)
         self.port, self.name = self.process.port, os.path.basename(path).removesuffix('.gguf')
 
     def post(self, target, headers=None, **fields):
@@ -232,7 +235,8 @@ def test_refusals():
         one.refused(f'"{field}"', **{field: value})
     one.refused('"stream_options"', stream=True, stream_options={'foo': True})
     one.refused('there is no "prompt"', prompt=None)
-    for field, value in [('top_logprobs', 3), ('tools', [{}]), ('tool_choice', 'required'), ('response_format', {'type': 'json_object'}),
+    for field, value in [('top_logprobs', 3), ('tools', [{}]), ('tool_choice', 'required'), ('response_format', {'type': 'xml'}),
+                         ('response_format', {'type': 'json_schema'}),
                          ('functions', [{}]), ('modalities', ['audio']), ('prompt', 'x'), ('logprobs', 1), ('messages', []),
                          ('messages', 'x'), ('chat_template_kwargs', 1)]:
         one.refused(f'"{field}"', CHAT, **{field: value})
@@ -242,6 +246,42 @@ def test_refusals():
     harmless = {'user': 'me', 'metadata': {'a': 'b'}, 'store': False, 'service_tier': 'auto', 'tools': [], 'tool_choice': 'none',
                 'response_format': {'type': 'text'}, 'parallel_tool_calls': True, 'stop': None, 'seed': None, 'foo': None}
     assert one.chat(temperature=0, **harmless)['choices'][0]['message']['content'] == chain.TEXT
+
+
+def test_formats():
+    """response_format: what a random model writes is JSON that fits, whole and in a stream; what is not supported is refused"""
+    one = shared(random_chat())
+    schema = {'type': 'object', 'properties': {'name': {'type': 'string', 'maxLength': 8}, 'age': {'type': 'integer', 'minimum': 0,
+              'maximum': 150}, 'kind': {'enum': ['cat', 'dog']}}, 'required': ['name', 'age', 'kind'], 'additionalProperties': False}
+    fields = {'temperature': 1, 'response_format': {'type': 'json_schema', 'json_schema': {'name': 'pet', 'schema': schema}}}
+    for seed in range(4):
+        choice = one.chat(seed=seed, **fields)['choices'][0]
+        pet = json.loads(choice['message']['content'])
+        assert choice['finish_reason'] == 'stop' and set(pet) == {'name', 'age', 'kind'}, pet
+        assert len(pet['name']) <= 8 and 0 <= pet['age'] <= 150 and pet['kind'] in ('cat', 'dog'), pet
+    events = one.events(CHAT, messages=HELLO, seed=1, **fields)
+    assert json.loads(''.join(event['choices'][0]['delta'].get('content', '') for event in events)) == \
+        json.loads(one.chat(seed=1, **fields)['choices'][0]['message']['content'])
+    choice = one.chat(seed=3, response_format={'type': 'json_object'}, max_tokens=100)['choices'][0]
+    assert choice['message']['content'].lstrip()[0] == '{'
+    if choice['finish_reason'] == 'stop':
+        assert isinstance(json.loads(choice['message']['content']), dict)
+    wrong = {'type': 'json_schema', 'json_schema': {'name': 'x', 'schema': {'type': 'integer', 'multipleOf': 3}}}
+    one.refused('multipleOf', CHAT, response_format=wrong)
+    text = one.text('x', seed=5, max_tokens=100, response_format=fields['response_format'])
+    assert json.loads(text)['kind'] in ('cat', 'dog'), text
+
+
+def random_chat():
+    """Random weights, a vocabulary of all bytes, and a chat template."""
+    path = os.path.join(FOLDER, 'random_chat.gguf')
+    if not os.path.exists(path):
+        family = dataclasses.replace(decoder.FAMILIES['llama2'], vocabulary=chain.COUNT)
+        model = decoder.Model(family, 2)
+        keys = model.keys
+        model.keys = lambda: keys() | chain.vocabulary_keys(1 << 12)
+        model.write(path)
+    return path
 
 
 def test_context():
@@ -383,15 +423,16 @@ def test_full():
 def test_slow_reader():
     """who reads slowly gets everything in the end, and holds up nobody"""
     one = busy()
-    with one.stream(max_tokens=20000) as slow:
-        until(lambda: one.metric('guichet_written_tokens_total') >= 20000, 60, 'the end of the answer')
+    before = one.metric('guichet_written_tokens_total')
+    with one.stream(max_tokens=6000) as slow:
+        until(lambda: one.metric('guichet_written_tokens_total') >= before + 6000, 300, 'the end of the answer')
         assert one.text(max_tokens=1, temperature=0) == ' one'
         received = b''
         while not received.endswith(b'0\r\n\r\n'):
             more = slow.recv(1 << 20)
             assert more, received[-200:]
             received += more
-    assert received.count(b' three') == 20000 // 7 + (20000 % 7 > 2) and b'data: [DONE]' in received, received[-300:]
+    assert received.count(b' three') == 6000 // 7 + (6000 % 7 > 2) and b'data: [DONE]' in received, received[-300:]
 
 
 def test_log_and_metrics():
@@ -402,6 +443,141 @@ def test_log_and_metrics():
     for name in ['guichet_first_token_seconds_count', 'guichet_token_seconds_count', 'guichet_written_tokens_total',
                  'guichet_prompt_tokens_total', 'guichet_model_ready']:
         assert one.metric(name) > 0, name
+
+
+def test_scopes():
+    """--prefix-sharing apart: callers and users find what they computed themselves, and no others'"""
+    prompt, fields = 'p' * 100, {'max_tokens': 1}
+    for arguments, theirs in (((), 96), (('--prefix-sharing', 'apart'), 0)):
+        one = Service(random_model(), *arguments)
+
+        def cached(client, user, one=one):
+            reply = one.post(COMPLETION, {'X_Guichet_Client': client}, prompt=prompt, user=user, **fields)
+            return reply.json()['usage']['prompt_tokens_details']['cached_tokens']
+
+        with one.process:
+            assert cached('a', 'x') == 0 and cached('a', 'x') == 96
+            assert cached('b', 'x') == theirs and cached('a', 'y') == theirs and cached('b', 'x') == 96
+            one.process.end_well()
+
+
+class Through(Service):
+    """The same through a gateway or `guichet serve`."""
+
+    def __init__(self, process, name):
+        self.process, self.port, self.name = process, process.port, name
+
+
+@contextlib.contextmanager
+def two_replicas(path):
+    name = os.path.basename(path).removesuffix('.gguf')
+    arguments = ['--context', '100000', *ONE_THREAD]
+    with backend(*arguments, model=path) as a, backend(*arguments, model=path) as b:
+        with gateway('--backend', f'{name}={a.url} {b.url}', log='json') as process:
+            yield Through(process, name), [a, b]
+            process.end_well()
+
+
+def test_gateway():
+    """through a gateway: answers, streams, errors, the list of models, tokens in its log"""
+    with two_replicas(model('long', context=1 << 20)) as (one, _):
+        assert one.chat(temperature=0)['choices'][0]['message']['content'] == chain.TEXT
+        events = one.events(CHAT, messages=HELLO, temperature=0)
+        assert ''.join(event['choices'][0]['delta'].get('content', '') for event in events) == chain.TEXT
+        until(lambda: sum('"tokens_in":9,"tokens_out":7' in line for line in one.process.lines) == 2, 30, 'lines with tokens')
+        one.refused('"foo"', foo=1)
+        one.refused('no model', status=404, model='nobody')
+        until(lambda: [entry['id'] for entry in ask(one.port, 'GET', '/v1/models').json()['data']] == ['long'], 30, 'its kind')
+        reply = one.post(CHAT, messages=HELLO)
+        assert not [name for name, _ in reply.headers if name.lower().startswith('x-guichet')], reply.headers
+
+
+def test_turns_stay():
+    """the turns of a conversation go where the first went, and find what it computed"""
+    with two_replicas(model('talks', context=1 << 20)) as (one, replicas):
+        homes = set()
+        for number in range(6):
+            messages = [{'role': 'user', 'content': f'{number} is the number of this conversation, which goes on and on.'}]
+            for turn in range(3):
+                answer = one.chat(messages, max_tokens=4, ignore_eos=True, temperature=0)
+                cached = answer['usage']['prompt_tokens_details']['cached_tokens']
+                assert (cached >= 32) == (turn > 0), (number, turn, cached)
+                messages += [{'role': 'assistant', 'content': 'x'}, {'role': 'user', 'content': 'More.'}]
+            until(lambda number=number: sum(CHAT in line for line in one.process.lines) == 3 * number + 3)
+            asked = {json.loads(line)['upstream'] for line in one.process.lines[-3:]}
+            assert len(asked) == 1, asked
+            homes |= asked
+        assert homes <= {f'127.0.0.1:{replica.port}' for replica in replicas}
+
+
+def read_rest(one):
+    received = b''
+    with contextlib.suppress(ConnectionError):
+        while more := one.recv(1 << 20):
+            received += more
+    return received
+
+
+def test_killed():
+    """kill -9 in mid-stream: the stream ends with an error event, through a gateway"""
+    with two_replicas(model('long', context=1 << 20)) as (one, replicas), one.stream(max_tokens=90000) as stream:
+        stream.recv(1000)
+        for replica in replicas:
+            replica.kill()
+        end = read_rest(stream)
+        event = end[end.rindex(b'data: '):].split(b'\n\n')[0]
+        assert json.loads(event[6:])['error']['type'] == 'server_error' and b'[DONE]' not in end, end[-300:]
+
+
+def test_serve():
+    """guichet serve: a model of a folder and its variants wake, answer, and die in mid-stream with an error event"""
+    models = os.path.join(FOLDER, 'models')
+    os.makedirs(os.path.join(models, 'story'))
+    for kind in ('F32', 'Q8_0'):
+        chain.write(os.path.join(models, 'story', f'story-{kind}.gguf'), context=1 << 20)
+    with open(os.path.join(models, 'story', 'guichet.json'), 'w', encoding='ascii') as file:
+        json.dump({'context': 100000, 'variant': 'F32'}, file)
+    process = Process(GUICHET, 'serve', '--models', models, '--port', '0', '--parallel', '3',
+                      environment={'XDG_STATE_HOME': os.path.join(FOLDER, 'state')})
+    with process:
+        process.port = int(process.wait_line('guichet is at').rsplit(':', 1)[1])
+        one = Through(process, 'story')
+        assert [entry['id'] for entry in ask(one.port, 'GET', '/v1/models').json()['data']] == ['story', 'story:F32', 'story:Q8_0']
+        assert one.chat(temperature=0)['choices'][0]['message']['content'] == chain.TEXT
+        process.wait_line('3 sequences of 100000 tokens')
+        assert one.chat(temperature=0, model='story:Q8_0')['model'] == 'story:Q8_0'
+        with one.stream(max_tokens=90000) as stream:
+            stream.recv(1000)
+            for child in children(process.child.pid):
+                os.kill(child, signal.SIGKILL)
+            end = read_rest(stream)
+            assert b'data: {"error":' in end and b'[DONE]' not in end, end[-300:]
+        assert one.chat(temperature=0)['choices'][0]['message']['content'] == chain.TEXT
+        process.end_well()
+
+
+def test_memory():
+    """what weights and cache take is known before it is loaded: a backend, and --memory of serve, refuse it with the numbers"""
+    process = Process(GUICHET, 'backend', '--model', model('long', context=1 << 20), '--port', '0', '--context', '1000000',
+                      '--parallel', '1024')
+    with process:
+        line = process.wait_line('--context, --parallel, --kv')
+        assert '1024 x 1000000 tokens' in line and process.child.wait(30) == 1, line
+    models = os.path.join(FOLDER, 'large')
+    os.makedirs(os.path.join(models, 'story'))
+    chain.write(os.path.join(models, 'story', 'story.gguf'), context=1 << 20)
+    process = Process(GUICHET, 'serve', '--models', models, '--port', '0', '--memory', '100M', '--context', '1000000',
+                      environment={'XDG_STATE_HOME': os.path.join(FOLDER, 'state')})
+    with process:
+        process.port = int(process.wait_line('guichet is at').rsplit(':', 1)[1])
+        error = Through(process, 'story').refused('4 x 1000000 tokens', status=424)
+        assert '--memory has 100.0 MB' in error['message'], error
+        process.end_well()
+
+
+def children(pid):
+    with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
+        return [int(word) for word in file.read().split()]
 
 
 def main():

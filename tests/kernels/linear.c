@@ -5,15 +5,14 @@
 #include <string.h>
 
 #include "harness.h"
-#include "linear/kernels.h"
+#include "linear.h"
 
 #define CASES 12
 
-/* The tables that this processor can run; the last one is NULL. */
-static const struct linear_kernels *tables[4];
-
-static void find_tables(void) {
+const struct linear_kernels *const *linear_tables(void) {
+    static const struct linear_kernels *tables[4];
     int count = 0;
+
     tables[count++] = &linear_kernels_portable;
 #if defined(__x86_64__)
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -23,7 +22,7 @@ static void find_tables(void) {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         tables[count++] = &linear_kernels_avx512;
 #endif
-    tables[count] = NULL;
+    return tables;
 }
 
 /* A finite float16 of a usual size. */
@@ -132,9 +131,10 @@ static void run_table(const struct linear_kernels *kernels, const struct linear_
     float *sums = take(all * LINEAR_PANEL, sizeof *sums);
     int16_t *panel = take(LINEAR_PANEL_WORDS, sizeof *panel);
 
-    for (int64_t row = 0; row < test->prompts; row += LINEAR_GROUP)
-        kernels->prepare_prompt(&prompt, row,
-                                row + LINEAR_GROUP < test->prompts ? row + LINEAR_GROUP : test->prompts);
+    memset(prompt.words, 0, all * stride * sizeof *prompt.words);
+    memset(prompt.scales, 0, all * stride / 256 * sizeof *prompt.scales);
+    for (int64_t row = 0; row < test->prompts; row++)
+        kernels->prepare_prompt(&prompt, row);
     for (int64_t row = 0; row < test->steps; row++)
         kernels->prepare_step(&steps, row);
 
@@ -186,9 +186,9 @@ static void run_case(enum block_type type) {
     find_expected(&test);
 
     case_seal();
-    for (int i = 0; tables[i]; i++) {
+    for (int i = 0; linear_tables()[i]; i++) {
         float *y = i == 0 ? first : other;
-        run_table(tables[i], &test, y);
+        run_table(linear_tables()[i], &test, y);
         for (size_t k = 0; k < results; k++)
             expect_near((int64_t)k, (double)y[k], test.expected[k], test.bounds[k]);
         if (i > 0)
@@ -201,7 +201,6 @@ static void run_case(enum block_type type) {
 }
 
 static void run_types(void) {
-    find_tables();
     for (uint32_t type = 0; type < BLOCK_TYPES; type++)
         for (int i = 0; block_type_is_known(type) && i < case_count(CASES); i++)
             run_case(type);
@@ -210,8 +209,6 @@ static void run_types(void) {
 /* A step gives the same beside any number of others, however they are tiled. */
 static void run_company(void) {
     enum { MOST = 17 };
-    find_tables();
-
     for (uint32_t type = 0; type < BLOCK_TYPES; type++) {
         if (!block_type_is_known(type))
             continue;
@@ -229,13 +226,13 @@ static void run_company(void) {
         random_fill(DTYPE_F32, test.bias, 9, 1);
 
         case_seal();
-        for (int i = 0; tables[i]; i++) {
-            run_table(tables[i], &test, all);
+        for (int i = 0; linear_tables()[i]; i++) {
+            run_table(linear_tables()[i], &test, all);
             for (int first = 0, count = 1; first < MOST; first += count, count = count % 7 + 1) {
                 struct linear_case part = test;
                 part.steps = MOST - first < count ? MOST - first : count;
                 part.x = test.x + first * 512;
-                run_table(tables[i], &part, alone + (size_t)first * 9);
+                run_table(linear_tables()[i], &part, alone + (size_t)first * 9);
             }
             expect_bytes(alone, all, sizeof(float) * MOST * 9, 4);
         }
@@ -245,4 +242,5 @@ static void run_company(void) {
 
 static const struct kernel_test tests[] = {
     {"linear: every type", run_types}, {"linear: steps in any company", run_company}, {0}};
-const struct kernel_test *const kernel_test_lists[] = {tests, NULL};
+extern const struct kernel_test paged_tests[];
+const struct kernel_test *const kernel_test_lists[] = {tests, paged_tests, NULL};

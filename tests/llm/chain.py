@@ -36,16 +36,21 @@ def write(path, template=TEMPLATE, context=4096, strength=1.0, chain=None, words
                         'attn_v': (16, width), 'attn_output': (width, 16), 'ffn_gate': (32, width), 'ffn_up': (32, width),
                         'ffn_down': (width, 32)}.items():
         tensors[f'blk.0.{name}.weight'] = (np.ones if 'norm' in name else np.zeros)(shape, '<f4')
+    keys = {'general.architecture': 'llama', 'llama.block_count': 1, 'llama.embedding_length': width,
+            'llama.feed_forward_length': 32, 'llama.attention.head_count': 1, 'llama.attention.key_length': 16,
+            'llama.attention.value_length': 16, 'llama.rope.dimension_count': 16}
+    gguf.write(path, keys | vocabulary_keys(context, template, words, kinds),
+               {name: ('F32', data.shape, data.tobytes()) for name, data in tensors.items()})
+
+
+def vocabulary_keys(context, template=TEMPLATE, words=(), kinds=None):
+    """The keys of the vocabulary: single bytes, marks of the template, words."""
+    count = COUNT + len(words)
     types = {token: 6 for token in range(BYTES, BYTES + 256)} | {0: 2, 1: 3, 2: 3, USER: 3, ASSISTANT: 3, END: 3} | (kinds or {})
     tokens = ['<unk>', '<s>', '</s>'] + [f'<0x{i:02X}>' for i in range(256)] + CONTROL + \
         [word.replace(' ', '▁') for word in [*WORDS, *words]]
-    keys = {'general.architecture': 'llama', 'llama.block_count': 1, 'llama.context_length': context,
-            'llama.embedding_length': width, 'llama.feed_forward_length': 32, 'llama.attention.head_count': 1,
-            'llama.attention.key_length': 16, 'llama.attention.value_length': 16, 'llama.rope.dimension_count': 16,
-            'tokenizer.ggml.model': 'llama', 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.scores': [0.0] * count,
-            'tokenizer.ggml.token_type': [types.get(token, 1) for token in range(count)],
+    keys = {'llama.context_length': context, 'tokenizer.ggml.model': 'llama', 'tokenizer.ggml.tokens': tokens,
+            'tokenizer.ggml.scores': [0.0] * count, 'tokenizer.ggml.token_type': [types.get(token, 1) for token in range(count)],
             'tokenizer.ggml.bos_token_id': 1, 'tokenizer.ggml.eos_token_id': 2, 'tokenizer.ggml.unknown_token_id': 0,
             'tokenizer.ggml.add_space_prefix': False}
-    if template:
-        keys['tokenizer.chat_template'] = template
-    gguf.write(path, keys, {name: ('F32', data.shape, data.tobytes()) for name, data in tensors.items()})
+    return keys | ({'tokenizer.chat_template': template} if template else {})

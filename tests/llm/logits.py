@@ -115,6 +115,18 @@ def refusals(folder):
     report('refused: a tensor is missing', '' if "'blk.1.ffn_down.weight'" in str(logits(path, [1])) else 'no error')
 
 
+def bench(folder):
+    model = decoder.Model(decoder.FAMILIES['llama3'], 1)
+    path = os.path.join(folder, 'bench.gguf')
+    model.write(path)
+    run = subprocess.run([GUICHET, 'bench', path, '--json', '--profile', '--prompt', '20', '--steps', '5', '--sequences', '3',
+                          '--iters', '1'], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    got = json.loads(run.stdout) if run.returncode == 0 else {}
+    wanted = {'prompt_per_s', 'steps_per_s', 'together_per_s', 'peak_bytes', 'file_bytes_per_s'}
+    report('bench', '' if all(got.get(key, 0) > 0 for key in wanted) and set(got['step_us']) == set(got['prompt_us']) else
+           run.stderr or str(got))
+
+
 def shared():
     names = [('families', name, name) for name in ('llama2', 'llama3', 'mistral', 'qwen2', 'qwen3', 'gemma3', 'phi3')]
     names += [('quantised', f'llama256-{kind}', 'llama256') for kind in (
@@ -139,6 +151,7 @@ with tempfile.TemporaryDirectory() as scratch:
     block_types(scratch)
     parts(scratch)
     refusals(scratch)
+    bench(scratch)
 shared()
 print(f'1..{len(results)}')
 sys.exit(not all(results))

@@ -19,21 +19,22 @@ def name(token):
     return byte(token[0]) if isinstance(token, bytes) else token
 
 
-def tables(answer, starts):
+def tables(answer, starts, special):
     """Names of all tokens, their kinds, and what follows: {token: token}."""
-    words = [name(t) for t in answer if not isinstance(t, bytes) and t not in SPECIAL]
-    tokens = SPECIAL + [byte(i) for i in range(256)] + words
-    kinds = [2] + [3] * (len(SPECIAL) - 1) + [6] * 256 + [1] * len(words)
+    special = SPECIAL + special
+    words = list(dict.fromkeys(name(t) for t in answer if not isinstance(t, bytes) and t not in special))
+    tokens = special + [byte(i) for i in range(256)] + words
+    kinds = [2] + [3] * (len(special) - 1) + [6] * 256 + [1] * len(words)
     chain = list(map(name, answer))
     follows = dict(zip(chain, chain[1:])) | {name(start): chain[0] for start in starts}
     assert len(follows) == len(answer) - 1 + len(starts), 'a token of an answer has one successor'
     return tokens, kinds, {tokens.index(a): tokens.index(b) for a, b in follows.items()}
 
 
-def write(path, answer=None, template=TEMPLATE, starts=('<|assistant|>', b'e'), context=256, kind='F32', split=1):
+def write(path, answer=None, template=TEMPLATE, starts=('<|assistant|>', b'e'), context=256, kind='F32', split=1, special=()):
     """After one of `starts`, `answer` (words, or single bytes) to its last token; after any other token, the last one
-    again. A text that ends in "e" is continued with the answer, too. `kind`: the type of the output matrix. `split`: files."""
-    tokens, kinds, follows = tables(answer or ANSWER, starts)
+    again. A text that ends in "e" is continued with the answer, too. `kind`: the type of the output matrix. `split`: files. `special`: more special tokens."""
+    tokens, kinds, follows = tables(answer or ANSWER, starts, list(special))
     count = len(tokens)
     width = -(-count // 256) * 256
     last = tokens.index(name((answer or ANSWER)[-1]))

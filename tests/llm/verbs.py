@@ -2,10 +2,16 @@
 """The verbs for language models: one way to name a model, and what each says. With a model that always says the same."""
 import json
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
+import decoder
+import gguf
 import parrot
 
 PROGRAM = os.path.abspath(sys.argv[1])
@@ -82,6 +88,127 @@ def test_kinds():
           os.path.join(animals, 'model.onnx'))
 
 
+def test_complete():
+    done = Done('complete', 'tales', 'Once', '--temperature', '0')
+    check('a text goes on, to the end of the turn', done.out == SAID + '\n' and done.code == 0, done)
+    fails('more than the context holds', 'with 5000 to come', 'complete', 'tales', 'Once', '--tokens', '5000')
+    parrot.write(path('odd.gguf'), [b'\xf0', b'\x9f', '▁x', b'\x1b', b'[', b'\xc3', '</s>'])
+    done = Done('complete', 'odd.gguf', 'Once', '--temperature', '0')
+    check('what is no character becomes U+FFFD', done.out == '\ufffd x\x1b[\ufffd\n', done)
+
+
+def chat(text, *arguments):
+    return Done('chat', *arguments, '--temperature', '0', stdin=text.encode())
+
+
+def test_chat():
+    answer = SAID.strip() + '\n'
+    done = chat('Hello\n\nhow are\\\nyou\n/again\n//slash\n/system be brief\nx\n/temperature 1\n/new\ny\n/quit\nz\n')
+    check('a line is a message; commands are obeyed', done.out == answer * 6 and done.code == 0 and not done.err, done)
+    done = chat('Hello', 'tales')
+    check('the last line needs no end', done.out == answer, done)
+    done = chat('/again\n/foo\n/temperature x\nHello\n')
+    check('what is wrong is told, and the conversation goes on', done.code == 1 and done.out == answer
+          and all(part in done.err for part in ('nothing was said yet', '/foo is no command', 'a number from 0')), done)
+    check('/help', '/system TEXT' in chat('/help\n').out)
+    done = chat('Hello\n', '--context', '15')
+    check('an answer ends where the context is full', done.code == 0 and 0 < len(done.out) < len(answer), done)
+    done = chat('Hello' * 10 + '\n', '--context', '20')
+    check('what does not fit is refused with the numbers', done.code == 1 and 'room for 20' in done.err, done)
+    done = chat('Hello\n', '--tokens', '2')
+    check('--tokens', done.out == 'Good day\n', done)
+    parrot.write(path('echo.gguf'), template='{{ messages | tojson }}<|assistant|>')
+    done = chat('A\nB\n', 'echo.gguf', '--context', '100')
+    check('all that was said counts', done.code == 1 and done.out == answer and 'room for 100' in done.err, done)
+    fails('chat with a model without a template', 'has no chat template', 'chat', 'tales:F16')
+    parrot.write(path('bad.gguf'), template='{{ raise_exception("no") }}')
+    fails('chat with a template that cannot be used', 'no', 'chat', 'bad.gguf')
+    fails('a name that is none', "unknown model 'lynx'", 'chat', 'lynx')
+    thoughts = ['▁Hm', '.', '</think>', '▁Good', '<|end|>']
+    parrot.write(path('thinks.gguf'), thoughts, special=['<think>', '</think>'],
+                 template=parrot.TEMPLATE + '{# <think> #}')
+    done = chat('Hello\n', 'thinks.gguf')
+    check('thoughts are shown', 'Hm.' in done.out and 'Good' in done.out, done)
+
+
+def test_what_stays():
+    """Keys and values of an earlier turn are those that a new conversation would compute."""
+    model = decoder.Model(decoder.FAMILIES['llama3'], 5)
+    template = '{% for message in messages %}[{{ message.content }}]{% endfor %}'
+    gguf.write(path('random.gguf'), model.keys() | {'tokenizer.chat_template': template}, model.tensors)
+    options = ('random.gguf', '--precision', 'f32', '--tokens', '12')
+    first, once = chat('Hello\n', *options), chat('Other words\n', *options)
+    check('a random model says something', first.code == 0 and len(first.out) > 5 and first.out != once.out, first)
+    done = chat('Hello\n/again\n', *options)
+    check('the same again', done.out == first.out * 2, (first, done))
+    done = chat('Other words\n/new\nHello\n', *options)
+    check('nothing of another conversation is left', done.out == once.out + first.out, (once, first, done))
+
+
+class Terminal:
+    """`guichet chat` on a terminal."""
+
+    def __init__(self, *arguments):
+        self.process, self.file = pty.fork()
+        if self.process == 0:
+            os.chdir(HOME.name)
+            os.execve(PROGRAM, [PROGRAM, 'chat', *arguments], ENVIRONMENT)
+        self.text = ''
+
+    def type(self, text):
+        os.write(self.file, text.encode())
+
+    def wait_for(self, part, seconds=30):
+        end = time.monotonic() + seconds
+        while part not in self.text:
+            ready, _, _ = select.select([self.file], [], [], max(0, end - time.monotonic()))
+            assert ready, f'waited {seconds} s for {part!r}; there was {self.text[-2000:]!r}'
+            try:
+                self.text += os.read(self.file, 4096).decode(errors='replace')
+            except OSError:
+                assert part in self.text, f'it ended without {part!r}: {self.text[-2000:]!r}'
+        self.text = self.text[self.text.index(part) + len(part):]
+
+    def end(self):
+        """The exit status; killed where it does not end by itself."""
+        for _ in range(300):
+            process, status = os.waitpid(self.process, os.WNOHANG)
+            if process:
+                os.close(self.file)
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.1)
+        os.kill(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+        return 'killed'
+
+
+def test_terminal():
+    # A chain that comes back to its start never ends by itself.
+    parrot.write(path('long.gguf'), ['▁la', b'\x1b', '▁li', '▁la'], context=100000)
+    terminal = Terminal('long.gguf', '--context', '100000', '--temperature', '0')
+    problem = ''
+    try:
+        terminal.wait_for('> ')
+        terminal.type('Hello\n')
+        terminal.wait_for('la\ufffd li la\ufffd li la')
+        terminal.type('\x03')
+        terminal.wait_for('(stopped)')
+        terminal.wait_for('> ')
+        terminal.type('\x03')
+        terminal.wait_for('ends)')
+        terminal.type('Again\n')
+        terminal.wait_for('la\ufffd li la')
+        terminal.type('\x03')
+        terminal.wait_for('(stopped)')
+        terminal.type('/quit\n')
+    except AssertionError as error:
+        problem = str(error)
+        terminal.type('\x03\n/quit\n')
+    status = terminal.end()
+    check('Ctrl-C stops an answer, not the program; nothing reaches the terminal but text', not problem and status == 0,
+          problem or status)
+
+
 def test_template():
     conversation = {'messages': [{'role': 'user', 'content': 'Hi'}], 'add_generation_prompt': True}
     file = write_file('hi.json', json.dumps(conversation))
@@ -119,7 +246,6 @@ def test_inspect():
     check('inspect --json', told['architecture'] == 'llama' and told['types'] == {'F32': {'tensors': 12, 'bytes': told['weight_bytes']}}
           and told['parameters'] * 4 == told['weight_bytes'] and told['runs'] and told['chat_template']
           and told['cache_bytes_per_1000_tokens']['bf16'] == 1000 * 2 * 16 * 2, told)
-    import gguf  # pylint: disable=import-outside-toplevel
     gguf.write(path('odd.gguf'), {'general.architecture': 'mamba', 'general.name': b'\xff'}, {})
     done = Done('inspect', 'odd.gguf', '--json')
     check('inspect tells why a model cannot run', "'mamba', which is not supported" in json.loads(done.out)['problem'], done)
@@ -128,7 +254,7 @@ def test_inspect():
 
 def main():
     write_models()
-    tests = [test_names, test_kinds, test_template, test_models, test_inspect]
+    tests = [test_names, test_kinds, test_complete, test_chat, test_what_stays, test_terminal, test_template, test_models, test_inspect]
     for test in tests:
         test()
     print(f'1..{len(results)}')

@@ -35,7 +35,7 @@ EDGES = {
     'server/backend/protocol': 'base tensor model http server/edge server/backend',
     'server/gateway': 'base http model/name.h server/edge',
     'server/frontend': 'base http server/edge',
-    'server/supervisor': 'base model http server/edge server/gateway server/frontend',
+    'server/supervisor': 'base engine/engine.h llm/memory.h model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
     'cli': 'base tensor gguf tokenizer llm engine chat model data quant http hub server/edge server/backend server/gateway '
            'server/frontend server/supervisor',
@@ -49,6 +49,7 @@ EXCEPTIONS = {
     ('cli', 'onnx/onnx.h'): 'inspect reads a network that the engine may not support',
     ('cli', 'ops/operator.h'): 'inspect tells which operators are missing',
     ('cli', 'passes/passes.h'): 'inspect expands operators as the engine does, to count them',
+    ('cli', 'linear/linear.h'): 'bench names the instructions that products run on',
     ('cli', 'plan/plan.h'): 'bench and inspect print the steps of a plan',
 }
 
@@ -71,6 +72,7 @@ LANGUAGE = {
     'language': 'the language of server/backend/language/: the service, which every request of it asks',
     'language_fields': 'a value: what a request asks for',
     'lowering': 'the language of lowering/: every file adds steps to it',
+    'llm_weights': 'a value: the weights, made once and read by whoever runs them',
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',
     'post_list': "a value: a node's post-ops and their operands, as a primitive takes them",
@@ -97,6 +99,8 @@ LANGUAGE |= dict.fromkeys(
 LANGUAGE |= dict.fromkeys(
     ['jinja_growing', 'jinja_node', 'jinja_nodes', 'jinja_parser', 'jinja_program', 'jinja_signature', 'jinja_token'],
     'the tree of chat/: made by the parser, walked by the evaluator')
+LANGUAGE |= dict.fromkeys(['automaton', 'automaton_node'],
+                          "the language of chat/'s constraints: made by the readers of schemas, walked by positions")
 # Private structs that are to be closed: their rooms are being rebuilt.
 OPEN_STILL = {}
 

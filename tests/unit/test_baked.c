@@ -144,6 +144,47 @@ static void expect_no_file_is_needed(const struct detached_case *one) {
     unlink(baked_file);
 }
 
+/* Weights of which several lie beside each other, each large enough to be given back once it is packed. The
+ * longer name moves them in the file: only where they are aligned do they stay in its map. */
+static struct graph *network_large(const char *name) {
+    struct value *x;
+    struct graph *g = network_begin(&x, 4, -1, 3, -1, -1);
+    x->name = name;
+    x = network_node(g, "Relu", network_conv(g, x, 3, 96, 3, 1, 1), NULL);
+    for (int i = 0; i < 3; i++)
+        x = network_node(g, "Relu", network_conv(g, x, 96, 96, 3, 1, 1), NULL);
+    return network_end(g, network_node(g, "GlobalAveragePool", x, NULL));
+}
+
+/* Detached before anything was packed: packing one weight must leave the copies of its neighbours alone. */
+static void model_that_never_ran_needs_its_files_no_more(void **state) {
+    static const char *const names[] = {"x", "xx", "xxx", "xxxx"};
+    const struct engine_options options = {.precision = PRECISION_F32, .no_baked = true};
+    const struct detached_case one = {.dims = {1, 3, 8, 8}};
+    struct error error = {0};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        write_model(network_large(names[i]));
+        struct engine *engine = engine_load(model_path, &options, &error),
+                      *other = engine_load(model_path, &options, &error);
+        struct engine_context *context = engine_context_create(engine, &error),
+                              *whole = engine_context_create(other, &error);
+        struct tensor reference = run_batch(whole, &one, 1);
+
+        assert_true(engine_detach(engine, &error));
+        assert_int_equal(truncate(model_path, 0), 0);
+        struct tensor after = run_batch(context, &one, 1);
+        assert_memory_equal(reference.data, after.data, tensor_bytes(&reference));
+
+        free(reference.data);
+        free(after.data);
+        engine_context_free(whole);
+        engine_free(other);
+        engine_context_free(context);
+        engine_free(engine);
+    }
+}
+
 static void loaded_model_needs_its_files_no_more(void **state) {
     const struct detached_case cases[] = {
         {network_convolutional, PRECISION_F32, {1, 3, 32, 32}, false},
@@ -208,6 +249,7 @@ static int remove_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(baked_model_answers_as_the_file_it_came_from),
+        cmocka_unit_test(model_that_never_ran_needs_its_files_no_more),
         cmocka_unit_test(loaded_model_needs_its_files_no_more),
         cmocka_unit_test(baked_file_that_is_not_current_is_refused_with_a_reason),
     };

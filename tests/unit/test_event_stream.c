@@ -68,10 +68,26 @@ static void the_content_type_announces_it(void **state) {
     assert_false(event_stream_is_announced(headers, 1));
 }
 
+static void comments_are_kept(void **state) {
+    static const char text[] = "data: 1\n\n: tokens 12 3\n\ndata: [DONE]\n\n";
+    struct event_stream stream = {0};
+    event_stream_feed(&stream, text, sizeof text - 1);
+    assert_string_equal(stream.comment, ": tokens 12 3\n");
+
+    char longer[200] = {':'};
+    memset(longer + 1, 'x', 150);
+    strcpy(longer + 151, "\n\n");
+    event_stream_feed(&stream, longer, strlen(longer));
+    assert_int_equal(strlen(stream.comment), sizeof stream.comment - 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_error_event_follows_whole_events), cmocka_unit_test(an_open_event_is_ended_first),
-        cmocka_unit_test(an_error_event_is_not_repeated),      cmocka_unit_test(the_form_is_the_path_s),
+        cmocka_unit_test(comments_are_kept),
+        cmocka_unit_test(an_error_event_follows_whole_events),
+        cmocka_unit_test(an_open_event_is_ended_first),
+        cmocka_unit_test(an_error_event_is_not_repeated),
+        cmocka_unit_test(the_form_is_the_path_s),
         cmocka_unit_test(the_content_type_announces_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

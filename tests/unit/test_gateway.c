@@ -206,23 +206,69 @@ static void the_least_loaded_replica_is_chosen(void **state) {
 
     struct replica *chosen;
     for (int i = 0; i < 12; i++) {
-        assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_FOUND);
+        assert_int_equal(route_choose(route, 0, NULL, 0, SECOND, &chosen), ROUTE_FOUND);
         replica_begin(chosen);
     }
 
     for (int i = 0; i < 3; i++)
         assert_int_equal(route->replicas[i]->outstanding, 4);
-    assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_FULL);
+    assert_int_equal(route_choose(route, 0, NULL, 0, SECOND, &chosen), ROUTE_FULL);
 
     replica_succeeded(route->replicas[1]);
-    assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_FOUND);
+    assert_int_equal(route_choose(route, 0, NULL, 0, SECOND, &chosen), ROUTE_FOUND);
     assert_ptr_equal(chosen, route->replicas[1]);
-    assert_int_equal(route_choose(route, &route->replicas[1], 1, SECOND, &chosen), ROUTE_FULL);
+    assert_int_equal(route_choose(route, 0, &route->replicas[1], 1, SECOND, &chosen), ROUTE_FULL);
     assert_int_equal(route_outstanding(route), 11);
 
     for (int i = 0; i < 3; i++)
         while (route->replicas[i]->outstanding)
             replica_abandoned(route->replicas[i]);
+    route_table_release(&table);
+}
+
+static void a_conversation_stays_where_it_has_been(void **state) {
+    struct route_table table;
+    struct url url = {.port = 80, .host = "a"};
+    struct replica *home, *chosen;
+    route_table_init(&table, 4);
+    table_fill(&table, &url);
+    struct route *route = route_table_find(&table, "a", 1);
+
+    /* Every conversation has its replica, and all replicas have some. */
+    int seen[3] = {0};
+    for (uint64_t affinity = 1; affinity <= 60; affinity++) {
+        route_choose(route, affinity, NULL, 0, SECOND, &home);
+        for (int i = 0; i < 3; i++) {
+            route_choose(route, affinity, NULL, 0, SECOND, &chosen);
+            assert_ptr_equal(chosen, home);
+            seen[i] += route->replicas[i] == home;
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        assert_in_range(seen[i], 5, 40);
+
+    /* Some more to do does not move it; much more does, and so do illness and a try that failed. */
+    home->asked_tokens = 4000;
+    route_choose(route, 60, NULL, 0, SECOND, &chosen);
+    assert_ptr_equal(chosen, home);
+    home->queued_tokens = 5000;
+    route_choose(route, 60, NULL, 0, SECOND, &chosen);
+    assert_ptr_not_equal(chosen, home);
+    home->asked_tokens = home->queued_tokens = 0;
+    route_choose(route, 60, &home, 1, SECOND, &chosen);
+    assert_ptr_not_equal(chosen, home);
+    home->healthy = false;
+    route_choose(route, 60, NULL, 0, SECOND, &chosen);
+    assert_ptr_not_equal(chosen, home);
+
+    /* Without a conversation, whoever has fewer tokens to compute. */
+    home->healthy = true;
+    for (int i = 0; i < 3; i++)
+        route->replicas[i]->asked_tokens = route->replicas[i] == home ? 10 : 20;
+    for (int i = 0; i < 3; i++) {
+        route_choose(route, 0, NULL, 0, SECOND, &chosen);
+        assert_ptr_equal(chosen, home);
+    }
     route_table_release(&table);
 }
 
@@ -238,13 +284,13 @@ static void failing_replicas_are_left_alone_for_a_while(void **state) {
     replica_failed(first, true, SECOND); /* refused: ejected at once, for a second */
 
     for (int i = 0; i < 9; i++) {
-        assert_int_equal(route_choose(route, NULL, 0, SECOND + 5, &chosen), ROUTE_FOUND);
+        assert_int_equal(route_choose(route, 0, NULL, 0, SECOND + 5, &chosen), ROUTE_FOUND);
         assert_ptr_not_equal(chosen, first);
     }
 
     bool seen = false;
     for (int i = 0; i < 9; i++) {
-        route_choose(route, NULL, 0, 2 * SECOND, &chosen);
+        route_choose(route, 0, NULL, 0, 2 * SECOND, &chosen);
         seen |= chosen == first;
     }
     assert_true(seen);
@@ -267,8 +313,8 @@ static void failing_replicas_are_left_alone_for_a_while(void **state) {
     for (int i = 0; i < 3; i++)
         replica_checked(route->replicas[i], false);
     assert_false(route_ready(route, 5 * SECOND));
-    assert_int_equal(route_choose(route, NULL, 0, 5 * SECOND, &chosen), ROUTE_FOUND);
-    assert_int_equal(route_choose(route, route->replicas, 3, 5 * SECOND, &chosen), ROUTE_TRIED);
+    assert_int_equal(route_choose(route, 0, NULL, 0, 5 * SECOND, &chosen), ROUTE_FOUND);
+    assert_int_equal(route_choose(route, 0, route->replicas, 3, 5 * SECOND, &chosen), ROUTE_TRIED);
 
     /* One whose last check failed is better than one that just failed requests, however few those have. */
     for (int i = 0; i < 3; i++) {
@@ -281,10 +327,10 @@ static void failing_replicas_are_left_alone_for_a_while(void **state) {
     replica_begin(first);
 
     for (int i = 0; i < 9; i++) {
-        assert_int_equal(route_choose(route, NULL, 0, 9 * SECOND, &chosen), ROUTE_FOUND);
+        assert_int_equal(route_choose(route, 0, NULL, 0, 9 * SECOND, &chosen), ROUTE_FOUND);
         assert_ptr_equal(chosen, first);
     }
-    assert_int_equal(route_choose(route, &first, 1, 9 * SECOND, &chosen), ROUTE_FOUND);
+    assert_int_equal(route_choose(route, 0, &first, 1, 9 * SECOND, &chosen), ROUTE_FOUND);
     replica_abandoned(first);
     route_table_release(&table);
 }
@@ -326,7 +372,8 @@ static void a_new_table_keeps_what_stays(void **state) {
     assert_int_equal(table.count, 2);
     assert_null(route_table_find(&table, "b", 1));
     struct replica *chosen;
-    assert_int_equal(route_choose(route_table_find(&table, "c", 1), NULL, 0, SECOND, &chosen), ROUTE_EMPTY);
+    assert_int_equal(route_choose(route_table_find(&table, "c", 1), 0, NULL, 0, SECOND, &chosen),
+                     ROUTE_EMPTY);
 
     assert_ptr_equal(route_table_find(&table, "a", 1), route);
     assert_int_equal(route->count, 2);
@@ -341,7 +388,7 @@ static void a_new_table_keeps_what_stays(void **state) {
 
     route_table_remove(&table, "a");
     assert_true(route->retired);
-    assert_int_equal(route_choose(route, NULL, 0, SECOND, &chosen), ROUTE_EMPTY);
+    assert_int_equal(route_choose(route, 0, NULL, 0, SECOND, &chosen), ROUTE_EMPTY);
 
     route_release(route);
     route_table_release(&table);
@@ -357,6 +404,7 @@ int main(void) {
         cmocka_unit_test(api_keys_have_roles_and_models),
         cmocka_unit_test(each_client_has_a_bucket_of_its_own),
         cmocka_unit_test(the_least_loaded_replica_is_chosen),
+        cmocka_unit_test(a_conversation_stays_where_it_has_been),
         cmocka_unit_test(failing_replicas_are_left_alone_for_a_while),
         cmocka_unit_test(retries_are_paid_for),
         cmocka_unit_test(a_new_table_keeps_what_stays),

@@ -246,7 +246,7 @@ static void guichet_json_is_read_by_kind(void **state) {
         {"{\"context\": 1e3}", "'context' is not a number of tokens"},
         {"{\"context\": 99999999999}", "'context' is not a number of tokens"},
         {"{\"parallel\": \"4\"}", "'parallel' is not a number of sequences"},
-        {"{\"kv\": \"q4_0\"}", "'kv' is not bf16, q8_0 or f32"},
+        {"{\"kv\": \"q4_0\"}", "'kv' is not f16, bf16, q8_0 or f32"},
         {"{\"variant\": \"../x\"}", "'variant' is not the name"},
         {"{\"precision\": \"int8\"}", "'precision' is not auto or f32"},
         {"[]", "guichet.json"},

@@ -64,6 +64,12 @@ static bool write_metrics(void *state, struct buffer *text) {
     return !text->failed;
 }
 
+static void find_load(void *state, struct service_load *ret) {
+    const struct backend *backend = state;
+    if (backend_is_ready(backend))
+        backend->kind->find_load(backend, ret);
+}
+
 static bool check_model(void *state, const char *name, struct error *error) {
     const struct backend *backend = state;
 
@@ -149,6 +155,7 @@ struct backend *backend_create(struct http_loops *loops, const struct backend_op
     backend->options = *options;
     backend->service = (struct service){
         .context = backend,
+        .find_load = find_load,
         .is_ready = is_ready,
         .list_models = list_models,
         .write_metrics = write_metrics,

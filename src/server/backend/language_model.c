@@ -14,12 +14,10 @@ static bool read_settings(const struct backend *backend, const struct model_file
     if (!model_settings_read(files->folder, MODEL_LANGUAGE, &settings, error))
         return false;
 
-    const char *kv = given->kv ? given->kv : settings.kv;
     enum precision precision = given->precision != PRECISION_AUTO ? given->precision : settings.precision;
-    options->context = given->context ? given->context : settings.context;
-    options->parallel = given->parallel ? given->parallel : settings.parallel;
-    options->kv = kv && strcmp(kv, "q8_0") == 0 ? LLM_KV_Q8_0 : LLM_KV_BF16;
-    options->precision = precision == PRECISION_F32 || (kv && strcmp(kv, "f32") == 0) ? LLM_F32 : LLM_AUTO;
+    options->sizes = llm_sizes_of(given->context ? given->context : settings.context,
+                                  given->parallel ? given->parallel : settings.parallel,
+                                  given->kv ? given->kv : settings.kv, precision == PRECISION_F32);
     return true;
 }
 
@@ -55,6 +53,11 @@ static bool is_ready(const struct backend *backend) {
     return language_is_ready(backend->language);
 }
 
+static void find_load(const struct backend *backend, struct service_load *ret) {
+    ret->kind = "language";
+    ret->queued_tokens = language_queued_tokens(backend->language);
+}
+
 static void describe(const struct backend *backend, struct model_status *ret) {
     text_copy(ret->meaning.kind, sizeof ret->meaning.kind, "language");
     text_copy(ret->precision, sizeof ret->precision, language_precision_name(backend->language));
@@ -76,6 +79,7 @@ const struct backend_kind backend_language_model = {
     .wait_ready = wait_ready,
     .is_ready = is_ready,
     .describe = describe,
+    .find_load = find_load,
     .update_metrics = update_metrics,
     .finish = finish,
     .release = release,

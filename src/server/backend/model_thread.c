@@ -27,6 +27,13 @@ static void refresh_baked(struct engine *engine, char *ret, size_t size) {
 /* One line, where something that decides what is recognised is stated nowhere. */
 static void warn_of_assumptions(const struct model *model) {
     struct model_description description;
+    struct error reason;
+    if (!model_takes_photos(model, &reason)) {
+        log_line("guichet: %s takes no photos, and is served over V2 and TensorFlow Serving: %s",
+                 model_name(model), reason.message);
+        return;
+    }
+
     model_describe(model, &description);
     const struct {
         const char *what, *source, *more;
@@ -64,21 +71,42 @@ static bool detach(struct backend *backend, struct error *error) {
     return true;
 }
 
+/* Pack the weights of a network whose inputs may have any size, before its files are let go: a plan for the
+ * smallest shapes that it could take. Where it takes none of these, its first request does it. */
+static void prepare_least(struct engine_context *context, const struct engine *engine) {
+    struct tensor inputs[INFERENCE_PORTS] = {0};
+    int count = engine_input_count(engine);
+    struct error ignored;
+
+    for (int i = 0; i < count && i < INFERENCE_PORTS; i++) {
+        const struct engine_port *port = engine_input(engine, i);
+        inputs[i] = (struct tensor){.dtype = port->dtype, .shape = port->shape};
+        for (int axis = 0; axis < port->shape.rank; axis++)
+            if (port->shape.dims[axis] < 0)
+                inputs[i].shape.dims[axis] = 1;
+    }
+    if (count <= INFERENCE_PORTS)
+        engine_prepare(context, inputs, count, &ignored);
+}
+
 bool backend_model_start(void *context, struct error *error) {
     struct backend *backend = context;
     double start = clock_ms();
     struct model_options options = {
         .engine = {.precision = backend->options.precision, .threads = backend->options.threads},
-        .variant = backend->variant};
+        .variant = backend->variant,
+        .any_network = true};
     backend->model = model_load(backend->model_path, &options, error);
     if (!backend->model)
         return false;
 
     if (!batch_runner_start(&backend->runner, backend->model, backend->options.max_batch, error) ||
-        !model_classifier_warm_up(backend->runner.classifier, 1, error))
+        (backend->runner.classifier && !model_classifier_warm_up(backend->runner.classifier, 1, error)))
         return false;
 
     struct engine *engine = model_engine(backend->model);
+    if (!backend->runner.classifier)
+        prepare_least(backend->runner.context, engine);
     warn_of_assumptions(backend->model);
     double took = clock_ms() - start;
     char baked[512];

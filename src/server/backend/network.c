@@ -36,6 +36,14 @@ static bool is_ready(const struct backend *backend) {
     return atomic_load(&backend->ready);
 }
 
+static const char *kind_name(const struct backend *backend) {
+    return model_head(backend->model) == HEAD_NONE ? "tensor" : "classifier";
+}
+
+static void find_load(const struct backend *backend, struct service_load *ret) {
+    ret->kind = kind_name(backend);
+}
+
 static void describe(const struct backend *backend, struct model_status *ret) {
     struct model_meaning *meaning = &ret->meaning;
     struct model_description description;
@@ -46,8 +54,7 @@ static void describe(const struct backend *backend, struct model_status *ret) {
     text_copy(meaning->head, sizeof meaning->head, description.head);
     text_copy(meaning->head_source, sizeof meaning->head_source, description.head_source);
     meaning->independent = head_is_independent(model_head(backend->model));
-    text_copy(meaning->kind, sizeof meaning->kind,
-              model_head(backend->model) == HEAD_NONE ? "tensor" : "classifier");
+    text_copy(meaning->kind, sizeof meaning->kind, kind_name(backend));
     text_copy(ret->precision, sizeof ret->precision, engine_precision_used(model_engine(backend->model)));
 }
 
@@ -73,6 +80,7 @@ const struct backend_kind backend_network = {
     .wait_ready = wait_ready,
     .is_ready = is_ready,
     .describe = describe,
+    .find_load = find_load,
     .update_metrics = update_metrics,
     .finish = finish,
     .release = release,

@@ -20,6 +20,7 @@ struct backend_kind {
     bool (*is_ready)(const struct backend *backend);
     /* Of a model that is loaded. */
     void (*describe)(const struct backend *backend, struct model_status *ret);
+    void (*find_load)(const struct backend *backend, struct service_load *ret);
     /* Set the gauges. */
     void (*update_metrics)(struct backend *backend);
     /* After the server has stopped: finish, without a client, what is under way. Whatever was started. */

@@ -10,8 +10,14 @@ bool batch_runner_start(struct batch_runner *runner, struct model *model, int mo
                         struct error *error) {
     runner->most_rows = most_rows;
     runner->model = model;
-    runner->classifier = model_classifier_create(model, error);
-    if (!runner->classifier)
+    struct error ignored;
+    if (model_takes_photos(model, &ignored)) {
+        runner->classifier = model_classifier_create(model, error);
+        runner->context = runner->classifier ? model_classifier_context(runner->classifier) : NULL;
+    } else {
+        runner->context = engine_context_create(model_engine(model), error);
+    }
+    if (!runner->context)
         return false;
 
     runner->outputs = calloc((size_t)engine_output_count(model_engine(model)) + 1, sizeof *runner->outputs);
@@ -19,6 +25,8 @@ bool batch_runner_start(struct batch_runner *runner, struct model *model, int mo
 }
 
 void batch_runner_end(struct batch_runner *runner) {
+    if (!runner->classifier)
+        engine_context_free(runner->context);
     model_classifier_free(runner->classifier);
     free(runner->outputs);
     for (int i = 0; i < INFERENCE_PORTS; i++)
@@ -110,7 +118,7 @@ static void hand_back(struct batch_runner *runner, struct job *job, int64_t firs
 
 static bool run_engine(struct batch_runner *runner, const struct tensor *inputs, int input_count,
                        struct error *error) {
-    return engine_run(model_classifier_context(runner->classifier), inputs, input_count, runner->outputs,
+    return engine_run(runner->context, inputs, input_count, runner->outputs,
                       engine_output_count(model_engine(runner->model)), error);
 }
 

@@ -8,9 +8,10 @@ struct job;
 /* What the runs of a model keep. */
 struct batch_runner {
     struct model *model;
-    int most_rows; /* of one run; more are run in pieces, where they may be */
-    struct model_classifier *classifier;
-    struct tensor *outputs; /* [engine_output_count] of the last run */
+    int most_rows;                       /* of one run; more are run in pieces, where they may be */
+    struct model_classifier *classifier; /* NULL: the network takes no photos */
+    struct engine_context *context;      /* the classifier's, or our own */
+    struct tensor *outputs;              /* [engine_output_count] of the last run */
     struct {
         void *bytes;
         size_t size;

@@ -25,8 +25,10 @@ struct context {
     char *cookie;              /* Set-Cookie of the reply, malloc'ed; NULL: none */
 
     char model[MODEL_NAME_BYTES]; /* "" where none is named */
-    bool model_known;             /* there is such a model: it may be a metric's label */
-    char upstream[80];            /* where the response came from; "" if there was no upstream */
+    uint64_t affinity; /* of a conversation: the same as long as its beginning is; 0: there is none */
+    int64_t weight;    /* tokens that it asks to be computed, about; 0: it asks no language model */
+    bool model_known;  /* there is such a model: it may be a metric's label */
+    char upstream[80]; /* where the response came from; "" if there was no upstream */
     double upstream_ms;
     int tries;       /* upstreams asked */
     int batch;       /* requests that ran with it, itself included; 0: it did not run, or that is not known */

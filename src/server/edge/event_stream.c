@@ -17,6 +17,8 @@ static void feed_byte(struct event_stream *stream, char byte) {
     if (byte == '\r')
         return;
     if (byte == '\n' && (stream->line_end || !stream->open)) {
+        if (stream->open && stream->start[0] == ':')
+            memcpy(stream->comment, stream->start, sizeof stream->comment);
         stream->open = false;
         return;
     }
@@ -25,9 +27,10 @@ static void feed_byte(struct event_stream *stream, char byte) {
     if (!stream->open) {
         stream->open = true;
         stream->length = 0;
+        memset(stream->start, 0, sizeof stream->start);
     }
 
-    if (stream->length < sizeof stream->start)
+    if (stream->length < sizeof stream->start - 1)
         stream->start[stream->length++] = byte;
 }
 

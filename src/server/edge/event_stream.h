@@ -11,10 +11,11 @@
 
 /* Where a stream of events stands. Zero at first. */
 struct event_stream {
-    char start[16]; /* the first bytes of the event that came last */
-    size_t length;  /* … so many */
-    bool open;      /* that event has not ended yet */
-    bool line_end;  /* the last byte ended a line */
+    char start[48];   /* the first bytes of the event that came last, with a NUL */
+    size_t length;    /* … so many */
+    char comment[48]; /* the first bytes of the last comment that stood alone, with a NUL */
+    bool open;        /* that event has not ended yet */
+    bool line_end;    /* the last byte ended a line */
 };
 
 /* Whether headers announce a stream of events. */

@@ -77,15 +77,9 @@ static bool add_forwarded_for(const struct http_request *request, struct forward
 
 bool forward_request_headers(const struct http_request *request, const struct trace *trace,
                              const char *const *dropped, struct forwarded_headers *ret) {
-    static const char *const always[] = {"Host",
-                                         "Content-Length",
-                                         "X-Forwarded-For",
-                                         "X-Forwarded-Proto",
-                                         "X-Request-Id",
-                                         "traceparent",
-                                         "X-Forwarded-Host",
-                                         HEADER_ASK_RUN,
-                                         NULL};
+    static const char *const always[] = {
+        "Host",        "Content-Length",   "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id",
+        "traceparent", "X-Forwarded-Host", HEADER_ASK_RUN,    HEADER_CLIENT,       NULL};
 
     ret->count = 0;
     ret->text_used = 0;
@@ -107,8 +101,9 @@ bool forward_request_headers(const struct http_request *request, const struct tr
 }
 
 bool forward_response_headers(const struct http_response *response, struct forwarded_headers *ret) {
-    static const char *const always[] = {"Content-Length", "Date",          "Server", "X-Request-Id",
-                                         HEADER_BATCH,     HEADER_QUEUE_MS, NULL};
+    static const char *const always[] = {
+        "Content-Length", "Date",        "Server",    "X-Request-Id",       HEADER_BATCH,
+        HEADER_QUEUE_MS,  HEADER_TOKENS, HEADER_KIND, HEADER_QUEUED_TOKENS, NULL};
 
     ret->count = 0;
     ret->text_used = 0;

@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/url.h"
 #include "server/edge/links.h"
@@ -17,8 +18,44 @@ static bool read_query(const struct http_request *request, char ret[MODEL_NAME_B
            error_set(error, ERROR_INVALID, "?model= is not the name of a model");
 }
 
-/* The member "model" of the body. */
+enum {
+    PROMPT_BEGINNING = 512, /* bytes that tell prompts apart */
+    BYTES_OF_TOKEN = 4,     /* about */
+};
+
+static uint64_t hash_json(uint64_t hash, const json_t *value) {
+    const json_t *part;
+    size_t i;
+    if (json_is_string(value))
+        return hash_bytes(hash, json_string_value(value), json_string_length(value));
+
+    json_array_foreach(value, i, part) hash =
+        hash_json(hash, json_is_object(part) ? json_object_get(part, "text") : part);
+    return hash;
+}
+
+/* What a conversation begins with, up to the first words of the user: turns that follow have the same. */
+static uint64_t find_affinity(const json_t *body) {
+    const json_t *prompt = json_object_get(body, "prompt"), *message;
+    uint64_t hash = HASH_START;
+    size_t i, length = json_string_length(prompt);
+    if (json_is_string(prompt))
+        return hash_bytes(hash, json_string_value(prompt),
+                          length < PROMPT_BEGINNING ? length : PROMPT_BEGINNING);
+
+    const json_t *messages = json_object_get(body, "messages");
+    json_array_foreach(messages, i, message) {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        hash = hash_json(hash, json_object_get(message, "content"));
+        if (role && strcmp(role, "user") == 0)
+            break;
+    }
+    return json_is_array(messages) ? hash : 0;
+}
+
+/* The member "model" of the body, and what is told of its work. */
 static bool read_body(const struct http_request *request, char ret[MODEL_NAME_BYTES], struct error *error) {
+    struct context *context = context_of(request);
     const struct http_body *body = request->body;
     struct memory_charge charge = {0};
     json_t *json = json_parse(body->bytes ? body->bytes : "", body->size, NULL, &charge, error);
@@ -30,10 +67,13 @@ static bool read_body(const struct http_request *request, char ret[MODEL_NAME_BY
     const json_t *member = json_object_get(json, "model");
     const char *model = json_string_value(member);
     bool good = model && model_name_valid(model, json_string_length(member));
-    if (good)
+    if (good) {
         strcpy(ret, model);
-    else
+        context->affinity = find_affinity(json);
+        context->weight = (int64_t)body->size / BYTES_OF_TOKEN + 1;
+    } else {
         error_set(error, ERROR_INVALID, "\"model\" is missing, or is not the name of a model");
+    }
 
     json_release(json, &charge);
     return good;

@@ -1,6 +1,7 @@
 #include "server/edge/service.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "server/edge/context.h"
+#include "server/edge/forwarding.h"
 #include "server/edge/metrics.h"
 #include "server/edge/respond.h"
 #include "server/edge/server.h"
@@ -22,7 +24,19 @@ void service_live(const struct service *service, struct http_request *request) {
 
 void service_ready(const struct service *service, struct http_request *request) {
     bool ready = service->is_ready(service->context);
-    respond_text(request, ready ? 200 : 503, ready ? "{\"ready\":true}" : "{\"ready\":false}");
+    const char *text = ready ? "{\"ready\":true}" : "{\"ready\":false}";
+    if (!service->find_load || !http_request_header(request, HEADER_ASK_RUN)) {
+        respond_text(request, ready ? 200 : 503, text);
+        return;
+    }
+
+    struct service_load load = {.kind = ""};
+    char tokens[24];
+    service->find_load(service->context, &load);
+    snprintf(tokens, sizeof tokens, "%lld", (long long)load.queued_tokens);
+    const struct http_header headers[] = {
+        {"Content-Type", "application/json"}, {HEADER_KIND, load.kind}, {HEADER_QUEUED_TOKENS, tokens}};
+    respond(request, ready ? 200 : 503, headers, 3, http_body_create(text, strlen(text)));
 }
 
 void service_metrics(const struct service *service, struct http_request *request) {

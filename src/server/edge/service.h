@@ -35,8 +35,16 @@ struct model_status {
 /* The meaning out of an entry of /models?details=1; what is missing is "". */
 void model_meaning_read(const json_t *entry, struct model_meaning *ret);
 
+/* What a backend tells a gateway that checks it. */
+struct service_load {
+    const char *kind; /* of its model; "": not known yet */
+    int64_t queued_tokens;
+};
+
 struct service {
     void *context;
+    /* Optional. */
+    void (*find_load)(void *context, struct service_load *ret);
     /* Requests can be answered now. */
     bool (*is_ready)(void *context);
     /* The models that the caller of `request` may use, the default one first: malloc'ed, *ret_count of them;

@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #define FAILURES_TO_EJECT 3
 #define EJECTION_NS 1000000000ll
 #define EJECTION_DOUBLINGS 5 /* 1 s … 32 s */
 #define EJECTION_MOST_NS (30 * 1000000000ll)
+#define SPARE_TOKENS 4096 /* more to do than the least, that a conversation waits for where it has been */
 #define BUDGET_MOST 200.0
 #define BUDGET_PER_REQUEST 0.2
 #define BUDGET_PER_SECOND 10.0
@@ -266,8 +269,37 @@ static enum standing replica_standing(const struct replica *replica, int64_t now
     return replica->healthy ? STANDING_WELL : STANDING_DOUBTFUL;
 }
 
-enum route_choice route_choose(struct route *route, struct replica *const *tried, int tried_count,
-                               int64_t now_ns, struct replica **ret) {
+static int64_t tokens_on(const struct replica *replica) {
+    return replica->asked_tokens > replica->queued_tokens ? replica->asked_tokens : replica->queued_tokens;
+}
+
+static bool has_less(const struct replica *a, const struct replica *b) {
+    int64_t x = tokens_on(a), y = tokens_on(b);
+    return x != y ? x < y : a->outstanding < b->outstanding;
+}
+
+/* The healthy replica that a conversation belongs to: each draws a number, and the highest has it, so that
+ * one that comes or goes moves no others' (Thaler and Ravishankar 1998). `best` has the least to do. */
+static struct replica *find_home(const struct route *route, uint64_t affinity, struct replica *best,
+                                 struct replica *const *tried, int tried_count, int64_t now_ns) {
+    struct replica *home = best;
+    uint64_t highest = 0;
+
+    for (int i = 0; i < route->count; i++) {
+        struct replica *replica = route->replicas[i];
+        uint64_t number = hash_bytes(affinity, replica->name, strlen(replica->name));
+        number = (number ^ number >> 32) * 0x9e3779b97f4a7c15u;
+        if (number >= highest && replica_standing(replica, now_ns) == STANDING_WELL &&
+            replica->outstanding < route->bound && !was_tried(replica, tried, tried_count)) {
+            highest = number;
+            home = replica;
+        }
+    }
+    return tokens_on(home) <= 2 * tokens_on(best) + SPARE_TOKENS ? home : best;
+}
+
+enum route_choice route_choose(struct route *route, uint64_t affinity, struct replica *const *tried,
+                               int tried_count, int64_t now_ns, struct replica **ret) {
     struct replica *best[STANDINGS] = {NULL};
     bool full[STANDINGS] = {false};
 
@@ -283,9 +315,11 @@ enum route_choice route_choose(struct route *route, struct replica *const *tried
 
         if (replica->outstanding >= route->bound)
             full[standing] = true;
-        else if (!best[standing] || replica->outstanding < best[standing]->outstanding)
+        else if (!best[standing] || has_less(replica, best[standing]))
             best[standing] = replica;
     }
+    if (affinity && best[STANDING_WELL])
+        best[STANDING_WELL] = find_home(route, affinity, best[STANDING_WELL], tried, tried_count, now_ns);
 
     for (int standing = 0; standing < STANDINGS; standing++) {
         if (best[standing]) {

@@ -26,7 +26,10 @@ struct replica {
     char host[URL_HOST_BYTES];         /* the Host header */
     struct http_upstream *upstream;    /* freed with the replica */
     int references;
-    int outstanding;             /* requests on it now */
+    int outstanding;             /* requests on it now … */
+    int64_t asked_tokens;        /* … and the tokens that they ask for, about */
+    int64_t queued_tokens;       /* that it has to compute, as it said last */
+    char kind[12];               /* of its model, as it said; "": not known */
     bool healthy;                /* the last active check's answer; true before the first */
     int64_t check_at;            /* ns; when the next active check is due */
     bool checking;               /* an active check is under way */
@@ -111,12 +114,15 @@ bool route_update(struct route *route, struct route_target *targets, size_t coun
 struct replica *route_replica(const struct route *route, const struct route_target *target);
 
 enum route_choice { ROUTE_FOUND, ROUTE_EMPTY, ROUTE_FULL, ROUTE_TRIED };
-/* The replica with the fewest requests on it that is healthy, not ejected and not among the `tried`; where
- * every one is unwell, the best of those that are not ejected, else of those that are (better a doubtful try
- * than none). ROUTE_FULL: those left are at
- * their bound. ROUTE_TRIED: all were tried. The replica is borrowed: call replica_begin to keep it. */
-enum route_choice route_choose(struct route *route, struct replica *const *tried, int tried_count,
-                               int64_t now_ns, struct replica **ret);
+/* The replica with the fewest tokens to compute, else with the fewest requests on it, that is healthy, not
+ * ejected and not among the `tried`; where every one is unwell, the best of those that are not ejected, else
+ * of those that are (better a doubtful try than none). ROUTE_FULL: those left are at their bound.
+ * ROUTE_TRIED: all were tried. The replica is borrowed: call replica_begin to keep it.
+ *
+ * `affinity`, where it is not 0, belongs to a conversation: among healthy replicas it always finds the same,
+ * which has computed its beginning, unless that one has much more to do than another. */
+enum route_choice route_choose(struct route *route, uint64_t affinity, struct replica *const *tried,
+                               int tried_count, int64_t now_ns, struct replica **ret);
 /* A request pays in; a retry takes out, and is refused when the budget is empty. */
 void route_budget_deposit(struct route *route, int64_t now_ns);
 bool route_budget_take(struct route *route, int64_t now_ns);

@@ -12,6 +12,8 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "server/edge/forwarding.h"
 #include "server/gateway/private.h"
 
 #define CHECK_TIMEOUT_MS 2000
@@ -217,6 +219,17 @@ struct check {
     struct replica *replica;
 };
 
+/* Lock held. What a backend tells with its health. */
+static void read_load(struct replica *replica, const struct http_response *response) {
+    for (int i = 0; i < response->header_count; i++) {
+        const struct http_header *header = &response->headers[i];
+        if (http_names_equal(header->name, HEADER_KIND))
+            text_copy(replica->kind, sizeof replica->kind, header->value);
+        else if (http_names_equal(header->name, HEADER_QUEUED_TOKENS))
+            replica->queued_tokens = strtoll(header->value, NULL, 10);
+    }
+}
+
 static void finish_check(void *context, const struct http_response *response) {
     struct check *check = context;
     struct gateway *gateway = check->gateway;
@@ -228,6 +241,8 @@ static void finish_check(void *context, const struct http_response *response) {
 
     pthread_mutex_lock(&gateway->lock);
     check->replica->checking = false;
+    if (response->failure == HTTP_COMPLETE)
+        read_load(check->replica, response);
     if (!inconclusive || (response->failure == HTTP_COMPLETE))
         replica_checked(check->replica, healthy || inconclusive);
     if (!inconclusive && response->failure != HTTP_COMPLETE)
@@ -242,11 +257,14 @@ static void finish_check(void *context, const struct http_response *response) {
 }
 
 static void start_check(void *context) {
+    static const struct http_header headers[] = {{HEADER_ASK_RUN, "1"}};
     struct check *check = context;
     struct http_call *call =
         http_call_start(check->replica->upstream, http_loops_get(check->gateway->loops, 0),
                         &(struct http_call_options){.method = "GET",
                                                     .target = "/readyz",
+                                                    .headers = headers,
+                                                    .header_count = 1,
                                                     .timeout_ms = CHECK_TIMEOUT_MS,
                                                     .done = finish_check,
                                                     .context = check});

@@ -46,6 +46,8 @@ static void describe_route(const struct route *route, bool details, int64_t now,
     strcpy(ret->state, ready ? "ready" : "failed");
     if (!ready)
         strcpy(ret->reason, "no backend of it answers");
+    for (int i = 0; details && i < route->count && !ret->meaning.kind[0]; i++)
+        strcpy(ret->meaning.kind, route->replicas[i]->kind);
 }
 
 /* A copy, so that the supervisor is not asked under the lock. */

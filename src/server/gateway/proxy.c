@@ -23,6 +23,8 @@ static void join_asked(struct proxy_request *proxy, struct replica *replica) {
     if (replica->asked)
         replica->asked->asked_link = &proxy->asked_next;
     replica->asked = proxy;
+    replica->asked_tokens += proxy->weight;
+    proxy->asked_of = replica;
 }
 
 void proxy_leave_asked(struct proxy_request *proxy) {
@@ -32,6 +34,7 @@ void proxy_leave_asked(struct proxy_request *proxy) {
     if (proxy->asked_next)
         proxy->asked_next->asked_link = proxy->asked_link;
     proxy->asked_link = NULL;
+    proxy->asked_of->asked_tokens -= proxy->weight;
 }
 
 /* Lock held. What was told of a replica has chosen, or has ended. */
@@ -412,7 +415,8 @@ void proxy_try(struct proxy_request *proxy) {
 
     pthread_mutex_lock(&gateway->lock);
     end_resuming(proxy);
-    enum route_choice choice = route_choose(proxy->route, proxy->tried, proxy->tried_count, now, &replica);
+    enum route_choice choice =
+        route_choose(proxy->route, proxy->affinity, proxy->tried, proxy->tried_count, now, &replica);
     bool kept = choice == ROUTE_FOUND && is_kept_from(proxy, replica, now);
     if (choice == ROUTE_FOUND && !kept) {
         replica_begin(replica);
@@ -478,6 +482,8 @@ static struct proxy_request *proxy_create(struct gateway *gateway, struct http_r
     proxy->gateway = gateway;
     proxy->request = request;
     proxy->context = context_of(request);
+    proxy->affinity = proxy->context->affinity;
+    proxy->weight = proxy->context->weight;
     proxy->options = *options;
     proxy->route = route;
     proxy->collected.limit = options->answered ? LIMIT_ANSWERED_BYTES : LIMIT_COLLECTED_BYTES + 1;

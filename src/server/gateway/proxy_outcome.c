@@ -22,7 +22,7 @@ bool proxy_has_other_replica(struct proxy_request *proxy) {
     pthread_mutex_lock(&gateway->lock);
     bool found =
         proxy->route->count > 1 &&
-        route_choose(proxy->route, tried, proxy->tried_count + 1, clock_ns(), &other) == ROUTE_FOUND &&
+        route_choose(proxy->route, 0, tried, proxy->tried_count + 1, clock_ns(), &other) == ROUTE_FOUND &&
         route_budget_take(proxy->route, clock_ns());
     pthread_mutex_unlock(&gateway->lock);
     return found;

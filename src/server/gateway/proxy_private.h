@@ -27,6 +27,8 @@ struct proxy_request {
     struct proxy_options options; /* its strings are ours */
     char *target, *fallback;
     struct route *route;
+    uint64_t affinity; /* struct context has these two, but ends with the reply */
+    int64_t weight;
     struct replica *replica;           /* being asked now; NULL else */
     struct replica *tried[TRIED_MOST]; /* compared only, never followed */
     int tried_count, rounds, stale, broken;
@@ -53,6 +55,7 @@ struct proxy_request {
     bool called;                                    /* leave_replica is on its way */
     bool ended;                                     /* … and frees what is left */
     struct proxy_request **asked_link, *asked_next; /* in the list of its replica; NULL: in none */
+    struct replica *asked_of;                       /* … whose list it is */
     bool failed;                                    /* with `failure` */
     struct error failure;
     struct proxy_request *next;

@@ -48,7 +48,8 @@ static bool make_headers(struct proxy_request *proxy, struct forwarded_headers *
     bool taken = options->keep_keys && http_request_header(request, "Authorization");
     if (forward_request_headers(request, &proxy->context->trace, dropped, ret) &&
         forwarded_headers_add(ret, "Host", proxy->replica->host) &&
-        (options->relay || forwarded_headers_add(ret, HEADER_ASK_RUN, "1")) &&
+        (options->relay || (forwarded_headers_add(ret, HEADER_ASK_RUN, "1") &&
+                            forwarded_headers_add(ret, HEADER_CLIENT, proxy->context->client))) &&
         (!lends_key(proxy) || forwarded_headers_add(ret, "X-Api-Key", options->api_key)) &&
         (!gateway_identity(proxy->gateway) ||
          forwarded_headers_add(ret, taken ? "X-Serverless-Authorization" : "Authorization", token)))

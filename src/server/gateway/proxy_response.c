@@ -44,8 +44,18 @@ static bool begin_streaming(struct proxy_request *proxy, const struct http_respo
     return true;
 }
 
-/* What a backend says for the log. */
-static void note_run(struct context *context, const struct http_response *response) {
+/* "IN OUT" */
+static void note_tokens(struct context *context, const char *text) {
+    char *end;
+    context->tokens_in = strtoll(text, &end, 10);
+    context->tokens_out = strtoll(end, NULL, 10);
+}
+
+/* What a backend says for the log, and of what it has to do. */
+static void note_run(struct proxy_request *proxy, const struct http_response *response) {
+    struct context *context = proxy->context;
+    const char *queued = NULL;
+
     context->batch = 0;
     context->queue_ms = 0;
     for (int i = 0; i < response->header_count; i++) {
@@ -54,7 +64,16 @@ static void note_run(struct context *context, const struct http_response *respon
             context->batch = (int)strtol(header->value, NULL, 10);
         else if (http_names_equal(header->name, HEADER_QUEUE_MS))
             context->queue_ms = strtod(header->value, NULL);
+        else if (http_names_equal(header->name, HEADER_TOKENS))
+            note_tokens(context, header->value);
+        else if (http_names_equal(header->name, HEADER_QUEUED_TOKENS))
+            queued = header->value;
     }
+    if (!queued)
+        return;
+    pthread_mutex_lock(&proxy->gateway->lock);
+    proxy->replica->queued_tokens = strtoll(queued, NULL, 10);
+    pthread_mutex_unlock(&proxy->gateway->lock);
 }
 
 void proxy_receive_head(void *context, const struct http_response *response) {
@@ -62,7 +81,7 @@ void proxy_receive_head(void *context, const struct http_response *response) {
     int64_t length = response->content_length;
 
     if (!gateway_options(proxy->gateway)->relay)
-        note_run(proxy->context, response);
+        note_run(proxy, response);
     proxy->status = response->status;
     proxy->collected.size = 0;
     proxy->loading = response->status == 503 && !proxy->body_sent && proxy_waits_for_loading(proxy);
@@ -161,6 +180,9 @@ void proxy_finish_response(void *context, const struct http_response *response) 
         ask_again(proxy, replica);
     } else if (reply == REPLY_STREAMING) {
         if (response->failure == HTTP_COMPLETE) {
+            const char *comment = proxy->events.comment;
+            if (strncmp(comment, COMMENT_TOKENS, strlen(COMMENT_TOKENS)) == 0)
+                note_tokens(proxy->context, comment + strlen(COMMENT_TOKENS));
             http_respond_end(proxy->request);
             proxy_free(proxy);
             return;

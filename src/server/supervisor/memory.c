@@ -10,7 +10,13 @@
 #define PATIENCE_LEAST_NS (SECOND_NS / 10) /* a model that has just started gets to its first requests */
 
 static int64_t need_estimate(const struct supervised *model) {
-    return model->memory ? model->memory : model->bytes + model->bytes / 2 + (32 << 20);
+    int64_t estimate = model->memory ? model->memory : model->bytes + model->bytes / 2 + (32 << 20);
+    return model->need > estimate ? model->need : estimate;
+}
+
+/* A language model's cache grows to what it was given. */
+static int64_t taken_by(const struct supervised *model) {
+    return model->need > model->memory ? model->need : model->memory;
 }
 
 /* Bytes that all processes take; one that is starting counts with its estimate. */
@@ -20,7 +26,7 @@ static int64_t memory_sum(const struct supervisor *supervisor) {
     for (size_t i = 0; i < supervisor->model_count; i++) {
         const struct supervised *model = supervisor->models[i];
         if (model->current.pid && model->state == MODEL_READY)
-            sum += model->memory;
+            sum += taken_by(model);
         else if (model->current.pid)
             sum += need_estimate(model);
         if (model->next.pid)

@@ -150,6 +150,18 @@ static void start(struct supervisor *supervisor, struct supervised *model, struc
     waiting_fail(supervisor, model);
 }
 
+/* It takes more memory than all models together may. */
+static void refuse_start(struct supervisor *supervisor, struct supervised *model,
+                         const struct error *reason) {
+    log_line("guichet: %s: %s", model->name, reason->message);
+    model->restart = false;
+    model->crashes++;
+    model->retry_ns = clock_ns() + REPEAT_NS;
+    state_set(supervisor, model, MODEL_FAILED, reason->message);
+    failure_set(model, ERROR_LOAD, "cannot be loaded", reason->message);
+    waiting_fail(supervisor, model);
+}
+
 void supervised_reload(struct supervisor *supervisor, struct supervised *model) {
     log_line("guichet: %s has changed; loading the new version", model->name);
     model->crashes = 0;
@@ -397,11 +409,14 @@ void supervisor_step(struct supervisor *supervisor, struct supervised *model) {
         return;
     }
 
+    struct error error;
     bool wanted = model->waiting_ns || model->restart || (supervisor->options->preload && model->crashes < 5);
     if (model->state == MODEL_FAILED && model->waiting_ns && clock_ns() < model->retry_ns)
         waiting_fail(supervisor, model);
     else if (!wanted || !supervised_may_start(supervisor, model))
         return;
+    else if (!supervised_find_need(supervisor, model, &error))
+        refuse_start(supervisor, model, &error);
     else if (supervisor_admits(supervisor, model))
         start(supervisor, model, &model->current);
     else if (!model->waiting_ns)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "engine/engine.h"
 #include "server/edge/server.h"
 #include "server/edge/session.h"
 
@@ -23,6 +24,9 @@ struct supervisor_options {
     double patience_seconds;        /* so long a request waits for memory before a busy model makes room */
     int timeout_ms;                 /* of a request, the start of its model included; 0: 60000 */
     int queue_limit;                /* requests at a model at once; 0: 256 */
+    int context, parallel;          /* of language models, as their processes are told; 0: not said */
+    const char *kv;
+    enum precision precision;
     const char *const *backend_arguments; /* NULL-terminated; extra arguments of each `guichet backend` */
     const char *backend_program;          /* run in place of this program; NULL: none */
     const char *control_address;          /* "ADDRESS:PORT" of the control listener; NULL: none */

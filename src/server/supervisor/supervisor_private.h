@@ -55,6 +55,7 @@ struct supervised {
     int64_t ready_ns, unhealthy_ns;
     char precision[16];           /* as its process said when it was last ready; "" before */
     struct model_meaning meaning; /* likewise */
+    int64_t need;   /* bytes that a language model may come to take; 0: not known, or it is none */
     int64_t memory; /* bytes, as last measured; kept when it ends, as the estimate for the next time */
     uint64_t loads, evictions, crashed;
     int64_t metrics_ns; /* when its metrics were last fetched */
@@ -110,6 +111,10 @@ bool supervised_may_start(const struct supervisor *supervisor, const struct supe
 /* Its processes end once they have finished what they have; new requests wait for the next one. */
 void supervised_stop(struct supervisor *supervisor, struct supervised *model);
 void supervised_free(struct supervised *model);
+
+/* need.c */
+/* What it takes, before it starts. False where that is more than --memory. */
+bool supervised_find_need(const struct supervisor *supervisor, struct supervised *model, struct error *error);
 
 /* memory.c */
 /* Whether the model may start under the cap. If not, and somebody waits for it, room is being made. */

@@ -12,11 +12,12 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "server/edge/context.h"
+#include "server/edge/forwarding.h"
 #include "server/edge/respond.h"
 
 #define STILL_HERE_MS 10000 /* of silence, until something is sent, so that nobody gives up */
 
-/* --- Replies -------------------------------------------------------------------------------------------- */
+/* --- Accounts ------------------------------------------------------------------------------------------- */
 
 static void free_call(struct call *call) {
     struct language *language = call->language;
@@ -60,6 +61,90 @@ static void note_tokens(struct call *call) {
     language_counts_total(&call->language->counts, (double)(clock_ns() - call->request->started_ns) / 1e9);
 }
 
+/* --- Pieces of a reply -----------------------------------------------------------------------------------
+ */
+
+/* A client that reads again: what was kept meanwhile. */
+static void client_writable(void *context) {
+    struct call *call = context;
+    pthread_mutex_lock(&call->lock);
+    call_post(call);
+}
+
+enum { HEADERS_MOST = 6 };
+
+/* Room for what a gateway is told. */
+struct told {
+    char queued[24], tokens[48], queue_ms[32];
+};
+
+/* The headers of a reply: of its form, and what a gateway has asked for. */
+static int list_headers(const struct call *call, struct http_header ret[HEADERS_MOST], struct told *told) {
+    const struct context *context = context_of(call->request);
+    bool stream = call->fields.stream;
+    int count = 0;
+
+    ret[count++] = (struct http_header){"Content-Type", stream ? "text/event-stream" : "application/json"};
+    if (stream) {
+        ret[count++] = (struct http_header){"Cache-Control", "no-cache"};
+        ret[count++] = (struct http_header){"X-Accel-Buffering", "no"};
+    }
+    if (!http_request_header(call->request, HEADER_ASK_RUN))
+        return count;
+
+    snprintf(told->queued, sizeof told->queued, "%lld", (long long)language_queued_tokens(call->language));
+    snprintf(told->queue_ms, sizeof told->queue_ms, "%.3f", context->queue_ms);
+    snprintf(told->tokens, sizeof told->tokens, "%lld %lld", (long long)context->tokens_in,
+             (long long)context->tokens_out);
+    ret[count++] = (struct http_header){HEADER_QUEUED_TOKENS, told->queued};
+    ret[count++] = (struct http_header){HEADER_QUEUE_MS, told->queue_ms};
+    ret[count++] = (struct http_header){HEADER_TOKENS, told->tokens};
+    return count;
+}
+
+/* The head of a reply in pieces. */
+static void begin(struct call *call) {
+    struct http_header headers[HEADERS_MOST];
+    struct told told;
+    int count = list_headers(call, headers, &told);
+
+    call->begun = true;
+    http_respond_on_writable(call->request, client_writable, call);
+    respond_begin(call->request, 200, headers, count, -1);
+}
+
+static void tell_still_here(void *context);
+
+static void restart_timer(struct call *call) {
+    http_timer_cancel(call->timer);
+    call->timer = http_timer_start(call->loop, STILL_HERE_MS, tell_still_here, call);
+}
+
+static void send(struct call *call, const struct buffer *text) {
+    if (text->size == 0)
+        return;
+    if (!call->begun)
+        begin(call);
+    http_respond_write(call->request, text->bytes, text->size);
+    restart_timer(call);
+}
+
+/* A comment between events, or white space before a JSON text. */
+static void tell_still_here(void *context) {
+    struct call *call = context;
+    call->timer = NULL;
+    if (call->gone)
+        return;
+
+    struct buffer text = {0};
+    buffer_append_string(&text, call->fields.stream ? ": \n\n" : " ");
+    send(call, &text);
+    buffer_release(&text);
+    restart_timer(call);
+}
+
+/* --- Ends ----------------------------------------------------------------------------------------------- */
+
 /* Nothing is written any more, and nobody reads. */
 static void end_gone(struct call *call) {
     struct http_request *request = call->request;
@@ -97,7 +182,8 @@ static void end_failed(struct call *call) {
 }
 
 static void end_whole(struct call *call) {
-    static const struct http_header header = {"Content-Type", "application/json"};
+    struct http_header headers[HEADERS_MOST];
+    struct told told;
     struct http_request *request = call->request;
     struct answer_usage usage = usage_of(call);
     struct buffer text = {0};
@@ -115,6 +201,7 @@ static void end_whole(struct call *call) {
 
     bool begun = call->begun;
     note_tokens(call);
+    int count = list_headers(call, headers, &told);
     http_request_on_gone(request, NULL, NULL);
     free_call(call);
     if (begun) {
@@ -122,62 +209,8 @@ static void end_whole(struct call *call) {
         http_respond_end(request);
         buffer_release(&text);
     } else {
-        respond(request, 200, &header, 1, http_body_take(text.bytes, text.size));
+        respond(request, 200, headers, count, http_body_take(text.bytes, text.size));
     }
-}
-
-/* --- Pieces of a reply -----------------------------------------------------------------------------------
- */
-
-/* A client that reads again: what was kept meanwhile. */
-static void client_writable(void *context) {
-    struct call *call = context;
-    pthread_mutex_lock(&call->lock);
-    call_post(call);
-}
-
-/* The head of a reply in pieces. */
-static void begin(struct call *call) {
-    static const struct http_header stream[] = {
-        {"Content-Type", "text/event-stream"}, {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
-    static const struct http_header whole[] = {{"Content-Type", "application/json"}};
-
-    call->begun = true;
-    http_respond_on_writable(call->request, client_writable, call);
-    if (call->fields.stream)
-        respond_begin(call->request, 200, stream, 3, -1);
-    else
-        respond_begin(call->request, 200, whole, 1, -1);
-}
-
-static void tell_still_here(void *context);
-
-static void restart_timer(struct call *call) {
-    http_timer_cancel(call->timer);
-    call->timer = http_timer_start(call->loop, STILL_HERE_MS, tell_still_here, call);
-}
-
-static void send(struct call *call, const struct buffer *text) {
-    if (text->size == 0)
-        return;
-    if (!call->begun)
-        begin(call);
-    http_respond_write(call->request, text->bytes, text->size);
-    restart_timer(call);
-}
-
-/* A comment between events, or white space before a JSON text. */
-static void tell_still_here(void *context) {
-    struct call *call = context;
-    call->timer = NULL;
-    if (call->gone)
-        return;
-
-    struct buffer text = {0};
-    buffer_append_string(&text, call->fields.stream ? ": \n\n" : " ");
-    send(call, &text);
-    buffer_release(&text);
-    restart_timer(call);
 }
 
 /* --- Streams -------------------------------------------------------------------------------------------- */
@@ -210,6 +243,9 @@ static void end_stream(struct call *call, struct buffer *text) {
 
     if (call->fields.include_usage)
         answer_write_usage_chunk(text, &call->head, &usage);
+    if (http_request_header(request, HEADER_ASK_RUN))
+        buffer_printf(text, COMMENT_TOKENS "%lld %lld\n\n", (long long)usage.prompt,
+                      (long long)usage.written);
     buffer_append_string(text, "data: [DONE]\n\n");
     send(call, text);
     note_tokens(call);
@@ -301,7 +337,7 @@ static bool prepare(struct call *call, struct error *error) {
     return memory_charge_wait(&call->tokens, call->tree.bytes + body->size * 8, &wait, error) &&
            language_fields_read(call->json, call->head.route, llm_model_vocabulary(call->language->model),
                                 &call->fields, error) &&
-           call_read_prompts(call, error) && call_submit(call, error);
+           call_find_client(call, error) && call_read_prompts(call, error) && call_submit(call, error);
 }
 
 static void run_prepare(struct work *work) {

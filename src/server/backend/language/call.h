@@ -19,9 +19,11 @@ struct choice {
     struct answer_text text;
     struct thought thought;
     bool thinks;
-    int64_t characters; /* of the answer so far */
-    int64_t first_ns;   /* clock_ns() of the first token; 0: none yet */
-    bool failed;        /* memory is out */
+    int64_t characters;                  /* of the answer so far */
+    struct constraint_state *constraint; /* what may come next; NULL: anything */
+    bool is_stuck;                       /* nothing may */
+    int64_t first_ns;                    /* clock_ns() of the first token; 0: none yet */
+    bool failed;                         /* memory is out */
     /* With the call's lock: */
     struct answer_part part; /* what was not sent yet */
     const char *finish;      /* why it has ended; NULL: it has not */
@@ -42,6 +44,8 @@ struct call {
     struct token_list *prompts; /* [prompt_count] */
     size_t prompt_count;
     bool prompt_thinks;
+    const struct token_trie *trie; /* where there is a constraint */
+    uint64_t client, scope;        /* whose request it is, and with whose it shares prompts */
     /* The loop's: */
     struct http_timer *timer;
     bool gone, begun;
@@ -58,6 +62,9 @@ struct call {
 /* choices.c. The choices of a call whose prompts are there, and their scheduling. False, with the reason. */
 bool call_submit(struct call *call, struct error *error);
 void call_free_choices(struct call *call);
+
+/* prompts.c. Whose request it is: sets client and scope. False when memory is out. */
+bool call_find_client(struct call *call, struct error *error);
 
 /* prompts.c. The prompts of a call whose fields are read, as tokens that fit the context. */
 bool call_read_prompts(struct call *call, struct error *error);

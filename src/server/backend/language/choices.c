@@ -30,6 +30,27 @@ static void add_text(struct choice *choice, const struct buffer *told) {
     choice->failed |= part->thoughts.failed || part->content.failed;
 }
 
+/* Is it the answer, and no thought, that comes next? */
+static bool is_constrained(const struct choice *choice) {
+    return choice->constraint && !(choice->thinks && choice->thought.state == THOUGHT_HERE);
+}
+
+/* By one of the scheduler's team. */
+static void constrain(void *context, float *logits) {
+    struct choice *choice = context;
+    int count;
+    const int32_t *ends = dialogue_end_tokens(choice->call->language->dialogue, &count);
+    if (is_constrained(choice))
+        choice->is_stuck = !constraint_mask(choice->constraint, choice->call->trie, ends, count, logits);
+}
+
+/* False: it ends with this token. */
+static bool follow_constraint(struct choice *choice, const struct buffer *word) {
+    return !choice->constraint ||
+           (constraint_advance(choice->constraint, word->bytes ? word->bytes : "", word->size) &&
+            !constraint_must_end(choice->constraint));
+}
+
 static bool take(void *context, const struct generated_token *token) {
     struct choice *choice = context;
     struct call *call = choice->call;
@@ -41,12 +62,15 @@ static bool take(void *context, const struct generated_token *token) {
         language_counts_first(&call->language->counts,
                               (double)(choice->first_ns - call->request->started_ns) / 1e9);
     }
-    if (!call->fields.goes_on && dialogue_ends(call->language->dialogue, token->chance.token))
+    bool constrained = is_constrained(choice);
+    if (choice->is_stuck || ((constrained || !call->fields.goes_on) &&
+                             dialogue_ends(call->language->dialogue, token->chance.token)))
         return false;
 
     dialogue_decode(call->language->dialogue, token->chance.token, &word);
     bool goes_on = answer_text_add(&choice->text, word.bytes ? word.bytes : "", word.size, &told);
     choice->failed |= word.failed || told.failed;
+    goes_on = (!constrained || follow_constraint(choice, &word)) && goes_on;
 
     pthread_mutex_lock(&call->lock);
     if (call->fields.top >= 0)
@@ -77,8 +101,13 @@ static void done(void *context, enum generation_end end, const struct error *err
     struct choice *choice = context;
     struct call *call = choice->call;
     static const struct error no_memory = {ERROR_MEMORY, "not enough memory for an answer"},
-                              ended = {ERROR_UNAVAILABLE, "the service is ending: try again soon"};
-    const struct error *failure = choice->failed ? &no_memory : end == GENERATION_CANCELLED ? &ended : error;
+                              ended = {ERROR_UNAVAILABLE, "the service is ending: try again soon"},
+                              stuck = {ERROR_INTERNAL,
+                                       "the model has no token that its answer may go on with"};
+    const struct error *failure = choice->failed                ? &no_memory
+                                  : choice->is_stuck            ? &stuck
+                                  : end == GENERATION_CANCELLED ? &ended
+                                                                : error;
 
     language_counts_end(&call->language->counts, &choice->generation, (double)choice->first_ns);
     pthread_mutex_lock(&call->lock);
@@ -102,11 +131,23 @@ static bool find_seed(struct language_fields *fields, struct error *error) {
            error_set(error, ERROR_IO, "the system gives no random numbers: send a \"seed\"");
 }
 
+static bool init_constraint(struct call *call, struct choice *choice, struct error *error) {
+    if (!call->fields.constraint)
+        return true;
+    call->trie = language_trie(call->language, error);
+    if (!call->trie)
+        return false;
+
+    choice->constraint = constraint_state_create(call->fields.constraint);
+    choice->generation.constrain = constrain;
+    return choice->constraint || error_set(error, ERROR_MEMORY, "not enough memory for a constraint");
+}
+
 static bool init_choice(struct call *call, struct choice *choice, int index, struct error *error) {
     struct language *language = call->language;
     const struct language_fields *fields = &call->fields;
     const struct token_list *prompt = &call->prompts[index / fields->n];
-    int64_t room = language->options.context - (int64_t)prompt->count;
+    int64_t room = language->options.sizes.context - (int64_t)prompt->count;
     struct sampler_options sampling = fields->sampling;
 
     sampling.seed += (uint64_t)(index % fields->n); /* each answer to one prompt is another one */
@@ -124,12 +165,14 @@ static bool init_choice(struct call *call, struct choice *choice, int index, str
         .bias_count = fields->bias_count,
         .top = fields->top,
         .is_apart = fields->is_apart,
+        .scope = call->scope,
+        .client = call->client,
         .expires_ns = call->request->started_ns + (int64_t)language->options.timeout_ms * 1000000,
         .take = take,
         .done = done,
         .context = choice,
     };
-    return choice->generation.sampler;
+    return choice->generation.sampler && init_constraint(call, choice, error);
 }
 
 bool call_submit(struct call *call, struct error *error) {
@@ -166,6 +209,7 @@ void call_free_choices(struct call *call) {
     for (int i = 0; i < call->choice_count; i++) {
         struct choice *choice = &call->choices[i];
         sampler_free(choice->generation.sampler);
+        constraint_state_free(choice->constraint);
         answer_text_release(&choice->text);
         thought_release(&choice->thought);
         answer_part_release(&choice->part);

@@ -250,14 +250,33 @@ static bool read_kwargs(struct field_reading *reading, const json_t *value, stru
            error_set(error, ERROR_MEMORY, "not enough memory for a conversation");
 }
 
-/* An answer is text. */
+/* {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}} */
+static bool read_schema(struct field_reading *reading, const json_t *format, struct error *error) {
+    const json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
+    if (!json_is_object(schema) && !json_is_boolean(schema))
+        return error_set(error, ERROR_INVALID,
+                         "\"response_format\" has no schema: send {\"type\": \"json_schema\", "
+                         "\"json_schema\": {\"name\": \"…\", \"schema\": {…}}}");
+
+    char *text = json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (!text)
+        return error_set(error, ERROR_MEMORY, "not enough memory for a schema");
+    reading->fields->constraint = constraint_create(text, strlen(text), error);
+    free(text);
+    return reading->fields->constraint || error_prefix(error, "\"response_format\"");
+}
+
 static bool read_response_format(struct field_reading *reading, const json_t *value, struct error *error) {
     const char *type = json_string_value(json_object_get(value, "type"));
     if (type && strcmp(type, "text") == 0)
         return true;
-    return error_set(error, ERROR_INVALID,
-                     "\"response_format\" %s%.40s%s is not supported: only {\"type\": \"text\"} is",
-                     type ? "of the type \"" : "", type ? type : "as given", type ? "\"" : "");
+    if (type && strcmp(type, "json_schema") == 0)
+        return read_schema(reading, value, error);
+    if (!type || strcmp(type, "json_object") != 0)
+        return expected(reading, "{\"type\": \"text\"}, \"json_object\" or \"json_schema\"", error);
+
+    reading->fields->constraint = constraint_create_object(error);
+    return reading->fields->constraint;
 }
 
 static bool read_tools(struct field_reading *reading, const json_t *value, struct error *error) {
@@ -387,6 +406,7 @@ void language_fields_release(struct language_fields *fields) {
     for (int i = 0; i < fields->stop_count; i++)
         free(fields->stops[i]);
     free(fields->biases);
+    constraint_free(fields->constraint);
     json_decref(fields->conversation);
     *fields = (struct language_fields){0};
 }

@@ -4,6 +4,7 @@
 #pragma once
 #include <jansson.h>
 
+#include "chat/constraint.h"
 #include "llm/generation.h"
 
 enum language_route { LANGUAGE_CHAT = 1, LANGUAGE_COMPLETION = 2 };
@@ -21,11 +22,12 @@ struct language_fields {
     int stop_count;
     struct token_bias *biases; /* [bias_count] */
     size_t bias_count;
-    int top;                /* alternatives to each token; -1: no probabilities */
-    bool is_apart, goes_on; /* cache_prompt is false; ignore_eos is true */
-    const char *user;       /* NULL: none is named */
-    json_t *conversation;   /* for dialogue_render; NULL: a completion */
-    const json_t *prompt;   /* a string, or an array; borrowed from the body */
+    int top;                       /* alternatives to each token; -1: no probabilities */
+    bool is_apart, goes_on;        /* cache_prompt is false; ignore_eos is true */
+    struct constraint *constraint; /* of response_format; NULL: any text */
+    const char *user;              /* NULL: none is named */
+    json_t *conversation;          /* for dialogue_render; NULL: a completion */
+    const json_t *prompt;          /* a string, or an array; borrowed from the body */
 };
 
 /* ret is released by language_fields_release, also after a failure; it refers to the body. `vocabulary`: how

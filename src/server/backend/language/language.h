@@ -5,6 +5,7 @@
 #pragma once
 #include "base/workers.h"
 #include "http/http.h"
+#include "llm/memory.h"
 #include "llm/scheduler.h"
 #include "server/edge/metrics.h"
 
@@ -12,21 +13,16 @@ struct language;
 
 /* Zero means the default in brackets. Parts and the name are borrowed for the service's life. */
 struct language_options {
-    const char *path; /* of the GGUF file */
-    const char *name; /* what the model is called */
-    int context;      /* tokens of a sequence [what the model was trained for, at most LANGUAGE_CONTEXT] */
-    int parallel;     /* sequences at once [LANGUAGE_PARALLEL] */
-    int threads;      /* of the model [all processors] */
-    enum llm_precision precision;
-    enum llm_kv_type kv;
-    bool apart;     /* each client shares pages with itself alone */
-    int waiting;    /* sequences that wait, beyond: 503 */
-    int timeout_ms; /* that a request waits for its turn */
+    const char *path;       /* of the GGUF file */
+    const char *name;       /* what the model is called */
+    struct llm_sizes sizes; /* [llm/memory.h] */
+    int threads;            /* of the model [all processors] */
+    bool apart;             /* each client shares pages with itself alone */
+    int waiting;            /* sequences that wait, beyond: 503 */
+    int timeout_ms;         /* that a request waits for its turn */
     struct workers *workers;
     struct metrics *metrics;
 };
-#define LANGUAGE_CONTEXT 4096
-#define LANGUAGE_PARALLEL 4
 
 /* Loads the model on a thread of its own; until that is done requests are answered with 503. */
 struct language *language_create(const struct language_options *options, struct error *error);
@@ -37,6 +33,8 @@ void language_free(struct language *language); /* takes NULL */
 /* Of a loaded model: "stories, auto, 4 sequences of 512 tokens, loaded in 120 ms". */
 const char *language_description(const struct language *language);
 const char *language_precision_name(const struct language *language);
+/* Of prompts that are not computed yet. */
+int64_t language_queued_tokens(struct language *language);
 /* Set the gauges. */
 void language_update_metrics(struct language *language);
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "chat/token_trie.h"
 #include "llm/dialogue.h"
 #include "server/backend/language/counts.h"
 #include "server/backend/language/language.h"
@@ -11,7 +12,7 @@ struct language {
     struct language_options options; /* complete once it is ready; .path is not kept */
     char *path;
     pthread_t loader;
-    pthread_mutex_t lock; /* of `loaded` and `failure` */
+    pthread_mutex_t lock; /* of `loaded`, `failure` and the making of `trie` */
     pthread_cond_t changed;
     bool loaded; /* or failed */
     struct error failure;
@@ -23,7 +24,10 @@ struct language {
     struct llm_model *model;
     struct dialogue *dialogue;
     struct scheduler *scheduler;
+    struct token_trie *trie; /* of the tokens' texts, for constraints: made when it is first needed */
 };
 
+/* Any thread. NULL: memory is out. */
+const struct token_trie *language_trie(struct language *language, struct error *error);
 /* False: has replied that the model is not loaded yet. */
 bool language_check_ready(struct language *language, struct http_request *request);

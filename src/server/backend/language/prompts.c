@@ -1,9 +1,11 @@
-/* The prompts of a request as tokens. On a worker. */
+/* The prompts of a request as tokens, and whose they are. On a worker. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/sha256.h"
 #include "server/backend/language/call.h"
+#include "server/edge/forwarding.h"
 
 static bool no_memory(struct error *error) {
     return error_set(error, ERROR_MEMORY, "not enough memory for a prompt");
@@ -72,7 +74,7 @@ static bool read_chat(struct call *call, struct error *error) {
 
 /* Never a silent cut. */
 static bool check_length(const struct call *call, size_t prompt, struct error *error) {
-    int64_t context = call->language->options.context, wanted = call->fields.most;
+    int64_t context = call->language->options.sizes.context, wanted = call->fields.most;
     if (prompt == 0)
         return error_set(error, ERROR_INVALID,
                          "the prompt is empty, and texts of this model have no beginning of their own");
@@ -98,4 +100,29 @@ bool call_read_prompts(struct call *call, struct error *error) {
         if (!check_length(call, call->prompts[i].count, error))
             return false;
     return true;
+}
+
+/* ---- Whose they are ---- */
+
+/* Of a text, or of two. Nobody can make another text for the same: who shares a scope shares computed
+ * prompts. */
+static bool digest(struct sha256 *sha256, const char *a, const char *b, uint64_t *ret, struct error *error) {
+    char text[SHA256_TEXT_BYTES];
+    if (!sha256_add(sha256, a, strlen(a) + 1, error) || (b && !sha256_add(sha256, b, strlen(b), error)) ||
+        !sha256_finish(sha256, text, error))
+        return false;
+
+    text[16] = 0;
+    *ret = strtoull(text, NULL, 16);
+    return sha256_reset(sha256, error);
+}
+
+bool call_find_client(struct call *call, struct error *error) {
+    const char *told = http_request_header(call->request, HEADER_CLIENT); /* by a gateway */
+    const char *client = told ? told : call->request->peer;
+    cleanup(sha256_freep) struct sha256 *sha256 = sha256_create(error);
+    if (!sha256 || !digest(sha256, client, NULL, &call->client, error))
+        return false;
+
+    return !call->language->options.apart || digest(sha256, client, call->fields.user, &call->scope, error);
 }

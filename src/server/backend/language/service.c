@@ -6,26 +6,21 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "server/backend/language/private.h"
 #include "server/edge/respond.h"
 
 /* ---- Loading ---- */
 
-/* The options that the model decides about. */
-static bool complete_options(struct language *language, struct error *error) {
-    struct language_options *options = &language->options;
-    int64_t trained = llm_model_config(language->model)->context;
+/* Its weights, and all that its cache may come to hold. */
+static bool check_memory(struct language *language, struct error *error) {
+    const struct llm_config *config = llm_model_config(language->model);
+    struct llm_sizes *sizes = &language->options.sizes;
+    if (!llm_sizes_complete(sizes, config, error))
+        return false;
 
-    if (options->context > trained)
-        return error_set(
-            error, ERROR_INVALID,
-            "a context of %d tokens is asked for (--context), and the model was trained for %lld",
-            options->context, (long long)trained);
-    if (options->context == 0)
-        options->context = trained < LANGUAGE_CONTEXT ? (int)trained : LANGUAGE_CONTEXT;
-    if (options->parallel == 0)
-        options->parallel = LANGUAGE_PARALLEL;
-    return true;
+    struct llm_memory memory = llm_memory_of(llm_model_gguf(language->model), config, sizes);
+    return llm_memory_check(&memory, sizes, memory_limit(""), "this machine or container", error);
 }
 
 static bool load(struct language *language, struct error *error) {
@@ -33,18 +28,18 @@ static bool load(struct language *language, struct error *error) {
     double start = clock_ms();
 
     language->model = llm_model_load(language->path, error);
-    if (!language->model || !complete_options(language, error))
+    if (!language->model || !check_memory(language, error))
         return false;
     language->dialogue = dialogue_create(language->model, error);
     if (!language->dialogue)
         return false;
     const struct scheduler_options scheduling = {
-        .parallel = options->parallel,
-        .context = options->context,
+        .parallel = options->sizes.parallel,
+        .context = options->sizes.context,
         .threads = options->threads,
         .waiting = options->waiting,
-        .precision = options->precision,
-        .kv = options->kv,
+        .precision = options->sizes.precision,
+        .kv = options->sizes.kv,
     };
     language->scheduler = scheduler_create(language->model, &scheduling, error);
     if (!language->scheduler)
@@ -52,8 +47,9 @@ static bool load(struct language *language, struct error *error) {
 
     double took = clock_ms() - start;
     snprintf(language->description, sizeof language->description,
-             "%s, %s, %d sequences of %d tokens, loaded in %.0f ms", options->name,
-             language_precision_name(language), options->parallel, options->context, took);
+             "%s, %s, %d sequences of %lld tokens, loaded in %.0f ms", options->name,
+             language_precision_name(language), options->sizes.parallel, (long long)options->sizes.context,
+             took);
     language_counts_set_ready(&language->counts, took / 1e3);
     return true;
 }
@@ -115,6 +111,7 @@ void language_free(struct language *language) {
     scheduler_free(language->scheduler); /* what is under way is told to end */
     while (atomic_load(&language->pending))
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    token_trie_free(language->trie);
     dialogue_free(language->dialogue);
     llm_model_free(language->model);
     free(language->path);
@@ -134,7 +131,14 @@ const char *language_description(const struct language *language) {
 }
 
 const char *language_precision_name(const struct language *language) {
-    return language->options.precision == LLM_F32 ? "f32" : "auto";
+    return language->options.sizes.precision == LLM_F32 ? "f32" : "auto";
+}
+
+int64_t language_queued_tokens(struct language *language) {
+    struct scheduler_counts counts = {0};
+    if (language_is_ready(language))
+        scheduler_counts_get(language->scheduler, &counts);
+    return counts.queued_tokens;
 }
 
 void language_update_metrics(struct language *language) {
@@ -142,6 +146,43 @@ void language_update_metrics(struct language *language) {
     if (language_is_ready(language))
         scheduler_counts_get(language->scheduler, &counts);
     language_counts_update(&language->counts, &counts, atomic_load(&language->pending));
+}
+
+/* Control tokens have no text: no constraint allows them. */
+static struct token_trie *create_trie(const struct llm_model *model, struct error *error) {
+    const struct tokenizer *tokenizer = llm_model_tokenizer(model);
+    int32_t count = llm_model_vocabulary(model);
+    struct token_text *texts = calloc((size_t)count, sizeof *texts);
+    size_t *ends = calloc((size_t)count, sizeof *ends);
+    struct buffer bytes = {0};
+    struct token_trie *trie = NULL;
+
+    for (int32_t i = 0; texts && ends && i < count; i++) {
+        tokenizer_decode(tokenizer, i, SPECIAL_AS_TEXT, &bytes);
+        ends[i] = bytes.size;
+    }
+    if (!texts || !ends || bytes.failed)
+        error_set(error, ERROR_MEMORY, "not enough memory for the texts of %d tokens", count);
+    else {
+        for (int32_t i = 0; i < count; i++) {
+            size_t start = i ? ends[i - 1] : 0;
+            texts[i] = (struct token_text){bytes.bytes + start, (uint32_t)(ends[i] - start)};
+        }
+        trie = token_trie_create(texts, count, error);
+    }
+    buffer_release(&bytes);
+    free(texts);
+    free(ends);
+    return trie;
+}
+
+const struct token_trie *language_trie(struct language *language, struct error *error) {
+    pthread_mutex_lock(&language->lock);
+    if (!language->trie)
+        language->trie = create_trie(language->model, error);
+    const struct token_trie *trie = language->trie;
+    pthread_mutex_unlock(&language->lock);
+    return trie;
 }
 
 bool language_check_ready(struct language *language, struct http_request *request) {

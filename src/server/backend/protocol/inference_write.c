@@ -47,8 +47,11 @@ static bool photo_place(struct inference *inference, const struct photo_input *f
 bool inference_decode(struct inference *inference, const struct model *model, struct timing *timing,
                       struct error *error) {
     const struct photo_input *format = model_input(model);
+    struct error reason;
     if (inference->photo_input < 0)
         return true;
+    if (!model_takes_photos(model, &reason))
+        return error_set(error, ERROR_INVALID, "this model takes tensors, and no photos: %s", reason.message);
     if (inference->photo_count == 0)
         return error_set(error, ERROR_INVALID, "there is no photo in the request");
     if (format->batch >= 0 && format->batch != inference->photo_count)
