@@ -74,13 +74,15 @@ static bool choose_precision(struct engine *engine, struct error *error) {
 static bool engine_prepare_graph(struct engine *engine, struct error *error) {
     struct graph *graph = engine->graph;
     engine->quantized = passes_is_quantized(graph);
-    if (engine->quantized && !passes_expand_qoperators(graph, error))
+    if (!passes_expand_fused(graph, error) || (engine->quantized && !passes_expand_qoperators(graph, error)))
         return false;
     if (!operators_bind(graph, error) || !choose_precision(engine, error))
         return false;
     if (engine->precision == PRECISION_INT8 && !passes_prepare_integers(graph, error))
         return false;
     if (engine->quantized && engine->precision != PRECISION_INT8 && !passes_dequantize(graph, error))
+        return false;
+    if (!engine->quantized && !passes_widen_halves(graph, error))
         return false;
     return passes_simplify(graph, error);
 }

@@ -55,6 +55,11 @@ void passes_plan_inputs(const struct graph *graph, bool *ret);
  * only. To be called before operators_bind: com.microsoft's need no entry of their own then. New nodes are
  * not bound. ERROR_MODEL naming a node whose scales are not as the operator has them. */
 bool passes_expand_qoperators(struct graph *graph, struct error *error);
+/* com.microsoft FusedConv and FusedGemm as ONNX's operators. Before operators_bind. */
+bool passes_expand_fused(struct graph *graph, struct error *error);
+/* A bound float16 network computes in float32 from here on; inputs and outputs keep their type. Others, and
+ * those with branches or loops, stay as they are. */
+bool passes_widen_halves(struct graph *graph, struct error *error);
 /* The graph quantizes what it computes: it holds QuantizeLinear or the QOperator form. Bound or not. */
 bool passes_is_quantized(const struct graph *graph);
 

@@ -325,13 +325,26 @@ static bool want_tensor(struct weights_store *store, struct wanted_ranges *wante
     return true;
 }
 
+static bool want_node(struct weights_store *store, struct wanted_ranges *wanted, const struct node *node);
+
+/* Of a branch or a loop, which is planned when it is first taken; NULL: none. */
+static bool want_body(struct weights_store *store, struct wanted_ranges *wanted, const struct graph *body) {
+    bool done = true;
+    for (const struct node *node = body ? body->first : NULL; node && done; node = node->next)
+        done = want_node(store, wanted, node);
+    for (int i = 0; body && i < body->output_count && done; i++)
+        done = want_tensor(store, wanted, body->outputs[i]->constant);
+    return done;
+}
+
 static bool want_node(struct weights_store *store, struct wanted_ranges *wanted, const struct node *node) {
     for (int i = 0; i < node->input_count; i++)
         if (node->inputs[i] && !want_tensor(store, wanted, node->inputs[i]->constant))
             return false;
 
     for (int i = 0; i < node->attribute_count; i++)
-        if (!want_tensor(store, wanted, node->attributes[i].tensor))
+        if (!want_tensor(store, wanted, node->attributes[i].tensor) ||
+            !want_body(store, wanted, node->attributes[i].graph))
             return false;
 
     return true;

@@ -80,6 +80,28 @@ def nothing():
                             tiny.tensor('b', [0, 2], [])])
 
 
+def fused(kind, activation, *attributes):
+    """What ONNX Runtime saves: x W + b (FusedConv: + x) with an activation."""
+    own = tiny.field(7, 'com.microsoft')
+    named = tiny.field(1, 'activation') + tiny.field(20, 3) + tiny.field(4, activation)
+    if kind == 'FusedGemm':
+        nodes = [tiny.node(kind, ['x', 'w', 'b'], ['y'], named, *attributes) + own]
+        return model(nodes, constants=[tiny.tensor('w', [4, 4], [float(i == j) for i in range(4) for j in range(4)]),
+                                       tiny.tensor('b', [4], [0, 0, 1, 1])], more_opsets=['com.microsoft'])
+    nodes = [number('one', 1), tiny.node('Unsqueeze', ['x', 'one'], ['image']), tiny.node('FusedConv', ['image', 'k', '', 'image'], ['z'],
+                                                                                          named, *attributes) + own,
+             tiny.node('Squeeze', ['z', 'one'], ['y'])]
+    return model(nodes, constants=[tiny.tensor('k', [1, 1, 1], [2])], more_opsets=['com.microsoft'])
+
+
+def half():
+    """x W in float16, from float32 and back."""
+    weights = tiny.field(1, 4) + tiny.field(1, 2) + tiny.field(2, 10) + tiny.field(8, 'w') + \
+        tiny.field(9, struct.pack('<8e', 1, 0, 0, 1, 1, 0, 0, 1))
+    return model([tiny.node('Cast', ['x'], ['h'], case.integer('to', 10)), tiny.node('MatMul', ['h', 'w'], ['p']),
+                  tiny.node('Cast', ['p'], ['y'], case.integer('to', 1))], constants=[weights])
+
+
 def refusal(network):
     with tempfile.TemporaryDirectory() as folder:
         path = tiny.write(os.path.join(folder, 'model.onnx'), network)
@@ -94,6 +116,11 @@ def main():
             ('two rows take the other', branch(), '2x2', [4, 1, -0.5, -6]),
             ('a function with its own slope', call(), '1x4', [-1, -0.25, 0.25, 3]),
             ("a function with the call's slope", call(real('slope', 0.25)), '1x4', [-0.5, -0.125, 0.25, 3]),
+            ('FusedGemm, LeakyRelu', fused('FusedGemm', 'LeakyRelu', real('activation_alpha', 0.5)), '1x4', [-1, -0.25, 1.25, 4]),
+            ('FusedGemm, Relu', fused('FusedGemm', 'Relu'), '1x4', [0, 0, 1.25, 4]),
+            ('FusedConv, Clip', fused('FusedConv', 'Clip', tiny.field(1, 'activation_params') + tiny.field(20, 6) +
+                                      b''.join(bytes([7 << 3 | 5]) + struct.pack('<f', bound) for bound in (-2, 5))), '1x4', [-2, -1.5, 0.75, 5]),
+            ('a float16 product', half(), '1x4', [-1.75, 2.5]),
             ('a product over nothing', nothing(), '1x4', [-1.75, 2.5]),
             *((f'opset {opset}', model(relu, opset), '1x4', [0, 0, 0.25, 3]) for opset in (23, 24, 25))]
     results = []
