@@ -3,7 +3,8 @@
 
     tests/tidy.py [BUILD [FILE...]]     BUILD (build) has compile_commands.json and the generated headers
 
-Settings: JOBS is how many run at once (all processors).
+Settings: JOBS is how many run at once (all processors). CI=true: the analyser follows calls less far (its shallow mode), which takes
+a tenth of the time.
 """
 import concurrent.futures
 import json
@@ -14,6 +15,8 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Of clang's analyser, for machines whose time is short.
+SHALLOW = [f'--extra-arg={word}' for word in ('-Xclang', '-analyzer-config', '-Xclang', 'mode=shallow')]
 JOBS = int(os.environ.get('JOBS') or os.cpu_count() or 1)
 TIDY_MAJOR = 14  # Debian 12's; another release finds other things
 
@@ -42,7 +45,8 @@ def sources(build):
 
 def examine(build, name):
     """The findings in a file, line by line; what ends without any and fails is a finding, too."""
-    done = subprocess.run(['clang-tidy', '--quiet', '-p', build, name], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
+    depth = SHALLOW if os.environ.get('CI') == 'true' else []
+    done = subprocess.run(['clang-tidy', '--quiet', *depth, '-p', build, name], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, errors='replace')
     findings = [re.sub(r'^\S*?(?=src/)', '', line) for line in done.stdout.splitlines() if line.strip()]
     if done.returncode and not findings:

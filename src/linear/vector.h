@@ -74,7 +74,7 @@ INLINE words words_from_pairs(const uint8_t *from) {
 #else
     words value;
     for (int i = 0; i < 16; i++)
-        value[i] = (int8_t)from[i % 8 * 2 + i / 8];
+        value[i] = (int16_t)((from[i % 8 * 2 + i / 8] ^ 0x80) - 0x80); /* its sign spread */
     return value;
 #endif
 }

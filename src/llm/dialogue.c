@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 enum { ENDS_MOST = 8 };
 
 struct dialogue {
@@ -139,7 +141,7 @@ bool dialogue_prompt_thinks(const struct chat_prompt *prompt) {
     if (prompt->segment_count == 0 || prompt->segments[prompt->segment_count - 1].from_conversation)
         return false;
 
-    while (size > 0 && memchr(" \n\r\t", prompt->text[size - 1], 4))
+    while (size > 0 && text_is_blank(prompt->text[size - 1]))
         size--;
     return size >= sizeof tag - 1 && memcmp(prompt->text + size - (sizeof tag - 1), tag, sizeof tag - 1) == 0;
 }
@@ -186,7 +188,7 @@ static void find_end_of_turn(struct dialogue *dialogue) {
     size_t count = prompt.segment_count, at = 0, length = 0;
     if (count > 1 && !prompt.segments[count - 1].from_conversation)
         at = prompt.segments[count - 2].end;
-    while (at > 0 && at < prompt.size && memchr(" \n\r\t", prompt.text[at], 4))
+    while (at > 0 && at < prompt.size && text_is_blank(prompt.text[at]))
         at++;
     if (at > 0 && at < prompt.size)
         add_end(dialogue, match(dialogue, prompt.text, prompt.size, at, prompt.size, &length));

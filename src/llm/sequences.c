@@ -320,11 +320,14 @@ static void pick(struct sequences *sequences, struct sequence_slot *slot, float 
         find_chances(slot, sequences->vocabulary);
 }
 
+static int team_size(const struct sequences *sequences) {
+    return sequences->options.threads ? sequences->options.threads : omp_get_num_procs();
+}
+
 static void pick_all(struct sequences *sequences, float *logits) {
-    int threads = sequences->options.threads ? sequences->options.threads : omp_get_num_procs();
     int parallel = sequences->options.parallel;
 
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(team_size(sequences))
     for (int i = 0; i < parallel; i++) {
         struct sequence_slot *slot = &sequences->slots[i];
         if (slot->generation && slot->rows > 0 && slot->logits >= 0)

@@ -247,10 +247,11 @@ static double roi_bin(const struct roi *roi, const float *plane, int64_t row, in
     int64_t count = roi->rows * roi->columns;
 
     for (int64_t i = 0; i < count; i++) {
+        int64_t down = i / roi->columns, right = i % roi->columns;
         double y = roi->top + (double)row * roi->bin_height +
-                   ((double)(i / roi->columns) + 0.5) * roi->bin_height / (double)roi->rows;
+                   ((double)down + 0.5) * roi->bin_height / (double)roi->rows;
         double x = roi->left + (double)column * roi->bin_width +
-                   ((double)(i % roi->columns) + 0.5) * roi->bin_width / (double)roi->columns;
+                   ((double)right + 0.5) * roi->bin_width / (double)roi->columns;
         double value = sample(roi, plane, y, x);
         result = roi->is_max ? fmax(result, value) : result + value;
     }

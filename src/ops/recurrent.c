@@ -79,7 +79,7 @@ static bool want_dims(const struct node *node, int input, int rank, int64_t a, i
         return true;
 
     bool fits = shape->rank == rank;
-    for (int i = 0; i < rank && fits; i++)
+    for (int i = 0; i < rank && i < 3 && fits; i++)
         fits = shape->dims[i] == dims[i];
     char text[SHAPE_TEXT];
     return fits || node_error(node, error, "input %d has shape %s, which does not fit", input,

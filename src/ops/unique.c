@@ -139,7 +139,7 @@ static bool unique_compute(const struct node *node, const struct tensor *inputs,
                    (const char *)inputs[0].data + (size_t)(o * s.length + groups.first[i]) * bytes, bytes);
 
     const int64_t *lists[] = {NULL, groups.first, groups.group, groups.sizes};
-    for (int k = 1; k < node->output_count; k++)
+    for (int k = 1; k < node->output_count && k < 4; k++)
         if (outputs[k].data)
             memcpy(outputs[k].data, lists[k], tensor_bytes(&outputs[k]));
     free(groups.memory);

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 /* --- Characters ------------------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ static const char opening[] = "<think>", closing[] = "</think>";
 
 static size_t blanks(const struct buffer *buffer) {
     size_t count = 0;
-    while (count < buffer->size && memchr(" \t\r\n", buffer->bytes[count], 4))
+    while (count < buffer->size && text_is_blank(buffer->bytes[count]))
         count++;
     return count;
 }

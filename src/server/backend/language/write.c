@@ -193,7 +193,7 @@ static void write_usage(struct buffer *text, const struct answer_usage *usage) {
                   "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,"
                   "\"prompt_tokens_details\":{\"cached_tokens\":%lld}}}",
                   (long long)usage->prompt, (long long)usage->written,
-                  (long long)(usage->prompt + usage->written), (long long)usage->shared);
+                  (long long)usage->prompt + (long long)usage->written, (long long)usage->shared);
 }
 
 /* The members of a delta that have something to tell. */
