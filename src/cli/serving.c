@@ -200,7 +200,7 @@ int serving_threads(void) {
 }
 
 int serving_failed(const struct command *command, const struct error *error) {
-    if (error->code == ERROR_INVALID)
+    if (strncmp(error->message, "--", 2) == 0)
         return cli_usage(command, "%s", error->message);
     log_line("guichet %s: %s", command->name, error->message);
     return EXIT_FAILED;

@@ -92,6 +92,6 @@ void serving_signals_block(sigset_t *ret);
 void serving_wait(const sigset_t *signals, void (*reload)(void *context), void *context);
 /* How many event loops fit this machine: half its processors, 1 … 4. */
 int serving_threads(void);
-/* A service could not start. What the options say is a usage error; the rest is logged as "guichet VERB:
- * message", and gives EXIT_FAILED. */
+/* A service could not start. A message that begins with an option tells a usage error; the rest is logged as
+ * "guichet VERB: message", and gives EXIT_FAILED. */
 int serving_failed(const struct command *command, const struct error *error);

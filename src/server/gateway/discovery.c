@@ -158,7 +158,7 @@ static bool read_backends(const struct gateway *gateway, struct backend_list *re
     struct backend_list list = {0};
 
     if ((!options->relay || read_relay(&list, options->relay, error)) &&
-        (!options->backends || backend_list_parse(&list, options->backends, "backends", error)) &&
+        (!options->backends || backend_list_parse(&list, options->backends, "--backend", error)) &&
         (!options->backends_file || read_file(&list, options->backends_file, error))) {
         *ret = list;
         return true;
