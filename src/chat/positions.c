@@ -107,7 +107,7 @@ static uint64_t allowed_keys(const struct positions *positions, const struct pos
                              const struct automaton_object *object) {
     uint64_t seen = positions->frames[position->frame].seen, allowed = 0;
 
-    for (int i = 0; i < object->count; i++)
+    for (int i = 0; object && i < object->count; i++)
         if (!(seen >> i & 1) &&
             position->depth + automaton_rule_need(positions->automaton, object->rules[i]) <= CONSTRAINT_DEPTH)
             allowed |= 1ull << i;
@@ -116,7 +116,7 @@ static uint64_t allowed_keys(const struct positions *positions, const struct pos
 
 static bool free_key_fits(const struct automaton *automaton, const struct position *position,
                           const struct automaton_object *object) {
-    return object->free_value &&
+    return object && object->free_value &&
            position->depth + automaton_rule_need(automaton, object->free_rule) <= CONSTRAINT_DEPTH;
 }
 

@@ -40,12 +40,13 @@ struct prefix_index *prefix_index_create(struct kv_pool *pool, int pages) {
         index->slot_count *= 2;
     index->nodes = calloc((size_t)pages, sizeof *index->nodes);
     index->slots = malloc(index->slot_count * sizeof *index->slots);
+    if (index->slots)
+        memset(index->slots, 0xff, index->slot_count * sizeof *index->slots);
     if (!index->nodes || !index->slots) {
         prefix_index_free(index);
         return NULL;
     }
 
-    memset(index->slots, 0xff, index->slot_count * sizeof *index->slots);
     for (int32_t i = 0; i < pages; i++)
         index->nodes[i].next = i + 1 < pages ? i + 1 : -1;
     if (getrandom(&index->seed, sizeof index->seed, GRND_NONBLOCK) < 0)
@@ -57,7 +58,7 @@ void prefix_index_free(struct prefix_index *index) {
     if (!index)
         return;
 
-    for (size_t i = 0; index->slots && i < index->slot_count; i++)
+    for (size_t i = 0; index->slots && index->nodes && i < index->slot_count; i++)
         for (int32_t node = index->slots[i]; node >= 0; node = index->nodes[node].next)
             kv_pool_drop(index->pool, index->nodes[node].page);
     free(index->nodes);

@@ -136,6 +136,9 @@ static bool suppression_infer(struct node *node, struct error *error) {
     if (boxes->dims[2] != 4 || boxes->dims[0] != scores->dims[0] || boxes->dims[1] != scores->dims[2])
         return node_error(node, error, "the shapes of boxes and scores do not fit");
 
+    if (!inputs[0] || !inputs[1])
+        return node_error(node, error, "it has no boxes or no scores");
+
     struct suppression s = suppression_of(node, inputs);
     int64_t count = suppress_all(&s, NULL, 0);
     if (count < 0)
@@ -147,7 +150,9 @@ static bool suppression_compute(const struct node *node, const struct tensor *in
                                 const struct tensor *outputs, struct error *error) {
     const struct tensor *given[5] = {0};
     for (int i = 0; i < node->input_count; i++)
-        given[i] = inputs[i].data ? &inputs[i] : NULL;
+        given[i] = &inputs[i]; /* without data where there are no boxes, or the input is absent */
+    if (!given[0] || !given[1])
+        return node_error(node, error, "it has no boxes or no scores");
 
     struct suppression s = suppression_of(node, given);
     return suppress_all(&s, outputs[0].data, outputs[0].shape.dims[0]) >= 0 || node_memory_error(node, error);

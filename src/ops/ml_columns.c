@@ -199,13 +199,14 @@ static bool encoder_compute(const struct node *node, const struct tensor *inputs
     int64_t keys = 0, ignored = 0, elements = shape_elements(&inputs[0].shape);
     enum dtype from = encoder_side(node, "keys", &keys, &key_list);
     enum dtype to = encoder_side(node, "values", &ignored, &value_list);
+    if (!key_list || !value_list)
+        return node_error(node, error, "it has no keys or no values");
     struct tensor key = encoder_list(key_list, from, keys), value = encoder_list(value_list, to, keys);
     double fallback = dtype_is_float(to) ? (double)node_float(node, "default_float", 0)
                                          : (double)node_int(node, "default_int64", -1);
     if (other && other->kind == ATTRIBUTE_TENSOR && shape_elements(&other->tensor->shape) == 1)
         fallback = tensor_get_f64(other->tensor, 0);
     size_t size = dtype_size(to);
-    (void)error;
 
     for (int64_t i = 0; i < elements; i++) {
         double x = tensor_get_f64(&inputs[0], i);

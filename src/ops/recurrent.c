@@ -230,7 +230,7 @@ static bool make_sums(struct pass *pass, int64_t first, int64_t steps) {
     for (int64_t i = 0; i < rows; i++) {
         int64_t row = i % s->batch, time = time_of(pass, first + i / s->batch, row);
         float *to = pass->rows + i * s->input;
-        if (time < 0)
+        if (time < 0 || !x)
             memset(to, 0, bytes);
         else
             memcpy(to, x + (s->batch_first ? row * s->steps + time : time * s->batch + row) * s->input,

@@ -13,7 +13,7 @@
 
 static int64_t count_characters(const struct buffer *text) {
     int64_t count = 0;
-    for (size_t i = 0; i < text->size; i++)
+    for (size_t i = 0; text->bytes && i < text->size; i++)
         count += ((unsigned char)text->bytes[i] & 0xc0) != 0x80;
     return count;
 }
