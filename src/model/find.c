@@ -110,11 +110,13 @@ static bool look_up(const char *name, const char *variant, char **ret_path, char
     struct model_roots roots;
     bool done = false;
     model_roots_find(&roots);
-    for (int i = 0; !done && i < roots.count; i++) {
+    bool there = false; /* of two folders of one name, the first counts */
+    for (int i = 0; !there && i < roots.count; i++) {
         char path[PATH_MAX];
         int length = snprintf(path, sizeof path, "%s/%s", roots.paths[i], name);
-        bool there = length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0;
-        if (there || find_renamed(roots.paths[i], name, path, sizeof path))
+        there = (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0) ||
+                find_renamed(roots.paths[i], name, path, sizeof path);
+        if (there)
             done = exists(path, variant, error) && return_copies(path, variant, ret_path, ret_variant, error);
     }
 
