@@ -196,7 +196,7 @@ static void find_end_of_turn(struct dialogue *dialogue) {
     json_decref(conversation);
 }
 
-/* User-defined tokens that the template writes are markup: nobody else may write them. */
+/* User-defined tokens that the template writes are markup: in messages they are plain text. */
 static void find_markup(struct dialogue *dialogue, const char *text, size_t size) {
     for (size_t at = 0; at < size; at++) {
         int32_t id = tokenizer_match_special(dialogue->tokenizer, text + at, size - at, true);

@@ -2,7 +2,7 @@
 #pragma once
 #include "llm/context.h"
 
-/* Where nobody says otherwise. */
+/* Defaults of --context and --parallel. */
 #define LLM_CONTEXT 4096 /* tokens of a sequence, or fewer where the model was trained for fewer */
 #define LLM_PARALLEL 4   /* sequences at once */
 

@@ -26,7 +26,7 @@ struct prefix_index {
     size_t slot_count;
     int32_t oldest, newest; /* those without children and followers */
     uint64_t uses;
-    uint64_t seed; /* nobody outside knows which tokens meet in a slot */
+    uint64_t seed; /* random: callers cannot choose tokens that collide */
 };
 
 struct prefix_index *prefix_index_create(struct kv_pool *pool, int pages) {

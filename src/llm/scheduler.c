@@ -55,7 +55,7 @@ static struct generation **find_next(struct scheduler *scheduler) {
     return best;
 }
 
-/* Those that nobody waits for any more, into a list of their own. */
+/* Move cancelled and expired generations into a list of their own. */
 static struct generation *take_ended(struct scheduler *scheduler) {
     struct generation *ended = NULL, **last = &ended;
     int64_t now = clock_ns();

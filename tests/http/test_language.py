@@ -489,7 +489,7 @@ def test_full():
 
 
 def test_slow_reader():
-    """who reads slowly gets everything in the end, and holds up nobody"""
+    """a slow reader gets the whole answer, and does not delay others"""
     one = busy()
     before = one.metric('guichet_written_tokens_total')
     with one.stream(max_tokens=6000) as slow:

@@ -15,7 +15,8 @@
 #include "server/edge/forwarding.h"
 #include "server/edge/respond.h"
 
-#define STILL_HERE_MS 10000 /* of silence, until something is sent, so that nobody gives up */
+/* Without output for so long, a comment is sent, so that clients and proxies do not time out. */
+#define STILL_HERE_MS 10000
 
 /* --- Accounts ------------------------------------------------------------------------------------------- */
 
@@ -145,7 +146,7 @@ static void tell_still_here(void *context) {
 
 /* --- Ends ----------------------------------------------------------------------------------------------- */
 
-/* Nothing is written any more, and nobody reads. */
+/* The sequence has ended, and the client has left. */
 static void end_gone(struct call *call) {
     struct http_request *request = call->request;
     bool begun = call->begun;
