@@ -15,7 +15,7 @@
 #include "server/edge/forwarding.h"
 #include "server/edge/respond.h"
 
-/* Without output for so long, a comment is sent, so that clients and proxies do not time out. */
+/* After so long without output, a stream gets a comment and a whole reply a blank: proxies wait on. */
 #define STILL_HERE_MS 10000
 
 /* --- Accounts ------------------------------------------------------------------------------------------- */
