@@ -27,6 +27,7 @@ EDGES = {
     'model': 'base tensor onnx engine image',
     'data': 'base model',
     'quant': 'base tensor graph onnx ops passes engine model data',
+    'teach': 'base tensor graph onnx ops passes engine model data quant',
     'http': 'base',
     'hub': 'base model',
     'server/edge': 'base http model/name.h',
@@ -37,7 +38,7 @@ EDGES = {
     'server/frontend': 'base http server/edge',
     'server/supervisor': 'base engine/engine.h llm/memory.h model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
-    'cli': 'base tensor gguf tokenizer llm engine chat model data quant http hub server/edge server/backend server/gateway '
+    'cli': 'base tensor gguf tokenizer llm engine chat model data quant teach http hub server/edge server/backend server/gateway '
            'server/frontend server/supervisor',
 }
 

@@ -12,28 +12,9 @@
 
 #include "same_graphs.h"
 #include "small_model.h"
+#include "own_folder.h"
 
 /* A folder for files, removed by the caller's paths. */
-static char folder[] = "/tmp/guichet-onnx-XXXXXX";
-
-static int make_folder(void **state) {
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-static const char *in_folder(const char *name) {
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static void write_file(const char *path, const void *bytes, size_t size) {
     struct error error;
     assert_true(file_write(path, bytes, size, &error));
