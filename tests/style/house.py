@@ -78,6 +78,7 @@ LANGUAGE = {
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',
     'post_list': "a value: a node's post-ops and their operands, as a primitive takes them",
+    'shaped_inputs': "a value: the inputs of a run without its data",
     'primitive_step': 'an argument: a primitive and the tensors that it works on',
     'process': "the language of server/supervisor/: a model's process",
     'protobuf': 'the cursor that every reader of onnx/ moves',
