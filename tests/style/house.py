@@ -26,7 +26,7 @@ EDGES = {
     'image': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
-    'quant': 'base tensor graph onnx ops passes engine model data',
+    'quant': 'base tensor graph onnx ops linear gguf tokenizer llm passes engine model data',
     'teach': 'base tensor graph onnx ops passes engine model data quant',
     'http': 'base',
     'hub': 'base model',
