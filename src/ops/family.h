@@ -25,7 +25,8 @@ extern const struct op_def unary_operators[], binary_operators[], variadic_opera
     ml_linear_operators[], ml_column_operators[], loss_operators[], detect_operators[], optimizer_operators[],
     unique_operators[], spectrum_operators[], tfidf_operators[];
 /* Our own operators, which are in no other table. */
-extern const struct op_def fused_operators[];
+extern const struct op_def fused_operators[], gradient_element_operators[], gradient_window_operators[],
+    gradient_move_operators[];
 
 /* An entry's functions name_infer and name_compute. */
 #define FUNCTIONS(name) .infer = name##_infer, .compute = name##_compute
