@@ -298,6 +298,8 @@ const struct op_def unary_operators[] = {
     {FLOAT(Tan, 7), .traits = OP_ELEMENTWISE},
     {FLOAT(Tanh, 1), .traits = OP_ELEMENTWISE, .post = POST_TANH},
     {FLOAT(ThresholdedRelu, 10, .alpha = {"alpha", 1}), .traits = OP_ELEMENTWISE},
+    {UNARY(Swish, 24, NAMES_FLOAT, .kernels = {KERNELS_FLOAT(QuickGelu)}, .alpha = {"alpha", 1}),
+     .traits = OP_ELEMENTWISE, .post = POST_SWISH},
     {.domain = MICROSOFT,
      FLOAT(QuickGelu, 1, .alpha = {"alpha", 1.702f}),
      .traits = OP_ELEMENTWISE,
