@@ -184,11 +184,14 @@ static const char *first_synonym(struct arena *arena, const char *full) {
                                                                     : NULL;
 }
 
-/* ImageNet's own list of synonyms, class by class, "background" before it or not. */
-static bool is_imagenet_list(const struct labels *labels) {
+/* Is it a list of ImageNet's classes, in its order, "background" before them or not? Where its names are
+ * ours (assumed), or nine of ten begin with them. */
+static bool is_imagenet_list(const struct labels *labels, bool has_labels) {
     int shift = labels->count - IMAGENET_CLASSES, same = 0;
     if (shift != 0 && shift != 1)
         return false;
+    if (!has_labels)
+        return true;
 
     for (int i = shift; i < labels->count; i++) {
         const char *name = imagenet_labels[i - shift], *full = labels->full[i];
@@ -227,9 +230,11 @@ static bool separate_names(struct labels *labels, struct error *error) {
 /* Short names only where a label is certain to be a list of synonyms: a WordNet id names its set, and
  * ImageNet's list is known. Elsewhere a comma is part of the name. */
 static bool fill_names(struct arena *arena, struct labels *labels, struct error *error) {
-    bool has_labels = false, imagenet = is_imagenet_list(labels);
+    bool has_labels = false;
     for (int i = 0; i < labels->count; i++)
         has_labels = has_labels || labels->full[i];
+    bool imagenet = is_imagenet_list(labels, has_labels);
+    labels->imagenet_shift = imagenet ? labels->count - IMAGENET_CLASSES : -1;
 
     for (int i = 0; i < labels->count; i++) {
         const char *full = labels->full[i];
@@ -240,11 +245,27 @@ static bool fill_names(struct arena *arena, struct labels *labels, struct error 
             return no_memory(error);
     }
 
-    int shift = labels->count - IMAGENET_CLASSES;
-    labels->source = labels->source                              ? labels->source
-                     : !has_labels && (shift == 0 || shift == 1) ? "assumed: ImageNet's names"
-                                                                 : "none: classes are numbered";
+    if (!labels->source)
+        labels->source = !has_labels && imagenet ? "assumed: ImageNet's names" : "none: classes are numbered";
     return separate_names(labels, error);
+}
+
+/* Our French names, where the classes are ImageNet's and the folder has none of its own. */
+static bool add_imagenet_french(struct arena *arena, struct labels *labels, struct error *error) {
+    for (int i = 0; i < labels->language_count; i++)
+        if (strcmp(labels->languages[i].code, "fr") == 0)
+            return true;
+    if (labels->imagenet_shift < 0 || labels->language_count == LANGUAGES)
+        return true;
+
+    const char **names = arena_allocate_array(arena, (size_t)labels->count, sizeof *names);
+    if (!names)
+        return no_memory(error);
+    for (int i = 0; i < labels->count; i++)
+        names[i] =
+            i < labels->imagenet_shift ? "arrière-plan" : imagenet_labels_fr[i - labels->imagenet_shift];
+    labels->languages[labels->language_count++] = (struct label_language){"fr", names};
+    return true;
 }
 
 bool labels_load(const char *folder, int classes, struct arena *arena, struct labels *ret,
@@ -269,7 +290,8 @@ bool labels_load(const char *folder, int classes, struct arena *arena, struct la
 
     done = read_own_names(path, config, arena, &labels, error) &&
            read_indexed(path, config, "id2wnid", labels.count, arena, labels.wnids, error) &&
-           fill_names(arena, &labels, error) && load_languages(folder, arena, &labels, error);
+           fill_names(arena, &labels, error) && load_languages(folder, arena, &labels, error) &&
+           add_imagenet_french(arena, &labels, error);
     if (done)
         *ret = labels;
 

@@ -5,6 +5,7 @@
 
 #define IMAGENET_CLASSES 1000
 extern const char *const imagenet_labels[IMAGENET_CLASSES];
+extern const char *const imagenet_labels_fr[IMAGENET_CLASSES]; /* no two alike */
 
 struct label_language {
     const char *code;   /* "fr" */
@@ -21,12 +22,13 @@ struct labels {
     const char **wnids; /* [count] WordNet ids, NULL where there is none */
     struct label_language *languages; /* [language_count] */
     int language_count;
+    int imagenet_shift; /* classes before ImageNet's 1000 (0, or 1: "background"); -1: they are others */
 };
 
 /* From id2label (an object or a list), else timm's label_names, a list `labels` or label2id, and id2wnid of
  * the folder's config.json, and its labels_<language>.json. Without labels, 1000 classes (or 1001, the first
- * being "background") are ImageNet's, and others "class 17". ERROR_MODEL names the file and a field that is
- * wrong. */
+ * being "background") are ImageNet's, and others "class 17". ImageNet's classes have French names in any
+ * case. ERROR_MODEL names the file and a field that is wrong. */
 bool labels_load(const char *folder, int classes, struct arena *arena, struct labels *ret,
                  struct error *error);
 

@@ -26,7 +26,8 @@ extern const struct op_def unary_operators[], binary_operators[], variadic_opera
     unique_operators[], spectrum_operators[], tfidf_operators[], rms_operators[], rotary_operators[],
     attention_operators[], attention_microsoft_operators[], attention_grouped_operators[], nbits_operators[];
 /* Our own operators, which are in no other table. */
-extern const struct op_def fused_operators[];
+extern const struct op_def fused_operators[], gradient_element_operators[], gradient_window_operators[],
+    gradient_move_operators[];
 
 /* An entry's functions name_infer and name_compute. */
 #define FUNCTIONS(name) .infer = name##_infer, .compute = name##_compute

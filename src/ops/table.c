@@ -89,9 +89,13 @@ const struct op_def *operator_table(int *ret_count) {
 }
 
 static const struct op_def *own_find(const char *op_type) {
-    for (const struct op_def *entry = fused_operators; entry->op_type; entry++)
-        if (strcmp(entry->op_type, op_type) == 0)
-            return entry;
+    static const struct op_def *const own[] = {fused_operators, gradient_element_operators,
+                                               gradient_window_operators, gradient_move_operators};
+
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        for (const struct op_def *entry = own[i]; entry->op_type; entry++)
+            if (strcmp(entry->op_type, op_type) == 0)
+                return entry;
 
     return NULL;
 }
@@ -194,8 +198,9 @@ static bool nodes_bind(struct graph *graph, struct error *error) {
     int missing = 0;
 
     for (struct node *node = graph->first; node; node = node->next) {
-        bool own = strcmp(node->domain, OPERATORS_OWN) == 0; /* not for files */
-        node->op = own ? NULL : operator_find(node->domain, node->op_type, node->opset);
+        /* Our own are bound as they are made: those of a file stay without an entry. */
+        if (strcmp(node->domain, OPERATORS_OWN) != 0)
+            node->op = operator_find(node->domain, node->op_type, node->opset);
         if (!node->op && !missing++)
             first_missing = node;
     }

@@ -1,5 +1,6 @@
 /* One tensor in, one of the same shape out, element by element. */
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 #include <math.h>
 #include <string.h>
@@ -245,7 +246,7 @@ static bool isinf_compute(const struct node *node, const struct tensor *inputs, 
 /* A function of x alone; the rest are initialisers of struct unary. */
 #define UNARY(name, version, names, ...)                                                                 \
     .op_type = #name, .since = version, .inputs = {1, 1}, .types = names, .post_parameters = unary_post, \
-    .family = &(const struct unary){__VA_ARGS__}, FUNCTIONS(unary)
+    .family = &(const struct unary){__VA_ARGS__}, .differentiate = gradient_element, FUNCTIONS(unary)
 #define FLOAT(name, version, ...) \
     UNARY(name, version, NAMES_FLOAT, .kernels = {KERNELS_FLOAT(name)}, __VA_ARGS__)
 
@@ -306,6 +307,7 @@ const struct op_def unary_operators[] = {
      .post = POST_SWISH},
 
     {.op_type = "Gelu",
+     .differentiate = gradient_element,
      .since = 20,
      .inputs = {1, 1},
      .traits = OP_ELEMENTWISE,
@@ -318,6 +320,7 @@ const struct op_def unary_operators[] = {
      .post_parameters = gelu_post},
     {.domain = MICROSOFT,
      .op_type = "Gelu",
+     .differentiate = gradient_element,
      .since = 1,
      .inputs = {1, 1},
      .traits = OP_ELEMENTWISE,

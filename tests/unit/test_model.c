@@ -153,6 +153,39 @@ static void preprocessing_that_is_stated_elsewhere_is_followed(void **state) {
     unlink(in_folder("preprocessor_config.json"));
 }
 
+static void imagenets_classes_have_french_names(void **state) {
+    struct arena *arena = arena_create();
+    struct labels labels;
+    struct error error = {0};
+    write_text("config.json", "{}");
+    assert_true(labels_load(folder, 1001, arena, &labels, &error));
+    assert_int_equal(labels.imagenet_shift, 1);
+    assert_int_equal(labels.language_count, 1);
+    const char **french = labels.languages[0].names;
+    assert_string_equal(labels.languages[0].code, "fr");
+    assert_string_equal(french[0], "arrière-plan");
+    assert_string_equal(french[1], "tanche");
+    assert_string_equal(french[25], "chouette lapone");
+    assert_string_equal(french[1000], "papier toilette");
+    for (int i = 0; i < IMAGENET_CLASSES; i++) {
+        assert_non_null(imagenet_labels_fr[i]);
+        for (int j = 0; j < i; j++)
+            if (strcmp(imagenet_labels_fr[i], imagenet_labels_fr[j]) == 0)
+                fail_msg("classes %d and %d are both '%s'", j, i, imagenet_labels_fr[i]);
+    }
+
+    write_text("labels_fr.json", "[\"la tanche\"]"); /* the folder's own come first */
+    assert_true(labels_load(folder, 1000, arena, &labels, &error));
+    assert_int_equal(labels.language_count, 1);
+    assert_string_equal(labels.languages[0].names[0], "la tanche");
+    unlink(in_folder("labels_fr.json"));
+
+    assert_true(labels_load(folder, 999, arena, &labels, &error)); /* others */
+    assert_int_equal(labels.imagenet_shift, -1);
+    assert_int_equal(labels.language_count, 0);
+    arena_free(arena);
+}
+
 static void labels_are_short_and_have_languages(void **state) {
     struct arena *arena = arena_create();
     struct labels labels;
@@ -442,6 +475,7 @@ int main(void) {
         cmocka_unit_test(preprocessing_that_cannot_be_names_its_field),
         cmocka_unit_test(the_default_preprocessing_is_imagenets),
         cmocka_unit_test(preprocessing_that_is_stated_elsewhere_is_followed),
+        cmocka_unit_test(imagenets_classes_have_french_names),
         cmocka_unit_test(labels_are_short_and_have_languages),
         cmocka_unit_test(networks_are_found_by_folder_file_and_variant),
         cmocka_unit_test(a_folder_says_how_large_each_of_its_networks_is),
