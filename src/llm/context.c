@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/team.h"
 #include "llm/context_internal.h"
 
 /* --- Creation ------------------------------------------------------------------------------------------- */
@@ -123,7 +124,7 @@ struct llm_context *llm_context_create(const struct llm_model *model,
                                     .rows = options->rows,
                                     .positions = options->positions,
                                     .longest = options->longest > 0 ? options->longest : options->positions,
-                                    .threads = options->threads > 0 ? options->threads : omp_get_num_procs(),
+                                    .threads = options->threads > 0 ? options->threads : team_default_size(),
                                     .arena = arena_create()};
     if (allocate(context, options, error))
         return context;
