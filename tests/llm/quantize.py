@@ -10,7 +10,7 @@ import decoder
 
 PROGRAM, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 HOME = tempfile.TemporaryDirectory()
-ENVIRONMENT = dict(os.environ, HOME=HOME.name, LC_ALL='C.UTF-8', OMP_NUM_THREADS='2')
+ENVIRONMENT = dict(os.environ, HOME=HOME.name, LC_ALL='C.UTF-8', OMP_NUM_THREADS='1')
 results = []
 
 
