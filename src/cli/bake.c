@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "cli/engine_options.h"
+#include "cli/shapes.h"
 #include "cli/verbs.h"
 #include "model/find.h"
 
@@ -21,7 +22,7 @@ static const char help[] =
     "\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --size N           height, width and the like, where a network that takes no photo leaves\n"
-    "                     them free (224)\n"
+    "                     them free (224, or a length that fits)\n"
     "  --output FILE      write to this file instead\n"
     "  --json             {\"model\", \"file\", \"precision\", \"bytes\", \"bake_ms\"}\n"
     "\n"
@@ -42,13 +43,11 @@ static bool pack_weights(struct model *model, int size, struct error *error) {
         return classifier != NULL;
     }
 
-    int count = engine_input_count(engine);
-    cleanup(freep) struct tensor *inputs = cli_inputs(engine, size, error);
-    if (!inputs)
-        return false;
-
+    const struct shape_wishes wishes = {.size = size};
+    struct shaped_inputs inputs = {0};
     struct engine_context *context = engine_context_create(engine, error);
-    bool done = context && engine_prepare(context, inputs, count, error);
+    bool done = context && cli_inputs_prepare(model, context, &wishes, &inputs, error);
+    shaped_inputs_release(&inputs);
     engine_context_free(context);
     return done;
 }
@@ -91,10 +90,10 @@ static bool check_kind(const char *name, struct error *error) {
 int verb_bake(int argc, char **argv) {
     const char *precision = NULL, *output = NULL;
     bool json = false;
-    int words, code, size = 224;
+    int words, code, size = 0;
     const struct option_spec options[] = {
         {.name = "precision", .kind = OPTION_TEXT, .value = &precision},
-        {.name = "size", .kind = OPTION_INT, .value = &size, .minimum = 1, .maximum = 4096},
+        {.name = "size", .kind = OPTION_INT, .value = &size, .minimum = 1, .maximum = 1 << 24},
         {.name = "output", .kind = OPTION_TEXT, .value = &output},
         {.name = "json", .kind = OPTION_FLAG, .value = &json},
         {0},

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/progress.h"
@@ -11,6 +10,7 @@
 #include "cli/engine_options.h"
 #include "cli/language.h"
 #include "cli/plan_table.h"
+#include "cli/shapes.h"
 #include "cli/verbs.h"
 #include "model/find.h"
 
@@ -23,14 +23,16 @@ static const char help[] =
     "measured. Times are of one run of a whole batch; images_per_s is computed from the median.\n"
     "\n"
     "  --batch N          photos per run (1)\n"
-    "  --size N           height and width, where the network leaves them free (224)\n"
+    "  --size N           height, width or length, where the network leaves it free (224, or a length that\n"
+    "                     fits)\n"
+    "  --shape NAME=DIMS  an input's whole shape: 1x3x224x224; may come several times\n"
     "  --threads N        threads of the network (all processors)\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --iters N          measured runs, after a tenth as many to warm up (50)\n"
     "  --profile          show where the time goes: by operator, the slowest steps, and the whole\n"
     "                     compared with convolutions and matrix products alone\n"
     "  --json             model, batch, threads, precision, load_ms, min_ms, median_ms, p99_ms,\n"
-    "                     images_per_s\n"
+    "                     images_per_s; guessed: what free dimensions were taken for\n"
     "\n"
     "Of a language model, tokens per second of the fastest of --iters rounds (3), with these options,\n"
     "--threads, --precision (auto or f32), --profile and --json:\n"
@@ -46,6 +48,7 @@ static const char help[] =
 
 struct bench_settings {
     const char *precision;
+    struct option_list shapes;
     int batch, size, threads, iterations;
     int prompt, steps, sequences; /* of a language model */
     bool json, profile;
@@ -56,32 +59,9 @@ struct bench_result {
     int threads;
     double load_ms, min_ms, median_ms, p99_ms;
     struct plan_times times; /* with profile */
+    char *shapes;            /* of the inputs; malloc'ed */
+    int guess;               /* what free dimensions were taken for; 0: nothing was left to guess */
 };
-
-/* Repeatable noise around zero, in any float or 8-bit type. */
-static void fill_noise(enum dtype dtype, void *data, int64_t count) {
-    uint32_t state = 1;
-    uint8_t *at = data;
-    for (int64_t i = 0; i < count; i++, at += dtype_size(dtype)) {
-        state = state * 1664525u + 1013904223u;
-        float value = dtype_is_float(dtype) ? (float)(state >> 8) / (1 << 23) - 1 : (float)(state >> 25);
-        elements_convert(DTYPE_F32, &value, dtype, at, 1);
-    }
-}
-
-/* An input's shape with its free dimensions set. */
-static bool set_input_shape(const struct engine_port *port, const struct bench_settings *settings,
-                            struct shape *ret, struct error *error) {
-    const struct shape *shape = &port->shape;
-    if (shape->rank < 1)
-        return error_set(error, ERROR_INVALID, "input '%s' has no shape to measure with", port->name);
-    if (shape->dims[0] > 0 && shape->dims[0] != settings->batch)
-        return error_set(error, ERROR_INVALID, "input '%s' takes batches of %lld only", port->name,
-                         (long long)shape->dims[0]);
-
-    *ret = cli_input_shape(port, settings->batch, settings->size);
-    return true;
-}
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -90,8 +70,9 @@ static int compare_doubles(const void *a, const void *b) {
 
 struct bench {
     struct engine_context *context;
-    struct tensor *inputs, *outputs;
-    int input_count, output_count;
+    struct shaped_inputs inputs;
+    struct tensor *outputs;
+    int output_count;
 };
 
 /* `times`: [runs] milliseconds; NULL: not wanted. */
@@ -99,7 +80,7 @@ static bool repeat_runs(const struct bench *bench, int runs, double *times, stru
                         struct error *error) {
     for (int i = 0; i < runs; i++) {
         double start = clock_ms();
-        if (!engine_run(bench->context, bench->inputs, bench->input_count, bench->outputs,
+        if (!engine_run(bench->context, bench->inputs.inputs, bench->inputs.count, bench->outputs,
                         bench->output_count, error))
             return false;
         if (times)
@@ -169,49 +150,31 @@ static bool measure_runs(const struct bench *bench, const struct bench_settings 
     return true;
 }
 
-static bool make_inputs(const struct engine *engine, const struct bench_settings *settings,
-                        struct tensor *inputs, struct error *error) {
-    for (int i = 0; i < engine_input_count(engine); i++) {
-        const struct engine_port *port = engine_input(engine, i);
-        inputs[i].dtype = port->dtype;
-        if (!set_input_shape(port, settings, &inputs[i].shape, error))
-            return false;
-        size_t bytes = tensor_bytes(&inputs[i]);
-        inputs[i].data = bytes ? aligned_alloc(64, size_align(bytes, 64)) : NULL;
-        if (!inputs[i].data)
-            return error_set(error, ERROR_MEMORY, "not enough memory for input '%s'", port->name);
-        fill_noise(port->dtype, inputs[i].data, shape_elements(&inputs[i].shape));
-    }
-
-    return true;
-}
-
-static bool measure_engine(struct engine *engine, double started, const struct bench_settings *settings,
-                           struct bench_result *result, struct error *error) {
-    struct bench bench = {.input_count = engine_input_count(engine),
-                          .output_count = engine_output_count(engine)};
+static bool measure_model(struct model *model, double started, const struct bench_settings *settings,
+                          struct bench_result *result, struct error *error) {
+    struct engine *engine = model_engine(model);
+    const struct shape_wishes wishes = {settings->shapes, settings->batch, settings->size, true};
+    struct bench bench = {.output_count = engine_output_count(engine)};
     bool done = false;
-    bench.inputs = calloc((size_t)bench.input_count + 1, sizeof *bench.inputs);
     bench.outputs = calloc((size_t)bench.output_count + 1, sizeof *bench.outputs);
-    if (!bench.inputs || !bench.outputs) {
+    if (!bench.outputs) {
         error_set(error, ERROR_MEMORY, "not enough memory for the tensors");
         goto out;
     }
 
     bench.context = engine_context_create(engine, error);
-    if (!bench.context || !make_inputs(engine, settings, bench.inputs, error) ||
-        !engine_prepare(bench.context, bench.inputs, bench.input_count, error))
+    if (!bench.context || !cli_inputs_prepare(model, bench.context, &wishes, &bench.inputs, error))
         goto out;
 
     result->load_ms = clock_ms() - started;
     result->precision = engine_precision_used(engine);
     result->threads = engine_threads(engine);
+    result->guess = bench.inputs.guess;
+    result->shapes = shaped_inputs_text(engine, &bench.inputs);
     done = measure_runs(&bench, settings, result, error);
 
 out:
-    for (int i = 0; bench.inputs && i < bench.input_count; i++)
-        free(bench.inputs[i].data);
-    free(bench.inputs);
+    shaped_inputs_release(&bench.inputs);
     free(bench.outputs);
     engine_context_free(bench.context);
 
@@ -226,6 +189,8 @@ static json_t *result_to_json(const struct bench_result *result, const struct be
                   cli_json_real(result->load_ms, 3), "min_ms", cli_json_real(result->min_ms, 6), "median_ms",
                   cli_json_real(result->median_ms, 6), "p99_ms", cli_json_real(result->p99_ms, 6),
                   "images_per_s", cli_json_real(rate, 2));
+    if (result->guess)
+        json_object_set_new(json, "guessed", json_integer(result->guess));
     if (settings->profile)
         json_object_set_new(json, "profile", plan_times_to_json(&result->times));
 
@@ -241,6 +206,9 @@ static void print_result(const struct bench_result *result, const struct bench_s
 
     printf("%s, %s, batch %d, %d thread%s\n", result->name, result->precision, settings->batch,
            result->threads, result->threads == 1 ? "" : "s");
+    if (result->guess)
+        printf("  %s: free dimensions were taken for %d, --shape NAME=… gives them\n",
+               result->shapes ? result->shapes : "", result->guess);
     printf(
         "  ready after  %9.1f ms\n  fastest      %9.3f ms\n  median       %9.3f ms\n  99th percent %9.3f ms\n"
         "  that is      %9.1f images/s\n",
@@ -258,10 +226,11 @@ static bool bench_model(const char *name, const struct engine_options *options,
         return false;
 
     result->name = model_name(model);
-    bool done = measure_engine(model_engine(model), started, settings, result, error);
+    bool done = measure_model(model, started, settings, result, error);
     if (done)
         print_result(result, settings);
     plan_times_release(&result->times);
+    free(result->shapes);
     model_free(model);
 
     return done;
@@ -287,11 +256,12 @@ static int measure_language(const struct model_files *files, const struct bench_
 }
 
 int verb_bench(int argc, char **argv) {
-    struct bench_settings settings = {.batch = 1, .size = 224, .prompt = 512, .steps = 64, .sequences = 1};
+    struct bench_settings settings = {.batch = 1, .prompt = 512, .steps = 64, .sequences = 1};
     struct model_files files;
     const struct option_spec options[] = {
         {.name = "batch", .kind = OPTION_INT, .value = &settings.batch, .minimum = 1, .maximum = 4096},
-        {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 4096},
+        {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 1 << 24},
+        {.name = "shape", .kind = OPTION_LIST, .value = &settings.shapes},
         {.name = "threads", .kind = OPTION_INT, .value = &settings.threads, .minimum = 1, .maximum = 1024},
         {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
         {.name = "iters",
@@ -329,5 +299,7 @@ int verb_bench(int argc, char **argv) {
 
     engine_options.profile = settings.profile;
     settings.iterations = settings.iterations ? settings.iterations : 50;
-    return bench_model(argv[1], &engine_options, &settings, &result, &error) ? EXIT_DONE : cli_fail(&error);
+    code = bench_model(argv[1], &engine_options, &settings, &result, &error) ? EXIT_DONE : cli_fail(&error);
+    free(settings.shapes.words);
+    return code;
 }

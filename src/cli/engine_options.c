@@ -32,27 +32,6 @@ struct model *cli_network_load(const char *name, const struct engine_options *op
     return load(name, (struct model_options){.engine = *options, .any_network = true}, error);
 }
 
-struct shape cli_input_shape(const struct engine_port *port, int batch, int size) {
-    struct shape shape = port->shape;
-    for (int d = 0; d < shape.rank; d++)
-        if (shape.dims[d] < 0)
-            shape.dims[d] = d == 0 ? batch : d == 1 && shape.rank == 4 ? 3 : size;
-    return shape;
-}
-
-struct tensor *cli_inputs(const struct engine *engine, int size, struct error *error) {
-    int count = engine_input_count(engine);
-    struct tensor *inputs = calloc((size_t)count + 1, sizeof *inputs);
-    if (!inputs)
-        error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", count);
-
-    for (int i = 0; inputs && i < count; i++) {
-        const struct engine_port *port = engine_input(engine, i);
-        inputs[i] = (struct tensor){port->dtype, cli_input_shape(port, 1, size), NULL};
-    }
-    return inputs;
-}
-
 void cli_refresh_baked(struct model *model) {
     struct engine *engine = model_engine(model);
     const char *state = engine_baked_state(engine);

@@ -14,10 +14,3 @@ void cli_refresh_baked(struct model *model);
 struct model *cli_model_load(const char *name, const struct engine_options *options, struct error *error);
 /* The same for verbs that run any network, photos or not (model_takes_photos). */
 struct model *cli_network_load(const char *name, const struct engine_options *options, struct error *error);
-
-/* A shape for an input whose free dimensions are left to the verb: `batch` rows, three channels of four axes,
- * `size` for the others. */
-struct shape cli_input_shape(const struct engine_port *port, int batch, int size);
-/* All inputs of the network in such shapes, one row, without data: [engine_input_count], to be freed. NULL
- * when memory is out. */
-struct tensor *cli_inputs(const struct engine *engine, int size, struct error *error);

@@ -4,19 +4,19 @@
 
 #include "base/cleanup.h"
 #include "cli/engine_options.h"
+#include "cli/inspect_graph.h"
 #include "cli/inspect_language.h"
 #include "cli/plan_table.h"
 #include "cli/verbs.h"
 #include "model/find.h"
 #include "model/model.h"
 #include "onnx/onnx.h"
-#include "ops/operator.h"
-#include "passes/passes.h"
 
-enum { KINDS = 128, LINE_WIDTH = 96 };
+enum { LINE_WIDTH = 96 };
 
 struct inspect_settings {
     const char *precision;
+    struct option_list shapes;
     int size;
     bool steps, json;
 };
@@ -27,15 +27,17 @@ static const char help[] =
     "Usage: guichet inspect MODEL [OPTION…]\n"
     "\n"
     "MODEL is a folder, an .onnx or .gguf file or a name. Prints inputs, outputs, operators, parameters,\n"
-    "the work of one photo (GFLOP: billion multiplications and additions), how photos are\n"
+    "the work of one photo or run (GFLOP: billion multiplications and additions), how photos are\n"
     "prepared and scores read and which file says so, and the plan for this machine: what is\n"
     "fused, which kernels run, how much memory they need. Of a language model: architecture,\n"
     "parameters, types of weights, context, vocabulary, template, memory.\n"
     "\n"
-    "  --size N           height and width, where the network leaves them free (224)\n"
+    "  --size N           height, width or length, where the network leaves it free (224, or a length that\n"
+    "                     fits)\n"
+    "  --shape NAME=DIMS  an input's whole shape: 1x3x224x224; may come several times\n"
     "  --precision P      of the plan: auto, f32, bf16 or int8 (auto)\n"
     "  --steps            also print every step of the plan with its layouts\n"
-    "  --json             one line of JSON; of language models only\n"
+    "  --json             one line of JSON\n"
     "\n"
     "Examples:\n"
     "  guichet inspect animals\n"
@@ -49,32 +51,10 @@ static void print_values(const char *head, struct value *const *values, int coun
                shape_format(&values[i]->shape, text, sizeof text));
 }
 
-struct operator_count {
-    const char *name;
-    int count;
-};
-
-static int compare_counts(const void *a, const void *b) {
-    const struct operator_count *x = a, *y = b;
-    return x->count != y->count ? y->count - x->count : strcmp(x->name, y->name);
-}
-
 /* Operators, the most frequent first. */
 static void print_operators(const struct graph *graph) {
-    struct operator_count kinds[KINDS];
-    int count = 0, column = 0;
-
-    for (const struct node *node = graph->first; node; node = node->next) {
-        int i = 0;
-        while (i < count && strcmp(kinds[i].name, node->op_type) != 0)
-            i++;
-        if (i == count && count < KINDS)
-            kinds[count++] = (struct operator_count){node->op_type, 0};
-        if (i < KINDS)
-            kinds[i].count++;
-    }
-
-    qsort(kinds, (size_t)count, sizeof kinds[0], compare_counts);
+    struct operator_count kinds[INSPECT_KINDS];
+    int count = inspect_operators(graph, kinds), column = 0;
     printf("  %-11s %d:", "operators", graph->node_count);
 
     for (int i = 0; i < count; i++) {
@@ -88,69 +68,6 @@ static void print_operators(const struct graph *graph) {
     putchar('\n');
 }
 
-/* Learnt numbers: every constant but scalars and integers. */
-static int64_t count_parameters(const struct graph *graph, int64_t *ret_bytes) {
-    int64_t count = 0;
-    *ret_bytes = 0;
-
-    for (int i = 0; i < graph->value_count; i++) {
-        const struct tensor *constant = graph->values[i] ? graph->values[i]->constant : NULL;
-        if (!constant || constant->shape.rank < 1 || constant->dtype == DTYPE_I64)
-            continue;
-        count += shape_elements(&constant->shape);
-        *ret_bytes += (int64_t)tensor_bytes(constant);
-    }
-
-    return count;
-}
-
-/* Multiply-adds of a node whose shapes are all known. */
-static double count_node_work(const struct node *node) {
-    const struct value *weights = node_input(node, 1);
-    if (!weights || !node->outputs[0])
-        return 0;
-
-    double outputs = (double)shape_elements(&node->outputs[0]->shape), per_output = 1;
-    const struct shape *shape = &weights->shape, *input = &node->inputs[0]->shape;
-
-    if (node_is(node, "Conv") || node_is(node, "ConvTranspose")) {
-        if (node_is(node, "ConvTranspose"))
-            outputs = (double)shape_elements(input);
-        for (int i = 1; i < shape->rank; i++) /* [out, in / group, k…] */
-            per_output *= (double)shape->dims[i];
-    } else if (node_is(node, "Gemm")) {
-        per_output = (double)(node_int(node, "transA", 0) ? input->dims[0] : input->dims[1]);
-    } else if (node_is(node, "MatMul") && input->rank > 0) {
-        per_output = (double)input->dims[input->rank - 1];
-    } else {
-        return 0;
-    }
-
-    return outputs * per_output;
-}
-
-static bool count_work(struct graph *graph, int size, double *ret, struct error *error) {
-    cleanup(freep) struct tensor *inputs = calloc((size_t)graph->input_count + 1, sizeof *inputs);
-    if (!inputs)
-        return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", graph->input_count);
-
-    for (int i = 0; i < graph->input_count; i++) {
-        const struct engine_port port = {.shape = graph->inputs[i]->shape};
-        inputs[i] = (struct tensor){graph->inputs[i]->dtype, cli_input_shape(&port, 1, size), NULL};
-    }
-
-    if (!passes_expand_qoperators(graph, error) || !operators_bind(graph, error) ||
-        !passes_specialize(graph, inputs, graph->input_count, error))
-        return false;
-
-    double work = 0;
-    for (const struct node *node = graph->first; node; node = node->next)
-        work += count_node_work(node);
-
-    *ret = work;
-    return true;
-}
-
 static void print_amount(double amount, const char *unit) {
     if (amount >= 1e9)
         printf("%.2f billion%s", amount / 1e9, unit);
@@ -161,7 +78,7 @@ static void print_amount(double amount, const char *unit) {
 }
 
 static void print_graph(const struct graph *graph, const struct model_files *files) {
-    int64_t bytes, parameters = count_parameters(graph, &bytes);
+    int64_t bytes, parameters = inspect_parameters(graph, &bytes);
     printf("%s (%s)\n", files->name, files->network);
     print_values("input", graph->inputs, graph->input_count);
     print_values("output", graph->outputs, graph->output_count);
@@ -176,29 +93,6 @@ static void print_graph(const struct graph *graph, const struct model_files *fil
 
     printf("%s%s\n", graph->producer && *graph->producer ? ", written by " : "",
            graph->producer ? graph->producer : "");
-}
-
-static bool print_context(struct engine *engine, struct engine_context *context,
-                          const struct inspect_settings *settings, struct error *error) {
-    int count = engine_input_count(engine);
-    cleanup(freep) struct tensor *inputs = cli_inputs(engine, settings->size, error);
-    if (!inputs)
-        return false;
-
-    if (!engine_prepare(context, inputs, count, error))
-        return false;
-
-    printf("  %-11s %s\n", "precision", engine_precision_used(engine));
-    plan_print(engine_context_plan(context), settings->steps);
-    return true;
-}
-
-/* The plan for one photo. */
-static bool print_plan(struct engine *engine, const struct inspect_settings *settings, struct error *error) {
-    struct engine_context *context = engine_context_create(engine, error);
-    bool done = context && print_context(engine, context, settings, error);
-    engine_context_free(context);
-    return done;
 }
 
 static void print_sides(const char *what, bool done, int shorter, int width, int height) {
@@ -248,40 +142,90 @@ static void print_meaning(const struct model *model) {
     printf("%s\n", model_class_count(model) > 3 ? ", …" : "");
 }
 
-static bool print_model(const char *path, const struct engine_options *engine,
-                        const struct inspect_settings *settings, struct error *error) {
-    const struct model_options options = {.engine = *engine, .any_network = true};
-    struct model *model = model_load(path, &options, error);
-    if (!model)
-        return false;
+/* What a run takes: told where lengths had to be guessed. */
+static void print_shapes(const struct engine *engine, const struct shaped_inputs *inputs) {
+    cleanup(freep) char *text = shaped_inputs_text(engine, inputs);
+    if (inputs->guess)
+        printf("  %-11s %s: free dimensions were taken for %d, --shape NAME=… gives them\n", "shapes",
+               text ? text : "", inputs->guess);
+}
 
-    print_meaning(model);
-    bool done = print_plan(model_engine(model), settings, error);
+static void print_plan(const struct model *model, const struct engine_context *context,
+                       const struct inspect_settings *settings, const struct shaped_inputs *inputs,
+                       double work) {
+    struct error error;
+    print_shapes(model_engine(model), inputs);
+    printf("  %-11s %.3f GFLOP for one %s\n", "work", work / 1e9,
+           model_takes_photos(model, &error) ? "photo" : "run");
+    printf("  %-11s %s\n", "precision", engine_precision_used(model_engine(model)));
+    plan_print(engine_context_plan(context), settings->steps);
+}
+
+/* One run, planned; `json` NULL: as text. */
+static bool tell_plan(const struct model *model, struct graph *graph, const struct inspect_settings *settings,
+                      json_t *json, struct error *error) {
+    const struct shape_wishes wishes = {.shapes = settings->shapes, .size = settings->size};
+    struct engine *engine = model_engine(model);
+    struct shaped_inputs inputs = {0};
+    struct engine_context *context = engine_context_create(engine, error);
+    double work = 0;
+    bool done = context && cli_inputs_prepare(model, context, &wishes, &inputs, error) &&
+                inspect_work(graph, &inputs, &work, error);
+
+    if (done && json)
+        inspect_add_plan(json, engine, context, &inputs, work);
+    else if (done)
+        print_plan(model, context, settings, &inputs, work);
+    shaped_inputs_release(&inputs);
+    engine_context_free(context);
+    return done;
+}
+
+static bool tell_model(const struct model_files *files, struct graph *graph,
+                       const struct engine_options *engine, const struct inspect_settings *settings,
+                       struct error *error) {
+    const struct model_options options = {.engine = *engine, .any_network = true};
+    struct model *model = model_load(files->network, &options, error);
+    json_t *json = model && settings->json ? inspect_network_json(graph, files, model) : NULL;
+    bool done = false;
+
+    if (model && settings->json && !json)
+        error_set(error, ERROR_MEMORY, "not enough memory for the JSON");
+    else if (model) {
+        if (!json)
+            print_meaning(model);
+        done = tell_plan(model, graph, settings, json, error);
+    }
+
+    if (done && json)
+        cli_print_json(json_incref(json));
+    json_decref(json);
     model_free(model);
     return done;
 }
 
-static bool print_files(const struct model_files *files, int size, struct error *error) {
-    double work = 0;
+static bool inspect_network(const struct model_files *files, const struct engine_options *engine,
+                            const struct inspect_settings *settings, struct error *error) {
     struct graph *graph = onnx_graph_read(files->network, error);
     if (!graph)
         return false;
 
-    print_graph(graph, files);
-    bool done = count_work(graph, size, &work, error);
-    if (done)
-        printf("  %-11s %.3f GFLOP for one photo\n", "work", 2 * work / 1e9);
+    if (!settings->json) {
+        print_graph(graph, files);
+        fflush(stdout); /* before an error about the plan */
+    }
+    bool done = tell_model(files, graph, engine, settings, error);
     graph_free(graph);
-
     return done;
 }
 
 static const struct command self = {"inspect", help};
 
 int verb_inspect(int argc, char **argv) {
-    struct inspect_settings settings = {.size = 224};
+    struct inspect_settings settings = {0};
     const struct option_spec options[] = {
-        {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 4096},
+        {.name = "size", .kind = OPTION_INT, .value = &settings.size, .minimum = 1, .maximum = 1 << 24},
+        {.name = "shape", .kind = OPTION_LIST, .value = &settings.shapes},
         {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
         {.name = "steps", .kind = OPTION_FLAG, .value = &settings.steps},
         {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
@@ -300,11 +244,9 @@ int verb_inspect(int argc, char **argv) {
     bool done, is_language = files.kind == MODEL_LANGUAGE;
     if (is_language)
         done = inspect_language(&files, settings.json, &error);
-    else if (settings.json)
-        done = error_set(&error, ERROR_INVALID, "%s is a network: --json is for language models", files.name);
     else
-        done = print_files(&files, settings.size, &error) &&
-               print_model(files.network, &engine_options, &settings, &error);
+        done = inspect_network(&files, &engine_options, &settings, &error);
     model_files_release(&files);
+    free(settings.shapes.words);
     return done ? EXIT_DONE : cli_fail(&error);
 }

@@ -22,5 +22,6 @@ int verb_pull(int argc, char **argv);
 int verb_quantize(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_serve(int argc, char **argv);
+int verb_teach(int argc, char **argv);
 int verb_template(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);

@@ -105,8 +105,8 @@ static bool read_folder(struct photo_listing *listing, const char *group, int cl
 
 /* The folder of a class, or of none. */
 static bool read_group(struct photo_listing *listing, const char *group) {
-    int class_index = model_class_find(listing->model, group);
-    if (class_index < 0 && !add_unknown(listing, group))
+    int class_index = listing->model ? model_class_find(listing->model, group) : -1;
+    if (listing->model && class_index < 0 && !add_unknown(listing, group))
         return false;
     return read_folder(listing, group, class_index);
 }
@@ -296,7 +296,7 @@ bool photo_list_read(const struct photo_source *source, const struct model *mode
     }
 
     sort_files(&listing.list);
-    if (!find_labels(source, &path, &text, error))
+    if (model && !find_labels(source, &path, &text, error))
         goto fail;
     if (text && !read_classes(source, model, path, text, &listing.list, error))
         goto fail;

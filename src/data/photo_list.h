@@ -29,8 +29,8 @@ struct photo_list {
 };
 
 /* Every image (.jpg .jpeg .png .webp) right in the folder and in the folders in it, its class set where it is
- * known. ERROR_NOT_FOUND: no such folder, or no image in it; ERROR_INVALID: a list that names no class;
- * ERROR_TOO_LARGE: more than LIMIT_PHOTOS. */
+ * known; without a model none is. ERROR_NOT_FOUND: no such folder, or no image in it; ERROR_INVALID: a list
+ * that names no class; ERROR_TOO_LARGE: more than LIMIT_PHOTOS. */
 bool photo_list_read(const struct photo_source *source, const struct model *model, struct photo_list *ret,
                      struct error *error);
 

@@ -98,3 +98,16 @@ bool node_set_float(struct graph *graph, struct node *node, const char *name, fl
 bool node_is(const struct node *node, const char *op_type) {
     return !*node->domain && strcmp(node->op_type, op_type) == 0;
 }
+
+bool node_copy_attributes(struct graph *graph, struct node *node, const struct node *original) {
+    size_t count = (size_t)original->attribute_count;
+    struct attribute *attributes = arena_allocate_array(graph->arena, count + 1, sizeof *attributes);
+    if (!attributes)
+        return false;
+    if (count)
+        memcpy(attributes, original->attributes, count * sizeof *attributes);
+
+    node->attributes = attributes;
+    node->attribute_count = original->attribute_count;
+    return true;
+}

@@ -523,16 +523,9 @@ static bool clone_node(struct graph *copy, const struct node *original) {
     node->post_op_count = original->post_op_count;
 
     /* Copied, because attributes may be set in the copy; what the list points at never changes. */
-    node->attributes =
-        arena_allocate_array(copy->arena, (size_t)original->attribute_count + 1, sizeof *node->attributes);
-    if (!node->attributes)
+    if (!node_copy_attributes(copy, node, original))
         return false;
 
-    if (original->attribute_count)
-        memcpy(node->attributes, original->attributes,
-               (size_t)original->attribute_count * sizeof *node->attributes);
-
-    node->attribute_count = original->attribute_count;
     for (int i = 0; i < original->input_count; i++) {
         struct value *value = counterpart(copy, original->inputs[i]);
         if (value && !value_add_use(copy, value, node, i))

@@ -181,6 +181,8 @@ bool node_set_int(struct graph *graph, struct node *node, const char *name, int6
 bool node_set_ints(struct graph *graph, struct node *node, const char *name, const int64_t *ints,
                    size_t count);
 bool node_set_float(struct graph *graph, struct node *node, const char *name, float value);
+/* The attributes of another node (of any graph) as a list of the node's own; what it points at is shared. */
+bool node_copy_attributes(struct graph *graph, struct node *node, const struct node *original);
 bool node_is(const struct node *node, const char *op_type); /* in ONNX's own domain */
 
 /* A constant's single element as a float; false if the value (which may be NULL) is not a constant of one

@@ -73,16 +73,7 @@ static bool copy_node(struct inlining *inlining, const struct node *original) {
 
     node->opset = original->opset;
     node->op = original->op;
-    node->attributes =
-        arena_allocate_array(graph->arena, (size_t)original->attribute_count + 1, sizeof *node->attributes);
-    if (!node->attributes)
-        return false;
-    if (original->attribute_count)
-        memcpy(node->attributes, original->attributes,
-               (size_t)original->attribute_count * sizeof *node->attributes);
-    node->attribute_count = original->attribute_count;
-
-    return true;
+    return node_copy_attributes(graph, node, original);
 }
 
 /* Outputs that are inputs or constants of the body, or the same value twice. */

@@ -82,8 +82,43 @@ static bool is_token_origin(const struct download_options *options, const char *
            url_parse(options->token_origin, &origin, &ignored) && url_same_origin(&url, &origin);
 }
 
+/* Hugging Face says in a header of its own why it refuses. It answers 401 also to who asks without a token
+ * for what does not exist. */
+static bool transfer_fail_reason(struct transfer *transfer, bool *ret_known) {
+    struct curl_header *reason;
+    const struct download_options *options = transfer->options;
+    *ret_known = false;
+    if (curl_easy_header(transfer->handle, "X-Error-Code", 0, CURLH_HEADER, -1, &reason) != CURLHE_OK)
+        return true;
+
+    *ret_known = true;
+    if (strcmp(reason->value, "GatedRepo") == 0) {
+        char text[200];
+        snprintf(text, sizeof text, "gated: accept its terms on its page in a browser%s%.40s%s",
+                 options->token_name && !options->token ? ", then set " : "",
+                 options->token_name && !options->token ? options->token_name : "",
+                 options->token ? " with the account of the token" : " to a token of that account");
+        return transfer_fail(transfer, false, ERROR_FORBIDDEN, text);
+    }
+    if (strcmp(reason->value, "RepoNotFound") == 0)
+        return transfer_fail(transfer, false, ERROR_NOT_FOUND,
+                             options->token ? "there is no such repository, or the token may not see it"
+                                            : "there is no such repository, unless it is private");
+    if (strcmp(reason->value, "RevisionNotFound") == 0)
+        return transfer_fail(transfer, false, ERROR_NOT_FOUND, "the repository has no such revision");
+    if (strcmp(reason->value, "EntryNotFound") == 0)
+        return transfer_fail(transfer, false, ERROR_NOT_FOUND, "the repository has no such file");
+
+    *ret_known = false;
+    return true;
+}
+
 static bool transfer_fail_status(struct transfer *transfer, long status) {
     const struct download_options *options = transfer->options;
+    bool known;
+    if (!transfer_fail_reason(transfer, &known) || known)
+        return false;
+
     char text[200], hint[100] = "";
     if (options->token_name && is_token_origin(options, transfer->url))
         snprintf(hint, sizeof hint,

@@ -87,6 +87,16 @@ char *huggingface_file_url(const struct huggingface *hub, const char *repository
     return url.bytes;
 }
 
+char *huggingface_neighbour_url(const char *url, const char *name) {
+    struct buffer text = {0};
+    buffer_append(&text, url, (size_t)(strrchr(url, '/') - url) + 1);
+    append_encoded(&text, name, "");
+
+    if (text.failed)
+        buffer_release(&text);
+    return text.bytes;
+}
+
 /* One entry of the listing into `file`; false where it is not a file that can be used. */
 static bool read_entry(json_t *entry, struct huggingface_file *file) {
     const char *type = json_string_value(json_object_get(entry, "type"));

@@ -45,3 +45,6 @@ const struct huggingface_file *huggingface_listing_find(const struct huggingface
 /* The URL of a file; malloc'ed, NULL when out of memory. */
 char *huggingface_file_url(const struct huggingface *hub, const char *repository, const char *revision,
                            const char *path);
+/* The URL of the file `name` beside the one at `url`, which has no query; malloc'ed, NULL when out of memory.
+ */
+char *huggingface_neighbour_url(const char *url, const char *name);

@@ -91,6 +91,14 @@ static bool source_has(const struct pull_source *source, const char *name) {
             (!name[length] || !strcmp(name + length, ".part") || !strcmp(name + length, ".part.from")))
             return true;
     }
+
+    /* Perhaps a file that the network names: known when that is here. */
+    size_t length = strlen(name);
+    static const char *const tails[] = {"", ".part", ".part.from"};
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (length > strlen(tails[i]) && !strcmp(name + length - strlen(tails[i]), tails[i]) &&
+            pull_source_lists(source, name, length - strlen(tails[i])))
+            return true;
     return false;
 }
 
@@ -206,6 +214,15 @@ static bool write_note(const struct pull *pull, const char *folder, json_t *file
     return file_write(path, text, strlen(text), error);
 }
 
+/* The network is here: what it names beside it is fetched, too. */
+static bool add_named_files(struct pull *pull, struct error *error) {
+    char path[PATH_BYTES];
+    return make_path(path, error, pull->staging, "", "model.onnx") &&
+           (pull_source_add_named(&pull->source, pull->options, path, error) ||
+            error_prefix(error, "%s", pull->source.name)) &&
+           check_space(pull, error);
+}
+
 /* Fetch all files, and note where they came from. */
 static bool pull_files(struct pull *pull, struct error *error) {
     bool done = true;
@@ -217,6 +234,8 @@ static bool pull_files(struct pull *pull, struct error *error) {
         done = pull_one(pull, file, sha256, error);
         if (done)
             json_array_append_new(files, json_pack("{s:s, s:s}", "name", file->name, "sha256", sha256));
+        if (done && !strcmp(file->name, "model.onnx"))
+            done = add_named_files(pull, error);
     }
     done = done && write_note(pull, pull->staging, files, error);
 

@@ -93,11 +93,8 @@ static const struct huggingface_file *find_only_network(const struct pull_source
     if (count == 1)
         return network;
 
-    if (count)
-        error_set(error, ERROR_NOT_FOUND, "%s: has %d networks: choose one with --file (%s…)", source->origin,
-                  count, names);
-    else
-        error_set(error, ERROR_NOT_FOUND, "%s: has no ONNX file, and no GGUF file", source->origin);
+    error_set(error, ERROR_NOT_FOUND, "%s: has %d networks: choose one with --file (%s…)", source->origin,
+              count, names);
     return NULL;
 }
 
@@ -165,19 +162,24 @@ static bool source_add_network(struct pull_source *source, const struct huggingf
             return false;
     }
 
-    return source_add_listed(source, hub, network, "model.onnx", LIMIT_MODEL_BYTES, error);
+    source->network = strdup(network->path);
+    return source->network ? source_add_listed(source, hub, network, "model.onnx", LIMIT_MODEL_BYTES, error)
+                           : error_set(error, ERROR_MEMORY, "%s: no memory", source->origin);
 }
 
 /* An ONNX network where there is one and no variant is asked for, else a language model. */
 static bool source_add_repository(struct pull_source *source, const struct huggingface *hub,
-                                  const char *wanted, const struct huggingface_listing *listing,
-                                  struct error *error) {
+                                  const struct pull_options *options, struct error *error) {
+    const struct huggingface_listing *listing = &source->listing;
+    const char *wanted = source->file ? source->file : options->file;
     bool networks = false, language = false;
     for (size_t i = 0; i < listing->count; i++) {
         networks = networks || ends_with(listing->files[i].path, ".onnx");
         language = language || language_file_is_named(listing->files[i].path);
     }
 
+    if (!networks && !language)
+        return source_refuse_foreign(source, options, error);
     if (wanted ? language_file_is_named(wanted) : source->variant[0] || (language && !networks))
         return source_add_language(source, hub, wanted, listing, error);
     return source_add_network(source, hub, wanted, listing, error);
@@ -224,7 +226,7 @@ bool pull_source_list_files(struct pull_source *source, const struct pull_option
         return true;
 
     struct huggingface hub = {options->endpoint, options->token, options->retries};
-    size_t known = source->entry && !options->file ? source->entry->file_count : 0;
+    size_t known = source->entry && !options->file ? source->entry->file_count : 0; /* no page has an entry */
     for (size_t i = 0; i < known; i++) {
         const struct catalogue_file *file = &source->entry->files[i];
         char *url = huggingface_file_url(&hub, source->repository, source->revision, file->path);
@@ -235,12 +237,25 @@ bool pull_source_list_files(struct pull_source *source, const struct pull_option
     if (known)
         return true;
 
-    struct huggingface_listing listing = {0};
-    if (!huggingface_list(&hub, source->repository, source->revision, &listing, error))
+    return huggingface_list(&hub, source->repository, source->revision, &source->listing, error) &&
+           source_add_repository(source, &hub, options, error);
+}
+
+/* The address of a repository's page, or of a file's. */
+static bool parse_page(struct pull_source *source, const char *text, const struct pull_options *options,
+                       struct error *error) {
+    cleanup(freep) char *repository = NULL;
+    if (!source_read_page(text, options->endpoint, &repository, &source->file, error))
         return false;
-    bool done = source_add_repository(source, &hub, options->file, &listing, error);
-    huggingface_listing_release(&listing);
-    return done;
+    if (source->file && options->file)
+        return error_set(error, ERROR_INVALID, "%s: is the address of a file: --file names another", text);
+    return parse_repository(source, repository, options, error);
+}
+
+/* OWNER/REPO[@REV][:VARIANT], without hf: before it. */
+static bool is_repository(const char *text) {
+    cleanup(freep) char *repository = strndup(text, strcspn(text, "@:"));
+    return repository && huggingface_repository_is_valid(repository);
 }
 
 /* ---- URLs ---- */
@@ -267,6 +282,8 @@ static bool parse_url(struct pull_source *source, const char *text, const struct
         return false;
     if (source->is_language)
         return source_add_language_url(source, text, source_base_name(path), options->sha256, error);
+    if (!strpbrk(text, "?#") && !(source->network = strdup(text)))
+        return error_set(error, ERROR_MEMORY, "no memory");
     return source_add_file(source, strdup(text), "model.onnx", 0, options->sha256, LIMIT_MODEL_BYTES, error);
 }
 
@@ -278,7 +295,8 @@ static bool refuse_unknown(const char *text, struct error *error) {
     }
 
     return error_set(error, ERROR_NOT_FOUND,
-                     "%s: not in the catalogue (%s), nor hf:OWNER/REPO, nor an http(s) URL", text, names);
+                     "%s: not in the catalogue (%s), nor OWNER/REPO on Hugging Face, nor an http(s) URL",
+                     text, names);
 }
 
 bool pull_source_parse(const char *text, const struct pull_options *options, struct pull_source *ret,
@@ -292,8 +310,12 @@ bool pull_source_parse(const char *text, const struct pull_options *options, str
         done = parse_repository(&source, repository, options, error);
     } else if (!strncmp(text, "hf:", 3)) {
         done = parse_repository(&source, text + 3, options, error);
+    } else if (source_is_page(text, options->endpoint)) {
+        done = parse_page(&source, text, options, error);
     } else if (!strncasecmp(text, "http://", 7) || !strncasecmp(text, "https://", 8)) {
         done = parse_url(&source, text, options, error);
+    } else if (is_repository(text)) {
+        done = parse_repository(&source, text, options, error);
     } else {
         done = refuse_unknown(text, error);
     }
@@ -314,5 +336,8 @@ void pull_source_release(struct pull_source *source) {
     free(source->origin);
     free(source->repository);
     free(source->revision);
+    free(source->network);
+    free(source->file);
+    huggingface_listing_release(&source->listing);
     *source = (struct pull_source){0};
 }

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/sha256.h"
 #include "hub/catalogue.h"
+#include "hub/huggingface.h"
 #include "model/name.h"
 
 struct pull_options {
@@ -38,17 +39,26 @@ struct pull_source {
     const struct catalogue_entry *entry; /* NULL: not from the catalogue */
     char variant[MODEL_NAME_PART + 1];   /* of a language model: as asked for, then as chosen; "" */
     bool is_language;                    /* once its files are listed: they are GGUF */
+    char *file;                          /* the file in it that was asked for; NULL: any */
+    struct huggingface_listing listing;  /* of the repository, once it was asked for */
+    char *network; /* the network's path in it, or its URL, where it may have weights beside it; else NULL */
     struct pull_file files[LIMIT_PULL_FILES];
     int count;
 };
 
-/* `text`: a name of the catalogue, hf:OWNER/REPO[@REV][:VARIANT], or the http(s) URL of an .onnx or .gguf
- * file. Sets name and origin, and sends no request. ERROR_NOT_FOUND for an unknown name, ERROR_INVALID for
- * what is malformed. */
+/* `text`: a name of the catalogue, hf:OWNER/REPO[@REV][:VARIANT] with or without the hf:, the address of a
+ * repository's page or of a file's page there, or the http(s) URL of an .onnx or .gguf file. Sets name and
+ * origin, and sends no request. ERROR_NOT_FOUND for an unknown name, ERROR_INVALID for what is malformed. */
 bool pull_source_parse(const char *text, const struct pull_options *options, struct pull_source *ret,
                        struct error *error);
 /* Fill in the files, once for each source; requests the repository's listing where the catalogue does not
  * name them. */
 bool pull_source_list_files(struct pull_source *source, const struct pull_options *options,
                             struct error *error);
+/* Add the files of weights that the network names, once it is here: `path`. What the repository does not have
+ * is left for the network's reader to name. */
+bool pull_source_add_named(struct pull_source *source, const struct pull_options *options, const char *path,
+                           struct error *error);
+/* Is `name` that of a listed file beside the network? */
+bool pull_source_lists(const struct pull_source *source, const char *name, size_t length);
 void pull_source_release(struct pull_source *source);

@@ -26,3 +26,12 @@ bool source_add_language(struct pull_source *source, const struct huggingface *h
 /* The GGUF file at a URL, which is called `name`. */
 bool source_add_language_url(struct pull_source *source, const char *url, const char *name,
                              const char *sha256, struct error *error);
+/* source_address.c: is `text` the address of a page of the hub? Then *ret_repository is
+ * OWNER/REPO[@REVISION], and *ret_file the file that the page shows, or NULL; malloc'ed. ERROR_INVALID where
+ * the page is of something else. */
+bool source_is_page(const char *text, const char *endpoint);
+bool source_read_page(const char *text, const char *endpoint, char **ret_repository, char **ret_file,
+                      struct error *error);
+/* source_foreign.c: the repository has no network and no language model: say what it has, and who has one. */
+bool source_refuse_foreign(const struct pull_source *source, const struct pull_options *options,
+                           struct error *error);

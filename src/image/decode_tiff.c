@@ -102,11 +102,97 @@ static uint32_t read_number(const uint8_t *bytes, int count, bool big) {
     return number;
 }
 
+/* Tags that decide how much libtiff allocates. */
+enum { WIDTH, LENGTH, SAMPLES, ROWS, PLANES, TILE_WIDTH, TILE_LENGTH, OFFSETS, COUNTS, TAGS };
+
+static int tag_of(uint32_t number) {
+    switch (number) {
+    case TIFFTAG_IMAGEWIDTH:
+        return WIDTH;
+    case TIFFTAG_IMAGELENGTH:
+        return LENGTH;
+    case TIFFTAG_SAMPLESPERPIXEL:
+        return SAMPLES;
+    case TIFFTAG_ROWSPERSTRIP:
+        return ROWS;
+    case TIFFTAG_PLANARCONFIG:
+        return PLANES;
+    case TIFFTAG_TILEWIDTH:
+        return TILE_WIDTH;
+    case TIFFTAG_TILELENGTH:
+        return TILE_LENGTH;
+    case TIFFTAG_STRIPOFFSETS:
+    case TIFFTAG_TILEOFFSETS:
+        return OFFSETS;
+    case TIFFTAG_STRIPBYTECOUNTS:
+    case TIFFTAG_TILEBYTECOUNTS:
+        return COUNTS;
+    default:
+        return TAGS;
+    }
+}
+
+struct tiff_tags {
+    bool is_there[TAGS];
+    uint32_t value[TAGS]; /* the first; of offsets and counts, how many there are */
+};
+
+static uint64_t pieces_along(const struct tiff_tags *tags, int side, int piece) {
+    uint64_t length = tags->value[side], step = tags->value[piece];
+    return step ? (length + step - 1) / step : length;
+}
+
+/* libtiff makes room for the offset and the size of each strip or tile that the picture's sides ask for,
+ * however few the file has: those are counted first. */
+static bool check_pieces(struct tiff_reader *reader, const struct tiff_tags *tags, struct error *error) {
+    bool tiled = tags->is_there[TILE_WIDTH] || tags->is_there[TILE_LENGTH];
+    if (!tags->is_there[WIDTH] || !tags->is_there[LENGTH])
+        return refuse_damaged(reader, error);
+    if (!image_check_size(tags->value[WIDTH], tags->value[LENGTH], error))
+        return false;
+
+    uint64_t pieces = 1;
+    if (tiled)
+        pieces = pieces_along(tags, WIDTH, TILE_WIDTH) * pieces_along(tags, LENGTH, TILE_LENGTH);
+    else if (tags->is_there[ROWS])
+        pieces = pieces_along(tags, LENGTH, ROWS);
+    if (tags->value[PLANES] == PLANARCONFIG_SEPARATE)
+        pieces *= tags->value[SAMPLES];
+    if (pieces > tags->value[OFFSETS])
+        return error_set(error, ERROR_INVALID, "the TIFF is damaged: it has %u of its %llu strips or tiles",
+                         tags->value[OFFSETS], (unsigned long long)pieces);
+    return true;
+}
+
+/* The bytes that an entry's values take in libtiff's memory; what decides about more is put down in `tags`.
+ */
+static bool note_entry(const uint8_t *entry, bool big, struct tiff_tags *tags, size_t *ret_bytes) {
+    static const uint8_t sizes[] = {1, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4};
+    uint32_t type = read_number(entry + 2, 2, big), values = read_number(entry + 4, 4, big);
+    size_t size = type < sizeof sizes ? sizes[type] : 1;
+    int tag = tag_of(read_number(entry, 2, big));
+
+    if (tag < TAGS && tags->is_there[tag])
+        return false;
+    if (tag < TAGS)
+        tags->is_there[tag] = true;
+    if (tag == OFFSETS || tag == COUNTS) {
+        tags->value[tag] = values;
+        size = sizeof(uint64_t); /* which they become */
+    } else if (tag < TAGS) {
+        if (type != TIFF_BYTE && type != TIFF_SHORT && type != TIFF_LONG)
+            return false;
+        tags->value[tag] = read_number(entry + 8, (int)size, big);
+    }
+    *ret_bytes = (size_t)values * size;
+    return true;
+}
+
 /* libtiff copies the values of every tag, and several tags may stand for the same bytes: their sum is
  * bounded. */
 static bool check_directory(struct tiff_reader *reader, struct error *error) {
-    static const int sizes[] = {1, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4};
     const uint8_t *bytes = reader->bytes;
+    struct tiff_tags tags = {0};
     bool big = bytes[0] == 'M';
     if (reader->size < 10)
         return refuse_damaged(reader, error);
@@ -121,13 +207,14 @@ static bool check_directory(struct tiff_reader *reader, struct error *error) {
                                     : refuse_damaged(reader, error);
 
     for (size_t i = 0; i < count; i++) {
-        const uint8_t *entry = bytes + at + 2 + 12 * i;
-        uint32_t type = read_number(entry + 2, 2, big), values = read_number(entry + 4, 4, big);
-        reader->tag_bytes += (size_t)values * (size_t)(type < sizeof sizes / sizeof *sizes ? sizes[type] : 1);
+        size_t taken;
+        if (!note_entry(bytes + at + 2 + 12 * i, big, &tags, &taken))
+            return refuse_damaged(reader, error);
+        reader->tag_bytes += taken;
     }
     if (reader->tag_bytes > TIFF_TAG_BYTES)
         return error_set(error, ERROR_INVALID, "the TIFF has tags of more than %d MB", TIFF_TAG_BYTES >> 20);
-    return true;
+    return check_pieces(reader, &tags, error);
 }
 
 /* --- Its header ------------------------------------------------------------------------------------------

@@ -174,6 +174,11 @@ static bool note_reason(struct model *model, const struct error *reason, struct 
     return model->head.reason || error_set(error, ERROR_MEMORY, "not enough memory for a model");
 }
 
+/* The network is what it is: another try finds the same. Not so where memory, a file or a library failed. */
+static bool is_of_the_network(const struct error *problem) {
+    return problem->code == ERROR_MODEL || problem->code == ERROR_INVALID;
+}
+
 /* What the network's photos and scores mean; with any_network, or why it takes none. A folder that says what
  * cannot be followed is an error either way. */
 static bool understand(struct model *model, const char *folder, bool any_network, struct error *error) {
@@ -187,7 +192,7 @@ static bool understand(struct model *model, const char *folder, bool any_network
     if (has_form)
         return understand_scores(model, folder, classes, error);
 
-    if (any_network && problem.code != ERROR_MEMORY)
+    if (any_network && is_of_the_network(&problem))
         return note_reason(model, &problem, error);
     *error = problem;
     return false;

@@ -1,5 +1,7 @@
 /* Tensors whose elements lie in files next to the model. Each file is mapped once, and only from the model's
- * own folder: paths are resolved by the system, so that neither ".." nor a symbolic link leads out. */
+ * own folder: paths are resolved by the system, so that neither ".." nor a symbolic link leads out. Where the
+ * model's file is a link itself, its data may lie beside what it links to: Hugging Face's cache keeps every
+ * file so. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,9 +46,20 @@ static bool find_folder(struct external_files *external) {
     cleanup(freep) char *folder =
         slash ? strndup(external->path, (size_t)(slash - external->path) + 1) : strdup(".");
     external->folder = folder ? realpath(folder, NULL) : NULL;
+    external->real = realpath(external->path, NULL);
 
-    return external->folder ||
+    return (external->folder && external->real) ||
            error_set_errno(external->error, ERROR_IO, errno, "its folder cannot be resolved");
+}
+
+/* `real` lies in the model's folder, or right beside what the model's file is a link to. */
+static bool is_inside(const struct external_files *external, const char *real) {
+    size_t folder = strlen(external->folder), prefix = folder == 1 ? 0 : folder; /* "/" ends in a slash */
+    if (strncmp(real, external->folder, prefix) == 0 && real[prefix] == '/')
+        return true;
+
+    size_t beside = (size_t)(strrchr(external->real, '/') - external->real) + 1;
+    return strncmp(real, external->real, beside) == 0 && !strchr(real + beside, '/');
 }
 
 /* The real path of `location`, inside the model's folder. malloc'ed; NULL and an error. */
@@ -73,8 +86,7 @@ static char *resolve_inside(struct external_files *external, const char *locatio
         return NULL;
     }
 
-    size_t prefix = folder == 1 ? 0 : folder; /* the root folder ends in a slash */
-    if (absolute || strncmp(real, external->folder, prefix) != 0 || real[prefix] != '/') {
+    if (absolute || !is_inside(external, real)) {
         error_set(external->error, ERROR_MODEL, "external data '%s' lies outside the model's folder",
                   location);
         return NULL;
@@ -141,6 +153,7 @@ bool external_find(struct external_files *external, const struct tensor_proto *t
 
 void external_release(struct external_files *external) {
     free(external->folder);
+    free(external->real);
     for (int i = 0; i < external->file_count; i++)
         free(external->files[i].location);
     free(external->files);

@@ -8,8 +8,9 @@
 
 /* Read a model. Initializers with raw data stay in the map (copied only if they are not aligned for their
  * type); external data files are mapped too, and must lie in the model's own folder (no "..", no absolute
- * paths, no symbolic links out). Nodes are sorted topologically. ERROR_MODEL says where: "model.onnx:
- * initializer 'fc.weight': raw data has 12 bytes, shape 1000x2048 of float32 needs 8192000". */
+ * paths, no symbolic links out, but to where the model's file is a link, too). Nodes are sorted
+ * topologically. ERROR_MODEL says where: "model.onnx: initializer 'fc.weight': raw data has 12 bytes, shape
+ * 1000x2048 of float32 needs 8192000". */
 struct graph *onnx_graph_read(const char *path, struct error *error);
 /* The same from memory, which must outlive the graph; external data is refused. `name` is for messages. */
 struct graph *onnx_graph_read_memory(const char *name, const uint8_t *bytes, size_t size,

@@ -14,6 +14,7 @@ struct external_files {
     struct graph *graph;
     const char *path; /* of the model's file; NULL when it comes from memory */
     char *folder;     /* its folder, resolved; found with the first external tensor */
+    char *real;       /* … and the file itself, where that is a link */
     uint64_t mapped;  /* bytes, against LIMIT_MODEL_BYTES */
     struct external_file *files;
     int file_count;

@@ -256,6 +256,20 @@ bool tensor_proto_read(struct protobuf message, struct tensor_proto *ret, struct
     return true;
 }
 
+bool tensor_proto_location(struct protobuf message, struct protobuf *ret, struct error *error) {
+    struct tensor_proto tensor = {0};
+    struct protobuf_field field;
+    int step;
+
+    while ((step = protobuf_next(&message, &field, error)) > 0)
+        if (field.number == TENSOR_EXTERNAL_DATA && field.wire == WIRE_BYTES &&
+            !read_external_entry(field.bytes, &tensor, error))
+            return false;
+
+    *ret = tensor.location;
+    return step == 0;
+}
+
 bool tensor_proto_fill(const struct tensor_proto *tensor, void *destination, struct error *error) {
     if (tensor->raw) {
         if (tensor->bytes)

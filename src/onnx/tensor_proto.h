@@ -24,6 +24,8 @@ struct tensor_proto {
 /* Read and check one TensorProto: type, dims, and the size of its data (for external data the caller checks).
  * ERROR_MODEL; messages do not name the tensor. Points into the message. */
 bool tensor_proto_read(struct protobuf message, struct tensor_proto *ret, struct error *error);
+/* The "location" of a TensorProto's external data, whatever else is wrong with it; empty without. */
+bool tensor_proto_location(struct protobuf message, struct protobuf *ret, struct error *error);
 /* Copy the elements (raw or typed, not external) to `destination`: tensor->bytes bytes. */
 bool tensor_proto_fill(const struct tensor_proto *tensor, void *destination, struct error *error);
 /* Whether a string field can be a name: at most LIMIT_NAME_BYTES of UTF-8 without control characters. */

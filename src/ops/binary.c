@@ -6,6 +6,7 @@
 #include <tgmath.h>
 
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 #define KERNEL(name, suffix, type, result, value)                                         \
     static void name##_##suffix(const void *left, int64_t left_stride, const void *right, \
@@ -353,6 +354,7 @@ static bool power_compute(const struct node *node, const struct tensor *inputs, 
 
 const struct op_def binary_operators[] = {
     {.op_type = "Add",
+     .differentiate = gradient_add,
      .since = 1,
      .types = NAMES_NUMERIC,
      .traits = OP_ELEMENTWISE,
@@ -360,16 +362,30 @@ const struct op_def binary_operators[] = {
      .integer_form = "QuantizedAdd",
      BINARY(ADD),
      ARITHMETIC},
-    {.op_type = "Sub", .since = 1, .types = NAMES_NUMERIC, .traits = OP_ELEMENTWISE, BINARY(SUB), ARITHMETIC},
+    {.op_type = "Sub",
+     .differentiate = gradient_subtract,
+     .since = 1,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(SUB),
+     ARITHMETIC},
     {.op_type = "Mul",
+     .differentiate = gradient_multiply,
      .since = 1,
      .types = NAMES_NUMERIC,
      .traits = OP_ELEMENTWISE,
      .post = POST_MULTIPLY,
      BINARY(MUL),
      ARITHMETIC},
-    {.op_type = "Div", .since = 1, .types = NAMES_NUMERIC, .traits = OP_ELEMENTWISE, BINARY(DIV), ARITHMETIC},
+    {.op_type = "Div",
+     .differentiate = gradient_divide,
+     .since = 1,
+     .types = NAMES_NUMERIC,
+     .traits = OP_ELEMENTWISE,
+     BINARY(DIV),
+     ARITHMETIC},
     {.op_type = "Pow",
+     .differentiate = gradient_power,
      .since = 1,
      .types = NAMES_NUMERIC,
      .traits = OP_ELEMENTWISE,

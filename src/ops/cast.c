@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 /* The numbers of TensorProto.DataType. */
 static const enum dtype onnx_dtypes[] = {
@@ -64,6 +65,7 @@ static bool cast_compute(const struct node *node, const struct tensor *inputs, c
 
 const struct op_def cast_operators[] = {
     {.op_type = "Cast",
+     .differentiate = gradient_cast,
      .since = 1,
      .inputs = {1, 1},
      .traits = OP_ELEMENTWISE,

@@ -1,6 +1,7 @@
 /* Conv: https://onnx.ai/onnx/operators/onnx__Conv.html. x [n, c, spatial…], weights [m, c / group, kernel…],
  * bias [m]. */
 #include "ops/conv.h"
+#include "ops/gradient.h"
 
 #include "ops/product.h"
 
@@ -98,6 +99,7 @@ static bool conv_compute(const struct node *node, const struct tensor *inputs, c
 
 const struct op_def conv_operators[] = {
     {.op_type = "Conv",
+     .differentiate = gradient_convolution,
      .since = 1,
      .inputs = {2, 3},
      .bias_input = 2,

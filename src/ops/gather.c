@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ops/indices.h"
+#include "ops/gradient.h"
 
 bool indices_read(const struct tensor *indices, int64_t **ret) {
     int64_t count = shape_elements(&indices->shape);
@@ -266,6 +267,7 @@ static bool nd_compute(const struct node *node, const struct tensor *inputs, con
 
 const struct op_def gather_operators[] = {
     {.op_type = "Gather",
+     .differentiate = gradient_gather,
      .since = 1,
      .inputs = {2, 2},
      .traits = OP_TAKES_PART | OP_ALONG_AXIS,

@@ -1,5 +1,6 @@
 /* MatMul and Gemm: https://onnx.ai/onnx/operators/onnx__MatMul.html, …__Gemm.html. */
 #include "ops/matmul.h"
+#include "ops/gradient.h"
 
 #include <string.h>
 
@@ -224,6 +225,7 @@ static int gemm_axis_kept(const struct node *node, int axis) {
 
 const struct op_def matmul_operators[] = {
     {.op_type = "MatMul",
+     .differentiate = gradient_matmul,
      .since = 1,
      .inputs = {2, 2},
      .traits = OP_HEAVY,
@@ -232,6 +234,7 @@ const struct op_def matmul_operators[] = {
      .types = MATMUL_NAMES,
      FUNCTIONS(matmul)},
     {.op_type = "Gemm",
+     .differentiate = gradient_gemm,
      .since = 1,
      .inputs = {2, 3},
      .bias_input = 2,

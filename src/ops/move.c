@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 /* --- Transpose --- */
 
@@ -406,6 +407,7 @@ static int transpose_axis_kept(const struct node *node, int axis) {
 
 const struct op_def move_operators[] = {
     {.op_type = "Transpose",
+     .differentiate = gradient_transpose,
      .since = 1,
      .inputs = {1, 1},
      .traits = OP_MOVES,
@@ -413,6 +415,7 @@ const struct op_def move_operators[] = {
      .types = NAMES_ALL,
      FUNCTIONS(transpose)},
     {.op_type = "Concat",
+     .differentiate = gradient_concat,
      .since = 1,
      .inputs = {1, -1},
      .data_inputs = -1,
@@ -421,6 +424,7 @@ const struct op_def move_operators[] = {
      .types = NAMES_ALL,
      FUNCTIONS(concat)},
     {.op_type = "Split",
+     .differentiate = gradient_split,
      .since = 2,
      .until = 12,
      .inputs = {1, 1},
@@ -430,6 +434,7 @@ const struct op_def move_operators[] = {
      .prepare = split_prepare,
      FUNCTIONS(split)},
     {.op_type = "Split",
+     .differentiate = gradient_split,
      .since = 13,
      .inputs = {1, 2},
      .outputs = {1, -1},
@@ -439,6 +444,7 @@ const struct op_def move_operators[] = {
      .prepare = split_prepare,
      FUNCTIONS(split)},
     {.op_type = "Expand",
+     .differentiate = gradient_expand,
      .since = 8,
      .inputs = {2, 2},
      .plan_inputs = 1u << 1,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ops/conv.h"
+#include "ops/gradient.h"
 #include "ops/normalize.h"
 
 /* --- BatchNormalization: y = (x - mean) / sqrt(var + epsilon) * scale + bias, a channel --- */
@@ -269,6 +270,7 @@ static bool lrn_compute(const struct node *node, const struct tensor *inputs, co
 
 const struct op_def normalize_operators[] = {
     {.op_type = "BatchNormalization",
+     .differentiate = gradient_batch_norm,
      .since = 1,
      .inputs = {5, 5},
      .outputs = {1, 5},
@@ -283,6 +285,7 @@ const struct op_def normalize_operators[] = {
      .types = NAMES_FLOAT,
      FUNCTIONS(instance)},
     {.op_type = "LayerNormalization",
+     .differentiate = gradient_layer_norm,
      .since = 1, /* ONNX's since 17; exporters wrote ONNX Runtime's into the same domain before */
      .inputs = {2, 3},
      .outputs = {1, 3},

@@ -50,6 +50,8 @@ enum op_trait {
     OP_CONTROL = 1 << 14,
 };
 
+struct gradient; /* ops/gradient.h */
+
 /* How many inputs or outputs a node may have; most -1: any number. */
 struct op_count {
     int least, most;
@@ -97,6 +99,10 @@ struct op_def {
      * threads may run it at once. May use OpenMP. */
     bool (*compute)(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                     struct error *error);
+
+    /* The gradient by each data input that is wanted, as nodes (ops/gradient.h). NULL: none is known, and a
+     * network with it cannot be trained. OP_RESHAPES need none of their own. */
+    bool (*differentiate)(struct gradient *gradient);
 
     /* `post` with the node's parameters: sets alpha and beta, and may choose a kind nearer to the node's
      * attributes. False where they are not constant. NULL: `post` needs none. */

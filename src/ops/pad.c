@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 struct pads {
     int64_t before[LIMIT_TENSOR_RANK], after[LIMIT_TENSOR_RANK]; /* negative: cut */
@@ -173,6 +174,7 @@ static int pad_axis_kept(const struct node *node, int axis) {
 
 const struct op_def pad_operators[] = {
     {.op_type = "Pad",
+     .differentiate = gradient_pad,
      .since = 1,
      .until = 10,
      .inputs = {1, 1},
@@ -182,6 +184,7 @@ const struct op_def pad_operators[] = {
      .axis_kept = pad_axis_kept,
      FUNCTIONS(pad)},
     {.op_type = "Pad",
+     .differentiate = gradient_pad,
      .since = 11,
      .inputs = {2, 4},
      .plan_inputs = 1u << 1 | 1u << 3,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ops/window.h"
+#include "ops/gradient.h"
 
 enum pool { POOL_MEAN, POOL_MAX, POOL_NORM };
 
@@ -381,6 +382,7 @@ static bool unpool_compute(const struct node *node, const struct tensor *inputs,
 
 const struct op_def pool_operators[] = {
     {.op_type = "MaxPool",
+     .differentiate = gradient_pool,
      .since = 1,
      .inputs = {1, 1},
      .outputs = {1, 2},
@@ -388,6 +390,7 @@ const struct op_def pool_operators[] = {
      .types = NAMES_FLOAT ", int8, uint8",
      FUNCTIONS(max)},
     {.op_type = "AveragePool",
+     .differentiate = gradient_pool,
      .since = 1,
      .inputs = {1, 1},
      .traits = OP_KEEPS_RANGE | OP_SAMPLEWISE | OP_HEAVY,
@@ -412,6 +415,7 @@ const struct op_def pool_operators[] = {
      .family = &(const enum pool){POOL_MAX},
      FUNCTIONS(global)},
     {.op_type = "GlobalAveragePool",
+     .differentiate = gradient_global_pool,
      .since = 1,
      .inputs = {1, 1},
      .traits = OP_KEEPS_RANGE | OP_SAMPLEWISE,

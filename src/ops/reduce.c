@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 enum reduction { SUM, MEAN, MAX, MIN, PROD, L1, L2, SUM_SQUARE, LOG_SUM, LOG_SUM_EXP };
 
@@ -360,7 +361,7 @@ static bool arg_compute(const struct node *node, const struct tensor *inputs, co
     }
 #define REDUCE_ALWAYS(kind)                                                                        \
     .types = REDUCE_NAMES, .family = &(const enum reduction){kind}, .axis_kept = reduce_axis_kept, \
-    .prepare = reduce_prepare, FUNCTIONS(reduce)
+    .prepare = reduce_prepare, .differentiate = gradient_reduce, FUNCTIONS(reduce)
 #define ARG(name, most)                                                                                 \
     {                                                                                                   \
         .op_type = name, .since = 1, .inputs = {1, 1}, .types = NAMES_NUMERIC, .traits = OP_ALONG_AXIS, \

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 static bool copy_compute(const struct node *node, const struct tensor *inputs, const struct tensor *outputs,
                          struct error *error) {
@@ -224,6 +225,7 @@ const struct op_def reshape_operators[] = {
      .infer = infer_same,
      .compute = copy_compute},
     {.op_type = "Dropout",
+     .differentiate = gradient_reshape,
      .since = 1,
      .until = 11,
      .inputs = {1, 1},
@@ -233,6 +235,7 @@ const struct op_def reshape_operators[] = {
      .check = dropout_check,
      FUNCTIONS(dropout)},
     {.op_type = "Dropout",
+     .differentiate = gradient_reshape,
      .since = 12,
      .inputs = {1, 3},
      .outputs = {1, 2},

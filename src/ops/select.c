@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ops/indices.h"
+#include "ops/gradient.h"
 
 /* --- Where --- */
 
@@ -366,6 +367,7 @@ static bool cumsum_compute(const struct node *node, const struct tensor *inputs,
 
 const struct op_def select_operators[] = {
     {.op_type = "Where",
+     .differentiate = gradient_where,
      .since = 9,
      .inputs = {3, 3},
      .data_inputs = 3,

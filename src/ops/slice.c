@@ -1,6 +1,7 @@
 /* Slice: https://onnx.ai/onnx/operators/onnx__Slice.html. Starts, ends and axes are attributes before
  * opset 10. */
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 struct slice {
     int64_t start[LIMIT_TENSOR_RANK], step[LIMIT_TENSOR_RANK], length[LIMIT_TENSOR_RANK];
@@ -134,6 +135,7 @@ static int slice_axis_kept(const struct node *node, int axis) {
 
 const struct op_def slice_operators[] = {
     {.op_type = "Slice",
+     .differentiate = gradient_slice,
      .since = 1,
      .until = 9,
      .inputs = {1, 1},
@@ -143,6 +145,7 @@ const struct op_def slice_operators[] = {
      .prepare = slice_prepare,
      FUNCTIONS(slice)},
     {.op_type = "Slice",
+     .differentiate = gradient_slice,
      .since = 10,
      .inputs = {3, 5},
      .plan_inputs = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4,

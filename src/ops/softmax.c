@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 enum softmax_kind { SOFTMAX_SHARES, SOFTMAX_LOGARITHMS, SOFTMAX_HARD };
 
@@ -99,17 +100,22 @@ static bool softmax_compute(const struct node *node, const struct tensor *inputs
 }
 
 /* From opset 13 on along one axis, before over everything from the axis on. */
-#define SOFTMAX(name, kind, more_traits)                                                                \
-    {.op_type = name, .since = 1, .until = 12, .default_axis = 1, SOFTMAX_ALWAYS(kind, more_traits)}, { \
-        .op_type = name, .since = 13, .default_axis = -1, SOFTMAX_ALWAYS(kind, more_traits)             \
+#define SOFTMAX(name, kind, more_traits, gradient)                                                    \
+    {.op_type = name,                                                                                 \
+     .since = 1,                                                                                      \
+     .until = 12,                                                                                     \
+     .default_axis = 1,                                                                               \
+     SOFTMAX_ALWAYS(kind, more_traits, gradient)},                                                    \
+    {                                                                                                 \
+        .op_type = name, .since = 13, .default_axis = -1, SOFTMAX_ALWAYS(kind, more_traits, gradient) \
     }
-#define SOFTMAX_ALWAYS(kind, more_traits)                                            \
+#define SOFTMAX_ALWAYS(kind, more_traits, gradient)                                  \
     .inputs = {1, 1}, .types = NAMES_FLOAT, .traits = OP_ALONG_AXIS | (more_traits), \
-    .family = &(const enum softmax_kind){kind}, FUNCTIONS(softmax)
+    .family = &(const enum softmax_kind){kind}, .differentiate = gradient, FUNCTIONS(softmax)
 
 const struct op_def softmax_operators[] = {
-    SOFTMAX("Softmax", SOFTMAX_SHARES, OP_UNIT_RANGE),
-    SOFTMAX("LogSoftmax", SOFTMAX_LOGARITHMS, 0),
-    SOFTMAX("Hardmax", SOFTMAX_HARD, OP_UNIT_RANGE),
+    SOFTMAX("Softmax", SOFTMAX_SHARES, OP_UNIT_RANGE, gradient_softmax),
+    SOFTMAX("LogSoftmax", SOFTMAX_LOGARITHMS, 0, gradient_log_softmax),
+    SOFTMAX("Hardmax", SOFTMAX_HARD, OP_UNIT_RANGE, NULL),
     {0},
 };

@@ -8,26 +8,51 @@
 #include "ops/family.h"
 
 static const struct op_def *const families[] = {
-    unary_operators,     binary_operators,
-    variadic_operators,  cast_operators,
-    conv_operators,      conv_transpose_operators,
-    integer_operators,   gather_operators,
-    scatter_operators,   generate_operators,
-    matmul_operators,    einsum_operators,
-    normalize_operators, group_normalize_operators,
-    pool_operators,      quantize_operators,
-    qlinear_operators,   reduce_operators,
-    select_operators,    resize_operators,
-    reshape_operators,   move_operators,
-    pad_operators,       slice_operators,
-    softmax_operators,   microsoft_operators,
-    det_operators,       grid_sample_operators,
-    control_operators,   recurrent_operators,
-    ml_tree_operators,   ml_linear_operators,
-    ml_column_operators, loss_operators,
-    detect_operators,    optimizer_operators,
-    unique_operators,    spectrum_operators,
+    unary_operators,
+    binary_operators,
+    variadic_operators,
+    cast_operators,
+    conv_operators,
+    conv_transpose_operators,
+    integer_operators,
+    gather_operators,
+    scatter_operators,
+    generate_operators,
+    matmul_operators,
+    einsum_operators,
+    normalize_operators,
+    group_normalize_operators,
+    pool_operators,
+    quantize_operators,
+    qlinear_operators,
+    reduce_operators,
+    select_operators,
+    resize_operators,
+    reshape_operators,
+    move_operators,
+    pad_operators,
+    slice_operators,
+    softmax_operators,
+    microsoft_operators,
+    det_operators,
+    grid_sample_operators,
+    control_operators,
+    recurrent_operators,
+    ml_tree_operators,
+    ml_linear_operators,
+    ml_column_operators,
+    loss_operators,
+    detect_operators,
+    optimizer_operators,
+    unique_operators,
+    spectrum_operators,
     tfidf_operators,
+    rms_operators,
+    rotary_operators,
+    attention_operators,
+    attention_microsoft_operators,
+    attention_grouped_operators,
+    nbits_operators,
 };
 
 #define TABLE_ENTRIES 512
@@ -64,9 +89,13 @@ const struct op_def *operator_table(int *ret_count) {
 }
 
 static const struct op_def *own_find(const char *op_type) {
-    for (const struct op_def *entry = fused_operators; entry->op_type; entry++)
-        if (strcmp(entry->op_type, op_type) == 0)
-            return entry;
+    static const struct op_def *const own[] = {fused_operators, gradient_element_operators,
+                                               gradient_window_operators, gradient_move_operators};
+
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        for (const struct op_def *entry = own[i]; entry->op_type; entry++)
+            if (strcmp(entry->op_type, op_type) == 0)
+                return entry;
 
     return NULL;
 }
@@ -169,8 +198,9 @@ static bool nodes_bind(struct graph *graph, struct error *error) {
     int missing = 0;
 
     for (struct node *node = graph->first; node; node = node->next) {
-        bool own = strcmp(node->domain, OPERATORS_OWN) == 0; /* not for files */
-        node->op = own ? NULL : operator_find(node->domain, node->op_type, node->opset);
+        /* Our own are bound as they are made: those of a file stay without an entry. */
+        if (strcmp(node->domain, OPERATORS_OWN) != 0)
+            node->op = operator_find(node->domain, node->op_type, node->opset);
         if (!node->op && !missing++)
             first_missing = node;
     }

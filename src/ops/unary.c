@@ -1,5 +1,6 @@
 /* One tensor in, one of the same shape out, element by element. */
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,13 +10,13 @@ typedef void unary_kernel(const void *source, void *destination, int64_t count, 
                           double beta_wide);
 
 /* A parameter of a function: an attribute and its default. Without a name: none. */
-struct parameter {
+struct unary_parameter {
     const char *attribute;
     float fallback;
 };
 
 struct unary {
-    struct parameter alpha, beta;
+    struct unary_parameter alpha, beta;
     unary_kernel *kernels[DTYPE_COUNT]; /* by type; float16 and bfloat16 go through float32 */
 };
 
@@ -124,7 +125,7 @@ static unary_kernel *kernel_find(const struct unary *unary, enum dtype dtype) {
     return unary->kernels[dtype == DTYPE_F16 || dtype == DTYPE_BF16 ? DTYPE_F32 : dtype];
 }
 
-static float parameter_read(const struct node *node, const struct parameter *parameter) {
+static float parameter_read(const struct node *node, const struct unary_parameter *parameter) {
     return parameter->attribute ? node_float(node, parameter->attribute, parameter->fallback) : 0;
 }
 
@@ -245,7 +246,7 @@ static bool isinf_compute(const struct node *node, const struct tensor *inputs, 
 /* A function of x alone; the rest are initialisers of struct unary. */
 #define UNARY(name, version, names, ...)                                                                 \
     .op_type = #name, .since = version, .inputs = {1, 1}, .types = names, .post_parameters = unary_post, \
-    .family = &(const struct unary){__VA_ARGS__}, FUNCTIONS(unary)
+    .family = &(const struct unary){__VA_ARGS__}, .differentiate = gradient_element, FUNCTIONS(unary)
 #define FLOAT(name, version, ...) \
     UNARY(name, version, NAMES_FLOAT, .kernels = {KERNELS_FLOAT(name)}, __VA_ARGS__)
 
@@ -298,12 +299,15 @@ const struct op_def unary_operators[] = {
     {FLOAT(Tan, 7), .traits = OP_ELEMENTWISE},
     {FLOAT(Tanh, 1), .traits = OP_ELEMENTWISE, .post = POST_TANH},
     {FLOAT(ThresholdedRelu, 10, .alpha = {"alpha", 1}), .traits = OP_ELEMENTWISE},
+    {UNARY(Swish, 24, NAMES_FLOAT, .kernels = {KERNELS_FLOAT(QuickGelu)}, .alpha = {"alpha", 1}),
+     .traits = OP_ELEMENTWISE, .post = POST_SWISH},
     {.domain = MICROSOFT,
      FLOAT(QuickGelu, 1, .alpha = {"alpha", 1.702f}),
      .traits = OP_ELEMENTWISE,
      .post = POST_SWISH},
 
     {.op_type = "Gelu",
+     .differentiate = gradient_element,
      .since = 20,
      .inputs = {1, 1},
      .traits = OP_ELEMENTWISE,
@@ -316,6 +320,7 @@ const struct op_def unary_operators[] = {
      .post_parameters = gelu_post},
     {.domain = MICROSOFT,
      .op_type = "Gelu",
+     .differentiate = gradient_element,
      .since = 1,
      .inputs = {1, 1},
      .traits = OP_ELEMENTWISE,

@@ -6,6 +6,7 @@
 
 #include "ops/binary.h"
 #include "ops/family.h"
+#include "ops/gradient.h"
 
 struct variadic {
     enum binary_function function;
@@ -168,6 +169,7 @@ const struct op_def variadic_operators[] = {
      .types = NAMES_NUMERIC,
      VARIADIC(BINARY_MIN, TYPES_NUMERIC)},
     {.op_type = "Sum",
+     .differentiate = gradient_add,
      .since = 1,
      .inputs = {1, -1},
      .data_inputs = -1,
@@ -182,6 +184,7 @@ const struct op_def variadic_operators[] = {
      .types = NAMES_FLOAT,
      VARIADIC(BINARY_ADD, TYPES_FLOAT, .divides = true)},
     {.op_type = "Clip",
+     .differentiate = gradient_element,
      .since = 1,
      .until = 10,
      .inputs = {1, 1},
@@ -191,6 +194,7 @@ const struct op_def variadic_operators[] = {
      .types = NAMES_NUMERIC,
      FUNCTIONS(clip)},
     {.op_type = "Clip",
+     .differentiate = gradient_element,
      .since = 11,
      .inputs = {1, 3},
      .traits = OP_ELEMENTWISE,

@@ -199,6 +199,16 @@ static struct primitive *primitive_keep(struct creation *creation, struct primit
     return primitive;
 }
 
+/* Why there is no primitive. Only what oneDNN says it has not is the model's fault. */
+static void creation_explain(const struct creation *creation, struct error *error) {
+    if (creation->status == dnnl_success || creation->status == dnnl_out_of_memory)
+        error_set(error, ERROR_MEMORY, "not enough memory for oneDNN's %s", creation->what);
+    else
+        error_set(error, creation->status == dnnl_unimplemented ? ERROR_MODEL : ERROR_INTERNAL,
+                  "oneDNN has no %s for these shapes and types (status %d)", creation->what,
+                  (int)creation->status);
+}
+
 struct primitive *creation_end(struct creation *creation, struct primitive_pool *pool, struct error *error) {
     struct primitive *primitive = NULL;
 
@@ -207,8 +217,7 @@ struct primitive *creation_end(struct creation *creation, struct primitive_pool 
     if (creation->status == dnnl_success)
         primitive = primitive_keep(creation, pool);
     if (!primitive)
-        error_set(error, ERROR_MODEL, "oneDNN has no %s for these shapes and types (status %d)",
-                  creation->what, (int)creation->status);
+        creation_explain(creation, error);
 
     return primitive;
 }

@@ -80,16 +80,27 @@ static int read_tensors(const char *folder, int set, const char *kind, struct te
     return CASE_TENSORS;
 }
 
-static bool elements_close(const struct tensor *actual, const struct tensor *expected, int64_t i) {
+/* What an element may be away where the right value is zero. Debian 13's data of the Fourier transforms were
+ * computed in float32: where sums cancel they hold what rounding left, 1.5e-6 beside values up to 50. */
+static double absolute_tolerance(const struct test_case *test_case, const struct tensor *expected) {
+    double largest = 1;
+    if (strncmp(test_case->name, "node/test_dft", strlen("node/test_dft")) == 0)
+        for (int64_t i = 0; i < shape_elements(&expected->shape); i++)
+            largest = fmax(largest, fabs(tensor_get_f64(expected, i)));
+    return 1e-7 * largest;
+}
+
+static bool elements_close(const struct tensor *actual, const struct tensor *expected, double absolute,
+                           int64_t i) {
     if (!dtype_is_float(expected->dtype))
         return tensor_get_i64(actual, i) == tensor_get_i64(expected, i);
     double a = tensor_get_f64(actual, i), b = tensor_get_f64(expected, i);
     if (isnan(b) || isinf(b))
         return isnan(b) ? isnan(a) : a == b;
-    return fabs(a - b) <= 1e-7 + 1e-3 * fabs(b);
+    return fabs(a - b) <= absolute + 1e-3 * fabs(b);
 }
 
-static bool compare(int index, const struct tensor *actual, const struct tensor *expected,
+static bool compare(int index, const struct tensor *actual, const struct tensor *expected, double absolute,
                     struct error *error) {
     char text[2][SHAPE_TEXT];
     if (actual->dtype != expected->dtype || !shape_equal(&actual->shape, &expected->shape))
@@ -98,7 +109,7 @@ static bool compare(int index, const struct tensor *actual, const struct tensor 
                          dtype_name(expected->dtype), shape_format(&expected->shape, text[1], SHAPE_TEXT));
     int64_t count = shape_elements(&expected->shape), wrong = 0;
     for (int64_t i = count - 1; i >= 0; i--)
-        if (!elements_close(actual, expected, i)) {
+        if (!elements_close(actual, expected, absolute, i)) {
             wrong++;
             error_set(error, ERROR_INTERNAL,
                       "output %d: element %lld is %.9g, should be %.9g (%lld of %lld differ)", index,
@@ -136,8 +147,9 @@ const char *case_fault(const struct test_case *test_case) {
     return NULL;
 }
 
-static bool compare_all(const struct runner *runner, void *model, struct tensor *inputs, int input_count,
-                        struct tensor *expected, int expected_count, struct error *error) {
+static bool compare_all(const struct test_case *test_case, const struct runner *runner, void *model,
+                        struct tensor *inputs, int input_count, struct tensor *expected, int expected_count,
+                        struct error *error) {
     struct tensor actual[CASE_TENSORS] = {0};
     int count = runner->output_count(model);
     if (input_count != runner->input_count(model) || expected_count != count || count > CASE_TENSORS)
@@ -148,7 +160,7 @@ static bool compare_all(const struct runner *runner, void *model, struct tensor 
     bool same = runner->run(model, inputs, input_count, actual, count, error);
     for (int i = 0; same && i < count; i++) {
         restore_bfloat16(actual[i].dtype, &expected[i]);
-        same = compare(i, &actual[i], &expected[i], error);
+        same = compare(i, &actual[i], &expected[i], absolute_tolerance(test_case, &expected[i]), error);
     }
     tensors_free(actual, count);
     return same;
@@ -162,9 +174,9 @@ static int run_set(const struct test_case *test_case, const struct runner *runne
     if (input_count < 0)
         return 0;
     int expected_count = read_tensors(test_case->path, set, "output", expected, error);
-    int result = expected_count > 0
-                     ? compare_all(runner, model, inputs, input_count, expected, expected_count, error)
-                     : expected_count;
+    int result = expected_count > 0 ? compare_all(test_case, runner, model, inputs, input_count, expected,
+                                                  expected_count, error)
+                                    : expected_count;
     tensors_free(inputs, input_count);
     tensors_free(expected, expected_count > 0 ? expected_count : 0);
     return expected_count == 0 ? -1 : expected_count < 0 ? 0 : result;

@@ -39,6 +39,6 @@ extern const struct runner reference_runner;
 /* engine_load, engine_run. */
 extern const struct runner engine_runner;
 
-/* Load, run on every data set, compare as ONNX's own runner does: relative 1e-3, absolute 1e-7, integers
- * exactly. `error` says why a case was refused or failed. */
+/* Load, run on every data set, compare as ONNX's own runner does: relative 1e-3, absolute 1e-7 (of the
+ * largest value for Fourier transforms), integers exactly. `error` says why a case was refused or failed. */
 enum outcome case_run(const struct test_case *test_case, const struct runner *runner, struct error *error);

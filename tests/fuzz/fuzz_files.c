@@ -20,6 +20,7 @@
 #include "quant/observe.h"
 #include "server/edge/api_keys.h"
 #include "server/edge/session.h"
+#include "tensor/npy.h"
 
 #include "fuzz_model.h"
 
@@ -143,6 +144,20 @@ static void read_session(const char *text, size_t size) {
     session_keys_parse(text, "fuzz", &keys, &error);
 }
 
+/* What is read is as long as it says, and comes out as it went in. */
+static void read_npy(const uint8_t *bytes, size_t size) {
+    struct error error;
+    struct tensor tensor, again;
+    struct buffer copy = {0};
+    if (!npy_read(bytes, size, &tensor, &error) || tensor.dtype == DTYPE_BOOL)
+        return;
+    if (!npy_append(&copy, &tensor) || !npy_read((const uint8_t *)copy.bytes, copy.size, &again, &error) ||
+        again.dtype != tensor.dtype || !shape_equal(&again.shape, &tensor.shape) ||
+        (tensor_bytes(&tensor) && memcmp(again.data, tensor.data, tensor_bytes(&tensor)) != 0))
+        abort();
+    buffer_release(&copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static const char *const names[] = {"preprocessor_config.json", "config.json", "labels_fr.json",
                                         "model.onnx", "keys"};
@@ -150,7 +165,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         return 0;
     /* A copy of its own size, so that a read past its end is seen; text ends with its NUL. */
     char *text = malloc(size);
-    unsigned kind = bytes[0] % 7;
+    unsigned kind = bytes[0] % 8;
     memcpy(text, bytes + 1, size - 1);
     text[size - 1] = 0;
 
@@ -167,8 +182,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         read_api_keys();
     else if (kind == 5)
         read_state(text, size - 1);
-    else
+    else if (kind == 6)
         read_session(text, size - 1);
+    else
+        read_npy((const uint8_t *)text, size - 1);
     free(text);
     return 0;
 }

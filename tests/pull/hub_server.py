@@ -64,6 +64,7 @@ class Hub:
         self.etags = True
         self.ranges = True
         self.fail_next = 0      # answers with 500
+        self.refuse = None      # (status, X-Error-Code) of every answer
         hub = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -97,6 +98,8 @@ class Hub:
         if self.fail_next > 0:
             self.fail_next -= 1
             return self.send(handler, 500, b'')
+        if self.refuse:
+            return self.send(handler, self.refuse[0], b'', {'X-Error-Code': self.refuse[1]})
         if self.token and handler.headers.get('Authorization') != f'Bearer {self.token}':
             return self.send(handler, 401, b'{"error": "no"}')
         listing = re.fullmatch(r'/api/models/([^/]+/[^/]+)/tree/([^/]+)', path)

@@ -102,6 +102,53 @@ def external_data_comes_along(place):
     assert 'other.onnx_data' not in os.listdir(place.models + '/net')
 
 
+def external_data_of_any_name_comes_along(place):
+    data = bytes(4 * 12 * 1000)
+    place.hub.repositories['owner/net'] = {'onnx/model.onnx': network(external='160ea76f.weights'), 'onnx/160ea76f.weights': data,
+                                           '160ea76f.weights': b'no'}
+    place.pull('hf:owner/net')
+    assert place.read('net', '160ea76f.weights') == data
+    place.pull(place.hub.url + '/owner/net/resolve/main/onnx/model.onnx', '--name', 'address')
+    assert place.read('address', '160ea76f.weights') == data
+    for name in ('../config.json', '/etc/passwd', 'a/b', '.hidden', 'source.json', 'config.json'):
+        place.hub.repositories['owner/net'] = {'model.onnx': network(external=name), name: data}
+        place.pull('hf:owner/net', '--name', 'bad', status=1)
+        assert 'bad' not in place.listed(), place.listed()
+
+
+def sources_as_people_paste_them(place):
+    place.hub.repositories['owner/net'] = {'onnx/model.onnx': LONG, 'small model.onnx': SHORT}
+    url = place.hub.url
+    for number, (source, content, revision) in enumerate([
+            ('owner/net', LONG, 'main'), ('owner/net@v2', LONG, 'v2'), (f'{url}/owner/net', LONG, 'main'),
+            (f'{url}/owner/net/', LONG, 'main'), (f'{url}/owner/net?library=onnx#x', LONG, 'main'),
+            (f'{url}/owner/net/tree/v3/onnx', LONG, 'v3'), (f'{url}/owner/net/blob/v4/onnx/model.onnx', LONG, 'v4')]):
+        place.pull(source, '--name', f'm{number}')
+        assert place.read(f'm{number}', 'model.onnx') == content, source
+        assert json.loads(place.read(f'm{number}', 'source.json'))['source'] == f'hf:owner/net@{revision}', source
+    for page in ('/owner/net/discussions/1', '/datasets/owner/net', '/owner/net/blob/v1'):
+        assert 'not the page of a model' in place.pull(url + page, '--name', 'x', status=1), page
+
+
+def refusals_of_the_hub_say_why(place):
+    for status, code, said in ((401, 'GatedRepo', 'accept its terms'), (403, 'GatedRepo', 'accept its terms'),
+                               (401, 'RepoNotFound', 'no such repository'), (404, 'RevisionNotFound', 'no such revision'),
+                               (404, 'EntryNotFound', 'no such file'), (401, 'Other', '(401)')):
+        place.hub.refuse = status, code
+        assert said in (error := place.pull('hf:owner/net', status=1)), error
+
+
+def weights_of_others_are_named_with_the_remedy(place):
+    place.hub.repositories['owner/net'] = {'model.safetensors': b'x', 'config.json': b'{}'}
+    error = place.pull('hf:owner/net', status=1)
+    assert 'only weights in safetensors' in error and 'optimum-cli export onnx --model owner/net' in error, error
+    place.hub.repositories['onnx-community/net'] = {'onnx/model.onnx': SHORT}
+    error = place.pull('hf:owner/net', status=1)
+    assert 'guichet pull hf:onnx-community/net' in error, error
+    place.pull(error.split('guichet pull ')[1].split()[0])
+    assert place.listed() == ['net']
+
+
 def external_data_that_is_missing_is_named(place):
     place.hub.repositories['owner/net'] = {'model.onnx': network(external='weights.bin')}
     assert 'weights.bin' in place.pull('hf:owner/net', status=1)

@@ -26,7 +26,9 @@ EDGES = {
     'image': 'base',
     'model': 'base tensor onnx engine image',
     'data': 'base model',
-    'quant': 'base tensor graph onnx ops passes engine model data',
+    'quant': 'base tensor graph onnx ops linear gguf tokenizer llm passes engine model data',
+    'train': 'base tensor graph ops passes engine',
+    'teach': 'base tensor graph onnx ops passes engine model data quant train',
     'http': 'base',
     'hub': 'base model',
     'server/edge': 'base http model/name.h',
@@ -37,12 +39,13 @@ EDGES = {
     'server/frontend': 'base http server/edge',
     'server/supervisor': 'base engine/engine.h llm/memory.h model http server/edge server/gateway server/frontend',
     'server': 'server/edge server/backend server/gateway server/frontend',  # the table of endpoints
-    'cli': 'base tensor gguf tokenizer llm engine chat model data quant http hub server/edge server/backend server/gateway '
+    'cli': 'base tensor gguf tokenizer llm engine chat model data quant teach http hub server/edge server/backend server/gateway '
            'server/frontend server/supervisor',
 }
 
 # (room, room or header): why it is allowed although the row above does not name it.
 EXCEPTIONS = {
+    ('hub', 'onnx/external_names.h'): 'pull fetches the files of weights that a network names',
     ('server/backend', 'server/backend/protocol'): 'one service: its protocols are files of its own, and it calls them',
     ('server/backend', 'server/backend/language'): 'the service of a language model is one of those that a backend is',
     ('server/frontend', 'server/gateway'): 'one chain: the frontend passes on to the gateway in its process; never the other way',
@@ -76,6 +79,11 @@ LANGUAGE = {
     'option_list': 'an argument: a table of options',
     'option_spec': 'an argument: a table of options',
     'post_list': "a value: a node's post-ops and their operands, as a primitive takes them",
+    'attend': 'an argument: what attention is computed over',
+    'head_layout': 'a value: how a tensor holds heads',
+    'heads': "a value: a view of a tensor's heads",
+    'pair_view': 'a value: a view of a tensor over queries and keys',
+    'shaped_inputs': "a value: the inputs of a run without its data",
     'primitive_step': 'an argument: a primitive and the tensors that it works on',
     'process': "the language of server/supervisor/: a model's process",
     'protobuf': 'the cursor that every reader of onnx/ moves',

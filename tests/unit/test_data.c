@@ -16,10 +16,9 @@
 #include "data/evaluator.h"
 #include "data/loader.h"
 #include "data/photo_set.h"
+#include "own_folder.h"
 
 static struct model *animals;
-static char folder[64];
-
 static int load_model(void **state) {
     const struct model_options options = {.engine = {.precision = PRECISION_F32, .threads = 1}};
     struct error error;
@@ -30,24 +29,6 @@ static int load_model(void **state) {
 static int free_model(void **state) {
     model_free(animals);
     return 0;
-}
-
-static int make_folder(void **state) {
-    strcpy(folder, "/tmp/guichet-data-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-static void write_text(const char *name, const char *text) {
-    struct error error;
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    assert_true(file_write(path, text, strlen(text), &error));
 }
 
 static void copy_photo(const char *from, const char *name) {

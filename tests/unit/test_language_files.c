@@ -13,21 +13,7 @@
 #include "model/directory.h"
 #include "model/find.h"
 #include "model/settings.h"
-
-static char folder[] = "/tmp/guichet-language-XXXXXX";
-
-static char *in_folder(const char *name) {
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void write_text(const char *name, const char *text) {
-    struct error error;
-    assert_true(file_write(in_folder(name), text, strlen(text), &error));
-}
+#include "own_folder.h"
 
 static struct language_files list_of(const char *const *names) {
     struct language_files list = {0};
@@ -256,16 +242,6 @@ static void guichet_json_is_read_by_kind(void **state) {
         assert_false(model_settings_read(in_folder("set"), MODEL_LANGUAGE, &settings, &error));
         assert_non_null(strstr(error.message, bad[i].expected));
     }
-}
-
-static int make_folder(void **state) {
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
 }
 
 int main(void) {

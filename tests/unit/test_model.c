@@ -20,21 +20,7 @@
 #include "model/outputs.h"
 #include "model/prepare.h"
 #include "model/preprocessing.h"
-
-static char folder[] = "/tmp/guichet-model-XXXXXX";
-
-static char *in_folder(const char *name) {
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void write_text(const char *name, const char *text) {
-    struct error error;
-    assert_true(file_write(in_folder(name), text, strlen(text), &error));
-}
+#include "own_folder.h"
 
 static struct preprocessing preprocessing_of(const char *text) {
     struct preprocessing config;
@@ -304,16 +290,6 @@ static void names_are_looked_up_in_the_roots(void **state) {
     assert_non_null(strstr(error.message, "'lynx'"));
     assert_false(model_find("./lynx", &path, &variant, &error));
     assert_int_equal(error.code, ERROR_NOT_FOUND);
-}
-
-static int make_folder(void **state) {
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
 }
 
 static void a_folder_says_how_large_each_of_its_networks_is(void **state) {

@@ -12,28 +12,9 @@
 
 #include "same_graphs.h"
 #include "small_model.h"
+#include "own_folder.h"
 
 /* A folder for files, removed by the caller's paths. */
-static char folder[] = "/tmp/guichet-onnx-XXXXXX";
-
-static int make_folder(void **state) {
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-static const char *in_folder(const char *name) {
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static void write_file(const char *path, const void *bytes, size_t size) {
     struct error error;
     assert_true(file_write(path, bytes, size, &error));
@@ -109,6 +90,38 @@ static void external_data_stays_in_the_folder(void **state) {
     graph_free(read_external("weights.bin", "8", "8", &error));
     assert_null(onnx_graph_read_memory("m", model.bytes, model.size, &error));
     assert_non_null(strstr(error.message, "in memory"));
+}
+
+/* Hugging Face's cache: snapshots/REVISION/FILE -> ../../blobs/HASH, network and data alike. */
+static void data_may_lie_beside_what_is_linked_to(void **state) {
+    float data[2] = {1, 2};
+    struct error error;
+    assert_int_equal(mkdir(in_folder("blobs"), 0755), 0);
+    assert_int_equal(mkdir(in_folder("blobs/deeper"), 0755), 0);
+    assert_int_equal(mkdir(in_folder("snapshot"), 0755), 0);
+    write_file(in_folder("blobs/data"), data, sizeof data);
+    write_file(in_folder("blobs/deeper/data"), data, sizeof data);
+    write_file(in_folder("outside"), data, sizeof data);
+
+    static const struct {
+        const char *location, *target;
+        bool good;
+    } cases[] = {{"beside", "../blobs/data", true},
+                 {"deeper", "../blobs/deeper/data", false},
+                 {"elsewhere", "../outside", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char link[300];
+        snprintf(link, sizeof link, "%s/%s", in_folder("snapshot"), cases[i].location);
+        assert_int_equal(symlink(cases[i].target, link), 0);
+        graph_free(read_external(cases[i].location, NULL, NULL, &error)); /* writes model.bytes */
+        write_file(in_folder("blobs/network"), model.bytes, model.size);
+        unlink(in_folder("snapshot/m.onnx"));
+        assert_int_equal(symlink("../blobs/network", in_folder("snapshot/m.onnx")), 0);
+
+        struct graph *g = onnx_graph_read(in_folder("snapshot/m.onnx"), &error);
+        assert_int_equal(g != NULL, cases[i].good);
+        graph_free(g);
+    }
 }
 
 static void a_tensor_file_is_read(void **state) {
@@ -191,6 +204,7 @@ static void what_is_written_reads_the_same(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(external_data_stays_in_the_folder),
+        cmocka_unit_test(data_may_lie_beside_what_is_linked_to),
         cmocka_unit_test(a_tensor_file_is_read),
         cmocka_unit_test(what_is_written_reads_the_same),
     };

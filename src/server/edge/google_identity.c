@@ -172,7 +172,7 @@ static void token_done(void *context, const struct http_response *response) {
            (response->body->bytes[length - 1] == '\n' || response->body->bytes[length - 1] == '\r'))
         length--;
 
-    if (response->failure == HTTP_COMPLETE && response->status == 200 &&
+    if (response->failure == HTTP_COMPLETE && response->status == 200 && length > 0 &&
         token_usable(response->body->bytes, length)) {
         memcpy(token->value, "Bearer ", 7);
         memcpy(token->value + 7, response->body->bytes, length);
