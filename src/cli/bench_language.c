@@ -1,7 +1,6 @@
 #include "cli/bench_language.h"
 
 #include <fcntl.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/team.h"
 #include "cli/language.h"
 #include "linear/linear.h"
 
@@ -157,7 +157,7 @@ static json_t *parts_to_json(const double *parts) {
 }
 
 static int threads_of(const struct bench_language_options *options) {
-    return options->threads > 0 ? options->threads : omp_get_num_procs();
+    return options->threads > 0 ? options->threads : team_default_size();
 }
 
 static double peak_bytes(void) {

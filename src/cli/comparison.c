@@ -36,7 +36,11 @@ bool stages_show(void *context, const char *stage, uint64_t done, uint64_t total
         stages_end(stages);
         snprintf(stages->stage, sizeof stages->stage, "%s", stage);
         progress_begin(&stages->line, stages->stage,
-                       strstr(stage, "photo") || strstr(stage, "calib") ? "photos" : "steps", total, 0);
+                       strstr(stage, "photo") || strstr(stage, "calib") ? "photos"
+                       : strstr(stage, "text")                          ? "windows"
+                       : strstr(stage, "round")                         ? "weights"
+                                                                        : "steps",
+                       total, 0);
     }
 
     progress_update(&stages->line, done);

@@ -1,4 +1,5 @@
-/* guichet quantize: a float model and photos -> the same model in 8-bit integers, and a report. */
+/* guichet quantize: a float model and photos -> the same model in 8-bit integers, and a report; or a language
+ * model, in fewer bits (quantize_language.c). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/file.h"
 #include "cli/comparison.h"
 #include "cli/engine_options.h"
+#include "cli/quantize_language.h"
 #include "cli/verbs.h"
 #include "model/find.h"
 #include "quant/load.h"
@@ -16,12 +18,24 @@ enum { PHOTOS_DEFAULT = 500, PHOTOS_MOST = 20000 };
 #define SPEED_SECONDS 2.0
 
 static const char help[] =
-    "Make a model smaller and faster, with 8-bit integers instead of floats, and report what that\n"
-    "costs.\n"
+    "Make a model smaller and faster, with whole numbers of few bits instead of floats, and report\n"
+    "what that costs.\n"
     "\n"
     "Usage: guichet quantize [MODEL] --calibrate DIR [OPTION…]\n"
+    "       guichet quantize MODEL --to TYPE [OPTION…]\n"
     "\n"
-    "DIR has photos like those the model will see, right in it or in folders; labels are not\n"
+    "The second form is for language models, in GGUF. Rounding makes good in some weights what it costs\n"
+    "in others, for a text like those the model will see; two thirds of the text choose, the rest\n"
+    "judge. Writes MODEL-TYPE.gguf, which any program for GGUF opens.\n"
+    "\n"
+    "  --to TYPE         Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, Q3_K_L,\n"
+    "                    Q3_K_M, Q3_K_S, Q2_K, BF16 or F16\n"
+    "  --text FILE       the text; may come several times (what the model writes by itself)\n"
+    "  --seed N          of what the model writes, and which of the text judges (0)\n"
+    "  --plain           round each weight by itself, without a text\n"
+    "\n"
+    "The first form is for networks that take photos, in ONNX. DIR has photos like those the model will see, "
+    "right in it or in folders; labels are not\n"
     "needed. Two thirds of them calibrate, the rest are held out for judging. Layers that change\n"
     "too many predictions stay in float. Writes model_int8.onnx (standard ONNX with\n"
     "QuantizeLinear and DequantizeLinear), report.json and report.html. Repeat an interrupted\n"
@@ -44,6 +58,7 @@ static const char help[] =
     "\n"
     "Examples:\n"
     "  guichet quantize animals --calibrate photos\n"
+    "  guichet quantize smollm2:F16 --to Q4_K_M --text notes.txt\n"
     "  guichet quantize ~/models/resnet50 --calibrate photos --method entropy --output small\n"
     "\n"
     "Exit status: 0 written, 1 failed, 2 usage error.\n";
@@ -51,6 +66,7 @@ static const char help[] =
 static const struct command command = {"quantize", help};
 
 struct quantize_settings {
+    struct quantize_language_arguments language;
     struct comparison_arguments common;
     const char *model, *calibrate, *method, *activations;
     double max_loss;
@@ -237,6 +253,31 @@ static bool read_options(const struct quantize_settings *settings, struct quant_
     return *ret_exit == EXIT_DONE;
 }
 
+/* Is it a language model that is meant? */
+static bool means_language(const struct quantize_settings *settings) {
+    struct model_files files;
+    struct error ignored;
+    if (!settings->model || !model_find_files(settings->model, &files, &ignored))
+        return settings->language.to;
+
+    bool language = files.kind == MODEL_LANGUAGE;
+    model_files_release(&files);
+    return language;
+}
+
+static int quantize_a_language_model(struct quantize_settings *settings) {
+    const struct comparison_arguments *common = &settings->common;
+    if (settings->calibrate || settings->method || settings->activations || settings->per_channel ||
+        settings->per_tensor || common->labels)
+        return cli_usage(&command, "a language model has no photos: --to TYPE and perhaps --text FILE");
+
+    settings->language.model = settings->model;
+    settings->language.output = common->output;
+    settings->language.threads = common->threads;
+    settings->language.json = common->json;
+    return quantize_language(&command, &settings->language);
+}
+
 int verb_quantize(int argc, char **argv) {
     struct quantize_settings settings = {.max_loss = 0.5,
                                          .common = {.photos = PHOTOS_DEFAULT, .offset = LABEL_OFFSET_AUTO}};
@@ -247,6 +288,7 @@ int verb_quantize(int argc, char **argv) {
         {.name = "per-tensor", .kind = OPTION_FLAG, .value = &settings.per_tensor},
         {.name = "activations", .kind = OPTION_TEXT, .value = &settings.activations},
         {.name = "max-loss", .kind = OPTION_REAL, .value = &settings.max_loss, .minimum = 0, .maximum = 100},
+        QUANTIZE_LANGUAGE_SPECS(&settings.language),
         COMPARISON_SPECS(&settings.common),
         {0},
     };
@@ -254,11 +296,17 @@ int verb_quantize(int argc, char **argv) {
     struct quant_options options;
     struct error error = {0};
 
-    if (!options_parse(&command, argc, argv, specs, 0, 1, &words, &status) ||
-        !read_options(&settings, &options, &status))
+    if (!options_parse(&command, argc, argv, specs, 0, 1, &words, &status))
+        return status;
+    settings.model = words ? argv[1] : NULL;
+    if (means_language(&settings)) {
+        status = quantize_a_language_model(&settings);
+        free(settings.language.texts.words);
+        return status;
+    }
+    if (!read_options(&settings, &options, &status))
         return status;
 
-    settings.model = words ? argv[1] : NULL;
     const struct engine_options engine_options = {.precision = PRECISION_F32,
                                                   .threads = settings.common.threads};
     struct model *model = cli_model_load(settings.model, &engine_options, &error);

@@ -1,11 +1,10 @@
 #include "engine/engine.h"
 
-#include <omp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/team.h"
 #include "engine/ending.h"
 #include "engine/parts.h"
 #include "engine/private.h"
@@ -26,13 +25,6 @@ bool precision_parse(const char *name, enum precision *ret) {
 
 const char *precision_name(enum precision precision) {
     return precision_names[precision];
-}
-
-static int usable_processors(void) {
-    cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    int team = omp_get_max_threads(); /* OMP_NUM_THREADS, where it is set */
-    return count < 1 ? 1 : team < count ? team : count;
 }
 
 static bool ports_create(struct graph *graph, struct value **values, int count, struct engine_port **ret) {
@@ -258,7 +250,7 @@ static struct engine *engine_create(const struct engine_options *options, struct
     pthread_mutex_init(&engine->lock, NULL);
     engine->options = *options;
     if (engine->options.threads <= 0)
-        engine->options.threads = usable_processors();
+        engine->options.threads = team_default_size();
     engine->precision = options->precision;
     return engine;
 }

@@ -70,6 +70,10 @@ struct gguf *gguf_open(const char *path, struct error *error);
 /* One file from memory, which must outlive it; `name` is for messages. */
 struct gguf *gguf_open_memory(const char *name, const uint8_t *bytes, size_t size, struct error *error);
 void gguf_free(struct gguf *gguf);
+/* Have other weights in place of a tensor's, which must outlive it, [block_row_bytes of its dimensions]. Not
+ * while others read. */
+void gguf_replace(struct gguf *gguf, const struct gguf_tensor *tensor, enum block_type type,
+                  const void *bytes);
 
 /* The name or path that it was opened by. */
 const char *gguf_name(const struct gguf *gguf);

@@ -287,6 +287,20 @@ void gguf_free(struct gguf *gguf) {
     free(gguf);
 }
 
+void gguf_replace(struct gguf *gguf, const struct gguf_tensor *tensor, enum block_type type,
+                  const void *bytes) {
+    struct gguf_tensor *own = &gguf->tensors[tensor - gguf->tensors];
+    size_t row = 0, rows = 1;
+    if (!block_row_bytes(type, own->dims[0], &row))
+        return;
+
+    for (int i = 1; i < own->rank; i++)
+        rows *= own->dims[i];
+    own->type = type;
+    own->bytes = bytes;
+    own->size = row * rows;
+}
+
 const char *gguf_name(const struct gguf *gguf) {
     return gguf->name;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/team.h"
 #include "llm/context_internal.h"
 
 /* --- Creation ------------------------------------------------------------------------------------------- */
@@ -123,7 +124,7 @@ struct llm_context *llm_context_create(const struct llm_model *model,
                                     .rows = options->rows,
                                     .positions = options->positions,
                                     .longest = options->longest > 0 ? options->longest : options->positions,
-                                    .threads = options->threads > 0 ? options->threads : omp_get_num_procs(),
+                                    .threads = options->threads > 0 ? options->threads : team_default_size(),
                                     .arena = arena_create()};
     if (allocate(context, options, error))
         return context;
@@ -301,9 +302,9 @@ static void embed(struct llm_context *context, const struct llm_row *rows, int c
     }
 }
 
-bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
-                     struct error *error) {
-    size_t wanted;
+bool llm_context_begin(struct llm_context *context, const struct llm_row *rows, int count, size_t *ret_wanted,
+                       struct error *error) {
+    size_t wanted = 0;
     if (!check_rows(context, rows, count, &wanted, error) || !reserve_logits(context, wanted, error) ||
         !place_rows(context, rows, count, error))
         return false;
@@ -312,6 +313,15 @@ bool llm_context_run(struct llm_context *context, const struct llm_row *rows, in
     find_blocks(context, count);
     begin_inputs(context, count, (int64_t)wanted);
     embed(context, rows, count);
+    *ret_wanted = wanted;
+    return true;
+}
+
+bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
+                     struct error *error) {
+    size_t wanted = 0;
+    if (!llm_context_begin(context, rows, count, &wanted, error))
+        return false;
 
 #pragma omp parallel num_threads(context->threads)
     llm_layers_run(context, rows, count, (int64_t)wanted, context->scratch[omp_get_thread_num()]);

@@ -1,7 +1,9 @@
-/* What a context holds. Used inside llm/ only: context.c makes it and brings rows in, layers.c runs them. */
+/* What a context holds. Used inside llm/ only: context.c makes it and brings rows in, layers.c runs
+ * them, layerwise.c one layer at a time. */
 #pragma once
 #include "linear/linear.h"
 #include "llm/context.h"
+#include "llm/layerwise.h"
 #include "llm/model_internal.h"
 
 /* One row's place in its sequence. */
@@ -39,7 +41,14 @@ struct llm_context {
     size_t logit_rows;
     float **scratch; /* [threads] */
     double times[LLM_PARTS];
+    const struct llm_tap *tap; /* told the inputs of products; NULL: nobody is */
 };
+
+/* Before the layers: places of the rows, their angles, and their embeddings in context->x. */
+bool llm_context_begin(struct llm_context *context, const struct llm_row *rows, int count, size_t *ret_wanted,
+                       struct error *error);
+/* One layer, from context->x to context->x. As llm_layers_run. */
+void llm_layer_run(struct llm_context *context, int layer, int count, float *scratch);
 
 /* All layers, then the logits of `wanted` rows, which gather_rows has put into context->last. Called by every
  * thread of the team. */

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/team.h"
 #include "llm/encoder_weights.h"
 
 struct llm_encoder {
@@ -254,7 +255,7 @@ bool llm_encoder_embed(const struct llm_encoder *encoder, const int32_t *tokens,
         return false;
 
     cleanup(arena_freep) struct arena *arena = arena_create();
-    threads = threads > 0 ? threads : omp_get_num_procs();
+    threads = threads > 0 ? threads : team_default_size();
     if (!arena || !allocate(&run, arena, threads))
         return error_set(error, ERROR_MEMORY, "not enough memory for a text of %zu tokens", count);
 

@@ -182,6 +182,14 @@ static void apply_gate(struct run *run) {
 
 /* --- Layers --------------------------------------------------------------------------------------------- */
 
+static void show(const struct run *run, enum llm_input input, const float *x, int64_t inputs) {
+    const struct llm_tap *tap = run->context->tap;
+    if (!tap)
+        return;
+#pragma omp single
+    tap->see(tap->data, input, x, run->rows, inputs);
+}
+
 static void run_layer(struct run *run, int index) {
     struct llm_context *context = run->context;
     const struct llm_layer *layer = &context->model->weights.layers[index];
@@ -193,17 +201,21 @@ static void run_layer(struct run *run, int index) {
                                         product(&layer->up, context->up)},
                                 down = product(&layer->down, context->added);
 
+    show(run, LLM_INPUT_ATTENTION, context->normed, run->config->width);
     multiply(run, context->in, context->normed, run->rows, in, 3);
     note(run, LLM_PRODUCTS);
     remember(run, index);
     attend(run, index);
+    show(run, LLM_INPUT_OUTPUT, context->attended, (int64_t)run->config->heads * run->config->value_size);
     multiply(run, context->between, context->attended, run->rows, &out, 1);
     note(run, LLM_PRODUCTS);
     join_and_norm(run, context->added, layer->after_attention_norm, layer->mlp_norm);
 
+    show(run, LLM_INPUT_MLP, context->normed, run->config->width);
     multiply(run, context->in, context->normed, run->rows, up, 2);
     note(run, LLM_PRODUCTS);
     apply_gate(run);
+    show(run, LLM_INPUT_DOWN, context->gate, run->config->inner);
     multiply(run, context->down, context->gate, run->rows, &down, 1);
     note(run, LLM_PRODUCTS);
 
@@ -239,6 +251,13 @@ static void find_logits(struct run *run, int64_t wanted) {
     note(run, LLM_LOGITS);
 }
 
+void llm_layer_run(struct llm_context *context, int layer, int count, float *scratch) {
+    struct run run = {context, &context->model->config, count, scratch, clock_ms()};
+
+    join_and_norm(&run, NULL, NULL, context->model->weights.layers[layer].attention_norm);
+    run_layer(&run, layer);
+}
+
 void llm_layers_run(struct llm_context *context, const struct llm_row *rows, int count, int64_t wanted,
                     float *scratch) {
     struct run run = {context, &context->model->config, count, scratch, clock_ms()};
@@ -250,4 +269,11 @@ void llm_layers_run(struct llm_context *context, const struct llm_row *rows, int
     gather_last(&run, rows);
     if (wanted)
         find_logits(&run, wanted);
+}
+
+void llm_context_norm_last(const struct llm_context *context, float *x, int count) {
+    const struct llm_config *config = &context->model->config;
+    for (int i = 0; i < count; i++)
+        row_rms_norm(x + i * config->width, config->width, context->model->weights.output_norm,
+                     config->epsilon, x + i * config->width);
 }

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "llm/layerwise.h"
 #include "llm/model_internal.h"
 
 static bool init(struct llm_model *model, const char *path, struct error *error) {
@@ -52,4 +53,12 @@ const struct tokenizer *llm_model_tokenizer(const struct llm_model *model) {
 
 int32_t llm_model_vocabulary(const struct llm_model *model) {
     return (int32_t)model->weights.output.outputs;
+}
+
+bool llm_model_replace(struct llm_model *model, const struct gguf_tensor *tensor, enum block_type type,
+                       const void *bytes, struct error *error) {
+    int layer = llm_tensor_layer(tensor);
+    gguf_replace(model->gguf, tensor, type, bytes);
+    return layer >= model->config.layers ||
+           llm_weights_read_again(&model->weights, model->gguf, &model->config, layer, error);
 }

@@ -1,11 +1,11 @@
 #include "llm/sequences.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/team.h"
 #include "llm/prefix.h"
 
 /* Tokens of prompts in one run: fewer where others wait for their next token meanwhile. */
@@ -321,7 +321,7 @@ static void pick(struct sequences *sequences, struct sequence_slot *slot, float 
 }
 
 static int team_size(const struct sequences *sequences) {
-    return sequences->options.threads ? sequences->options.threads : omp_get_num_procs();
+    return sequences->options.threads ? sequences->options.threads : team_default_size();
 }
 
 static void pick_all(struct sequences *sequences, float *logits) {

@@ -189,6 +189,12 @@ bool llm_weights_init(struct llm_weights *ret, const struct gguf *gguf, const st
     return true;
 }
 
+bool llm_weights_read_again(struct llm_weights *weights, const struct gguf *gguf,
+                            const struct llm_config *config, int layer, struct error *error) {
+    struct source source = {.gguf = gguf, .config = config, .weights = weights, .layer = layer};
+    return layer < 0 ? read_ends(&source, error) : read_layer(&source, &weights->layers[layer], error);
+}
+
 void llm_weights_release(struct llm_weights *weights) {
     arena_free(weights->arena);
     *weights = (struct llm_weights){0};

@@ -30,4 +30,7 @@ struct llm_weights {
  * also after a failure. The GGUF must outlive it. */
 bool llm_weights_init(struct llm_weights *ret, const struct gguf *gguf, const struct llm_config *config,
                       struct error *error);
+/* Tensors of the file are others now (gguf_replace): those of a layer, or (-1) of the ends. */
+bool llm_weights_read_again(struct llm_weights *weights, const struct gguf *gguf,
+                            const struct llm_config *config, int layer, struct error *error);
 void llm_weights_release(struct llm_weights *weights);

@@ -10,13 +10,13 @@ typedef void unary_kernel(const void *source, void *destination, int64_t count, 
                           double beta_wide);
 
 /* A parameter of a function: an attribute and its default. Without a name: none. */
-struct parameter {
+struct unary_parameter {
     const char *attribute;
     float fallback;
 };
 
 struct unary {
-    struct parameter alpha, beta;
+    struct unary_parameter alpha, beta;
     unary_kernel *kernels[DTYPE_COUNT]; /* by type; float16 and bfloat16 go through float32 */
 };
 
@@ -125,7 +125,7 @@ static unary_kernel *kernel_find(const struct unary *unary, enum dtype dtype) {
     return unary->kernels[dtype == DTYPE_F16 || dtype == DTYPE_BF16 ? DTYPE_F32 : dtype];
 }
 
-static float parameter_read(const struct node *node, const struct parameter *parameter) {
+static float parameter_read(const struct node *node, const struct unary_parameter *parameter) {
     return parameter->attribute ? node_float(node, parameter->attribute, parameter->fallback) : 0;
 }
 
@@ -299,6 +299,8 @@ const struct op_def unary_operators[] = {
     {FLOAT(Tan, 7), .traits = OP_ELEMENTWISE},
     {FLOAT(Tanh, 1), .traits = OP_ELEMENTWISE, .post = POST_TANH},
     {FLOAT(ThresholdedRelu, 10, .alpha = {"alpha", 1}), .traits = OP_ELEMENTWISE},
+    {UNARY(Swish, 24, NAMES_FLOAT, .kernels = {KERNELS_FLOAT(QuickGelu)}, .alpha = {"alpha", 1}),
+     .traits = OP_ELEMENTWISE, .post = POST_SWISH},
     {.domain = MICROSOFT,
      FLOAT(QuickGelu, 1, .alpha = {"alpha", 1.702f}),
      .traits = OP_ELEMENTWISE,

@@ -13,7 +13,7 @@
 
 enum { OPSET = 13 }; /* of the loss */
 
-struct parameter {
+struct trained_value {
     int id; /* of the constant in the graph */
     struct train_slot slot;
     float *gradient; /* the sum over the parts of a batch */
@@ -23,7 +23,7 @@ struct parameter {
 struct trainer {
     const struct graph *graph;
     struct trainer_options options;
-    struct parameter *parameters; /* [count] */
+    struct trained_value *parameters; /* [count] */
     int count;
     int64_t step, classes;
     struct engine *engine;
@@ -79,7 +79,7 @@ static bool is_parameter(const struct value *value) {
 static bool add_parameter(struct trainer *trainer, const struct value *value, struct error *error) {
     int64_t count = shape_elements(&value->constant->shape);
     size_t bytes = (size_t)count * sizeof(float);
-    struct parameter parameter = {.id = value->id};
+    struct trained_value parameter = {.id = value->id};
     parameter.slot = (struct train_slot){.weights = malloc(bytes),
                                          .first = calloc(1, bytes),
                                          .second = calloc(1, bytes),
@@ -287,7 +287,7 @@ bool trainer_step(struct trainer *trainer, const float *inputs, const float *tar
 struct graph *trainer_graph(const struct trainer *trainer, struct error *error) {
     struct graph *graph = graph_clone(trainer->graph);
     for (int i = 0; graph && i < trainer->count; i++) {
-        const struct parameter *parameter = &trainer->parameters[i];
+        const struct trained_value *parameter = &trainer->parameters[i];
         struct tensor *constant = arena_allocate(graph->arena, sizeof *constant);
         size_t bytes = tensor_bytes(&parameter->tensor);
         void *data = constant ? graph_own_memory(graph, bytes) : NULL;

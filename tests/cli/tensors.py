@@ -10,33 +10,14 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'cases'))
 import case
 import tiny
+from case import npy, numbers
 
 PROGRAM = os.path.abspath(sys.argv[1])
-CODES = {'<f4': 'f', '<f8': 'd', '<i8': 'q', '|b1': '?', '|u1': 'B', '<f2': 'e'}
 results = []
 
 
 def check(name, good, why=''):
     results.append((name, '' if good else str(why).replace('\n', ' ') or 'no'))
-
-
-def npy(code, dims, values, header=None, version=1):
-    """An array as numpy stores it."""
-    header = header or f"{{'descr': '{code}', 'fortran_order': False, 'shape': ({''.join(f'{d},' for d in dims)}), }}"
-    length = struct.pack('<H' if version == 1 else '<I', len(header) + 1)
-    return b'\x93NUMPY' + bytes([version, 0]) + length + header.encode() + b'\n' + struct.pack(f'<{len(values)}{CODES.get(code, "f")}', *values)
-
-
-def numbers(path):
-    """Type, shape and elements of a file that guichet wrote."""
-    with open(path, 'rb') as file:
-        data = file.read()
-    length = 10 + struct.unpack('<H', data[8:10])[0]
-    header = eval(data[10:length], {'__builtins__': {}})
-    assert data[:8] == b'\x93NUMPY\x01\0' and length % 64 == 0 and not header['fortran_order'], data[:length]
-    rest = data[length:]
-    code = CODES[header['descr']]
-    return header['descr'], header['shape'], struct.unpack(f'<{len(rest) // struct.calcsize(code)}{code}', rest)
 
 
 class Place:

@@ -159,14 +159,15 @@ def test_bombs():
         fetchers = Callers(service.port, [('fetched', '/predict', origin.body, {'Content-Type': 'application/json'})] * 200, 60)
         callers.end()
         fetchers.end()
-        peak = status_mb(service, 'VmHWM')
-        print(f'# {before:.0f} MB before, {peak:.0f} MB at the peak')
+        # Pages of programs and libraries, which differ from Debian to Debian, are dropped where memory is short: not counted.
+        peak = status_mb(service, 'VmHWM') - status_mb(service, 'RssFile')
+        print(f'# {before:.0f} MB before, {peak:.0f} MB at the peak without files')
         for name, statuses in sorted(callers.seen.items()):
             print(f'# {name}: {statuses}')
         print(f'# 200 addresses: {fetchers.seen}')
         assert not callers.faults and not fetchers.faults, (callers.faults[:5], fetchers.faults[:5])
         assert service.child.poll() is None, service.lines[-5:]
-        assert SANITIZED or peak < 256, peak
+        assert SANITIZED or peak < 240, peak
         usual(service.port)
         until(lambda: not any(charged(service.port).values()), 30, 'nothing charged')
         if not SANITIZED:

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "forms.h"
 #include "ops/operator.h"
 
 #define ROUNDS 1500         /* nodes an operator */
@@ -387,6 +388,7 @@ static struct node *random_node(struct graph *graph, const struct op_def *entry)
 
     if (hint)
         attribute_hint(graph, node, hint, base.rank);
+    form_apply(graph, node, INPUTS, random_below, random_tensor);
     return node;
 }
 

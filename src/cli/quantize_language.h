@@ -1,0 +1,21 @@
+/* guichet quantize for language models. */
+#pragma once
+#include "cli/cli.h"
+
+struct quantize_language_arguments {
+    const char *model, *to, *output;
+    struct option_list texts;
+    double seed;
+    int threads;
+    bool plain, json;
+};
+
+/* The options of language models alone, for the verb's table. */
+#define QUANTIZE_LANGUAGE_SPECS(arguments)                                                         \
+    {"to", OPTION_TEXT, &(arguments)->to, 0, 0}, {"text", OPTION_LIST, &(arguments)->texts, 0, 0}, \
+        {"seed", OPTION_REAL, &(arguments)->seed, 0, 1e15}, {                                      \
+        "plain", OPTION_FLAG, &(arguments)->plain, 0, 0                                            \
+    }
+
+/* The exit status. */
+int quantize_language(const struct command *command, const struct quantize_language_arguments *arguments);

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Language models made smaller: the files that quantize writes, what they are worth, and what it refuses."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import decoder
+
+PROGRAM, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+HOME = tempfile.TemporaryDirectory()
+ENVIRONMENT = dict(os.environ, HOME=HOME.name, LC_ALL='C.UTF-8', OMP_NUM_THREADS='2')
+results = []
+
+
+def check(name, good, why=''):
+    results.append(good)
+    print(f'{"ok" if good else "not ok"} {len(results)} - {name}', flush=True)
+    if not good:
+        print('# ' + str(why).replace('\n', '\n# '), flush=True)
+
+
+def run(*arguments):
+    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=300, cwd=HOME.name, env=ENVIRONMENT, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def path(name):
+    return os.path.join(HOME.name, name)
+
+
+def fails(name, code, part, *arguments):
+    done = run(*arguments)
+    check(name, done[0] == code and part in done[2], done)
+
+
+def write_model(name, family, kind='F32'):
+    model = decoder.Model(decoder.FAMILIES[family], 3, (kind,))
+    model.write(path(name))
+    return path(name)
+
+
+def divergence(model, against, text):
+    done = run('perplexity', model, text, '--against', against, '--context', 64, '--json')
+    return json.loads(done[1])['against']['kl_mean']
+
+
+def main():
+    text = path('text.txt')
+    with open(os.path.join(ROOT, 'models', 'tales', 'README.md'), encoding='utf-8') as file:
+        words = file.read().split('## How good it is')[1].replace('*', '').split('- ')
+    with open(text, 'w', encoding='utf-8') as file:
+        file.write(' '.join(words[2:]) * 2)
+    tales = os.path.join(ROOT, 'models', 'tales', 'tales-F16.gguf')
+
+    plain = run('quantize', tales, '--to', 'Q4_0', '--plain', '--output', 'plain')
+    check('plain rounding writes a file', plain[0] == 0 and os.path.exists(path('plain/tales-Q4_0.gguf')), plain)
+    better = run('quantize', tales, '--to', 'q4_0', '--text', text, '--output', 'better')
+    check('so does rounding by a text', better[0] == 0 and os.path.exists(path('better/tales-Q4_0.gguf')), better)
+    sizes = [os.path.getsize(path(f'{folder}/tales-Q4_0.gguf')) for folder in ('plain', 'better')]
+    check('of the same size', sizes[0] == sizes[1], sizes)
+    far = [divergence(path(f'{folder}/tales-Q4_0.gguf'), tales, text) for folder in ('plain', 'better')]
+    check('which is nearer to the original by far', far[1] < 0.7 * far[0], far)
+    first = run('quantize', tales, '--to', 'Q4_0', '--text', text, '--output', 'again')
+    same = first[0] == 0 and open(path('again/tales-Q4_0.gguf'), 'rb').read() == open(path('better/tales-Q4_0.gguf'), 'rb').read()
+    check('the same again gives the same file', same, first)
+
+    for family in ('llama3', 'qwen2', 'gemma3', 'phi3'):
+        model = write_model(f'{family}-F32.gguf', family)
+        done = run('quantize', model, '--to', 'Q8_0', '--output', 'families')
+        small = path(f'families/{family}-Q8_0.gguf')
+        said = [run('complete', file, 'Once', '--tokens', 8, '--temperature', 0)[0] for file in (model, small)]
+        check(f'{family}: by what it writes itself', done[0] == 0 and said == [0, 0], done)
+
+    fails('a type that is none', 2, 'Q4_K_M', 'quantize', tales, '--to', 'Q9')
+    fails('no type', 2, '--to TYPE is needed', 'quantize', tales)
+    fails('photos for a language model', 2, 'no photos', 'quantize', tales, '--to', 'Q8_0', '--calibrate', '.')
+    fails('a model that is quantised', 1, 'quantised already', 'quantize', path('plain/tales-Q4_0.gguf'), '--to', 'Q8_0', '--plain')
+    with open(path('short.txt'), 'w', encoding='utf-8') as file:
+        file.write('Once upon a time.')
+    fails('a text that is too short', 1, 'give more', 'quantize', tales, '--to', 'Q8_0', '--text', path('short.txt'))
+    fails('a text that is missing', 1, 'none.txt', 'quantize', tales, '--to', 'Q8_0', '--text', 'none.txt')
+    broken = decoder.Model(decoder.FAMILIES['llama2'], 3)
+    kind, shape, content = broken.tensors['blk.0.ffn_up.weight']
+    broken.tensors['blk.0.ffn_up.weight'] = (kind, shape, b'\xff' * len(content))
+    broken.write(path('broken-F32.gguf'))
+    fails('weights that are not numbers', 1, 'ffn_up', 'quantize', path('broken-F32.gguf'), '--to', 'Q8_0', '--plain')
+    check('nothing is left of it', not [name for name in os.listdir(HOME.name) if 'broken-Q' in name], os.listdir(HOME.name))
+    print(f'1..{len(results)}')
+    sys.exit(not all(results))
+
+
+main()
