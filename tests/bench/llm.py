@@ -55,7 +55,10 @@ def theirs(path, threads):
 def limited(instructions):
     """llama.cpp takes the best library that it finds for the processor: leave it one."""
     moved = []
-    for path in glob.glob(os.path.join(PEER, 'node_modules', '@node-llama-cpp', 'linux-x64', 'bins', '*', 'libggml-cpu-*.so')):
+    libraries = os.path.join(PEER, 'node_modules', '@node-llama-cpp', 'linux-x64', 'bins', '*', 'libggml-cpu-*.so')
+    for path in glob.glob(libraries + '.aside'):  # of a run that was ended by a signal
+        os.rename(path, path.removesuffix('.aside'))
+    for path in glob.glob(libraries):
         if f'-{LIBRARIES[instructions]}.' not in path:
             os.rename(path, path + '.aside')
             moved.append(path)
