@@ -8,7 +8,7 @@
 #include "base/limits.h"
 #include "gguf/convert_internal.h"
 
-enum token_kind { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
+enum converted_kind { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 
 struct vocabulary_writing {
     const char *folder;
