@@ -82,9 +82,9 @@ static void gather_taps(const struct deform *d, const struct tensor *inputs, con
         for (int64_t t = 0; t < size; t++) {
             int64_t map = (batch * d->groups + part) * size + t;
             const float *offsets = (const float *)inputs[OFFSETS].data + map * 2 * area + place;
-            float y = (float)(row * w->stride[1] - w->pad[1] + t / kernel[1] * w->dilation[1]) + offsets[0];
-            float x =
-                (float)(column * w->stride[2] - w->pad[2] + t % kernel[1] * w->dilation[2]) + offsets[area];
+            int64_t top = row * w->stride[1] - w->pad[1] + t / kernel[1] * w->dilation[1];
+            int64_t left = column * w->stride[2] - w->pad[2] + t % kernel[1] * w->dilation[2];
+            float y = (float)top + offsets[0], x = (float)left + offsets[area];
             taps[c * size + t] = sample(image, in[0], in[1], y, x) * (mask ? mask[map * area + place] : 1);
         }
     }
