@@ -8,8 +8,11 @@ function article(label) {
   return /^(?!uni|eu|u[sk]e?\b|one\b)[aeiou]/i.test(label) ? 'an ' : 'a ';
 }
 
-function english(first, second, probability) {
+// `known`: "no" where the model does not know what the photo shows, "perhaps" where it is not to be believed.
+function english(first, second, probability, known) {
   const one = article(first) + first;
+  if (known === 'no') return `I don’t know this. The nearest of what I know: ${first}.`;
+  if (known === 'perhaps') probability = Math.min(probability, 0.49);
   if (probability >= 0.95) return `That’s ${one}, no doubt about it.`;
   if (probability >= 0.8) return `That’s ${one}, almost certainly.`;
   if (probability >= 0.5) return `Most likely ${one}.`;
@@ -17,12 +20,14 @@ function english(first, second, probability) {
   return `Hard to say. The nearest guess: ${first}.`;
 }
 
-function french(first, second, probability) {
+function french(first, second, probability, known) {
+  if (known === 'no') return `Je ne connais pas cela. Le plus proche de ce que je connais : ${first}.`;
+  if (known === 'perhaps') probability = Math.min(probability, 0.49);
   if (probability >= 0.95) return `${capital(first)}, sans hésiter.`;
   if (probability >= 0.8) return `${capital(first)}, presque à coup sûr.`;
   if (probability >= 0.5) return `${capital(first)}, probablement.`;
   if (probability >= 0.25) return second ? `${capital(first)}, peut-\u2060être, ou bien ${second}.` : `${capital(first)}, peut-\u2060être.`;
-  return `Difficile à dire. Au plus près : ${first}.`;
+  return `Difficile à dire. Le plus proche : ${first}.`;
 }
 
 const lists = {en: new Intl.ListFormat('en'), fr: new Intl.ListFormat('fr')};
@@ -34,13 +39,13 @@ function several(predictions) {
   return language() === 'fr' ? `${capital(lists.fr.format(names))}.` : `I see ${lists.en.format(names)}.`;
 }
 
-// The sentence for a reply of /predict; `independent`: several labels may be true.
-export function sentence(predictions, independent) {
+// The sentence for a reply of /predict; `independent`: several labels may be true; `known`: the reply's.
+export function sentence(predictions, independent, known) {
   const [first, second] = predictions;
   if (!first) return '';
   if (independent) return several(predictions);
   const say = language() === 'fr' ? french : english;
-  return say(first.label, second && second.label, first.probability);
+  return say(first.label, second && second.label, first.probability, known);
 }
 
 // "91 %", "0.4 %", "< 0.1 %"; never 100 % or 0 % where it is not quite.

@@ -101,11 +101,11 @@ function drawAnswer() {
     showTicket();
     return;
   }
-  const line = sentence(shown.reply.predictions, (models.modelNamed(shown.reply.model) || {}).independent);
+  const line = sentence(shown.reply.predictions, (models.modelNamed(shown.reply.model) || {}).independent, shown.reply.known);
   find('sentence').textContent = line;
   fill(find('bars'), ...shown.reply.predictions.map((one) => bar('li', one.label, one.probability, percent(one.probability))));
   drawStub(shown);
-  find('photo').alt = text('photoOf')(shown.reply.predictions[0].label);
+  find('photo').alt = shown.reply.known === 'no' ? text('yourPhotoShown') : text('photoOf')(shown.reply.predictions[0].label);
   find('live').textContent = line;
   ticket('result');
   showTicket();

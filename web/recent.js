@@ -34,8 +34,8 @@ export function draw() {
     const [best] = entry.reply.predictions;
     return element('li', {}, element('button', {type: 'button', class: 'shot', onclick: () => show(entry)},
       element('img', {src: entry.image || entry.url, alt: '', referrerpolicy: 'no-referrer', loading: 'lazy'}),
-      element('span', {class: 'shot-label'}, best.label),
-      element('span', {class: 'shot-value'}, `${percent(best.probability)} · ${entry.model}`)));
+      element('span', {class: 'shot-label'}, entry.reply.known === 'no' ? text('unknown') : best.label),
+      element('span', {class: 'shot-value'}, entry.reply.known === 'no' ? entry.model : `${percent(best.probability)} · ${entry.model}`)));
   }));
 }
 

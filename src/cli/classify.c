@@ -88,19 +88,29 @@ static const char *article(const char *label) {
     return strchr("AEIOUaeiou", label[0]) ? "an " : "a ";
 }
 
-static void print_sentence(const struct prediction_document *document, bool colored) {
-    const char *label = model_label(document->model, document->predictions[0].index, document->language);
-    float probability = document->predictions[0].probability;
-    const char *bold = colored ? "\033[1m" : "", *plain = colored ? "\033[0m" : "";
-
-    if (document->language && strcmp(document->language, "en") != 0)
-        printf("%s: %s%s%s (%.0f %%)\n", document->image, bold, label, plain, probability * 100);
-    else if (probability >= 0.5f)
-        printf("%s: %s%s%s%s (%.0f %%)\n", document->image, article(label), bold, label, plain,
-               probability * 100);
+/* What comes before the best label. French needs no article this way. */
+static const char *opening(const struct prediction *best, const char *label, bool english, char *ret,
+                           size_t size) {
+    bool sure = best->probability >= 0.5f && best->knows != MODEL_KNOWS_PERHAPS;
+    if (best->knows == MODEL_KNOWS_NOT)
+        snprintf(ret, size, "%s",
+                 english ? "I don't know this; nearest: " : "je ne connais pas cela ; le plus proche : ");
+    else if (english)
+        snprintf(ret, size, "%s%s", sure ? "" : "hard to say, perhaps ", article(label));
     else
-        printf("%s: hard to say, perhaps %s%s%s%s (%.0f %%)\n", document->image, article(label), bold, label,
-               plain, probability * 100);
+        snprintf(ret, size, "%s", sure ? "" : "difficile à dire, peut-être : ");
+    return ret;
+}
+
+static void print_sentence(const struct prediction_document *document, bool colored) {
+    const struct prediction *best = &document->predictions[0];
+    const char *label = model_label(document->model, best->index, document->language);
+    const char *bold = colored ? "\033[1m" : "", *plain = colored ? "\033[0m" : "";
+    bool english = !document->language || strcmp(document->language, "fr") != 0;
+    char percent[CLI_PERCENT_TEXT], words[64];
+
+    printf("%s: %s%s%s%s (%s)\n", document->image, opening(best, label, english, words, sizeof words), bold,
+           label, plain, cli_percent(best->probability, false, percent));
 }
 
 static void print_document(const struct prediction_document *document, bool blank_line_before) {
@@ -120,10 +130,10 @@ static void print_document(const struct prediction_document *document, bool blan
     print_sentence(document, colored);
     for (int i = 0; i < document->count; i++) {
         const char *label = model_label(document->model, document->predictions[i].index, document->language);
-        char bar[PROGRESS_BAR_TEXT];
-        printf("  %s%*s  %s%s%s %5.1f %%\n", label, widest - text_width(label), "", blue,
+        char bar[PROGRESS_BAR_TEXT], percent[CLI_PERCENT_TEXT];
+        printf("  %s%*s  %s%s%s%8s\n", label, widest - text_width(label), "", blue,
                progress_bar(document->predictions[i].probability, BAR_WIDTH, bar), plain,
-               document->predictions[i].probability * 100);
+               cli_percent(document->predictions[i].probability, true, percent));
     }
 
     const struct timing *timing = &document->timing;

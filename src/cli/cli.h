@@ -58,6 +58,11 @@ bool cli_print_json(json_t *value);
 /* A JSON number, rounded to `digits` decimals. */
 json_t *cli_json_real(double value, int digits);
 
+enum { CLI_PERCENT_TEXT = 16 };
+/* "54 %", "99.6 %", "< 0.1 %": with a decimal where it is near 0 or 1, or where `exact`, and never 0 or 100
+ * where that would be rounded. Returns `ret`. */
+const char *cli_percent(double probability, bool exact, char ret[CLI_PERCENT_TEXT]);
+
 /* Is it an http or https URL rather than a path? */
 bool photo_is_url(const char *name);
 /* The bytes of a photo, at most LIMIT_IMAGE_BYTES: a path, a URL, or "-" for standard input. Adds the time

@@ -58,3 +58,14 @@ json_t *cli_json_real(double value, int digits) {
     double scale = pow(10, digits);
     return json_real(round(value * scale) / scale);
 }
+
+const char *cli_percent(double probability, bool exact, char ret[CLI_PERCENT_TEXT]) {
+    if (probability < 0.0005)
+        snprintf(ret, CLI_PERCENT_TEXT, "< 0.1 %%");
+    else if (probability > 0.9995)
+        snprintf(ret, CLI_PERCENT_TEXT, "> 99.9 %%");
+    else
+        snprintf(ret, CLI_PERCENT_TEXT, "%.*f %%", exact || probability < 0.1 || probability > 0.99,
+                 probability * 100);
+    return ret;
+}

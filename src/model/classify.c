@@ -16,6 +16,7 @@ struct model_classifier {
     void *padded;           /* a batch of photos, where the network wants more than there are */
     size_t padded_size;
     double *scores; /* [classes] of one photo */
+    double *raw;    /* [classes] the same before they became probabilities */
     int *best;      /* [classes] */
 };
 
@@ -56,8 +57,9 @@ struct model_classifier *model_classifier_create(struct model *model, struct err
     classifier->model = model;
     classifier->outputs = calloc((size_t)engine_output_count(model->engine), sizeof *classifier->outputs);
     classifier->scores = calloc((size_t)model->labels.count, sizeof *classifier->scores);
+    classifier->raw = calloc((size_t)model->labels.count, sizeof *classifier->raw);
     classifier->best = calloc((size_t)model->labels.count, sizeof *classifier->best);
-    if (!classifier->outputs || !classifier->scores || !classifier->best) {
+    if (!classifier->outputs || !classifier->scores || !classifier->raw || !classifier->best) {
         error_set(error, ERROR_MEMORY, "not enough memory for a classifier");
         goto fail;
     }
@@ -83,6 +85,7 @@ void model_classifier_free(struct model_classifier *classifier) {
     free(classifier->photo);
     free(classifier->padded);
     free(classifier->scores);
+    free(classifier->raw);
     free(classifier->best);
     free(classifier);
 }
@@ -140,20 +143,28 @@ static bool batch_run(struct model_classifier *classifier, const void *tensors, 
 /* The predictions of one photo, and (not NULL) its probabilities. */
 static bool predictions_make(struct model_classifier *classifier, const struct tensor *output, int64_t row,
                              int top, struct prediction *ret, float *ret_probabilities, struct error *error) {
-    const struct labels *labels = &classifier->model->labels;
+    const struct model *model = classifier->model;
+    const struct labels *labels = &model->labels;
     double *scores = classifier->scores;
     scores_read(output, row, labels->count, scores);
+    memcpy(classifier->raw, scores, (size_t)labels->count * sizeof *scores);
     scores_find_best(scores, labels->count, top, classifier->best);
-    if (!scores_to_probabilities(scores, labels->count, classifier->model->head.kind))
+    if (!scores_to_probabilities(scores, labels->count, model->head.kind))
         return error_set(error, ERROR_MODEL,
                          "%s: the network's scores for this photo are not finite (NaN or infinity): it "
                          "cannot be classified",
-                         classifier->model->name);
+                         model->name);
 
+    enum model_knows knows =
+        rejection_judge(&model->rejection, classifier->raw, labels->count, scores[classifier->best[0]]);
     for (int i = 0; i < top; i++) {
         int index = classifier->best[i];
         ret[i] = (struct prediction){
-            .index = index, .label = labels->names[index], .probability = (float)scores[index]};
+            .index = index,
+            .label = labels->names[index],
+            .probability = (float)scores[index],
+            .knows = knows,
+        };
     }
 
     for (int i = 0; ret_probabilities && i < labels->count; i++)

@@ -78,6 +78,13 @@ static void write_category(const struct document_writer *writer, const struct pr
                  model_label(document->model, document->predictions[0].index, document->language));
 }
 
+/* Only where the model's folder has a rule for it. */
+static void write_known(const struct document_writer *writer, const struct prediction_document *document) {
+    const char *known = model_knows_name(document->predictions[0].knows);
+    if (known)
+        write_string(writer, "known", known);
+}
+
 static void write_predictions(const struct document_writer *writer,
                               const struct prediction_document *document) {
     write_name(writer, "predictions");
@@ -119,6 +126,7 @@ void prediction_document_write_line(const struct prediction_document *document, 
         write_string(&writer, "image", document->image);
     write_string(&writer, "model", document->name);
     write_category(&writer, document);
+    write_known(&writer, document);
     write_predictions(&writer, document);
     write_timing(&writer, document, false);
     buffer_append_string(text, "}");
@@ -131,6 +139,7 @@ void prediction_document_write_body(const struct prediction_document *document, 
     write_string(&writer, "model", document->name);
     if (document->image)
         write_string(&writer, "image", document->image);
+    write_known(&writer, document);
     write_predictions(&writer, document);
     write_timing(&writer, document, true);
 

@@ -4,6 +4,7 @@
 #include "model/head.h"
 #include "model/labels.h"
 #include "model/model.h"
+#include "model/rejection.h"
 
 struct model {
     struct arena *arena;
@@ -13,6 +14,7 @@ struct model {
     struct labels labels;
     const char *preprocessing_source; /* the file and field, or "assumed" */
     struct head head;
+    struct rejection rejection;
     struct onnx_metadata metadata;
     int output;               /* the one that scores the classes */
     struct error not_a_photo; /* .code ERROR_NONE: the network takes photos; else why it does not */

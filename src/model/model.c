@@ -159,7 +159,8 @@ static bool find_form(struct model *model, int *ret_classes, struct error *error
 static bool understand_scores(struct model *model, const char *folder, int classes, struct error *error) {
     return head_find(folder, &model->metadata, model->engine, model->output, classes, model->arena,
                      &model->head, error) &&
-           labels_load(folder, classes, model->arena, &model->labels, error);
+           labels_load(folder, classes, model->arena, &model->labels, error) &&
+           rejection_load(folder, classes, model->arena, &model->rejection, error);
 }
 
 /* It takes no photos, and this is why. */
@@ -315,6 +316,15 @@ bool model_check_classifier(const struct model *model, struct error *error) {
         error, ERROR_INVALID,
         "the model \"%s\" is not a classifier (%s): ask for its tensors, at POST /v2/models/%s/infer",
         model->name, model->head.reason, model->name);
+}
+
+const char *model_knows_name(enum model_knows knows) {
+    static const char *const names[] = {
+        [MODEL_KNOWS_NOT] = "no",
+        [MODEL_KNOWS_PERHAPS] = "perhaps",
+        [MODEL_KNOWS] = "yes",
+    };
+    return names[knows];
 }
 
 enum head_kind model_head(const struct model *model) {

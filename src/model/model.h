@@ -54,10 +54,22 @@ const char *model_label(const struct model *model, int index, const char *langua
  */
 int model_class_find(const struct model *model, const char *name);
 
+/* Is what the photo shows among the classes? Judged where the folder has a rule for it (rejection.h); the
+ * probabilities are the same in any case. */
+enum model_knows {
+    MODEL_KNOWS_UNJUDGED, /* there is no rule */
+    MODEL_KNOWS_NOT,
+    MODEL_KNOWS_PERHAPS,
+    MODEL_KNOWS,
+};
+/* "no", "perhaps", "yes"; NULL where it was not judged. */
+const char *model_knows_name(enum model_knows knows);
+
 struct prediction {
     int index;
-    const char *label; /* English; belongs to the model */
-    float probability; /* of this class; all classes share 1 unless head_is_independent */
+    const char *label;      /* English; belongs to the model */
+    float probability;      /* of this class; all classes share 1 unless head_is_independent */
+    enum model_knows knows; /* of the photo: the same in all of its predictions */
 };
 
 /* ERROR_INVALID, with the reason, where the network is no classifier: its outputs are tensors, not classes.

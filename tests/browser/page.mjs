@@ -207,13 +207,18 @@ const tests = [
         setLanguage(language);
         all[language] = [0.99, 0.85, 0.6, 0.3, 0.1].map((probability) => say(label, probability));
       }
+      setLanguage('fr');
+      all.unknown = ['no', 'perhaps', 'yes'].map((known) => sentence([{label: 'oie', probability: 0.9}, {label: 'pie', probability: 0.05}], false, known).replace(/\u2060/g, '').replace('\u00a0', ' '));
       setLanguage('en');
+      all.unknown.push(sentence([{label: 'goose', probability: 0.9}], false, 'no'));
       return {...all, articles: ['ox', 'unicorn', 'golden retriever', 'praying mantis', 'jeans'].map((label) => say(label, 0.6))};
     });
     assert.deepEqual(said.en, ['That’s an ox, no doubt about it.', 'That’s an ox, almost certainly.', 'Most likely an ox.',
       'Perhaps an ox, or else a lion.', 'Hard to say. The nearest guess: ox.']);
     assert.deepEqual(said.fr, ['Ours brun, sans hésiter.', 'Ours brun, presque à coup sûr.', 'Ours brun, probablement.',
-      'Ours brun, peut-être, ou bien lion.', 'Difficile à dire. Au plus près : ours brun.']);
+      'Ours brun, peut-être, ou bien lion.', 'Difficile à dire. Le plus proche : ours brun.']);
+    assert.deepEqual(said.unknown, ['Je ne connais pas cela. Le plus proche de ce que je connais : oie.',
+      'Oie, peut-être, ou bien pie.', 'Oie, presque à coup sûr.', 'I don’t know this. The nearest of what I know: goose.']);
     assert.deepEqual(said.articles, ['Most likely an ox.', 'Most likely a unicorn.', 'Most likely a golden retriever.',
       'Most likely a praying mantis.', 'Most likely jeans.']);
   }),

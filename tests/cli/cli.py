@@ -248,6 +248,26 @@ def test_networks():
         'hard to say, perhaps ', ''), done)
 
 
+def test_rejection():
+    """what a model does not know, by the rule of its folder"""
+    folder = model(f'{DIR}/judging')
+    rule = {'method': 'linear', 'bias': 0, 'odds': 0, 'weights': [1, 0, 0], 'unknown_below': 4, 'sure_from': 8}
+    write(f'{folder}/rejection.json', json.dumps(rule))
+    for known, colour, sentence in (('yes', png(255, 0, 0), ': a red ('), ('perhaps', png(128, 0, 0), ': hard to say, perhaps a red ('),
+                                    ('no', png(0, 0, 255), ": I don't know this; nearest: blue (")):
+        photo = write(f'{DIR}/judged.png', colour)
+        done = Done('classify', '--model', folder, '--json', photo)
+        check(f'known: {known}', done.code == 0 and done.json()[0]['known'] == known, done)
+        done = Done('classify', '--model', folder, photo)
+        check(f'the sentence: {known}', sentence in done.out, done)
+        check(f'never 100 % for less: {known}', ' 100' not in done.out, done)
+    check('in French', 'je ne connais pas cela ; le plus proche : ' in Done(
+        'classify', '--model', folder, '--language', 'fr', photo).out, photo)
+    for member, value in (('weights', [1, 2]), ('weights', [1, 2, 'x']), ('odds', None), ('method', 'magic'), ('sure_from', 3)):
+        write(f'{folder}/rejection.json', json.dumps(dict(rule, **{member: value})))
+        fails(f'a rule whose {member} is wrong', 1, f"rejection.json: '{member}'", 'classify', '--model', folder, photo)
+
+
 def test_evaluate():
     data = f'{DIR}/data'
     for index in range(5):
@@ -430,6 +450,7 @@ test_classify()
 test_addresses()
 test_bad_input()
 test_networks()
+test_rejection()
 test_evaluate()
 test_run()
 test_bench()
