@@ -17,5 +17,6 @@ struct model {
     struct rejection rejection;
     struct onnx_metadata metadata;
     int output;               /* the one that scores the classes */
+    int length;               /* model_length */
     struct error not_a_photo; /* .code ERROR_NONE: the network takes photos; else why it does not */
 };
