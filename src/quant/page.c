@@ -120,18 +120,31 @@ void page_tiles_end(struct buffer *out) {
 
 enum { LEFT = 230, RIGHT = 560, LINE = 26, LABEL = 30 };
 
-/* At most `most` characters of a name, from its start. */
+/* The byte at which character `index` of a text begins. */
+static size_t character_at(const char *text, int index) {
+    size_t at = 0;
+    while (text[at] && index > 0) {
+        at++;
+        while ((text[at] & 0xc0) == 0x80)
+            at++;
+        index--;
+    }
+    return at;
+}
+
+/* At most `most` characters of a name: of a longer one its beginning, which says what it is, and its end,
+ * which tells it from others. */
 static void put_label(struct buffer *out, const char *label, int most) {
     char text[256];
-    int characters = 0;
-    size_t size = 0, all = strlen(label);
-    while (size < all && size < sizeof text - 8) {
-        characters += (label[size] & 0xc0) != 0x80;
-        if (characters > most)
-            break;
-        size++;
+    int characters = 0, first = most / 3;
+    for (const char *at = label; *at; at++)
+        characters += (*at & 0xc0) != 0x80;
+    if (characters <= most) {
+        page_text(out, label);
+        return;
     }
-    snprintf(text, sizeof text, "%.*s%s", (int)size, label, size < all ? "…" : "");
+    snprintf(text, sizeof text, "%.*s…%.120s", (int)character_at(label, first), label,
+             label + character_at(label, characters - (most - first - 1)));
     page_text(out, text);
 }
 

@@ -23,5 +23,5 @@ struct page_bar {
     double low, high; /* of an interval; both 0: none */
     char text[80];
 };
-/* Horizontal bars: label, bar, number. Labels that are too long are cut in the middle or at the end. */
+/* Horizontal bars: label, bar, number. Labels that are too long are cut in the middle. */
 void page_bars(struct buffer *out, const char *title, const struct page_bar *bars, int count);
