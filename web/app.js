@@ -4,6 +4,7 @@ import {duration, percent, sentence, size} from './answer.js';
 import * as chat from './chat.js';
 import * as compare from './compare.js';
 import {bar, element, fill, find} from './dom.js';
+import * as knows from './knows.js';
 import * as models from './models.js';
 import {fromAddress, fromCamera, fromFile, fromSample, fromTransfer, hasCamera, PhotoError, thumbnail} from './photo.js';
 import * as recent from './recent.js';
@@ -284,6 +285,7 @@ function watchLanguages() {
       models.draw();
       compare.draw();
       recent.draw();
+      recent.rename();
       drawSide();
       if (shown && shown.error) drawAnswer();
       else if (!isChatting()) askAgain(); // labels come from the service, in its language
@@ -303,12 +305,14 @@ async function start() {
   find('retry').addEventListener('click', askAgain);
   recent.start(showRecent);
   compare.start(() => photo);
+  knows.start();
   chat.start();
   try {
     await models.start({
       onFailed: (error) => (isChatting() ? chat.fail(error) : fail(error)),
       onChosen: (name) => {
         find('live').textContent = text('modelChosen')(name);
+        compare.modelChosen();
         drawSide();
         chat.modelChosen();
         if (!isChatting()) askAgain();

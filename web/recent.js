@@ -1,6 +1,7 @@
 // The last photos of this tab, small, with their answers. They live in sessionStorage and nowhere else.
 import {percent} from './answer.js';
 import {element, fill, find} from './dom.js';
+import {labelOf} from './knows.js';
 import {text} from './texts.js';
 
 const KEY = 'guichet-recent';
@@ -37,6 +38,15 @@ export function draw() {
       element('span', {class: 'shot-label'}, entry.reply.known === 'no' ? text('unknown') : best.label),
       element('span', {class: 'shot-value'}, entry.reply.known === 'no' ? entry.model : `${percent(best.probability)} · ${entry.model}`)));
   }));
+}
+
+// The answers that are kept, in the language that is spoken now.
+export async function rename() {
+  for (const entry of entries) {
+    for (const one of entry.reply.predictions) one.label = await labelOf(entry.reply.model || entry.model, one);
+  }
+  write();
+  draw();
 }
 
 export function add(entry) {

@@ -144,6 +144,32 @@ const tests = [
     await choose(page, second);
     await until('its answer', async () => (await page.textContent('#stub')).includes(second), 60);
   }),
+  test('what a model knows is one click away, and can be searched, in both languages', async (page) => {
+    await page.click('#knows-open');
+    await until('the classes', async () => (await page.locator('#knows-list li').count()) === 59);
+    assert.match(await page.textContent('#knows-licence'), /mit/);
+    await page.fill('#knows-search', 'CHIMPANZÉ');
+    assert.deepEqual(await page.locator('#knows-list li').allTextContents(), ['chimpanzee']);
+    assert.match(await page.textContent('#knows-count'), /^1 of 59/);
+    assert.match(await page.textContent('#knows-card'), /Tiny ImageNet/);
+    await page.click('#knows-close');
+    await page.click('[data-language="fr"]');
+    await page.click('#knows-open');
+    await page.fill('#knows-search', 'etoile');
+    await until('the French list', async () => /^0 cat/.test(await page.textContent('#knows-count')));
+    await page.fill('#knows-search', 'elephant');
+    assert.deepEqual(await page.locator('#knows-list li').allTextContents(), ['éléphant d\'Afrique']);
+  }),
+  test('the last photos are renamed with the language', async (page) => {
+    await page.click('#sample');
+    await answer(page);
+    await until('the English name', async () => /cat/.test(await page.textContent('.shot-label')));
+    const english = await page.textContent('.shot-label');
+    await page.click('[data-language="fr"]');
+    await until('the French name', async () => /chat/.test(await page.textContent('.shot-label')));
+    await page.click('[data-language="en"]');
+    await until('the English name again', async () => (await page.textContent('.shot-label')) === english);
+  }),
   test('models are compared side by side', async (page) => {
     await give(page);
     await answer(page);

@@ -111,6 +111,7 @@ def check_answer(reply, model='animals'):
     answer = reply.json()
     assert answer['category'] == answer['predictions'][0]['label'] and answer['model'] == model
     assert set(answer['timing_ms']) >= {'fetch', 'decode', 'preprocess', 'infer'}
+    assert answer.get('known', 'yes') in ('yes', 'perhaps', 'no')
     shares = [prediction['probability'] for prediction in answer['predictions']]
     assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1.001
     return answer
@@ -122,6 +123,9 @@ def test_good():
         client = Client(service.port)
         assert client.ask('GET', '/hello').body.strip() == b'"Hello!"'
         assert client.ask('GET', '/models').json() == ['animals']
+        knows = client.ask('GET', '/model/animals/classes?lang=fr').json()
+        assert knows['says_unknown'] and len(knows['classes']) == 59 and knows['card'].startswith('---\nlicense: mit'), knows
+        assert knows['classes'][30] == {'index': 30, 'label': 'chat tigré', 'id': 'imagenet:281'}, knows['classes'][30]
         assert client.ask('GET', '/healthz').status == client.ask('GET', '/readyz').status == 200
         first = check_answer(client.ask('POST', '/predict', JPEG, Content_Type='image/jpeg'))
         assert len(first['predictions']) == 5

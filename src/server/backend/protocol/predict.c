@@ -11,6 +11,7 @@
 #include "model/document.h"
 #include "server/backend/handlers.h"
 #include "server/backend/jobs.h"
+#include "server/edge/accept_language.h"
 
 #define TOP 5 /* predictions where ?top= says nothing */
 
@@ -194,30 +195,6 @@ static bool read_top(struct job *job, struct error *error) {
            error_set(error, ERROR_MEMORY, "not enough memory for %d predictions", job->top);
 }
 
-/* ?lang=fr, else the language that Accept-Language wants most, else English. */
-static void read_language(struct job *job) {
-    strcpy(job->language, "en");
-    if (http_request_query(job->request, "lang", job->language, sizeof job->language))
-        return;
-
-    const char *header = http_request_header(job->request, "Accept-Language");
-    double best = 0;
-
-    while (header && *header) {
-        header += strspn(header, " \t,");
-        size_t item = strcspn(header, ","), tag = strcspn(header, "-;, \t");
-        const char *weight = memmem(header, item, "q=", 2);
-        double q = weight ? strtod(weight + 2, NULL) : 1;
-        if (q > best && tag >= 2 && tag < sizeof job->language && *header != '*') {
-            best = q;
-            for (size_t i = 0; i < tag; i++)
-                job->language[i] = (char)(header[i] | 0x20);
-            job->language[tag] = 0;
-        }
-        header += item;
-    }
-}
-
 static void begin(struct job *job) {
     struct error error = {0};
     if (!read_photo(job, &error) || !read_top(job, &error)) {
@@ -244,7 +221,7 @@ void backend_predict(struct backend *backend, struct http_request *request) {
     if (!job)
         return;
 
-    read_language(job);
+    request_find_language(request, job->language);
     if (!model_check_classifier(backend_model(backend), &error))
         job_fail(job, &error);
     else if (job_is_encoded(job))
