@@ -49,9 +49,31 @@ export async function rename() {
   draw();
 }
 
+// What the window shows outlives a reload: the newest answer, until something else is shown there.
+const SHOWN = 'guichet-shown';
+
+function remember(value) {
+  try {
+    sessionStorage.setItem(SHOWN, value);
+  } catch {
+    // not remembered, then
+  }
+}
+
+export function shown() {
+  try {
+    return sessionStorage.getItem(SHOWN) === 'yes' ? entries[0] : null;
+  } catch {
+    return null;
+  }
+}
+
+export const forgetShown = () => remember('no');
+
 export function add(entry) {
   entries = [entry, ...entries.filter((other) => (other.image || other.url) !== (entry.image || entry.url)
     || other.model !== entry.model)].slice(0, MOST);
+  remember('yes');
   write();
   draw();
 }

@@ -13,6 +13,7 @@ const TEXTS = {
     unseen: 'Your browser cannot show this photo, but the service can look at it.',
     choose: 'Choose a file', camera: 'Camera', addressLabel: 'Photo link', addressExample: 'Photo link (https://…)',
     ask: 'Ask', answer: 'Answer', idle: 'The answer will be printed here.', noPhoto: 'No photo at hand?', showCat: 'Show this cat.', topFive: 'The five likeliest', details: 'How it was answered',
+    gridTitle: 'Many photos', gridCsv: 'Download as CSV', gridCount: (done, all) => `${done} of ${all} answered`,
     knowsOpen: 'What this model knows', knowsTitle: (name) => `What ${name} knows`, knowsSearch: 'Search the classes', knowsList: 'Classes', knowsCard: 'Its card',
     knowsWait: 'One moment…', knowsSays: 'Of anything else it says, as well as it can tell, that it does not know it.', close: 'Close', licence: (name) => `· Licence: ${name}`,
     knowsCount: (found, all) => (found === all ? `${all} classes` : `${found} of ${all} classes`),
@@ -34,6 +35,7 @@ const TEXTS = {
     errors: {
       address: 'That doesn’t look like the address of a photo. It should begin with https:// or http://.',
       file: 'This file doesn’t look like a photo I can read. JPEG, PNG and WebP work best.',
+      phone: 'This is a HEIC or AVIF photo, as phones take them, and your browser cannot convert it. Send it as JPEG, or choose “Most compatible” in the camera’s settings.',
       url: 'There is no photo I can read at this address.',
       private: 'This address lies inside a private network, and I don’t go there.',
       key: 'This counter is for people with a key, and none came with the request.',
@@ -60,6 +62,7 @@ const TEXTS = {
     unseen: 'Votre navigateur ne peut pas montrer cette photo, mais le service peut la regarder.',
     choose: 'Choisir un fichier', camera: 'Photographier', addressLabel: 'Adresse d’une photo', addressExample: 'Adresse d’une photo',
     ask: 'Demander', answer: 'Réponse', idle: 'La réponse s’imprimera ici.', noPhoto: 'Pas de photo sous la main ?', showCat: 'Montrer ce chat.', topFive: 'Les cinq plus probables', details: 'Comment la réponse est venue',
+    gridTitle: 'Plusieurs photos', gridCsv: 'Télécharger en CSV', gridCount: (done, all) => `${done} réponses sur ${all}`,
     knowsOpen: 'Ce que ce modèle connaît', knowsTitle: (name) => `Ce que connaît ${name}`, knowsSearch: 'Chercher parmi les catégories', knowsList: 'Catégories', knowsCard: 'Sa fiche (en anglais)',
     knowsWait: 'Un instant…', knowsSays: 'De tout le reste il dit, autant qu’il peut en juger, qu’il ne le connaît pas.', close: 'Fermer', licence: (name) => `· Licence : ${name}`,
     knowsCount: (found, all) => (found === all ? `${all} catégories` : `${found} catégories sur ${all}`),
@@ -81,6 +84,7 @@ const TEXTS = {
     errors: {
       address: 'Cela ne ressemble pas à l’adresse d’une photo. Elle devrait commencer par https:// ou http://.',
       file: 'Ce fichier ne ressemble pas à une photo que je sache lire. JPEG, PNG et WebP conviennent le mieux.',
+      phone: 'C’est une photo HEIC ou AVIF, comme en font les téléphones, et votre navigateur ne sait pas la convertir. Envoyez-la en JPEG, ou choisissez « Le plus compatible » dans les réglages de l’appareil.',
       url: 'Il n’y a pas, à cette adresse, de photo que je sache lire.',
       private: 'Cette adresse se trouve dans un réseau privé, et je n’y vais pas.',
       key: 'Ce guichet demande une clé, et la demande n’en portait pas.',

@@ -1,4 +1,5 @@
 // The page in a real browser, over a real `guichet serve`:  node page.mjs PROGRAM   (PROGRAM `mock`: the stand-in)
+import {readFile} from 'node:fs/promises';
 import assert from 'node:assert/strict';
 import {drawPhoto, launch, photoSite, runTests, serve, until} from './harness.mjs';
 import {choose, closing, opener} from './pages.mjs';
@@ -169,6 +170,60 @@ const tests = [
     await until('the French name', async () => /chat/.test(await page.textContent('.shot-label')));
     await page.click('[data-language="en"]');
     await until('the English name again', async () => (await page.textContent('.shot-label')) === english);
+  }),
+  test('many photos are answered in a grid, and kept as a table', async (page) => {
+    await page.setInputFiles('#file', [{name: 'a,b.jpg', mimeType: 'image/jpeg', buffer: photo}, {name: 'c.png', mimeType: 'image/png', buffer: png},
+      {name: 'letter.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no photo')}]);
+    await until('the answers', async () => (await page.textContent('#grid-count')).startsWith('3 of 3'));
+    assert.equal(await page.locator('#grid-list li').count(), 3);
+    assert.equal(await page.locator('#grid-list li[data-state="error"]').count(), 1);
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#grid-csv')]);
+    const lines = (await readFile(await download.path(), 'utf8')).split('\r\n');
+    assert.equal(lines[0], '\ufeffimage,model,known,label,probability,error');
+    assert.match(lines[1], /^"a,b.jpg",animals,(yes|perhaps|no),.+,0\.\d+,$/);
+    assert.match(lines[3], /^letter.jpg,,,,,.+/);
+    const cells = await page.evaluate(async () => (await import('/assets/grid.js')).cell('=1+"2"'));
+    assert.equal(cells, `"'=1+""2"""`);
+    await page.click('#grid-clear');
+    assert.equal(await page.isVisible('#grid'), false);
+  }, {expected: [400, 415]}),
+  test('what is too large is made smaller, and a data: address is a photo', async (page) => {
+    const sizes = await page.evaluate(async () => {
+      const {fromFile, fromAddress} = await import('/assets/photo.js');
+      const canvas = Object.assign(document.createElement('canvas'), {width: 6100, height: 4000});
+      const large = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg'));
+      const measure = async ({blob}) => createImageBitmap(blob).then((bitmap) => [blob.type, bitmap.width, bitmap.height]);
+      const small = Object.assign(document.createElement('canvas'), {width: 30, height: 20}).toDataURL('image/png');
+      const heavy = new File([large, new Uint8Array(21e6)], 'heavy.jpg', {type: 'image/jpeg'});
+      const refused = await fromFile(new File(['x'], 'IMG_1.HEIC', {type: ''})).catch((error) => error.kind);
+      return [await measure(await fromFile(large)), await measure(await fromFile(heavy)), await measure(await fromAddress(small)),
+        (await fromAddress(' www.example.org/cat.jpg')).url, await fromAddress('data:text/html,x').catch((error) => error.kind), refused];
+    });
+    assert.deepEqual(sizes, [['image/jpeg', 2000, 1311], ['image/jpeg', 2000, 1311], ['image/png', 30, 20],
+      'https://www.example.org/cat.jpg', 'address', 'phone']);
+  }),
+  test('a reload keeps the answer, and a photo that has an address has a link', async (page) => {
+    await give(page);
+    const sentence = await answer(page);
+    await page.reload();
+    assert.equal(await answer(page), sentence);
+    await page.fill('#url', `${site.base}/photo.jpg`);
+    await page.press('#url', 'Enter');
+    await until('the link', async () => page.url().includes('?url='));
+    await answer(page);
+    const link = page.url();
+    await page.goto(base);
+    await page.goto(link);
+    await assertAnswers(page, await category(photo));
+    assert.equal(page.url(), link);
+  }),
+  test('a choice in one tab is a choice in all', async (page) => {
+    const [first, second] = await names();
+    const other = await page.context().newPage();
+    await other.goto(base);
+    await until('the models', async () => (await other.textContent('#models-name')) === first);
+    await choose(page, second);
+    await until('the choice there', async () => (await other.textContent('#models-name')) === second);
   }),
   test('models are compared side by side', async (page) => {
     await give(page);
