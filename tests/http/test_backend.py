@@ -57,6 +57,13 @@ class Photos:
                 name = self.path.split('?')[0].strip('/')
                 if name == 'photo.jpg':
                     self.send(200, JPEG)
+                elif name == 'page':
+                    self.send(200, b'<!DOCTYPE html><html><head><meta charset=utf-8><meta content="/photo.jpg?a=1&amp;b=2" property="og:image">',
+                              Content_Type='text/html')
+                elif name == 'page-to-page':
+                    self.send(200, b'<html><meta property=og:image content=page>')
+                elif name == 'page-to-file':
+                    self.send(200, b'<html><meta property="og:image" content="file:///etc/passwd">')
                 elif name == 'text':
                     self.send(200, b'no photo at all')
                 elif name == 'empty':
@@ -196,10 +203,11 @@ def test_fetch():
         answer = check_answer(by_url(service, photos.url + '/photo.jpg'))
         assert answer['timing_ms']['fetch'] > 0 and answer['image'].endswith('photo.jpg')
         assert all(agent.startswith('guichet/') for agent in photos.agents)
+        assert check_answer(by_url(service, photos.url + '/page'))['image'] == f'{photos.url}/photo.jpg?a=1&b=2'
         check_answer(ask(service.port, 'POST', '/predict', form(url=(photos.url + '/photo.jpg').encode()), Content_Type=FORM))
         check_answer(by_url(service, photos.url + '/hop3'))
         check_answer(by_url(service, photos.url + '/slow'))
-        for name, wanted in (('hop9', 502), ('to-file', 400), ('missing', 502), ('text', 400), ('empty', 502),
+        for name, wanted in (('hop9', 502), ('to-file', 400), ('missing', 502), ('text', 400), ('page-to-page', 400), ('page-to-file', 400), ('empty', 502),
                              ('large', 413), ('endless', 413), ('lying', 502)):
             reply = by_url(service, f'{photos.url}/{name}')
             assert reply.status == wanted and reply.json()['error'], (name, reply.status, reply.body)

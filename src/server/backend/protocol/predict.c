@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/url.h"
 #include "http/multipart.h"
+#include "http/page_image.h"
 #include "model/document.h"
 #include "server/backend/handlers.h"
 #include "server/backend/jobs.h"
@@ -64,6 +65,31 @@ static bool decode(struct job *job, struct error *error) {
     return done;
 }
 
+static void run_decode(struct work *work);
+
+/* Where a web page stands at the address, its picture is taken, once. False: there is none. */
+static bool follow_page(struct job *job, struct error *error) {
+    char image[LIMIT_URL_BYTES];
+    if (!job->fetched || job->from_page || !page_is_html(job->photo, job->photo_size))
+        return false;
+    if (!page_find_image(job->photo, job->photo_size, job->url, image))
+        return error_set(error, ERROR_INVALID,
+                         "there is a web page at this address, and it names no picture (og:image): give the "
+                         "address of the photo itself");
+
+    char *url = strdup(image);
+    if (!url)
+        return error_set(error, ERROR_MEMORY, "not enough memory for a URL");
+    free(job->url);
+    job->url = url;
+    job->from_page = true;
+    http_body_release(job->fetched);
+    job->fetched = NULL;
+    job->photo = NULL;
+    job_fetch(job, run_decode);
+    return true;
+}
+
 static void run_decode(struct work *work) {
     struct job *job = job_of_work(work);
     struct error error = {0};
@@ -72,7 +98,8 @@ static void run_decode(struct work *work) {
         return;
 
     if (!decode(job, &error)) {
-        job_fail(job, &error);
+        if (error.code != ERROR_INVALID || !follow_page(job, &error))
+            job_fail(job, &error);
         return;
     }
 
