@@ -26,7 +26,7 @@ static const char help[] =
     "\n"
     "The second form is for language models, in GGUF. Rounding makes good in some weights what it costs\n"
     "in others, for a text like those the model will see; two thirds of the text choose, the rest\n"
-    "judge. Writes MODEL-TYPE.gguf, which any program for GGUF opens.\n"
+    "judge. Writes MODEL-TYPE.gguf, which any program for GGUF opens, report.json and report.html.\n"
     "\n"
     "  --to TYPE         Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, Q3_K_L,\n"
     "                    Q3_K_M, Q3_K_S, Q2_K, BF16 or F16\n"

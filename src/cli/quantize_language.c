@@ -9,6 +9,7 @@
 #include "cli/language.h"
 #include "model/language_files.h"
 #include "quant/language.h"
+#include "quant/language_report.h"
 
 enum { WINDOW = 256, CHOOSERS = 32, JUDGES = 32 };
 
@@ -90,10 +91,85 @@ static bool find_text(struct quantize_language *run, struct error *error) {
     return done;
 }
 
-static void print_result(const struct quantize_language *run) {
-    const struct language_result *result = &run->result;
-    printf("written: %s\n%.2f MB of weights instead of %.2f MB\n", run->output,
-           (double)result->bytes[1] / 1e6, (double)result->bytes[0] / 1e6);
+static void print_estimate(const char *name, struct estimate estimate, const char *words) {
+    printf("%-14s%10.4f  (%.4f to %.4f)  %s\n", name, estimate.value, estimate.low, estimate.high, words);
+}
+
+void language_report_print(const struct language_report *report) {
+    const struct language_comparison *c = report->comparison;
+    const struct language_side *a = &c->sides[0], *b = &c->sides[1];
+    char english[300], french[300];
+
+    language_judge(c, english, french, sizeof english);
+    printf("size          %10.2f MB instead of %.2f MB\n", (double)b->bytes / 1e6, (double)a->bytes / 1e6);
+    print_estimate("divergence", c->divergence, "mean");
+    print_estimate("", c->divergence_99, "99 %");
+    print_estimate("", c->divergence_most, "largest");
+    print_estimate("same first", c->same_first, "share of tokens that both find likeliest");
+    print_estimate("perplexity", b->perplexity, "");
+    print_estimate("  original", a->perplexity, "");
+    print_estimate("prompts", c->prompt_speedup, "times as fast");
+    print_estimate("writing", c->step_speedup, "times as fast");
+    printf("\n%s\n", english);
+}
+
+bool language_report_write(const struct language_report *report, const char *folder, struct error *error) {
+    struct buffer page = {0};
+    json_t *json = language_report_json(report);
+    cleanup(freep) char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+    cleanup(freep) char *json_path = NULL;
+    cleanup(freep) char *page_path = NULL;
+    json_decref(json);
+    if (asprintf(&json_path, "%s/report.json", folder) < 0)
+        json_path = NULL;
+    if (asprintf(&page_path, "%s/report.html", folder) < 0)
+        page_path = NULL;
+    if (!text || !json_path || !page_path || !language_report_html(report, &page))
+        return error_set(error, ERROR_MEMORY, "not enough memory for the report");
+
+    bool done = file_write(json_path, text, strlen(text), error) &&
+                file_write(page_path, page.bytes, page.size, error);
+    buffer_release(&page);
+    return done;
+}
+
+/* The folder that has the new file. */
+static char *folder_of(const struct quantize_language *run) {
+    const char *slash = strrchr(run->output, '/');
+    return slash ? strndup(run->output, slash == run->output ? 1 : (size_t)(slash - run->output))
+                 : strdup(".");
+}
+
+static bool show_report(const struct quantize_language *run, const struct language_report *report,
+                        struct error *error) {
+    cleanup(freep) char *folder = folder_of(run);
+    if (!folder)
+        return error_set(error, ERROR_MEMORY, "not enough memory for the name of a file");
+    if (!language_report_write(report, folder, error))
+        return false;
+    if (run->arguments->json)
+        return cli_print_json(language_report_json(report)) ||
+               error_set(error, ERROR_MEMORY, "not enough memory for the report");
+    language_report_print(report);
+    printf("\nwritten: %s, report.json, report.html\n", run->output);
+    return true;
+}
+
+/* The new file against the original. */
+static bool report_price(struct quantize_language *run, struct error *error) {
+    struct language_comparison comparison;
+    const char *paths[2] = {run->files.network, run->output};
+    const struct language_report report = {.comparison = &comparison,
+                                           .result = &run->result,
+                                           .target = run->target->name,
+                                           .choosers = run->arguments->plain ? 0 : run->choosers.windows,
+                                           .is_sampled = run->judges.is_sampled};
+    bool done = language_compare(paths, &run->judges, run->arguments->threads, stages_show, &run->stages,
+                                 &comparison, error);
+    stages_end(&run->stages);
+    done = done && show_report(run, &report, error);
+    language_comparison_release(&comparison);
+    return done;
 }
 
 static bool run_all(struct quantize_language *run, struct error *error) {
@@ -101,7 +177,7 @@ static bool run_all(struct quantize_language *run, struct error *error) {
         return false;
 
     stages_begin(&run->stages);
-    if (!run->arguments->plain && !find_text(run, error))
+    if (!find_text(run, error))
         return false;
     const struct language_request options = {.target = run->target,
                                              .text = run->arguments->plain ? NULL : &run->choosers,
@@ -110,9 +186,7 @@ static bool run_all(struct quantize_language *run, struct error *error) {
                                              .context = &run->stages};
     if (!language_quantize(run->files.network, run->output, &options, &run->result, error))
         return false;
-    stages_end(&run->stages);
-    print_result(run);
-    return true;
+    return report_price(run, error);
 }
 
 int quantize_language(const struct command *command, const struct quantize_language_arguments *arguments) {
@@ -123,8 +197,6 @@ int quantize_language(const struct command *command, const struct quantize_langu
     run.target = language_target_find(arguments->to);
     if (!run.target)
         return cli_usage(command, "--to is %s, not '%s'", language_target_names(), arguments->to);
-    if (arguments->plain && arguments->texts.count)
-        return cli_usage(command, "--plain needs no --text");
 
     bool done = run_all(&run, &error);
     stages_end(&run.stages);

@@ -1,6 +1,7 @@
-/* guichet quantize for language models. */
+/* guichet quantize for language models, and their report. */
 #pragma once
 #include "cli/cli.h"
+#include "quant/language_report.h"
 
 struct quantize_language_arguments {
     const char *model, *to, *output;
@@ -19,3 +20,7 @@ struct quantize_language_arguments {
 
 /* The exit status. */
 int quantize_language(const struct command *command, const struct quantize_language_arguments *arguments);
+
+/* On standard output; as report.json and report.html into a folder. */
+void language_report_print(const struct language_report *report);
+bool language_report_write(const struct language_report *report, const char *folder, struct error *error);

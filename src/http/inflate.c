@@ -1,5 +1,6 @@
 #include "http/inflate.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <zlib.h>
@@ -93,4 +94,55 @@ struct http_body *http_body_decode_content(struct http_body *body, const char *e
         return plain;
     http_body_release(plain);
     return NULL;
+}
+
+/* Does the list accept it, with a quality that is not 0? */
+static bool accepts(const char *accepted, const char *encoding) {
+    size_t length = strlen(encoding);
+    for (const char *at = accepted; *at;) {
+        at += strspn(at, " \t,");
+        size_t name = strcspn(at, " \t,;"), all = strcspn(at, ",");
+        const char *quality = memmem(at, all, "q=", 2);
+        bool refused = quality && strspn(quality + 2, "0.") == strcspn(quality + 2, " \t,;");
+        if (name == length && strncasecmp(at, encoding, length) == 0)
+            return !refused;
+        at += all;
+    }
+    return false;
+}
+
+const char *http_encoding_wanted(const char *accepted) {
+    if (accepted && accepts(accepted, "gzip"))
+        return "gzip";
+    return accepted && accepts(accepted, "deflate") ? "deflate" : NULL;
+}
+
+struct http_body *http_body_encode_content(const struct http_body *body, const char *encoding) {
+    z_stream zlib = {.next_in = (Bytef *)body->bytes, .avail_in = (uInt)body->size};
+    int window = strcasecmp(encoding, "gzip") == 0 ? WINDOW_GZIP : WINDOW_ZLIB;
+    struct memory_charge charge = {.purpose = body->charge.purpose};
+    struct error ignored;
+    if (body->size > UINT32_MAX || !memory_charge_grow(&charge, body->size, &ignored))
+        return NULL;
+
+    char *bytes = malloc(body->size + 1);
+    struct http_body *packed = NULL;
+    if (bytes && deflateInit2(&zlib, Z_BEST_SPEED, Z_DEFLATED, window, 8, Z_DEFAULT_STRATEGY) == Z_OK) {
+        zlib.next_out = (Bytef *)bytes;
+        zlib.avail_out = (uInt)body->size;
+        if (deflate(&zlib, Z_FINISH) == Z_STREAM_END) {
+            bytes[zlib.total_out] = 0;
+            packed = http_body_take(bytes, zlib.total_out);
+            bytes = NULL;
+        }
+        deflateEnd(&zlib);
+    }
+    free(bytes);
+
+    if (packed) {
+        packed->charge = charge; /* its block stays as large as it was made */
+    } else {
+        memory_charge_release(&charge);
+    }
+    return packed;
 }

@@ -1,4 +1,4 @@
-/* Bodies that came compressed: Content-Encoding gzip and deflate, inflated within a limit. Any thread. */
+/* Compressed bodies, Content-Encoding gzip and deflate: inflated within a limit, and made. Any thread. */
 #pragma once
 #include "http/http.h"
 
@@ -12,3 +12,9 @@ bool http_encoding_is_set(const char *encoding);
  * than `limit` bytes come out; ERROR_MEMORY. */
 struct http_body *http_body_decode_content(struct http_body *body, const char *encoding, size_t limit,
                                            struct error *error);
+
+/* "gzip" or "deflate", the first of them that an Accept-Encoding accepts; NULL: neither. */
+const char *http_encoding_wanted(const char *accepted);
+/* The body in that encoding, charged to the same budget; one reference for the caller. NULL where it would be
+ * no smaller, or memory is short. */
+struct http_body *http_body_encode_content(const struct http_body *body, const char *encoding);

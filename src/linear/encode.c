@@ -213,6 +213,32 @@ void block_code_choose(struct block_code *code, int j, const float *values, cons
     code->least = code->base[j] = half(fit.base);
 }
 
+bool block_code_vary(struct block_code *code, const struct block_code *from, int j, int way) {
+    static const float factors[BLOCK_WAYS] = {0.86f, 0.9f, 0.94f, 0.97f, 1.03f, 1.06f, 1.1f, 1.14f};
+    static const int8_t numbers[BLOCK_WAYS][2] = {{-1, 0}, {1, 0}, {-2, 0},  {2, 0},
+                                                  {0, -1}, {0, 1}, {-1, -1}, {1, 1}};
+    const struct block_form *form = &forms[from->type];
+
+    if (!form->scale_high) {
+        float least = (float)form->least + (float)form->most;
+        code->scale = code->step[j] = half(from->step[j] * factors[way]);
+        /* about the middle of the levels */
+        if (form->has_base)
+            code->least = code->base[j] = half(from->base[j] + (from->step[j] - code->step[j]) * least / 2);
+        return true;
+    }
+
+    int scale = from->scales[j] + numbers[way][0], minimum = from->leasts[j] + numbers[way][1];
+    if (scale < form->scale_low || scale > form->scale_high || minimum < 0 || minimum > form->scale_high ||
+        (numbers[way][1] && !form->has_base))
+        return false;
+    code->scales[j] = scale;
+    code->leasts[j] = minimum;
+    code->step[j] = code->scale * (float)scale;
+    code->base[j] = -code->least * (float)minimum;
+    return true;
+}
+
 int block_code_level(const struct block_code *code, int j, float value) {
     const struct block_form *form = &forms[code->type];
     if (code->step[j] == 0)

@@ -26,6 +26,10 @@ void block_code_begin(struct block_code *code, enum block_type type, const float
 /* Choose those of sub-block j, within what the whole block allows. values, importances:
  * [block_sub_weights]. */
 void block_code_choose(struct block_code *code, int j, const float *values, const float *importances);
+/* The scales of sub-block j changed a little, in way `way` of BLOCK_WAYS; `from` has the chosen ones. False:
+ * the type has no such scales. */
+enum { BLOCK_WAYS = 8 };
+bool block_code_vary(struct block_code *code, const struct block_code *from, int j, int way);
 /* The nearest level, and what it is worth. */
 int block_code_level(const struct block_code *code, int j, float value);
 float block_code_value(const struct block_code *code, int j, int level);

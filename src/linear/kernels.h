@@ -19,8 +19,8 @@ enum {
 struct linear_prompt {
     int64_t rows, inputs;
     const float *values; /* [rows][inputs], as they are: for weights that are float32 */
-    int16_t *words;      /* [chunks][groups][LINEAR_CHUNK / 2][LINEAR_GROUP][2] */
-    float *scales;       /* [chunks][groups * LINEAR_GROUP] */
+    int16_t *words; /* [chunks][groups][LINEAR_CHUNK / 2][LINEAR_GROUP][2]; tiles_template.inc has its own */
+    float *scales;  /* [chunks][groups * LINEAR_GROUP] */
 };
 
 /* Rows of steps: 15 bits each, a scale for each row. */
@@ -63,3 +63,18 @@ extern const struct linear_kernels linear_kernels_portable;
 #if defined(__x86_64__)
 extern const struct linear_kernels linear_kernels_avx2, linear_kernels_avx512;
 #endif
+
+/* What matrix tiles do instead. */
+struct linear_tiles {
+    void (*prepare_prompt)(const struct linear_prompt *prompt, int64_t row);
+    void (*multiply_panel)(const struct linear *linear, int64_t first, const struct linear_prompt *prompt,
+                           int64_t begin, int64_t end, float *ret, int16_t *panel);
+};
+#if defined(__x86_64__)
+extern const struct linear_tiles linear_tiles_amx;
+/* Whether this processor has them and the kernel lets this process use them, which this asks for. */
+bool linear_tiles_usable(void);
+#endif
+/* A table whose prompts run on tiles. */
+struct linear_kernels linear_kernels_with_tiles(const struct linear_kernels *kernels, const char *name,
+                                                const struct linear_tiles *tiles);

@@ -42,11 +42,12 @@ struct linear_product {
 };
 /* Several products of one input, as linear_multiply. Weights are rounded to 13 bits for prompts (but float32;
  * relative to the largest of 256), count as they are for steps; activations to 12 bits (of 256) and 15 (of a
- * row). scratch: the calling thread's own, [LINEAR_SCRATCH], aligned to 64 bytes. */
+ * row). scratch: the calling thread's own, [LINEAR_SCRATCH],
+ * aligned to 64 bytes. */
 void linear_multiply_input(const struct linear_input *input, const struct linear_product *products, int count,
                            float *scratch);
 enum { LINEAR_SCRATCH = 16384 /* floats */ };
 
-/* What this processor's products run on: "avx512", "avx2" or "portable"; the environment's
+/* What this processor's products run on: "amx", "avx512", "avx2" or "portable"; the environment's
  * GUICHET_INSTRUCTIONS, one of these, sets a limit. */
 const char *linear_instructions(void);

@@ -1,7 +1,12 @@
 /* Products with activations that are rounded: who computes what. */
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "base/checked.h"
 #include "linear/kernels.h"
@@ -13,35 +18,56 @@ struct linear_input {
 
 /* --- Which kernels -------------------------------------------------------------------------------------- */
 
-static const struct linear_kernels *choose_kernels(void) {
-    const char *limit = getenv("GUICHET_INSTRUCTIONS");
-    if (limit && strcmp(limit, "portable") == 0)
-        return &linear_kernels_portable;
+struct linear_kernels linear_kernels_with_tiles(const struct linear_kernels *kernels, const char *name,
+                                                const struct linear_tiles *tiles) {
+    struct linear_kernels ret = *kernels;
+    ret.name = name;
+    ret.prepare_prompt = tiles->prepare_prompt;
+    ret.multiply_panel = tiles->multiply_panel;
+    return ret;
+}
 
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    bool avx2 =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); /* such processors have F16C */
-    if (avx2 && limit && strcmp(limit, "avx2") == 0)
-        return &linear_kernels_avx2;
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
-        return &linear_kernels_avx512;
-    if (avx2)
-        return &linear_kernels_avx2;
+bool linear_tiles_usable(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, LEAF = 7, INT8 = 1 << 25, TILES = 1 << 24 };
+    unsigned a, b, c, d;
+
+    if (!__get_cpuid_count(LEAF, 0, &a, &b, &c, &d) || !(d & INT8) || !(d & TILES))
+        return false;
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
 #endif
-    return &linear_kernels_portable;
+
+static struct linear_kernels chosen;
+
+static void choose_kernels(void) {
+    static const char *const order[] = {"portable", "avx2", "avx512", "amx"};
+    const char *limit = getenv("GUICHET_INSTRUCTIONS");
+    int most = 3;
+    for (int i = 0; limit && i < 3; i++)
+        if (strcmp(limit, order[i]) == 0)
+            most = i;
+
+    chosen = linear_kernels_portable;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    /* processors with AVX2 and FMA have F16C */
+    if (most < 1 || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return;
+    chosen = linear_kernels_avx2;
+    if (most < 2 || !__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512vnni"))
+        return;
+    chosen = linear_kernels_avx512;
+    if (most >= 3 && linear_tiles_usable())
+        chosen = linear_kernels_with_tiles(&linear_kernels_avx512, order[3], &linear_tiles_amx);
+#endif
 }
 
 const struct linear_kernels *linear_kernels(void) {
-    static _Atomic(const struct linear_kernels *) chosen; /* every thread chooses the same */
-    const struct linear_kernels *kernels = atomic_load_explicit(&chosen, memory_order_relaxed);
-
-    if (!kernels) {
-        kernels = choose_kernels();
-        atomic_store_explicit(&chosen, kernels, memory_order_relaxed);
-    }
-    return kernels;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, choose_kernels);
+    return &chosen;
 }
 
 const char *linear_instructions(void) {

@@ -187,17 +187,50 @@ static bool has_layout_operands(const struct fusion *fusion) {
     return true;
 }
 
+static bool reorder_between(struct lowering *lowering, const struct node *node, struct plan_tensor *from,
+                            struct plan_tensor *to, struct error *error) {
+    const struct primitive *primitive =
+        primitive_reorder(lowering->plan->pool, from->layout, to->layout, error);
+    const struct primitive_step step = {
+        .action = "reorder", .primitive = primitive, .source = from, .destination = to};
+    return primitive && lower_primitive(lowering, node, &step, error);
+}
+
+/* Weights that are computed, or an input: packed at each run. */
+static struct plan_tensor *lower_made_weights(struct lowering *lowering, const struct node *node,
+                                              struct value *value, const struct layout *from,
+                                              const struct layout *wanted, struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct plan_tensor *plain = lower_plain(lowering, value, DTYPE_F32, error);
+    if (!plain)
+        return NULL;
+
+    struct plan_tensor *seen = plan_add_view(plan, plain, layout_shape(from), from);
+    if (seen && layout_equal(from, wanted))
+        return seen;
+    struct plan_tensor *packed =
+        !seen ? NULL : plan_add_tensor(plan, layout_dtype(wanted), layout_shape(wanted), wanted);
+    if (!packed) {
+        lower_no_memory(error);
+        return NULL;
+    }
+    return reorder_between(lowering, node, seen, packed, error) ? packed : NULL;
+}
+
 static bool emit(struct lowering *lowering, struct node *node, struct convolution_spec *spec,
                  struct fusion *fusion, const struct primitive *primitive, struct error *error) {
     struct plan *plan = lowering->plan;
     struct value *output = node->outputs[0];
     struct plan_tensor *source =
         lower_in_layout(lowering, node->inputs[0], primitive_layout(primitive, ARGUMENT_SOURCE), error);
-    struct plan_tensor *weights =
-        source ? lower_weights(lowering, node->inputs[1], primitive_convolution_weights(plan->pool, spec),
-                               primitive_layout(primitive, ARGUMENT_WEIGHTS),
-                               is_winograd(primitive) ? "winograd" : "", error)
-               : NULL;
+    const struct layout *from = primitive_convolution_weights(plan->pool, spec),
+                        *wanted = primitive_layout(primitive, ARGUMENT_WEIGHTS);
+    struct plan_tensor *weights = NULL;
+    if (source && node->inputs[1]->constant)
+        weights = lower_weights(lowering, node->inputs[1], from, wanted,
+                                is_winograd(primitive) ? "winograd" : "", error);
+    else if (source)
+        weights = lower_made_weights(lowering, node, node->inputs[1], from, wanted, error);
 
     if (is_winograd(primitive))
         lowering->winograd_budget -= added_bytes(primitive, spec);
@@ -310,10 +343,63 @@ static const struct primitive *choose_unpadded(struct lowering *lowering, struct
     return primitive_convolution(pool, spec, error);
 }
 
+bool lower_convolution_gradient(struct lowering *lowering, struct node *node, bool *ret_done,
+                                struct error *error) {
+    struct plan *plan = lowering->plan;
+    struct value *x = node->inputs[0], *g = node->inputs[1], *output = node->outputs[0];
+    int rank = x->shape.rank;
+    if (rank < 3 || rank > 5 || !shape_elements(&x->shape) || !shape_elements(&g->shape) ||
+        !shape_elements(&output->shape))
+        return true;
+
+    struct convolution_spec spec = {.source = x->shape,
+                                    .weights = output->shape,
+                                    .destination = g->shape,
+                                    .groups = node_int(node, "group", 1)};
+    struct error refused;
+    lower_window(node, &spec);
+    const struct primitive *primitive = primitive_convolution_gradient(plan->pool, &spec, &refused);
+    const struct layout *plain = primitive_convolution_weights(plan->pool, &spec);
+    if (!primitive || primitive_is_slow(primitive) || !plain)
+        return true;
+
+    const struct layout *layout = primitive_layout(primitive, ARGUMENT_DESTINATION);
+    struct plan_tensor *source =
+        lower_in_layout(lowering, x, primitive_layout(primitive, ARGUMENT_SOURCE), error);
+    struct plan_tensor *gradient =
+        source ? lower_in_layout(lowering, g, primitive_layout(primitive, ARGUMENT_SOURCE_1), error) : NULL;
+    if (!gradient)
+        return false;
+
+    struct plan_tensor *whole =
+        plan_add_tensor(plan, DTYPE_F32, &output->shape, layout_plain(plan->pool, DTYPE_F32, &output->shape));
+    struct plan_tensor *back = whole ? plan_add_view(plan, whole, layout_shape(plain), plain) : NULL;
+    struct plan_tensor *made =
+        layout_equal(plain, layout) ? back : plan_add_tensor(plan, DTYPE_F32, layout_shape(layout), layout);
+    if (!back || !made)
+        return lower_no_memory(error);
+
+    const struct primitive_step step = {.action = node->op_type,
+                                        .primitive = primitive,
+                                        .source = source,
+                                        .source_1 = gradient,
+                                        .destination = made,
+                                        .flops = 2 * (double)shape_elements(&g->shape) *
+                                                 (double)shape_elements(&output->shape) /
+                                                 (double)output->shape.dims[0]};
+    if (!lower_primitive(lowering, node, &step, error) ||
+        (made != back && !reorder_between(lowering, node, made, back, error)))
+        return false;
+
+    *ret_done = true;
+    lower_define(lowering, output, whole);
+    return true;
+}
+
 bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error) {
     struct value *source = node->inputs[0], *weights = node->inputs[1], *output = node->outputs[0];
     int rank = source->shape.rank;
-    if (rank < 3 || rank > 5 || !weights->constant || source->dtype != DTYPE_F32 ||
+    if (rank < 3 || rank > 5 || weights->dtype != DTYPE_F32 || source->dtype != DTYPE_F32 ||
         shape_elements(&output->shape) == 0)
         return true;
 
@@ -329,7 +415,7 @@ bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_d
         .destination_dtype = lowering->compute,
         .bias_dtype = DTYPE_F32,
     };
-    if (spec.has_bias && !node->inputs[2]->constant)
+    if (!weights->constant && lowering->exact)
         return true;
 
     lower_window(node, &spec);

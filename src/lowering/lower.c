@@ -31,6 +31,7 @@ static const struct {
     {"", "Gather", lower_gather, true},
     {"", "LayerNormalization", lower_layer_norm},
     {"", "Concat", lower_concat, true},
+    {OPERATORS_OWN, "ConvWeightGradient", lower_convolution_gradient},
     {OPERATORS_OWN, "Attention", lower_attention},
     {OPERATORS_OWN, "GatherRows", lower_gather_rows},
     {OPERATORS_OWN, "QuantizedAdd", lower_quantized_add},

@@ -28,6 +28,8 @@ typedef bool (*lower_function)(struct lowering *lowering, struct node *node, boo
                                struct error *error);
 
 bool lower_convolution(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
+bool lower_convolution_gradient(struct lowering *lowering, struct node *node, bool *ret_done,
+                                struct error *error);
 bool lower_gemm(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_matmul(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);
 bool lower_pooling(struct lowering *lowering, struct node *node, bool *ret_done, struct error *error);

@@ -22,19 +22,19 @@ static float sigmoid(float x) {
 }
 
 DERIVATIVE(Abs, (float)((x > 0) - (x < 0)))
-DERIVATIVE(Clip, x > alpha && x < beta ? 1 : 0)
+DERIVATIVE(Clip, y > alpha && y < beta ? 1 : 0)
 DERIVATIVE(Cos, -sinf(x))
-DERIVATIVE(Elu, x < 0 ? y + alpha : 1)
+DERIVATIVE(Elu, y < 0 ? y + alpha : 1)
 DERIVATIVE(Erf, 2 * (float)M_2_SQRTPI / 2 * expf(-x * x))
 DERIVATIVE(Exp, y)
-DERIVATIVE(HardSigmoid, alpha *x + beta > 0 && alpha * x + beta < 1 ? alpha : 0)
+DERIVATIVE(HardSigmoid, y > 0 && y < 1 ? alpha : 0)
 DERIVATIVE(HardSwish, x <= -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6)
 DERIVATIVE(LeakyRelu, x < 0 ? alpha : 1)
 DERIVATIVE(Log, 1 / x)
 DERIVATIVE(Neg, -1)
 DERIVATIVE(QuickGelu, sigmoid(alpha *x) * (1 + alpha * (x - y)))
 DERIVATIVE(Reciprocal, -y *y)
-DERIVATIVE(Relu, x > 0 ? 1 : 0)
+DERIVATIVE(Relu, y > 0 ? 1 : 0)
 DERIVATIVE(Sigmoid, y *(1 - y))
 DERIVATIVE(Sin, cosf(x))
 DERIVATIVE(Softplus, sigmoid(x))
@@ -58,27 +58,28 @@ static const struct element {
     derivative *derivative;
     const char *alpha_name, *beta_name; /* attributes */
     float alpha, beta;                  /* where they are left out */
+    bool by_result; /* x is not needed: the function can be fused to what computes it, and x is not kept */
 } elements[] = {
     {.op_type = "Abs", Abs_derivative},
-    {.op_type = "Clip", Clip_derivative},
+    {.op_type = "Clip", Clip_derivative, .by_result = true},
     {.op_type = "Cos", Cos_derivative},
-    {.op_type = "Elu", Elu_derivative, .alpha_name = "alpha", .alpha = 1},
+    {.op_type = "Elu", Elu_derivative, .alpha_name = "alpha", .alpha = 1, .by_result = true},
     {.op_type = "Erf", Erf_derivative},
-    {.op_type = "Exp", Exp_derivative},
+    {.op_type = "Exp", Exp_derivative, .by_result = true},
     {.op_type = "Gelu", GeluErf_derivative},
-    {.op_type = "HardSigmoid", HardSigmoid_derivative, "alpha", "beta", 0.2f, 0.5f},
+    {.op_type = "HardSigmoid", HardSigmoid_derivative, "alpha", "beta", 0.2f, 0.5f, .by_result = true},
     {.op_type = "HardSwish", HardSwish_derivative},
     {.op_type = "LeakyRelu", LeakyRelu_derivative, .alpha_name = "alpha", .alpha = 0.01f},
     {.op_type = "Log", Log_derivative},
     {.op_type = "Neg", Neg_derivative},
     {.op_type = "QuickGelu", QuickGelu_derivative, .alpha_name = "alpha", .alpha = 1.702f},
-    {.op_type = "Reciprocal", Reciprocal_derivative},
-    {.op_type = "Relu", Relu_derivative},
-    {.op_type = "Sigmoid", Sigmoid_derivative},
+    {.op_type = "Reciprocal", Reciprocal_derivative, .by_result = true},
+    {.op_type = "Relu", Relu_derivative, .by_result = true},
+    {.op_type = "Sigmoid", Sigmoid_derivative, .by_result = true},
     {.op_type = "Sin", Sin_derivative},
     {.op_type = "Softplus", Softplus_derivative},
-    {.op_type = "Sqrt", Sqrt_derivative},
-    {.op_type = "Tanh", Tanh_derivative},
+    {.op_type = "Sqrt", Sqrt_derivative, .by_result = true},
+    {.op_type = "Tanh", Tanh_derivative, .by_result = true},
     {.op_type = "GeluTanh", GeluTanh_derivative},
 };
 #define ELEMENTS (int)(sizeof elements / sizeof *elements)
@@ -115,7 +116,8 @@ bool gradient_element(struct gradient *gradient) {
     if (strcmp(node->op_type, "Clip") == 0 && !clip_bounds(node, &alpha, &beta))
         return node_error(node, gradient->error, "its bounds are not constant: it has no gradient");
 
-    struct value *inputs[] = {node->inputs[0], node->outputs[0], gradient->outputs[0]};
+    struct value *inputs[] = {element->by_result ? node->outputs[0] : node->inputs[0], node->outputs[0],
+                              gradient->outputs[0]};
     struct node *added = gradient_node(gradient, OPERATORS_OWN, "ElementGradient", inputs, 3);
     if (!added)
         return false;
@@ -128,18 +130,18 @@ bool gradient_element(struct gradient *gradient) {
 }
 
 /* The two that networks are full of, for the vectoriser. */
-MULTIVERSION static void clip_gradient(const float *restrict x, const float *restrict g, int64_t count,
+MULTIVERSION static void clip_gradient(const float *restrict y, const float *restrict g, int64_t count,
                                        float low, float high, float *restrict ret) {
     for (int64_t i = 0; i < count; i++)
-        ret[i] = x[i] > low && x[i] < high ? g[i] : 0;
+        ret[i] = y[i] > low && y[i] < high ? g[i] : 0;
 }
 
 static void piece_compute(const struct element *element, const float *x, const float *y, const float *g,
                           int64_t count, float alpha, float beta, float *ret) {
     if (element->derivative == Relu_derivative)
-        clip_gradient(x, g, count, 0, INFINITY, ret);
+        clip_gradient(y, g, count, 0, INFINITY, ret);
     else if (element->derivative == Clip_derivative)
-        clip_gradient(x, g, count, alpha, beta, ret);
+        clip_gradient(y, g, count, alpha, beta, ret);
     else
         for (int64_t i = 0; i < count; i++)
             ret[i] = g[i] * element->derivative(x[i], y[i], alpha, beta);

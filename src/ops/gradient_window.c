@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/multiversion.h"
 #include "ops/conv.h"
 #include "ops/gradient.h"
 #include "ops/product.h"
@@ -70,11 +71,9 @@ static struct value *by_weights(struct gradient *gradient, const struct conv_geo
 
 /* Summed over all axes but that of the channels. */
 static struct value *by_bias(struct gradient *gradient) {
-    bool axes[LIMIT_TENSOR_RANK];
-    for (int i = 0; i < LIMIT_TENSOR_RANK; i++)
-        axes[i] = i != 1;
-    return gradient_shaped(gradient, gradient_sum(gradient, gradient->outputs[0], axes),
-                           &gradient->node->inputs[2]->shape);
+    struct value *sum =
+        gradient_value(gradient, gradient_node(gradient, OPERATORS_OWN, "ChannelSum", gradient->outputs, 1));
+    return gradient_shaped(gradient, sum, &gradient->node->inputs[2]->shape);
 }
 
 bool gradient_convolution(struct gradient *gradient) {
@@ -88,6 +87,44 @@ bool gradient_convolution(struct gradient *gradient) {
     if (gradient->wanted[1] && !(gradient->inputs[1] = by_weights(gradient, &geometry)))
         return false;
     return node->input_count < 3 || !gradient->wanted[2] || (gradient->inputs[2] = by_bias(gradient));
+}
+
+/* ---- ChannelSum: [n, c, …] -> [c] ---- */
+
+static bool channels_infer(struct node *node, struct error *error) {
+    const struct shape shape = {.rank = 1, .dims = {node_shape(node, 0)->dims[1]}};
+    return node_want_types(node, 0, TYPE(F32), error) &&
+           node_want_rank(node, 0, 2, LIMIT_TENSOR_RANK, error) &&
+           infer_output(node, 0, DTYPE_F32, &shape, error);
+}
+
+MULTIVERSION static float sum_plane(const float *from, int64_t count) {
+    float lanes[16] = {0}, sum = 0; /* the same order whatever the processor */
+    int64_t i = 0;
+    for (; i + 16 <= count; i += 16)
+        for (int lane = 0; lane < 16; lane++)
+            lanes[lane] += from[i + lane];
+    for (; i < count; i++)
+        sum += from[i];
+    for (int lane = 0; lane < 16; lane++)
+        sum += lanes[lane];
+    return sum;
+}
+
+static bool channels_compute(const struct node *node, const struct tensor *inputs,
+                             const struct tensor *outputs, struct error *error) {
+    const struct shape *x = &inputs[0].shape;
+    int64_t batch = x->dims[0], channels = x->dims[1], places = shape_product(x, 2, x->rank);
+    (void)node, (void)error;
+
+#pragma omp parallel for schedule(static) if (batch * channels * places > PARALLEL_ELEMENTS)
+    for (int64_t c = 0; c < channels; c++) {
+        double sum = 0;
+        for (int64_t n = 0; n < batch; n++)
+            sum += (double)sum_plane((const float *)inputs[0].data + (n * channels + c) * places, places);
+        ((float *)outputs[0].data)[c] = (float)sum;
+    }
+    return true;
 }
 
 /* ---- ConvWeightGradient ---- */
@@ -288,6 +325,7 @@ const struct op_def gradient_window_operators[] = {
      .outputs = {1, 1},
      .traits = OP_HEAVY,
      FUNCTIONS(weights)},
+    {.op_type = "ChannelSum", .inputs = {1, 1}, .outputs = {1, 1}, FUNCTIONS(channels)},
     {.op_type = "PoolGradient", .inputs = {3, 3}, .outputs = {1, 1}, FUNCTIONS(pool)},
     {0},
 };

@@ -231,6 +231,27 @@ dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, enum pd_convolution_kin
     return pd_create(ret, status, &operation, operands->attr, operands->avoid);
 }
 
+dnnl_status_t pd_convolution_gradient(dnnl_primitive_desc_t *ret, const struct pd_operands *operands,
+                                      const struct pd_window *window) {
+    dnnl_convolution_desc_t forward, backward;
+    dnnl_primitive_desc_t hint;
+    dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
+        &forward, dnnl_forward_training, dnnl_convolution_direct, operands->source, operands->weights, NULL,
+        operands->destination, window->strides, window->dilations, window->pads_begin, window->pads_end);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&hint, &forward, operands->attr, dnnl_processor(), NULL);
+    if (status != dnnl_success)
+        return status;
+
+    status = dnnl_dilated_convolution_backward_weights_desc_init(
+        &backward, dnnl_convolution_direct, operands->source, operands->weights, NULL, operands->destination,
+        window->strides, window->dilations, window->pads_begin, window->pads_end);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(ret, &backward, operands->attr, dnnl_processor(), hint);
+    dnnl_primitive_desc_destroy(hint);
+    return status;
+}
+
 dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, const struct pd_operands *operands) {
     dnnl_matmul_desc_t operation;
     dnnl_status_t status = dnnl_matmul_desc_init(&operation, operands->source, operands->weights,

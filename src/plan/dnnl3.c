@@ -222,6 +222,24 @@ dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, enum pd_convolution_kin
     return pd_settle(ret, status, operands->avoid);
 }
 
+dnnl_status_t pd_convolution_gradient(dnnl_primitive_desc_t *ret, const struct pd_operands *operands,
+                                      const struct pd_window *window) {
+    dnnl_primitive_desc_t hint;
+    dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(
+        &hint, dnnl_processor(), dnnl_forward_training, dnnl_convolution_direct, operands->source,
+        operands->weights, NULL, operands->destination, window->strides, window->dilations,
+        window->pads_begin, window->pads_end, operands->attr);
+    if (status != dnnl_success)
+        return status;
+
+    status = dnnl_convolution_backward_weights_primitive_desc_create(
+        ret, dnnl_processor(), dnnl_convolution_direct, operands->source, operands->weights, NULL,
+        operands->destination, window->strides, window->dilations, window->pads_begin, window->pads_end, hint,
+        operands->attr);
+    dnnl_primitive_desc_destroy(hint);
+    return status;
+}
+
 dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, const struct pd_operands *operands) {
     dnnl_status_t status =
         dnnl_matmul_primitive_desc_create(ret, dnnl_processor(), operands->source, operands->weights,

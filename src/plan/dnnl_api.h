@@ -86,6 +86,10 @@ enum pd_convolution_kind { PD_CONVOLUTION_DIRECT, PD_CONVOLUTION_WINOGRAD, PD_CO
 
 dnnl_status_t pd_convolution(dnnl_primitive_desc_t *ret, enum pd_convolution_kind kind,
                              const struct pd_operands *operands, const struct pd_window *window);
+/* The gradient by the weights: operands->destination is the gradient by the result, operands->weights that by
+ * the weights; no bias. */
+dnnl_status_t pd_convolution_gradient(dnnl_primitive_desc_t *ret, const struct pd_operands *operands,
+                                      const struct pd_window *window);
 dnnl_status_t pd_matmul(dnnl_primitive_desc_t *ret, const struct pd_operands *operands);
 dnnl_status_t pd_inner_product(dnnl_primitive_desc_t *ret, const struct pd_operands *operands);
 dnnl_status_t pd_pooling(dnnl_primitive_desc_t *ret, dnnl_alg_kind_t kind, md_const source,

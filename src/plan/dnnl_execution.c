@@ -34,7 +34,12 @@ static dnnl_stream_t stream_of_thread(void) {
     return stream;
 }
 
-static int argument_number(enum primitive_argument argument) {
+static int argument_number(const struct primitive *primitive, enum primitive_argument argument) {
+    if (primitive->is_gradient && argument == ARGUMENT_SOURCE_1)
+        return DNNL_ARG_DIFF_DST;
+    if (primitive->is_gradient && argument == ARGUMENT_DESTINATION)
+        return DNNL_ARG_DIFF_WEIGHTS;
+
     switch (argument) {
     case ARGUMENT_SOURCE:
         return DNNL_ARG_SRC; /* DNNL_ARG_FROM, too */
@@ -95,7 +100,7 @@ static bool execution_add_layouts(struct execution *execution, const struct prim
         const struct layout *layout = primitive->layouts[i];
         if (!layout || layout_bytes(layout) == 0)
             continue;
-        if (!execution_add(execution, argument_number(i), layout_md(layout), DNNL_MEMORY_NONE))
+        if (!execution_add(execution, argument_number(primitive, i), layout_md(layout), DNNL_MEMORY_NONE))
             return false;
         execution->by_role[i] = execution->arguments[execution->count - 1].memory;
     }

@@ -17,6 +17,7 @@ struct primitive {
     dnnl_primitive_desc_t description;
     const struct layout *layouts[ARGUMENT_COUNT];
     char kernel[KERNEL_NAME];
+    bool is_gradient;   /* see primitive_convolution_gradient */
     int32_t zero_point; /* of the source */
     float *scales;      /* [scale_count]; generation 3 only */
     int64_t scale_count;

@@ -282,6 +282,45 @@ const struct primitive *primitive_convolution(struct primitive_pool *pool,
     return NULL;
 }
 
+const struct primitive *primitive_convolution_gradient(struct primitive_pool *pool,
+                                                       const struct convolution_spec *spec,
+                                                       struct error *error) {
+    dnnl_dims_t dims, strides, dilations;
+    int rank = weights_dims(spec, dims, strides);
+    for (int i = 0; i < spec->source.rank - 2; i++)
+        dilations[i] = spec->dilations[i] - 1;
+
+    md_handle source = md_wanted(spec->source_layout, &spec->source, DTYPE_F32);
+    md_handle weights = md_create_any(rank, dims, dnnl_dtype(DTYPE_F32));
+    md_handle destination = md_wanted(spec->destination_layout, &spec->destination, DTYPE_F32);
+    const struct pd_window window = {.strides = spec->strides,
+                                     .dilations = dilations,
+                                     .pads_begin = spec->pads_begin,
+                                     .pads_end = spec->pads_end};
+    struct creation creation = creation_begin("gradient of a convolution", NULL, 0);
+    const struct pd_operands operands = {
+        .source = source, .weights = weights, .destination = destination, .attr = creation.attr};
+    if (creation.attr && source && weights && destination)
+        creation.status = pd_convolution_gradient(&creation.description, &operands, &window);
+
+    struct primitive *primitive = creation_end(&creation, pool, error);
+    md_destroy(source);
+    md_destroy(weights);
+    md_destroy(destination);
+    if (!primitive)
+        return NULL;
+
+    primitive->is_gradient = true;
+    if (!creation_layout(pool, primitive->description, dnnl_query_diff_dst_md, 0,
+                         &primitive->layouts[ARGUMENT_SOURCE_1]) ||
+        !creation_layout(pool, primitive->description, dnnl_query_diff_weights_md, 0,
+                         &primitive->layouts[ARGUMENT_DESTINATION])) {
+        error_set(error, ERROR_MEMORY, "not enough memory for the gradient of a convolution");
+        return NULL;
+    }
+    return primitive;
+}
+
 /* --- Matmuls and inner products --- */
 
 /* Whether the matrices of an operand follow one another in steps of one size. A plain operand has no layout

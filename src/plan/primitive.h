@@ -131,6 +131,13 @@ const struct layout *primitive_convolution_weights(struct primitive_pool *pool,
 const struct primitive *primitive_convolution(struct primitive_pool *pool,
                                               const struct convolution_spec *spec, struct error *error);
 
+/* The gradient by the weights, from the source and (ARGUMENT_SOURCE_1) the gradient by the destination; it
+ * comes out (ARGUMENT_DESTINATION) in the axes of primitive_convolution_weights. Float32, without bias, posts
+ * and scales, and not transposed. */
+const struct primitive *primitive_convolution_gradient(struct primitive_pool *pool,
+                                                       const struct convolution_spec *spec,
+                                                       struct error *error);
+
 /* destination [batch…, m, n] = source [batch…, m, k] x weights [batch… or 1…, k, n] (+ bias [n]) */
 struct matmul_spec {
     struct shape source, weights, destination;

@@ -22,10 +22,10 @@ bool language_text_cut(const struct llm_model *model, const int32_t *tokens, siz
     const struct tokenizer *tokenizer = llm_model_tokenizer(model);
     int bos = tokenizer_adds_bos(tokenizer);
     size_t own = (size_t)(window - bos), windows = count / own;
-    if (windows < 3)
+    if (windows < 6)
         return error_set(
             error, ERROR_INVALID,
-            "the texts have %zu tokens; at least three windows of %d are needed: give more of them", count,
+            "the texts have %zu tokens; at least six windows of %d are needed: give more of them", count,
             window);
 
     struct language_text text = {.window = window, .windows = windows < 100000 ? (int)windows : 100000};

@@ -11,7 +11,7 @@ struct language_text {
 };
 
 /* Of the tokens of texts, given one after the other. Each window begins with BOS where the model's texts do.
- * ERROR_INVALID where there are too few for two windows. */
+ * ERROR_INVALID where there are fewer than six windows: two must judge. */
 bool language_text_cut(const struct llm_model *model, const int32_t *tokens, size_t count, int window,
                        struct language_text *ret, struct error *error);
 /* What the model writes by itself, at temperature 1. */

@@ -6,28 +6,13 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "quant/processor.h"
 
 #define BATCH 8
 #define MOST_RUNS 400
 
 static bool no_memory(struct error *error) {
     return error_set(error, ERROR_MEMORY, "not enough memory to compare the models");
-}
-
-static void processor_name(char *ret, size_t size) {
-    char line[256];
-    snprintf(ret, size, "unknown processor");
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    while (file && fgets(line, sizeof line, file)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon) {
-            snprintf(ret, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-            break;
-        }
-    }
-
-    if (file)
-        fclose(file);
 }
 
 static int by_value(const void *a, const void *b) {

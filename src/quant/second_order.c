@@ -1,5 +1,6 @@
 #include "quant/second_order.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,41 @@ static double round_columns(struct rounding *rounding, int row, int64_t first, i
     return sum;
 }
 
+/* What rounding the sub-block with these scales would leave; more than `enough` is all the same. */
+static double try_columns(const struct rounding *rounding, const struct block_code *code, const float *from,
+                          int64_t first, int sub, int j, double enough) {
+    float weights[SUB_MOST];
+    double sum = 0;
+    memcpy(weights, from, (size_t)sub * sizeof *weights);
+    for (int i = 0; i < sub && sum < enough; i++) {
+        const float *u = rounding->u + (first + i) * rounding->n + first;
+        float error = (weights[i] - block_code_value(code, j, block_code_level(code, j, weights[i]))) / u[i];
+        sum += (double)error * (double)error;
+        for (int k = i + 1; k < sub; k++)
+            weights[k] -= error * u[k];
+    }
+    return sum;
+}
+
+/* The scales that leave least once errors are fed forward: those that suit the weights, or some near them. */
+static void choose_scales(struct rounding *rounding, int row, int64_t first, int sub, int j) {
+    struct block_code *code = &rounding->codes[row], chosen, tried;
+    const float *from = rounding->weights + row * rounding->stride + first;
+
+    block_code_choose(code, j, from, rounding->importances + j * sub);
+    double best = try_columns(rounding, code, from, first, sub, j, INFINITY);
+    chosen = tried = *code;
+    for (int way = 0; way < BLOCK_WAYS; way++) {
+        if (!block_code_vary(&tried, &chosen, j, way))
+            continue;
+        double left = try_columns(rounding, &tried, from, first, sub, j, best);
+        if (left < best) {
+            best = left;
+            *code = tried;
+        }
+    }
+}
+
 /* What the square of a weight's error counts, once those behind it have made good what they can. */
 static void find_importances(struct rounding *rounding, int64_t first, int count) {
     float most = 0;
@@ -90,8 +126,7 @@ static double round_block(struct rounding *rounding, int64_t first, int rows, ui
     for (int j = 0; j < weights / sub; j++) {
         int64_t at = first + (int64_t)j * sub;
         for (int row = 0; row < rows; row++) {
-            block_code_choose(&rounding->codes[row], j, rounding->weights + row * rounding->stride + at,
-                              rounding->importances + j * sub);
+            choose_scales(rounding, row, at, sub, j);
             sum += round_columns(rounding, row, at, sub, j);
         }
         feed_forward(rounding->u, rounding->n, at, sub, at + sub, rounding->n, rounding->errors,

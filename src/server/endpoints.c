@@ -52,6 +52,10 @@ const struct endpoint endpoints[] = {
     {"GET",  "/v2/models/*/versions/1",       "metadata", MODEL, .backend = backend_describe},
     {"GET",  "/v2/models/*/ready",            "health", MODEL_LOOK, .right = RIGHT_PREDICT, .backend = backend_ready},
     {"GET",  "/v2/models/*/versions/1/ready", "health", MODEL_LOOK, .right = RIGHT_PREDICT, .backend = backend_ready},
+    {"GET",  "/v2/models/*/config",           "metadata", MODEL, .backend = backend_configuration},
+    {"GET",  "/v2/models/*/versions/1/config", "metadata", MODEL, .backend = backend_configuration},
+    {"GET",  "/v2/models/*/stats",            "metadata", MODEL, .backend = backend_statistics},
+    {"GET",  "/v2/models/*/versions/1/stats", "metadata", MODEL, .backend = backend_statistics},
     {"POST", "/v2/models/*/infer",            "infer",  MODEL, .backend = backend_infer},
     {"POST", "/v2/models/*/versions/1/infer", "infer",  MODEL, .backend = backend_infer},
 

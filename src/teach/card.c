@@ -49,6 +49,15 @@ static void append_matrix(struct buffer *text, const struct teach_result *result
     buffer_append_string(text, "\n");
 }
 
+static void append_tuning(struct buffer *text, const struct teach_tuning *tuning) {
+    buffer_printf(
+        text,
+        "\nThat is the network before tuning. All of its layers were then tuned on %d of the photos (%lld "
+        "steps). Of the %d others it recognises %d, where the layer alone, made from the same photos, "
+        "recognises %d.\n",
+        tuning->trained, (long long)tuning->steps, tuning->held_out, tuning->right, tuning->head_right);
+}
+
 char *teach_card(const struct model *base, const struct teach_options *options,
                  const struct teach_result *result) {
     const struct teach_score *score = &result->score;
@@ -69,6 +78,8 @@ char *teach_card(const struct model *base, const struct teach_options *options,
         "on average.\n",
         score->right, 100.0 * score->right / count, 100 * score->low, 100 * score->high,
         100 * score->calibration_error);
+    if (result->tuning.kept)
+        append_tuning(&text, &result->tuning);
     append_classes(&text, result);
     if (result->classes.count <= MATRIX_MOST)
         append_matrix(&text, result);
@@ -128,6 +139,15 @@ static json_t *mistake_report(const struct teach_result *result) {
     return list;
 }
 
+static json_t *tuning_report(const struct teach_tuning *tuning) {
+    return tuning->steps
+               ? json_pack("{s:I, s:i, s:i, s:i, s:o, s:i, s:o, s:b}", "steps", (json_int_t)tuning->steps,
+                           "trained", tuning->trained, "held_out", tuning->held_out, "head_right",
+                           tuning->head_right, "head_loss", rounded(tuning->head_loss), "tuned_right",
+                           tuning->right, "tuned_loss", rounded(tuning->loss), "kept", tuning->kept)
+               : json_null();
+}
+
 static json_t *skipped_report(const struct teach_result *result) {
     json_t *list = json_array();
     for (int i = 0; list && i < result->features.skipped_count; i++)
@@ -139,12 +159,12 @@ json_t *teach_report(const struct model *base, const struct teach_options *optio
                      const struct teach_result *result) {
     const struct teach_score *score = &result->score;
     return json_pack(
-        "{s:s, s:s, s:s, s:i, s:i, s:{s:i, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}", "guichet",
-        GUICHET_VERSION, "base", model_name(base), "output", options->output, "photos",
+        "{s:s, s:s, s:s, s:i, s:i, s:{s:i, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "guichet", GUICHET_VERSION, "base", model_name(base), "output", options->output, "photos",
         result->features.count, "features", result->features.width, "left_out", "right", score->right,
         "accuracy", rounded((double)score->right / result->features.count), "low", rounded(score->low),
         "high", rounded(score->high), "calibration_error", rounded(score->calibration_error), "penalty",
         rounded(result->head.penalty), "temperature", rounded(result->head.temperature), "classes",
         class_reports(result), "confusion", confusion_report(result), "mistaken", mistake_report(result),
-        "skipped", skipped_report(result));
+        "tuning", tuning_report(&result->tuning), "skipped", skipped_report(result));
 }

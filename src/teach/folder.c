@@ -93,6 +93,9 @@ static bool write_network(const char *folder, const struct teach_result *result,
     if (asprintf(&path, "%s/model.onnx", folder) < 0)
         return no_memory(error);
 
+    if (result->tuned)
+        return onnx_graph_write(result->tuned, path, error);
+
     struct graph *graph = teach_network_with_head(&result->network, result->head.weights, result->head.bias,
                                                   result->classes.count, error);
     bool done = graph && onnx_graph_write(graph, path, error);

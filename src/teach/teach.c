@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "teach/folder.h"
+#include "teach/tune.h"
 
 enum { BINS = 10 };
 
@@ -16,6 +17,8 @@ void teach_result_release(struct teach_result *result) {
     teach_classes_release(&result->classes);
     teach_features_release(&result->features);
     ridge_head_release(&result->head);
+    graph_free(result->tuned);
+    graph_free(result->headed);
     teach_network_release(&result->network);
     free(result->score.confusion);
     *result = (struct teach_result){0};
@@ -94,7 +97,9 @@ static bool run(const struct model *model, const struct teach_options *options, 
                                           .count = result->features.count,
                                           .width = result->features.width,
                                           .class_count = result->classes.count};
+    bool tunes = options->minutes > 0 || options->steps > 0;
     return ridge_fit(&samples, options->threads, &result->head, error) && score(result, error) &&
+           (!tunes || teach_tune(model, options, result, error)) &&
            teach_folder_write(model, options, result, error);
 }
 

@@ -15,6 +15,8 @@ struct teach_options {
     const char *photos; /* the folder of folders */
     const char *output; /* the folder to be made */
     bool replace;       /* where there is one already */
+    double minutes;     /* for tuning all layers (tune.h); 0: none */
+    int64_t steps;      /* instead of minutes: so many steps; 0: as many as fit */
     int threads;
     progress_report report; /* may be NULL */
     void *context;
@@ -28,6 +30,16 @@ struct teach_score {
     int *confusion;           /* [class_count, class_count] photos of a class (row) taken for another */
 };
 
+/* What tuning came to, on photos that it did not see, beside a head that did not see them either. */
+struct teach_tuning {
+    int64_t steps; /* 0: there was none */
+    int trained, held_out;
+    int head_right, right;
+    double head_loss, loss; /* cross-entropy */
+    double seconds;
+    bool kept; /* it is better, and it is what was written */
+};
+
 struct teach_result {
     struct photo_list list;
     struct teach_classes classes;
@@ -35,6 +47,9 @@ struct teach_result {
     struct ridge_head head;
     struct teach_score score;
     struct teach_network network;
+    struct teach_tuning tuning;
+    struct graph *headed; /* what was tuned; NULL: nothing was */
+    struct graph *tuned;  /* with the weights that came out; NULL: the head is better */
 };
 
 /* ERROR_INVALID: the photos are not as teach_classes_read wants them, or `output` exists already;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Language models: guichet and llama.cpp side by side, for docs/benchmarks.md.
 
-    llm.py PROGRAM [--models NAME,…] [--threads N] [--rounds N] [--instructions avx2|avx512] [--no-write]
+    llm.py PROGRAM [--models NAME,…] [--threads N] [--rounds N] [--instructions avx2|avx512|amx] [--no-write]
 
 Files with random weights in the shapes of real models (llm_models.py) are written into .cache/llm-bench. In each round both
 programs measure a file, one right after the other; a ratio is that of two neighbours, ours over theirs, and what is printed is
@@ -25,12 +25,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FILES = os.path.join(ROOT, '.cache', 'llm-bench')
 PEER = os.path.join(ROOT, '.cache', 'llm-peer')
-LIBRARIES = {'avx2': 'haswell', 'avx512': 'icelake'}
+LIBRARIES = {'avx2': 'haswell', 'avx512': 'icelake', 'amx': 'sapphirerapids'}
 PROMPT, STEPS, SEQUENCES = 512, 64, 8
 # What is asked for: ours / theirs; (prompt, steps) by instruction set and type
 TARGETS = {'avx2': {'Q4_0': (1.2, 1.0), 'Q8_0': (1.2, 1.0), 'Q4_K_M': (1.2, 1.1), 'F16': (1.2, 1.1)},
-           'avx512': {'Q4_0': (1.5, 1.1), 'Q8_0': (1.5, 1.1), 'Q4_K_M': (1.5, 1.2), 'F16': (1.5, 1.2)}}
-TOGETHER = {'avx2': 2, 'avx512': 3}
+           'avx512': {'Q4_0': (1.5, 1.1), 'Q8_0': (1.5, 1.1), 'Q4_K_M': (1.5, 1.2), 'F16': (1.5, 1.2)},
+           'amx': {'Q4_0': (3, 1.2), 'Q8_0': (3, 1.1), 'Q4_K_M': (4, 1.5), 'F16': (4, 1.35)}}
+TOGETHER = {'avx2': 2, 'avx512': 3, 'amx': 4}
 
 
 def run(command, **environment):
@@ -54,7 +55,10 @@ def theirs(path, threads):
 def limited(instructions):
     """llama.cpp takes the best library that it finds for the processor: leave it one."""
     moved = []
-    for path in glob.glob(os.path.join(PEER, 'node_modules', '@node-llama-cpp', 'linux-x64', 'bins', '*', 'libggml-cpu-*.so')):
+    libraries = os.path.join(PEER, 'node_modules', '@node-llama-cpp', 'linux-x64', 'bins', '*', 'libggml-cpu-*.so')
+    for path in glob.glob(libraries + '.aside'):  # of a run that was ended by a signal
+        os.rename(path, path.removesuffix('.aside'))
+    for path in glob.glob(libraries):
         if f'-{LIBRARIES[instructions]}.' not in path:
             os.rename(path, path + '.aside')
             moved.append(path)

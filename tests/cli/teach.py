@@ -91,6 +91,33 @@ def test_teach():
         check(f'from a network of the form {name}', right and said.code == 0 and '"sea"' in said.out.split('}')[0], f'{done}\n{said}')
 
 
+def same_file(a, b):
+    with open(f'{a}/model.onnx', 'rb') as first, open(f'{b}/model.onnx', 'rb') as second:
+        return first.read() == second.read()
+
+
+def test_tuning():
+    """All layers are trained; the same steps give the same file, also when the command was killed in between."""
+    photos = taught_colours(f'{DIR}/tune/photos', 10)
+    command = ['teach', photos, '--from', ANIMALS, '--threads', '1', '--steps', '6', '--output']
+    done = Done(*command, f'{DIR}/tune/one', '--json')
+    tuning = done.json()['tuning'] if done.code == 0 else {}
+    check('tuning is told', tuning.get('steps') == 6 and tuning['trained'] == 16 and tuning['held_out'] == 4, done)
+    check('it is as good as the layer alone', tuning.get('tuned_right') == tuning.get('head_right') == 4, tuning)
+    check('what is kept is better', tuning.get('kept') == (tuning.get('tuned_loss', 9) < tuning.get('head_loss', 0)), tuning)
+    photo = write(f'{DIR}/tune/new.png', png(10, 30, 190))
+    said = Done('classify', '--model', f'{DIR}/tune/one', '--json', photo)
+    check('the tuned network classifies', said.code == 0 and '"sea"' in said.out.split('}')[0], said)
+
+    done = Done(*command, f'{DIR}/tune/two')
+    check('the same steps give the same file', done.code == 0 and same_file(f'{DIR}/tune/one', f'{DIR}/tune/two'), done)
+    check('nothing else is left', sorted(os.listdir(f'{DIR}/tune')) == ['new.png', 'one', 'photos', 'two'], os.listdir(f'{DIR}/tune'))
+
+    folder = model(f'{DIR}/tune/half')
+    write(f'{folder}/model.onnx', network(kind='float16'))
+    fails('tuning takes float32', 'float32', 'teach', photos, '--from', folder, '--output', f'{DIR}/tune/x', '--steps', '1')
+
+
 def test_teach_killed():
     """Killed at any moment, teach leaves a whole model or none."""
     photos, base = taught_colours(f'{DIR}/killed/photos', 200), model(f'{DIR}/killed/base')
@@ -110,6 +137,7 @@ def test_teach_killed():
 
 
 test_teach()
+test_tuning()
 test_teach_killed()
 print(f'1..{tests}')
 sys.exit(failed != 0)

@@ -10,10 +10,13 @@
 #define CASES 12
 
 const struct linear_kernels *const *linear_tables(void) {
-    static const struct linear_kernels *tables[4];
+    static const struct linear_kernels *tables[6];
+    static struct linear_kernels emulated, tiles;
     int count = 0;
 
+    emulated = linear_kernels_with_tiles(&linear_kernels_portable, "tiles", &linear_tiles_emulated);
     tables[count++] = &linear_kernels_portable;
+    tables[count++] = &emulated;
 #if defined(__x86_64__)
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (avx2)
@@ -21,6 +24,9 @@ const struct linear_kernels *const *linear_tables(void) {
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         tables[count++] = &linear_kernels_avx512;
+    tiles = linear_kernels_with_tiles(&linear_kernels_portable, "amx", &linear_tiles_amx);
+    if (linear_tiles_usable())
+        tables[count++] = &tiles;
 #endif
     return tables;
 }
@@ -163,8 +169,9 @@ static void run_case(enum block_type type) {
     int64_t unit = block_weights(type),
             inputs = unit == 1 ? random_between(1, 600) : random_between(1, 1100 / unit) * unit,
             outputs = random_extent(40);
-    struct linear_case test = {
-        .weights = {type, inputs, outputs}, random_between(0, 9), random_between(0, 17)};
+    struct linear_case test = {.weights = {type, inputs, outputs},
+                               random_between(0, 9) * random_between(1, 6),
+                               random_between(0, 17)};
     int64_t rows = test.prompts + test.steps;
     if (rows == 0)
         rows = test.steps = 1;

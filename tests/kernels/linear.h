@@ -4,3 +4,6 @@
 
 /* Ends with NULL; the first one is the portable one. Any thread. */
 const struct linear_kernels *const *linear_tables(void);
+
+/* Matrix tiles in plain C. */
+extern const struct linear_tiles linear_tiles_emulated;

@@ -10,7 +10,7 @@ import decoder
 
 PROGRAM, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 HOME = tempfile.TemporaryDirectory()
-ENVIRONMENT = dict(os.environ, HOME=HOME.name, LC_ALL='C.UTF-8', OMP_NUM_THREADS='2')
+ENVIRONMENT = dict(os.environ, HOME=HOME.name, LC_ALL='C.UTF-8', OMP_NUM_THREADS='1')
 results = []
 
 
@@ -46,6 +46,24 @@ def divergence(model, against, text):
     return json.loads(done[1])['against']['kl_mean']
 
 
+def check_report(folder):
+    with open(os.path.join(folder, 'report.json'), encoding='utf-8') as file:
+        report = json.load(file)
+    measures = {**report['measures'], **{f'{i} {name}': value for i, side in enumerate(report['models'])
+                                         for name, value in side.items() if name != 'name'}}
+    wrong = {name: m for name, m in measures.items() if not m['low'] <= m['value'] <= m['high']}
+    check('each measure has an interval', len(measures) == 18 and not wrong, wrong or measures)
+    check('and there is a verdict', report['verdict'] in ('take', 'maybe', 'leave') and len(report['advice']['fr']) > 20, report)
+    check('the parts of the text are told', report['judged_windows'] >= 2 and report['chosen_by_windows'] >= 2, report)
+    check('what became of each tensor', {t['type'] for t in report['tensors'] if 'ffn_up' in t['name']} == {'Q4_0'}, report)
+    check('texts are continued', [len(t['a']) > 20 and len(t['b']) > 20 for t in report['continuations']] and
+          'beginning' in report['continuations'][0], report)
+    with open(os.path.join(folder, 'report.html'), encoding='utf-8') as file:
+        page = file.read()
+    check('the page is whole, in both languages', page.endswith('</html>\n') and 'perplexité' in page and 'perplexity' in page and
+          '<script' not in page and 'http' not in page, page[:200])
+
+
 def main():
     text = path('text.txt')
     with open(os.path.join(ROOT, 'models', 'tales', 'README.md'), encoding='utf-8') as file:
@@ -62,16 +80,25 @@ def main():
     check('of the same size', sizes[0] == sizes[1], sizes)
     far = [divergence(path(f'{folder}/tales-Q4_0.gguf'), tales, text) for folder in ('plain', 'better')]
     check('which is nearer to the original by far', far[1] < 0.7 * far[0], far)
-    first = run('quantize', tales, '--to', 'Q4_0', '--text', text, '--output', 'again')
-    same = first[0] == 0 and open(path('again/tales-Q4_0.gguf'), 'rb').read() == open(path('better/tales-Q4_0.gguf'), 'rb').read()
-    check('the same again gives the same file', same, first)
+    check_report(path('better'))
+    said = run('quantize', tales, '--to', 'Q8_0', '--plain', '--text', text, '--output', 'eight', '--json')
+    check('--json prints the report', said[0] == 0 and json.loads(said[1])['type'] == 'Q8_0', said)
+    check('8 bits are worth taking or nearly so', json.loads(said[1])['verdict'] in ('take', 'maybe'), said)
 
     for family in ('llama3', 'qwen2', 'gemma3', 'phi3'):
         model = write_model(f'{family}-F32.gguf', family)
-        done = run('quantize', model, '--to', 'Q8_0', '--output', 'families')
+        how = () if family == 'llama3' else ('--text', text)
+        done = run('quantize', model, '--to', 'Q8_0', '--output', 'families', *how)
         small = path(f'families/{family}-Q8_0.gguf')
         said = [run('complete', file, 'Once', '--tokens', 8, '--temperature', 0)[0] for file in (model, small)]
-        check(f'{family}: by what it writes itself', done[0] == 0 and said == [0, 0], done)
+        check(f'{family}: {"by a text" if how else "by what it writes itself"}', done[0] == 0 and said == [0, 0], done)
+
+    model, files = path('qwen2-F32.gguf'), []
+    for folder in ('first', 'second'):
+        run('quantize', model, '--to', 'Q4_0', '--text', text, '--seed', 7, '--output', folder)
+        with open(path(f'{folder}/qwen2-Q4_0.gguf'), 'rb') as file:
+            files.append(file.read())
+    check('the same again gives the same file', files[0] == files[1])
 
     fails('a type that is none', 2, 'Q4_K_M', 'quantize', tales, '--to', 'Q9')
     fails('no type', 2, '--to TYPE is needed', 'quantize', tales)

@@ -12,6 +12,8 @@
 
 #include "gguf/writer.h"
 #include "linear/encode.h"
+#include "quant/estimate.h"
+#include "quant/language_continue.h"
 #include "quant/language_target.h"
 #include "quant/second_order.h"
 
@@ -344,6 +346,71 @@ static void mixes_are_the_usual_ones(void **state) {
     assert_int_equal(type_of("Q4_0", "blk.2.attn_q.bias", 172, false), BLOCK_F16);
 }
 
+/* --- What the report says --- */
+
+/* A mean of few numbers lies in its interval about as often as it should. */
+static void intervals_hold(void **state) {
+    int means = 0, medians = 0, shares = 0;
+    enum { TRIES = 2000, NUMBERS = 9 };
+    for (int i = 0; i < TRIES; i++) {
+        double numbers[NUMBERS], heads = 0;
+        for (int j = 0; j < NUMBERS; j++)
+            numbers[j] = 3 + (double)normal();
+        for (int j = 0; j < 100; j++)
+            heads += next() < -0.9f; /* 5 % */
+        struct estimate mean = estimate_mean(numbers, NUMBERS), median = estimate_median(numbers, NUMBERS),
+                        share = estimate_share(heads / 100, 100);
+        means += mean.low <= 3 && 3 <= mean.high;
+        medians += median.low <= 3 && 3 <= median.high;
+        shares += share.low <= 0.05 && 0.05 <= share.high;
+        assert_true(median.low <= median.value && median.value <= median.high);
+    }
+    if (means < 0.93 * TRIES || means > 0.97 * TRIES || medians < 0.93 * TRIES || shares < 0.92 * TRIES)
+        fail_msg("of %d: means %d, medians %d, shares %d", TRIES, means, medians, shares);
+    struct estimate one = estimate_mean((double[]){1}, 1);
+    assert_true(one.value == 1 && isinf(one.low) && isinf(one.high));
+}
+
+static void differing_words_are_found(void **state) {
+    struct error error;
+    bool *a, *b;
+    assert_true(language_words_differ("the cat sat  on a mat", "the dog sat on\nthe mat", &a, &b, &error));
+    const bool wanted[] = {false, true, false, false, true, false};
+    assert_memory_equal(a, wanted, sizeof wanted);
+    assert_memory_equal(b, wanted, sizeof wanted);
+    free(a);
+    free(b);
+    assert_true(language_words_differ("", " x ", &a, &b, &error));
+    assert_true(b[0]);
+    free(a);
+    free(b);
+}
+
+static struct language_comparison comparison_of(double divergence, double width, double ratio, double speed) {
+    struct language_comparison c = {.sides = {{.bytes = 100}, {.bytes = 40}}, .tokens = 1000};
+    c.divergence = (struct estimate){divergence, divergence - width, divergence + width};
+    c.ratio = estimate_exact(ratio);
+    c.step_speedup = estimate_exact(speed);
+    return c;
+}
+
+static enum language_verdict verdict_of(struct language_comparison c) {
+    char english[300], french[300];
+    return language_judge(&c, english, french, sizeof english);
+}
+
+static void verdicts_go_by_what_is_certain(void **state) {
+    assert_int_equal(verdict_of(comparison_of(0.01, 0.005, 1.01, 1.5)), LANGUAGE_TAKE);
+    assert_int_equal(verdict_of(comparison_of(0.04, 0.02, 1.01, 1.5)), LANGUAGE_MAYBE);
+    assert_int_equal(verdict_of(comparison_of(0.01, 0.5, 1.01, 1.5)), LANGUAGE_MAYBE);
+    assert_int_equal(verdict_of(comparison_of(0.01, 0.005, 1.01, 0.5)), LANGUAGE_MAYBE);
+    assert_int_equal(verdict_of(comparison_of(0.5, 0.1, 1.01, 1.5)), LANGUAGE_LEAVE);
+    assert_int_equal(verdict_of(comparison_of(0.01, 0.005, 1.3, 1.5)), LANGUAGE_LEAVE);
+    struct language_comparison same = comparison_of(0, 0, 1, 1);
+    same.sides[1].bytes = 99;
+    assert_int_equal(verdict_of(same), LANGUAGE_LEAVE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_near_what_they_were),
@@ -356,6 +423,9 @@ int main(void) {
         cmocka_unit_test(a_file_has_what_was_written),
         cmocka_unit_test(an_unfinished_file_leaves_nothing),
         cmocka_unit_test(mixes_are_the_usual_ones),
+        cmocka_unit_test(intervals_hold),
+        cmocka_unit_test(differing_words_are_found),
+        cmocka_unit_test(verdicts_go_by_what_is_certain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

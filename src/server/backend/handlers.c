@@ -13,8 +13,7 @@
 #include "server/edge/respond.h"
 #include "server/edge/service.h"
 
-/* False: has replied that the model is not loaded yet. */
-static bool check_loaded(const struct backend *backend, struct http_request *request) {
+bool backend_check_loaded(const struct backend *backend, struct http_request *request) {
     struct error error;
 
     if (backend_is_ready(backend))
@@ -211,7 +210,7 @@ static json_t *describe_model(const struct model *model, const char *name) {
 
 void backend_describe(struct backend *backend, struct http_request *request) {
     const char *name = backend_name(backend);
-    if (!check_loaded(backend, request))
+    if (!backend_check_loaded(backend, request))
         return;
     respond_json(request, 200,
                  backend_language(backend)
@@ -223,6 +222,6 @@ void backend_describe(struct backend *backend, struct http_request *request) {
 void backend_signature(struct backend *backend, struct http_request *request) {
     if (backend_language(backend))
         backend_refuse_photos(backend, request);
-    else if (check_loaded(backend, request))
+    else if (backend_check_loaded(backend, request))
         respond_json(request, 200, describe_signature(backend_model(backend), backend_name(backend)));
 }

@@ -198,6 +198,10 @@ void metric_observe(struct metric *metric, double value) {
     atomic_fetch_add_explicit(&metric->count, 1, memory_order_relaxed);
 }
 
+double metric_value(const struct metric *metric) {
+    return metric ? atomic_load(&metric->value) : 0;
+}
+
 static void write_sample(struct buffer *text, const char *name, const char *suffix, const char *labels,
                          const char *bound, double value) {
     buffer_append_string(text, name);

@@ -32,6 +32,7 @@ void metrics_label(char *labels, size_t size, const char *name, const char *valu
 
 void metric_add(struct metric *metric, double amount);    /* counters (>= 0) and gauges */
 void metric_set(struct metric *metric, double value);     /* gauges */
+double metric_value(const struct metric *metric);         /* of counters and gauges; 0 for NULL */
 void metric_observe(struct metric *metric, double value); /* histograms: seconds, or a size */
 
 /* The whole registry as text, families in the order of their making. False when memory is out. */

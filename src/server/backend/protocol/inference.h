@@ -48,6 +48,10 @@ struct inference {
  * ERROR_UNAVAILABLE: there is none. */
 struct inference *inference_parse(const struct model *model, const char *body, size_t size, size_t json_size,
                                   const struct memory_wait *wait, struct error *error);
+/* The whole body is the only input's elements: its name, type and shape are the model's, and one dimension at
+ * most is free. The outputs come in binary. */
+struct inference *inference_parse_raw(const struct model *model, const char *body, size_t size,
+                                      const struct memory_wait *wait, struct error *error);
 struct inference *inference_parse_tensorflow(const struct model *model, const char *body, size_t size,
                                              const struct memory_wait *wait, struct error *error);
 void inference_free(struct inference *inference); /* NULL is welcome */

@@ -4,9 +4,28 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "http/inflate.h"
 #include "server/backend/handlers.h"
 #include "server/backend/jobs.h"
 #include "server/backend/protocol/inference.h"
+
+enum { COMPRESSED_LEAST = 4096 }; /* bytes of an answer */
+
+/* Compressed where the client asks for it and it saves something; as it was where memory is short. */
+static struct http_body *compress(const struct job *job, struct http_body *body, struct http_header *headers,
+                                  int *count) {
+    const char *encoding = body->size < COMPRESSED_LEAST
+                               ? NULL
+                               : http_encoding_wanted(http_request_header(job->request, "Accept-Encoding"));
+    struct http_body *packed = encoding ? http_body_encode_content(body, encoding) : NULL;
+    if (!packed)
+        return body;
+
+    http_body_release(body);
+    headers[(*count)++] = (struct http_header){"Content-Encoding", encoding};
+    headers[(*count)++] = (struct http_header){"Vary", "Accept-Encoding"};
+    return packed;
+}
 
 static void run_write(struct work *work) {
     struct job *job = job_of_work(work);
@@ -26,7 +45,7 @@ static void run_write(struct work *work) {
     }
 
     char length[24];
-    struct http_header headers[2] = {{"Content-Type", "application/json"}};
+    struct http_header headers[4] = {{"Content-Type", "application/json"}};
     int count = 1;
 
     if (binary.size) {
@@ -47,6 +66,7 @@ static void run_write(struct work *work) {
         return;
     }
     answer->charge = charge;
+    answer = compress(job, answer, headers, &count);
     job_respond(job, headers, count, answer);
 }
 
@@ -95,12 +115,13 @@ static void run_infer(struct work *work) {
 
     const struct http_body *body = job->body;
     const struct memory_wait wait = job_memory_wait(job);
-    bool good = find_json_size(job, &json_size, &error);
-    begin(
-        job,
-        good ? inference_parse(backend_model(job->backend), body->bytes, body->size, json_size, &wait, &error)
-             : NULL,
-        &error);
+    const struct model *model = backend_model(job->backend);
+    struct inference *inference = NULL;
+    if (find_json_size(job, &json_size, &error))
+        inference = json_size || !http_request_header(job->request, "Inference-Header-Content-Length")
+                        ? inference_parse(model, body->bytes, body->size, json_size, &wait, &error)
+                        : inference_parse_raw(model, body->bytes, body->size, &wait, &error);
+    begin(job, inference, &error);
 }
 
 static void run_tensorflow(struct work *work) {

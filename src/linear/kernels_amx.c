@@ -1,0 +1,2 @@
+#define TILES linear_tiles_amx
+#include "linear/tiles_template.inc"
