@@ -61,7 +61,7 @@ void backend_classes(struct backend *backend, struct http_request *request) {
     const struct model *model;
     struct error error;
     char language[LANGUAGE_BYTES];
-    if (!check_loaded(backend, request))
+    if (!backend_check_loaded(backend, request))
         return;
 
     model = backend_language(backend) ? NULL : backend_model(backend);
