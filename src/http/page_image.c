@@ -24,7 +24,7 @@ bool page_is_html(const char *bytes, size_t size) {
 }
 
 /* One attribute of a tag: name="value", also unquoted. */
-struct attribute {
+struct html_attribute {
     const char *name, *value;
     size_t name_length, value_length;
 };
@@ -34,14 +34,14 @@ static bool ends_name(char c) {
 }
 
 /* Moves *at behind it. False at the end of the tag. */
-static bool read_attribute(const char **at, const char *end, struct attribute *ret) {
+static bool read_attribute(const char **at, const char *end, struct html_attribute *ret) {
     const char *p = *at;
     while (p < end && (isspace((unsigned char)*p) || *p == '/'))
         p++;
     if (p == end || *p == '>' || *p == '=')
         return false;
 
-    *ret = (struct attribute){.name = p};
+    *ret = (struct html_attribute){.name = p};
     while (p < end && !ends_name(*p))
         p++;
     ret->name_length = (size_t)(p - ret->name);
@@ -67,9 +67,9 @@ static bool is(const char *text, size_t length, const char *word) {
 }
 
 /* The content of <meta property="og:image" content="…">, from behind "<meta". */
-static bool read_meta(const char *at, const char *end, struct attribute *ret) {
+static bool read_meta(const char *at, const char *end, struct html_attribute *ret) {
     static const char *const names[] = {"og:image", "og:image:url", "og:image:secure_url", "twitter:image"};
-    struct attribute attribute, content = {0};
+    struct html_attribute attribute, content = {0};
     bool named = false;
 
     while (read_attribute(&at, end, &attribute)) {
@@ -86,7 +86,7 @@ static bool read_meta(const char *at, const char *end, struct attribute *ret) {
 }
 
 /* "&amp;" is the one escape that addresses need. False: it is too long. */
-static bool copy_plain(const struct attribute *content, char *ret, size_t size) {
+static bool copy_plain(const struct html_attribute *content, char *ret, size_t size) {
     size_t used = 0;
     for (size_t i = 0; i < content->value_length; i++) {
         if (used + 1 >= size || !content->value[i])
@@ -119,7 +119,7 @@ static bool resolve(const char *address, const char *link, char ret[LIMIT_URL_BY
 bool page_find_image(const char *bytes, size_t size, const char *address, char ret[LIMIT_URL_BYTES]) {
     const char *end = bytes + (size < LOOKED_AT ? size : LOOKED_AT);
     char link[LIMIT_URL_BYTES];
-    struct attribute content;
+    struct html_attribute content;
 
     for (const char *at = bytes; at < end && (at = memchr(at, '<', (size_t)(end - at))); at++)
         if (starts_with(at, (size_t)(end - at), "<meta") && end - at > 5 && isspace((unsigned char)at[5]) &&

@@ -1,7 +1,7 @@
 // The page in a real browser, over a real `guichet serve`:  node page.mjs PROGRAM   (PROGRAM `mock`: the stand-in)
 import {readFile} from 'node:fs/promises';
 import assert from 'node:assert/strict';
-import {drawPhoto, launch, photoSite, runTests, serve, until} from './harness.mjs';
+import {axe, drawPhoto, launch, photoSite, runTests, serve, until} from './harness.mjs';
 import {choose, closing, opener} from './pages.mjs';
 
 const program = process.argv[2] || 'mock';
@@ -48,6 +48,15 @@ async function transfer(page, kind, bytes, type) {
       : new ClipboardEvent('paste', {...init, clipboardData: data});
     (event === 'drop' ? document.getElementById('pane') : document.body).dispatchEvent(made);
   }, [kind, bytes.toString('base64'), type]);
+}
+
+const source = axe();
+if (!source) console.log('# axe-core is not installed (make test does): its tests are left out');
+
+async function assertAccessible(page, state) {
+  await page.evaluate(source);
+  const found = await page.evaluate(async () => (await window.axe.run()).violations.map(({id, nodes}) => [id, ...nodes.slice(0, 3).map((node) => node.html)]));
+  assert.deepEqual(found, [], state);
 }
 
 async function tabTo(page, selector) {
@@ -326,6 +335,27 @@ const tests = [
       .map((node) => node.outerHTML));
     assert.deepEqual(nameless, []);
   }),
+  ...(source ? ['light', 'dark'] : []).flatMap((colorScheme) => [{width: 1280, height: 800}, {width: 390, height: 844}].map((viewport) =>
+    test(`axe finds nothing: ${colorScheme}, ${viewport.width} px`, async (page) => {
+      await assertAccessible(page, 'before a photo');
+      await page.setInputFiles('#file', ['a.jpg', 'b.jpg'].map((name) => ({name, mimeType: 'image/jpeg', buffer: photo})));
+      await until('the grid', async () => (await page.textContent('#grid-count')).startsWith('2 of 2'));
+      await give(page);
+      await answer(page);
+      await assertAccessible(page, 'with an answer and a grid');
+      await page.click('#models-button');
+      await assertAccessible(page, 'with the menu');
+      await page.keyboard.press('Escape');
+      await page.click('#knows-open');
+      await page.waitForSelector('#knows-list li');
+      await page.click('#knows-card-box summary');
+      await assertAccessible(page, 'with what the model knows');
+      await page.click('#knows-close');
+      await page.fill('#url', 'tabby cat');
+      await page.press('#url', 'Enter');
+      await page.waitForSelector('#ticket[data-state="error"]');
+      await assertAccessible(page, 'with an error');
+    }, {colorScheme, viewport, reducedMotion: 'reduce'}))),
   ['no console error, and nothing asked of anyone else', async () => assert.deepEqual(complaints, [])],
 ];
 
