@@ -138,11 +138,11 @@ bool external_find(struct external_files *external, const struct tensor_proto *t
     const struct file_map *map = map_file(external, name);
     if (!map)
         return false;
-    if (tensor->external_length != UINT64_MAX && tensor->external_length != tensor->bytes)
+    if (tensor->external_length != UINT64_MAX && tensor->external_length != tensor_proto_stored(tensor))
         return error_set(external->error, ERROR_MODEL,
                          "external data has %llu bytes, but its shape needs %zu",
-                         (unsigned long long)tensor->external_length, tensor->bytes);
-    if (!range_fits(tensor->external_offset, tensor->bytes, map->size))
+                         (unsigned long long)tensor->external_length, tensor_proto_stored(tensor));
+    if (!range_fits(tensor->external_offset, tensor_proto_stored(tensor), map->size))
         return error_set(external->error, ERROR_MODEL,
                          "external data extends past the end of '%s' (%zu bytes)", name, map->size);
 

@@ -60,8 +60,8 @@ bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor
         return false;
 
     size_t size = dtype_size(tensor->dtype);
-    bool stays =
-        tensor->raw && tensor->bytes && (uintptr_t)tensor->raw % size == 0 && tensor->dtype != DTYPE_BOOL;
+    bool stays = tensor->raw && tensor->bytes && !tensor->packed && (uintptr_t)tensor->raw % size == 0 &&
+                 tensor->dtype != DTYPE_BOOL;
     if (stays) {
         data = (void *)tensor->raw;
     } else if (tensor->dtype != DTYPE_STRING) {
@@ -72,7 +72,7 @@ bool reader_place_tensor(struct onnx_reader *reader, struct tensor_proto *tensor
             return false;
 
         if (tensor->raw && reader->external->path)
-            file_map_discard(tensor->raw, tensor->bytes);
+            file_map_discard(tensor->raw, tensor_proto_stored(tensor));
     }
 
     *ret = (struct tensor){tensor->dtype, tensor->shape, data};

@@ -42,6 +42,20 @@ int tensor_proto_data_type(enum dtype dtype) {
     return 0;
 }
 
+enum { DATA_TYPE_UINT4 = 21, DATA_TYPE_INT4 = 22 };
+
+/* Elements of 4 bits are bytes from here on: operators that take them compute with their values. */
+static enum dtype unpacked_dtype(int64_t data_type, bool *ret_packed) {
+    *ret_packed = data_type == DATA_TYPE_UINT4 || data_type == DATA_TYPE_INT4;
+    if (*ret_packed)
+        return data_type == DATA_TYPE_INT4 ? DTYPE_I8 : DTYPE_U8;
+    return tensor_proto_dtype(data_type);
+}
+
+size_t tensor_proto_stored(const struct tensor_proto *tensor) {
+    return tensor->packed ? (tensor->bytes + 1) / 2 : tensor->bytes;
+}
+
 /* The length of the UTF-8 sequence at `at`, 0 if there is none (RFC 3629). */
 static size_t utf8_length(const uint8_t *at, size_t left) {
     if (at[0] < 0x80)
@@ -178,9 +192,9 @@ static bool check_size(const struct tensor_proto *tensor, const struct protobuf 
 
     if (raw->at) {
         size_t size = (size_t)(raw->end - raw->at);
-        return size == tensor->bytes ||
+        return size == tensor_proto_stored(tensor) ||
                error_set(error, ERROR_MODEL, "raw data has %zu bytes, but shape %s of %s needs %zu", size,
-                         text, dtype_name(tensor->dtype), tensor->bytes);
+                         text, dtype_name(tensor->dtype), tensor_proto_stored(tensor));
     }
 
     enum wire wire;
@@ -189,9 +203,10 @@ static bool check_size(const struct tensor_proto *tensor, const struct protobuf 
     if (count < 0)
         return false;
 
-    return count == shape_elements(&tensor->shape) ||
+    int64_t needed = tensor->packed ? (int64_t)tensor_proto_stored(tensor) : shape_elements(&tensor->shape);
+    return count == needed ||
            error_set(error, ERROR_MODEL, "has %" PRId64 " elements, shape %s needs %" PRId64, count, text,
-                     shape_elements(&tensor->shape));
+                     needed);
 }
 
 static bool read_field(const struct protobuf_field *field, struct tensor_proto *tensor, int64_t *data_type,
@@ -237,7 +252,7 @@ bool tensor_proto_read(struct protobuf message, struct tensor_proto *ret, struct
     if (step < 0 || !read_dims(message, &tensor.shape, error))
         return false;
 
-    tensor.dtype = tensor_proto_dtype(data_type);
+    tensor.dtype = unpacked_dtype(data_type, &tensor.packed);
     if (tensor.dtype == DTYPE_UNKNOWN)
         return error_set(error, ERROR_MODEL, "element type %" PRId64 " is not supported", data_type);
 
@@ -270,7 +285,27 @@ bool tensor_proto_location(struct protobuf message, struct protobuf *ret, struct
     return step == 0;
 }
 
+/* Two numbers a byte, the first in the low half. From the end, so that `packed` may be the first half of
+ * `bytes`. */
+static void unpack_halves(const uint8_t *packed, enum dtype dtype, uint8_t *bytes, size_t count) {
+    for (size_t i = count; i-- > 0;) {
+        uint8_t half = packed[i / 2] >> (i % 2 * 4) & 15;
+        bytes[i] = dtype == DTYPE_I8 && half > 7 ? (uint8_t)(half | 0xf0) : half;
+    }
+}
+
+static bool fill_packed(const struct tensor_proto *tensor, uint8_t *destination, struct error *error) {
+    size_t stored = tensor_proto_stored(tensor);
+    if (!tensor->raw && !protobuf_narrow_numbers(tensor->message, TENSOR_INT32_DATA, WIRE_VARINT, destination,
+                                                 1, (int64_t)stored, error))
+        return false;
+    unpack_halves(tensor->raw ? tensor->raw : destination, tensor->dtype, destination, tensor->bytes);
+    return true;
+}
+
 bool tensor_proto_fill(const struct tensor_proto *tensor, void *destination, struct error *error) {
+    if (tensor->packed)
+        return fill_packed(tensor, destination, error);
     if (tensor->raw) {
         if (tensor->bytes)
             memcpy(destination, tensor->raw, tensor->bytes);

@@ -12,9 +12,10 @@ struct tensor_proto {
     struct protobuf name; /* empty if it has none */
     enum dtype dtype;
     struct shape shape;
-    size_t bytes; /* of all elements; 0 for strings */
-    const uint8_t
-        *raw; /* [bytes] within the message; NULL where the elements lie in typed fields or outside */
+    size_t bytes;       /* of all elements; 0 for strings */
+    bool packed;        /* the file has two elements of 4 bits in a byte; here they have a byte each */
+    const uint8_t *raw; /* [tensor_proto_stored] within the message; NULL where the elements lie in typed
+                           fields or outside */
     bool is_external;
     struct protobuf location; /* of the external file, relative to the model's folder */
     uint64_t external_offset;
@@ -26,6 +27,8 @@ struct tensor_proto {
 bool tensor_proto_read(struct protobuf message, struct tensor_proto *ret, struct error *error);
 /* The "location" of a TensorProto's external data, whatever else is wrong with it; empty without. */
 bool tensor_proto_location(struct protobuf message, struct protobuf *ret, struct error *error);
+/* Bytes of the elements as they are stored. */
+size_t tensor_proto_stored(const struct tensor_proto *tensor);
 /* Copy the elements (raw or typed, not external) to `destination`: tensor->bytes bytes. */
 bool tensor_proto_fill(const struct tensor_proto *tensor, void *destination, struct error *error);
 /* Whether a string field can be a name: at most LIMIT_NAME_BYTES of UTF-8 without control characters. */

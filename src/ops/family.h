@@ -24,7 +24,8 @@ extern const struct op_def unary_operators[], binary_operators[], variadic_opera
     grid_sample_operators[], control_operators[], recurrent_operators[], ml_tree_operators[],
     ml_linear_operators[], ml_column_operators[], loss_operators[], detect_operators[], optimizer_operators[],
     unique_operators[], spectrum_operators[], tfidf_operators[], rms_operators[], rotary_operators[],
-    attention_operators[], attention_microsoft_operators[], attention_grouped_operators[], nbits_operators[];
+    attention_operators[], attention_microsoft_operators[], attention_grouped_operators[], nbits_operators[],
+    col2im_operators[], deform_operators[], random_operators[];
 /* Our own operators, which are in no other table. */
 extern const struct op_def fused_operators[], gradient_element_operators[], gradient_window_operators[],
     gradient_move_operators[];

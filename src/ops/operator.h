@@ -48,6 +48,8 @@ enum op_trait {
     OP_QUANTIZED = 1 << 13,
     /* Runs graphs inside of it: only engine/ can. */
     OP_CONTROL = 1 << 14,
+    /* Another result at each run, even of the same inputs: nothing computes it ahead. */
+    OP_RANDOM = 1 << 15,
 };
 
 struct gradient; /* ops/gradient.h */

@@ -33,16 +33,48 @@ static bool channels_of(const struct node *node, const struct shape *x, const st
 }
 
 static bool linear_check(const struct node *node, struct error *error) {
-    return node_int(node, "block_size", 0) == 0 ||
-           node_error(node, error, "blocks (block_size) are not supported");
+    return node_int(node, "block_size", 0) >= 0 || node_error(node, error, "block_size is negative");
+}
+
+/* Blocks along an axis, each with a scale: the scale has the tensor's shape, but for the axis. */
+struct scale_blocks {
+    int64_t outer, length, inner; /* the tensor is outer x length x inner */
+    int64_t block, count;         /* elements of a block, blocks along the axis; block 0: there are none */
+};
+
+static bool blocks_of(const struct node *node, const struct shape *x, const struct shape *scale,
+                      struct scale_blocks *ret, struct error *error) {
+    int64_t block = node_int(node, "block_size", 0);
+    int axis;
+    *ret = (struct scale_blocks){.block = 0};
+    if (!block)
+        return true;
+    if (!node_axis(node, node_int(node, "axis", 1), x->rank, &axis, error))
+        return false;
+
+    bool fits = scale->rank == x->rank;
+    for (int d = 0; fits && d < x->rank; d++)
+        fits = scale->dims[d] == (d == axis ? x->dims[d] / block + (x->dims[d] % block != 0) : x->dims[d]);
+    if (!fits)
+        return node_error(node, error, "the scale has not one number for each block of %lld",
+                          (long long)block);
+
+    *ret = (struct scale_blocks){shape_product(x, 0, axis), x->dims[axis],
+                                 shape_product(x, axis + 1, x->rank), block, scale->dims[axis]};
+    return true;
 }
 
 /* The zero point is left out, or has the scale's shape. */
 static bool linear_operands(const struct node *node, struct error *error) {
+    struct scale_blocks blocks;
     const struct shape *scale = node_shape(node, 1), *zero = node_shape(node, 2);
     struct scale_channels channels;
     if (zero && shape_elements(zero) != shape_elements(scale))
         return node_error(node, error, "scale and zero point have different shapes");
+    if (!blocks_of(node, node_shape(node, 0), scale, &blocks, error))
+        return false;
+    if (blocks.block)
+        return node_want_types(node, 1, TYPES_F32, error);
 
     return node_want_types(node, 1, TYPES_F32, error) &&
            channels_of(node, node_shape(node, 0), scale, &channels, error);
@@ -88,8 +120,32 @@ static void quantize_run(const struct tensor *x, const struct tensor *y, int64_t
     }
 }
 
+/* The first scale of row `row` of outer x length. */
+static int64_t block_scale(const struct scale_blocks *blocks, int64_t row) {
+    return (row / blocks->length * blocks->count + row % blocks->length / blocks->block) * blocks->inner;
+}
+
+static void quantize_blocks(const struct scale_blocks *blocks, const struct tensor *inputs, bool with_zero,
+                            const struct tensor *y) {
+    for (int64_t row = 0; row < blocks->outer * blocks->length; row++) {
+        int64_t scale_at = block_scale(blocks, row);
+        for (int64_t i = 0; i < blocks->inner; i++)
+            quantize_run(&inputs[0], y, row * blocks->inner + i, 1,
+                         (float)tensor_get_f64(&inputs[1], scale_at + i),
+                         with_zero ? (float)tensor_get_f64(&inputs[2], scale_at + i) : 0);
+    }
+}
+
 static bool quantize_compute(const struct node *node, const struct tensor *inputs,
                              const struct tensor *outputs, struct error *error) {
+    struct scale_blocks blocks;
+    if (!blocks_of(node, &inputs[0].shape, &inputs[1].shape, &blocks, error))
+        return false;
+    if (blocks.block) {
+        quantize_blocks(&blocks, inputs, node->input_count > 2 && inputs[2].data, &outputs[0]);
+        return true;
+    }
+
     struct scale_channels c;
     if (!channels_of(node, &inputs[0].shape, &inputs[1].shape, &c, error))
         return false;
@@ -111,10 +167,30 @@ static bool dequantize_infer(struct node *node, struct error *error) {
            infer_output(node, 0, node_dtype(node, 1), node_shape(node, 0), error);
 }
 
+static void dequantize_blocks(const struct scale_blocks *blocks, const struct tensor *inputs, bool with_zero,
+                              float *to) {
+    for (int64_t row = 0; row < blocks->outer * blocks->length; row++) {
+        int64_t scale_at = block_scale(blocks, row);
+        for (int64_t i = 0; i < blocks->inner; i++) {
+            int64_t zero = with_zero ? tensor_get_i64(&inputs[2], scale_at + i) : 0;
+            int64_t value = tensor_get_i64(&inputs[0], row * blocks->inner + i);
+            to[row * blocks->inner + i] =
+                (float)(value - zero) * (float)tensor_get_f64(&inputs[1], scale_at + i);
+        }
+    }
+}
+
 static bool dequantize_wide(const struct node *node, const struct tensor *inputs,
                             const struct tensor *outputs, struct error *error) {
     struct scale_channels c;
+    struct scale_blocks blocks;
     const struct tensor *x = &inputs[0];
+    if (!blocks_of(node, &x->shape, &inputs[1].shape, &blocks, error))
+        return false;
+    if (blocks.block) {
+        dequantize_blocks(&blocks, inputs, node->input_count > 2 && inputs[2].data, outputs[0].data);
+        return true;
+    }
     if (!channels_of(node, &x->shape, &inputs[1].shape, &c, error))
         return false;
 
@@ -146,7 +222,7 @@ static bool dequantize_compute(const struct node *node, const struct tensor *inp
 
 /* One scale for the whole tensor. */
 static int linear_axis_kept(const struct node *node, int axis) {
-    return node_shape(node, 1)->rank == 0 ? axis : -1;
+    return node_shape(node, 1)->rank == 0 && !node_int(node, "block_size", 0) ? axis : -1;
 }
 
 /* --- DynamicQuantizeLinear: scale and zero point from the tensor's own range, which always holds zero --- */
@@ -193,10 +269,10 @@ static bool dynamic_compute(const struct node *node, const struct tensor *inputs
         .op_type = "QuantizeLinear", .types = NAMES_F32 ", int32 to " NAMES_QUANTIZED, LINEAR, \
         FUNCTIONS(quantize), __VA_ARGS__                                                       \
     }
-#define DEQUANTIZE(...)                                                                          \
-    {                                                                                            \
-        .op_type = "DequantizeLinear", .types = NAMES_QUANTIZED ", int32 to " NAMES_F32, LINEAR, \
-        FUNCTIONS(dequantize), __VA_ARGS__                                                       \
+#define DEQUANTIZE(...)                                                                                  \
+    {                                                                                                    \
+        .op_type = "DequantizeLinear", .types = "int4, uint4, " NAMES_QUANTIZED ", int32 to " NAMES_F32, \
+        LINEAR, FUNCTIONS(dequantize), __VA_ARGS__                                                       \
     }
 
 const struct op_def quantize_operators[] = {

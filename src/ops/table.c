@@ -53,6 +53,9 @@ static const struct op_def *const families[] = {
     attention_microsoft_operators,
     attention_grouped_operators,
     nbits_operators,
+    col2im_operators,
+    deform_operators,
+    random_operators,
 };
 
 #define TABLE_ENTRIES 512

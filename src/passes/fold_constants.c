@@ -7,7 +7,7 @@
 #include "passes/rewrite.h"
 
 bool node_keeps_quantization(const struct node *node) {
-    return node_is(node, "DequantizeLinear");
+    return node_is(node, "DequantizeLinear") && !node_int(node, "block_size", 0); /* no product has blocks */
 }
 
 static bool inputs_are_constant(const struct node *node, size_t *ret_bytes) {
@@ -125,7 +125,7 @@ static enum fold_result compute(struct graph *graph, struct node *node, struct e
 enum fold_result node_fold(struct graph *graph, struct node *node, size_t limit, size_t *budget,
                            struct error *error) {
     size_t inputs;
-    if (!inputs_are_constant(node, &inputs))
+    if (node_has(node, OP_RANDOM) || !inputs_are_constant(node, &inputs))
         return FOLD_KEPT;
     if (fold_constant_node(graph, node))
         return FOLD_DONE;

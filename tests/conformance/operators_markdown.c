@@ -101,7 +101,8 @@ static void write_page(struct buffer *text, struct test_case *cases, int case_co
         text,
         "Of the %d operator tests that come with ONNX (Debian's libonnx-testdata), %d pass, %d are refused "
         "with the name of what is\nmissing (when the model is loaded; dropout in training, which an input "
-        "asks for, when it runs), %d are skipped because\ntheir data contradicts the model or later "
+        "asks for, when it runs), %d are skipped because\ntheir data is random, or contradicts the model or "
+        "later "
         "versions of ONNX, and %d fail. A case counts for every operator of its model.\nOpsets later than "
         "those named are refused too.\n",
         case_count, counts[PASSED], counts[REFUSED], counts[SKIPPED], counts[FAILED]);

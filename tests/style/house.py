@@ -80,6 +80,7 @@ LANGUAGE = {
     'option_spec': 'an argument: a table of options',
     'post_list': "a value: a node's post-ops and their operands, as a primitive takes them",
     'attend': 'an argument: what attention is computed over',
+    'conv_geometry': 'a value: what Conv and its relatives slide over what',
     'head_layout': 'a value: how a tensor holds heads',
     'heads': "a value: a view of a tensor's heads",
     'pair_view': 'a value: a view of a tensor over queries and keys',

@@ -7,7 +7,8 @@
 
 #include "graph/graph.h"
 
-/* Inputs: F float32, B bytes, I int64, J int32, with their sizes; "J=7" one number; "-" left out. */
+/* Inputs: F float32, B bytes, I int64, J int32, with their sizes; "J=7" and "I=5,5" are numbers; "-" left
+ * out. */
 static const struct node_form {
     const char *domain, *op_type, *inputs, *attributes;
 } node_forms[] = {
@@ -26,6 +27,14 @@ static const struct node_form {
     {"com.microsoft", "GroupQueryAttention", "F2x5x32 - - - - J2 J=5 F9x2 F9x2",
      "num_heads=4 kv_num_heads=2 do_rotary=1 local_window_size=2"},
     {"com.microsoft", "MatMulNBits", "F2x20 B3x2x8 F3x2 B3x1", "K=20 N=3 bits=4 block_size=16"},
+    {"", "Col2Im", "F2x12x16 I=5,5 I=2,2", ""},
+    {"", "Col2Im", "F1x6x6 I=3,5 I=2,3", ""},
+    {"", "AffineGrid", "F2x2x3 I=2,3,4,5", ""},
+    {"", "AffineGrid", "F1x3x4 I=1,3,2,3,4", "align_corners=1"},
+    {"", "DeformConv", "F1x4x6x6 F6x4x3x2 F1x12x4x5", ""},
+    {"", "DeformConv", "F1x4x6x6 F6x2x3x2 F1x24x4x5 F6 F1x12x4x5", "group=2 offset_group=2"},
+    {"", "DequantizeLinear", "B6x4 F3x4 B3x4", "axis=0 block_size=2"},
+    {"", "QuantizeLinear", "F6x4 F6x2 B6x2", "axis=1 block_size=3"},
     {"com.microsoft", "MatMulNBits", "F1x20 B3x2x4 F3x2", "K=20 N=3 bits=2 block_size=16"},
 };
 #define NODE_FORMS ((int)(sizeof node_forms / sizeof node_forms[0]))
@@ -38,16 +47,20 @@ static enum dtype form_dtype(char letter) {
 static void form_input(struct graph *graph, struct value *value, const char *word,
                        struct tensor *(*make)(struct graph *, enum dtype, const struct shape *, bool)) {
     struct shape shape = {0};
-    for (const char *at = word + 1; *at && *at != '='; at += *at == 'x')
-        shape.dims[shape.rank++] = strtol(at, (char **)&at, 10);
+    int64_t numbers[8] = {0};
+    bool given = word[1] == '=';
+    int count = 0;
+    for (const char *at = word + 1 + given; *at && count < 8; at += *at == 'x' || *at == ',')
+        numbers[count++] = strtol(at, (char **)&at, 10);
+    shape.rank = given ? count > 1 : count;
+    for (int i = 0; i < shape.rank; i++)
+        shape.dims[i] = given ? count : numbers[i];
 
     value->dtype = form_dtype(*word);
     value->shape = shape;
     struct tensor *tensor = make(graph, value->dtype, &shape, false);
-    for (int64_t i = 0; *word == 'J' || *word == 'I'; i++) { /* small numbers, so that some fit */
-        if (i == shape_elements(&shape))
-            break;
-        int64_t number = word[1] == '=' ? atol(word + 2) : i % 6;
+    for (int64_t i = 0; (*word == 'J' || *word == 'I') && i < shape_elements(&shape); i++) {
+        int64_t number = given ? numbers[i] : i % 6; /* small, so that some fit */
         if (*word == 'J')
             ((int32_t *)tensor->data)[i] = (int32_t)number;
         else
