@@ -13,7 +13,9 @@ let running = null; // AbortController of the answers under way
 function words({reply, error}) {
   if (error) return errorSentence(error, false);
   if (!reply) return '…';
-  return reply.known === 'no' ? text('unknown') : reply.predictions[0].label;
+  const [best] = reply.predictions;
+  if (reply.known === 'no') return text('unknown');
+  return reply.known === 'perhaps' || best.probability < 0.5 ? text('doubtful')(best.label) : best.label;
 }
 
 function card(row) {

@@ -329,6 +329,16 @@ const tests = [
     await models.locator('button[type="submit"]').click();
     await until('the reply', async () => /200[^]*animals/.test(await models.locator('.try pre').textContent()));
   }, {path: '/docs'}),
+  test('the API\'s page speaks French, too, and marks what is English', async (page) => {
+    await page.waitForSelector('.operation');
+    assert.equal(await page.textContent('h1'), 'L’API');
+    assert.equal(await page.getAttribute('html', 'lang'), 'fr');
+    const predict = page.locator('.operation', {has: page.locator('code', {hasText: /^\/predict$/})}).first();
+    assert.equal(await predict.locator('.gist').textContent(), 'Que montre cette photo\u00a0?');
+    await predict.locator('summary').click();
+    assert.equal(await predict.locator('button[type="submit"]').textContent(), 'Envoyer');
+    assert.equal(await predict.locator('.operation-body > p').getAttribute('lang'), 'en');
+  }, {path: '/docs', locale: 'fr-FR'}),
   test('everything that can be used has a name', async (page) => {
     const nameless = await page.evaluate(() => [...document.querySelectorAll('button, a, input:not([tabindex="-1"])')]
       .filter((node) => !(node.textContent.trim() || node.getAttribute('aria-label') || (node.labels && node.labels.length)))
