@@ -82,6 +82,8 @@
 /* Language models */
 #define LIMIT_GGUF_BYTES (512ull << 30) /* one file; it is mapped, not read */
 #define LIMIT_GGUF_PARTS 1000           /* files of one model */
+#define LIMIT_SAFETENSORS_HEADER_BYTES (100u << 20)
+#define LIMIT_TOKENIZER_BYTES (128u << 20) /* tokenizer.json */
 #define LIMIT_LAYERS 1000
 #define LIMIT_LAYER_WIDTH (1 << 20) /* numbers of a layer's input or of its MLP */
 #define LIMIT_HEADS 1024

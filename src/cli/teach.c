@@ -26,6 +26,8 @@ static const char help[] =
     "  --from MODEL   the model whose network looks at the photos (animals). One that tells many\n"
     "                 kinds of things apart teaches better: guichet pull mobilenet_v2\n"
     "  --output DIR   the folder to be made (PHOTOS' name in the model directory)\n"
+    "  --none NAME    add a class of this name, for photos that resemble none of those that were\n"
+    "                 taught; about three in a hundred of its own are refused as well\n"
     "  --tune MINUTES tune all layers on the photos afterwards, for so long; what comes out is kept\n"
     "                 only where it is better on photos that were held out\n"
     "  --steps N      tune for N steps instead: the same file each time; an interrupted command\n"
@@ -43,7 +45,7 @@ static const char help[] =
 static const struct command command = {"teach", help};
 
 struct teach_settings {
-    const char *photos, *from, *output;
+    const char *photos, *from, *output, *none;
     double minutes;
     int steps, threads;
     bool force, json;
@@ -131,6 +133,7 @@ static bool teach(const struct teach_settings *settings, struct model *model, co
     struct teach_result result;
     const struct teach_options options = {.photos = settings->photos,
                                           .output = output,
+                                          .none = settings->none,
                                           .replace = settings->force,
                                           .minutes = settings->minutes,
                                           .steps = settings->steps,
@@ -160,6 +163,7 @@ int verb_teach(int argc, char **argv) {
     const struct option_spec specs[] = {
         {.name = "from", .kind = OPTION_TEXT, .value = &settings.from},
         {.name = "output", .kind = OPTION_TEXT, .value = &settings.output},
+        {.name = "none", .kind = OPTION_TEXT, .value = &settings.none},
         {.name = "tune", .kind = OPTION_REAL, .value = &settings.minutes, .maximum = 10000},
         {.name = "steps", .kind = OPTION_INT, .value = &settings.steps, .maximum = 1e6},
         {.name = "force", .kind = OPTION_FLAG, .value = &settings.force},
@@ -171,6 +175,9 @@ int verb_teach(int argc, char **argv) {
     struct error error = {0};
     if (!options_parse(&command, argc, argv, specs, 1, 1, &words, &status))
         return status;
+
+    if (settings.none && (!*settings.none || settings.minutes > 0 || settings.steps))
+        return cli_usage(&command, "--none takes a name, and cannot be combined with --tune and --steps");
 
     settings.photos = argv[1];
     cleanup(freep) char *output =

@@ -42,6 +42,10 @@ static bool understand_input(struct model *model, struct error *error) {
     return true;
 }
 
+int model_length(const struct model *model) {
+    return model->length;
+}
+
 /* Preprocessing must give the size that the input takes; where it keeps the photo's aspect, a crop is added.
  */
 static bool fit_preprocessing(struct model *model, const char *path, struct error *error) {
@@ -235,6 +239,9 @@ static bool load_parts(struct model *model, const char *folder, const struct mod
 
     if (options.precision == PRECISION_AUTO)
         options.precision = settings.precision;
+    if (!options.threads)
+        options.threads = settings.threads;
+    model->length = settings.length;
     model->engine = engine_load(model->path, &options, error);
     return model->engine && understand(model, folder, given->any_network, error) &&
            settle_precision(model, &options, error);

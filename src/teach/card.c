@@ -83,9 +83,16 @@ char *teach_card(const struct model *base, const struct teach_options *options,
     append_classes(&text, result);
     if (result->classes.count <= MATRIX_MOST)
         append_matrix(&text, result);
-    buffer_append_string(&text,
-                         "\nIt knows these classes and nothing else: any other photo gets the class that "
-                         "it resembles most. taught.json has the same for programs.\n");
+    if (options->none) {
+        buffer_append_string(&text, "\nWhat resembles none of the photos it was taught is called \"");
+        append_name(&text, options->none);
+        buffer_append_string(&text, "\", and so are about three in a hundred of its own.");
+    } else {
+        buffer_append_string(&text,
+                             "\nIt knows these classes and nothing else: any other photo gets the class "
+                             "that it resembles most.");
+    }
+    buffer_append_string(&text, " taught.json has the same for programs.\n");
 
     if (text.failed) {
         buffer_release(&text);
@@ -159,12 +166,13 @@ json_t *teach_report(const struct model *base, const struct teach_options *optio
                      const struct teach_result *result) {
     const struct teach_score *score = &result->score;
     return json_pack(
-        "{s:s, s:s, s:s, s:i, s:i, s:{s:i, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:s, s:i, s:i, s:{s:i, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "guichet", GUICHET_VERSION, "base", model_name(base), "output", options->output, "photos",
         result->features.count, "features", result->features.width, "left_out", "right", score->right,
         "accuracy", rounded((double)score->right / result->features.count), "low", rounded(score->low),
         "high", rounded(score->high), "calibration_error", rounded(score->calibration_error), "penalty",
         rounded(result->head.penalty), "temperature", rounded(result->head.temperature), "classes",
         class_reports(result), "confusion", confusion_report(result), "mistaken", mistake_report(result),
-        "tuning", tuning_report(&result->tuning), "skipped", skipped_report(result));
+        "none", options->none ? json_string(options->none) : json_null(), "tuning",
+        tuning_report(&result->tuning), "skipped", skipped_report(result));
 }

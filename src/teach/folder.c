@@ -38,12 +38,13 @@ static bool write_json(const char *folder, const char *name, json_t *json, struc
     return write_text(folder, name, text, error);
 }
 
-static json_t *label_config(const struct teach_classes *classes) {
+/* `none`: the name of a class more, or NULL. */
+static json_t *label_config(const struct teach_classes *classes, const char *none) {
     json_t *labels = json_object();
-    for (int i = 0; labels && i < classes->count; i++) {
+    for (int i = 0; labels && i < classes->count + (none != NULL); i++) {
         char number[16];
         snprintf(number, sizeof number, "%d", i);
-        json_t *name = json_string(classes->names[i]);
+        json_t *name = json_string(i < classes->count ? classes->names[i] : none);
         if (!name) { /* not UTF-8 */
             json_decref(labels);
             return NULL;
@@ -53,8 +54,9 @@ static json_t *label_config(const struct teach_classes *classes) {
     return labels;
 }
 
-static bool write_config(const char *folder, const struct teach_classes *classes, struct error *error) {
-    json_t *labels = label_config(classes);
+static bool write_config(const char *folder, const struct teach_classes *classes, const char *none,
+                         struct error *error) {
+    json_t *labels = label_config(classes, none);
     if (!labels)
         return error_set(error, ERROR_INVALID, "the name of a class is not UTF-8: rename its folder");
     return write_json(folder, "config.json",
@@ -96,8 +98,11 @@ static bool write_network(const char *folder, const struct teach_result *result,
     if (result->tuned)
         return onnx_graph_write(result->tuned, path, error);
 
-    struct graph *graph = teach_network_with_head(&result->network, result->head.weights, result->head.bias,
-                                                  result->classes.count, error);
+    const struct teach_layer layer = {.weights = result->head.weights,
+                                      .bias = result->head.bias,
+                                      .classes = result->classes.count,
+                                      .none = result->none.mean ? &result->none : NULL};
+    struct graph *graph = teach_network_with_head(&result->network, &layer, error);
     bool done = graph && onnx_graph_write(graph, path, error);
     graph_free(graph);
     return done;
@@ -109,10 +114,11 @@ static bool check_written(const struct model *base, const char *folder, const st
     const struct model_options options = {
         .engine = {.precision = engine_precision(model_engine(base)), .no_baked = true}};
     struct model *model = model_load(folder, &options, error);
+    int classes = result->classes.count + (result->none.mean != NULL);
     bool done = model != NULL;
-    if (done && model_class_count(model) != result->classes.count)
+    if (done && model_class_count(model) != classes)
         done = error_set(error, ERROR_INTERNAL, "the model that was written has %d classes instead of %d",
-                         model_class_count(model), result->classes.count);
+                         model_class_count(model), classes);
     else if (done && !photo_input_equal(model_input(base), model_input(model)))
         done = error_set(error, ERROR_MODEL,
                          "%s prepares its photos in a way that preprocessor_config.json cannot express",
@@ -124,7 +130,8 @@ static bool check_written(const struct model *base, const char *folder, const st
 static bool write_all(const struct model *base, const struct teach_options *options, const char *folder,
                       const struct teach_result *result, struct error *error) {
     cleanup(freep) char *card = teach_card(base, options, result);
-    return write_network(folder, result, error) && write_config(folder, &result->classes, error) &&
+    return write_network(folder, result, error) &&
+           write_config(folder, &result->classes, options->none, error) &&
            write_json(folder, "preprocessor_config.json",
                       preprocessing_config(&model_input(base)->preprocessing), error) &&
            write_text(folder, "README.md", card, error) &&

@@ -7,6 +7,7 @@
 #include "ops/operator.h"
 #include "passes/passes.h"
 #include "quant/load.h"
+#include "teach/none.h"
 
 static bool no_memory(struct error *error) {
     return error_set(error, ERROR_MEMORY, "not enough memory for the network");
@@ -197,21 +198,81 @@ struct graph *teach_network_features(const struct teach_network *network, struct
     return NULL;
 }
 
-struct graph *teach_network_with_head(const struct teach_network *network, const float *weights,
-                                      const float *bias, int classes, struct error *error) {
-    const struct shape weight_shape = {.rank = 2, .dims = {network->width, classes}};
-    const struct shape bias_shape = {.rank = 1, .dims = {classes}};
-    struct graph *graph = graph_clone(network->graph);
-    struct value *inputs[3] = {graph ? append_flat(network, graph) : NULL}, *output = NULL;
-    if (inputs[0]) {
-        inputs[1] = graph_add_constant(graph, "taught.weight", DTYPE_F32, &weight_shape, (void *)weights);
-        inputs[2] = graph_add_constant(graph, "taught.bias", DTYPE_F32, &bias_shape, (void *)bias);
+/* ---- The last layer ---- */
+
+static struct value *constant(struct graph *graph, const char *name, enum dtype dtype, int64_t rows,
+                              int64_t columns, const void *data) {
+    const struct shape shape = {.rank = columns ? 2 : 1, .dims = {rows, columns}};
+    return graph_add_constant(graph, name, dtype, &shape, (void *)data);
+}
+
+/* A node at the end; NULL inputs are passed on. */
+static struct value *apply(struct graph *graph, const char *op_type, struct value *a, struct value *b) {
+    struct value *inputs[] = {a, b}, *output = a ? graph_add_value(graph, "none") : NULL;
+    if (!output || !graph_add_node(graph, NULL, "", op_type, NULL, inputs, b ? 2 : 1, &output, 1))
+        return NULL;
+    return output;
+}
+
+/* Along axis 1, which stays: an attribute before opset 18, an input from then on. */
+static struct value *reduce(struct graph *graph, const char *op_type, struct value *value) {
+    static const int64_t axis = 1;
+    bool by_input = graph_opset(graph, "") >= 18;
+    struct value *axes = by_input ? constant(graph, "axes", DTYPE_I64, 1, 0, &axis) : NULL;
+    struct value *result = by_input && !axes ? NULL : apply(graph, op_type, value, axes);
+    return result && (by_input || node_set_ints(graph, result->producer, "axes", &axis, 1)) ? result : NULL;
+}
+
+/* One score more: the best of the others, plus (threshold - the largest cosine to a known photo) * scale. */
+static struct value *add_none(const struct teach_network *network, const struct teach_none *none,
+                              struct graph *graph, struct value *features, struct value *logits) {
+    struct value *mean = constant(graph, "none.mean", DTYPE_F32, network->width, 0, none->mean);
+    struct value *known = constant(graph, "none.known", DTYPE_F32, network->width, none->count, none->known);
+    struct value *slope = constant(graph, "none.slope", DTYPE_F32, 1, 0, &none->slope);
+    struct value *shift = constant(graph, "none.shift", DTYPE_F32, 1, 0, &none->shift);
+    if (!mean || !known || !slope || !shift)
+        return NULL;
+
+    struct value *centred = apply(graph, "Sub", features, mean);
+    struct value *length = centred ? reduce(graph, "ReduceL2", centred) : NULL;
+    struct value *unit = length ? apply(graph, "Div", centred, length) : NULL;
+    struct value *cosines = unit ? apply(graph, "MatMul", unit, known) : NULL;
+    struct value *nearest = cosines ? reduce(graph, "ReduceMax", cosines) : NULL;
+    struct value *scaled = nearest ? apply(graph, "Mul", nearest, slope) : NULL;
+    struct value *moved = scaled ? apply(graph, "Add", scaled, shift) : NULL;
+    struct value *best = moved ? reduce(graph, "ReduceMax", logits) : NULL;
+    struct value *score = best ? apply(graph, "Add", moved, best) : NULL;
+    struct value *all = score ? apply(graph, "Concat", logits, score) : NULL;
+    return all && node_set_int(graph, all->producer, "axis", 1) ? all : NULL;
+}
+
+struct graph *teach_network_with_head(const struct teach_network *network, const struct teach_layer *layer,
+                                      struct error *error) {
+    struct graph *graph = teach_network_features(network, error);
+    if (!graph)
+        return NULL;
+
+    struct value *features = graph->outputs[0], *output = graph_add_value(graph, "classes");
+    struct value *inputs[] = {
+        features, constant(graph, "taught.weight", DTYPE_F32, network->width, layer->classes, layer->weights),
+        constant(graph, "taught.bias", DTYPE_F32, layer->classes, 0, layer->bias)};
+    bool done = output && inputs[1] && inputs[2] &&
+                graph_add_node(graph, NULL, "", "Gemm", NULL, inputs, 3, &output, 1);
+    if (done && layer->none)
+        done = (output = add_none(network, layer->none, graph, features, output)) != NULL;
+
+    if (done) {
+        const struct shape shape = {
+            .rank = 2, .dims = {features->shape.dims[0], layer->classes + (layer->none != NULL)}};
+        output->name = "logits";
+        output->dtype = DTYPE_F32;
+        output->shape = shape;
+        drop_outputs(graph);
+        done = graph_add_output(graph, output);
     }
-    if (inputs[1] && inputs[2])
-        output = append(network, graph, "Gemm", inputs, 3, "taught");
-    if (!output)
+    if (!done)
         no_memory(error);
-    else if (finish(network, graph, output, "logits", classes, error))
+    else if (operators_bind(graph, error))
         return graph;
 
     graph_free(graph);

@@ -4,6 +4,8 @@
 #include "graph/graph.h"
 #include "model/model.h"
 
+struct teach_none; /* none.h */
+
 struct teach_network {
     struct graph *graph;    /* simplified, its outputs as they were */
     struct node *layer;     /* the last layer */
@@ -24,7 +26,15 @@ void teach_network_release(struct teach_network *network);
 /* A bound graph with one output, "features": float32 [n, width]. The network must outlive it. */
 struct graph *teach_network_features(const struct teach_network *network, struct error *error);
 
-/* The same with a new last layer: one output, "logits", float32 [n, classes] = features·weights + bias.
- * weights: [width, classes]. These must outlive the graph, too. */
-struct graph *teach_network_with_head(const struct teach_network *network, const float *weights,
-                                      const float *bias, int classes, struct error *error);
+/* The last layer to be. */
+struct teach_layer {
+    const float *weights; /* [width, classes] */
+    const float *bias;    /* [classes] */
+    int classes;
+    const struct teach_none *none; /* NULL: no class for what resembles none of the others (none.h) */
+};
+
+/* The same with a new last layer: one output, "logits", float32 [n, classes] = features·weights + bias; with
+ * layer->none [n, classes + 1]. What the layer points at must outlive the graph, too. */
+struct graph *teach_network_with_head(const struct teach_network *network, const struct teach_layer *layer,
+                                      struct error *error);

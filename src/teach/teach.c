@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "teach/folder.h"
 #include "teach/tune.h"
@@ -17,6 +18,7 @@ void teach_result_release(struct teach_result *result) {
     teach_classes_release(&result->classes);
     teach_features_release(&result->features);
     ridge_head_release(&result->head);
+    teach_none_release(&result->none);
     graph_free(result->tuned);
     graph_free(result->headed);
     teach_network_release(&result->network);
@@ -82,10 +84,20 @@ static bool count_classes(const char *folder, struct teach_result *result, struc
     return true;
 }
 
+static bool check_none(const struct teach_options *options, const struct teach_classes *classes,
+                       struct error *error) {
+    for (int i = 0; options->none && i < classes->count; i++)
+        if (strcmp(options->none, classes->names[i]) == 0)
+            return error_set(error, ERROR_INVALID, "%s/%s is a class of its own: give another name to --none",
+                             options->photos, options->none);
+    return true;
+}
+
 static bool run(const struct model *model, const struct teach_options *options, struct teach_result *result,
                 struct error *error) {
     if (!teach_folder_check(options, error) ||
         !teach_classes_read(options->photos, &result->list, &result->classes, error) ||
+        !check_none(options, &result->classes, error) ||
         !teach_network_open(model, &result->network, error) ||
         !teach_features_compute(model, &result->network, &result->list, options->threads, options->report,
                                 options->context, &result->features, error) ||
@@ -99,6 +111,7 @@ static bool run(const struct model *model, const struct teach_options *options, 
                                           .class_count = result->classes.count};
     bool tunes = options->minutes > 0 || options->steps > 0;
     return ridge_fit(&samples, options->threads, &result->head, error) && score(result, error) &&
+           (!options->none || teach_none_fit(&samples, options->threads, &result->none, error)) &&
            (!tunes || teach_tune(model, options, result, error)) &&
            teach_folder_write(model, options, result, error);
 }

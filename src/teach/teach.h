@@ -9,11 +9,13 @@
 #include "model/model.h"
 #include "teach/classes.h"
 #include "teach/features.h"
+#include "teach/none.h"
 #include "teach/ridge.h"
 
 struct teach_options {
     const char *photos; /* the folder of folders */
     const char *output; /* the folder to be made */
+    const char *none;   /* the name of a class more, for what resembles none of the others; NULL: none */
     bool replace;       /* where there is one already */
     double minutes;     /* for tuning all layers (tune.h); 0: none */
     int64_t steps;      /* instead of minutes: so many steps; 0: as many as fit */
@@ -46,6 +48,7 @@ struct teach_result {
     struct teach_features features;
     struct ridge_head head;
     struct teach_score score;
+    struct teach_none none;
     struct teach_network network;
     struct teach_tuning tuning;
     struct graph *headed; /* what was tuned; NULL: nothing was */

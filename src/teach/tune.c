@@ -253,8 +253,9 @@ static bool run(struct tuning_job *job, const struct model *model, struct teach_
         asprintf(&job->checkpoint, "%.*s.%s.tuning", folder, options->output, options->output + folder) < 0)
         return no_memory(error);
 
-    result->headed = job->graph =
-        teach_network_with_head(&result->network, job->head.weights, job->head.bias, classes, error);
+    const struct teach_layer layer = {
+        .weights = job->head.weights, .bias = job->head.bias, .classes = classes};
+    result->headed = job->graph = teach_network_with_head(&result->network, &layer, error);
     if (!job->graph || (!steps && !count_steps(job, &steps, error)) || !make_trainer(job, steps, error) ||
         !run_steps(job, steps, error) || !compare(job, result, error))
         return false;

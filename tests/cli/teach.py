@@ -91,6 +91,23 @@ def test_teach():
         check(f'from a network of the form {name}', right and said.code == 0 and '"sea"' in said.out.split('}')[0], f'{done}\n{said}')
 
 
+def test_none():
+    """A class more, for what was not taught."""
+    photos, output = taught_colours(f'{DIR}/none/photos', 8), f'{DIR}/none/taught'
+    done = Done('teach', photos, '--from', ANIMALS, '--output', output, '--none', 'neither', '--json')
+    check('--none is told', done.code == 0 and done.json()['none'] == 'neither' and len(done.json()['classes']) == 2, done)
+    for name, colour, wanted in (('sea', (9, 9, 180), 'sea'), ('grass', (20, 220, 30), 'neither')):
+        photo = write(f'{DIR}/none/{name}.png', png(*colour))
+        said = Done('classify', '--model', output, '--json', '--top', '1', photo)
+        check(f'{name} is {wanted}', said.code == 0 and f'"{wanted}"' in said.out, said)
+    fails('a name that is a class', 'class of its own', 'teach', photos, '--from', ANIMALS, '--output', f'{DIR}/none/x', '--none', 'sea')
+    done = Done('teach', photos, '--from', ANIMALS, '--none', 'neither', '--tune', '1')
+    check('--none with --tune is a usage error', done.code == 2 and '--none' in done.err, done)
+    base = model(f'{DIR}/none/base')
+    done = Done('teach', photos, '--from', base, '--output', f'{DIR}/none/small', '--none', 'neither')
+    check('a network of few features', done.code == 0, done)
+
+
 def same_file(a, b):
     with open(f'{a}/model.onnx', 'rb') as first, open(f'{b}/model.onnx', 'rb') as second:
         return first.read() == second.read()
@@ -137,6 +154,7 @@ def test_teach_killed():
 
 
 test_teach()
+test_none()
 test_tuning()
 test_teach_killed()
 print(f'1..{tests}')
