@@ -145,8 +145,13 @@ void cli_report_print(const struct report *report) {
     printf("%-12s %31.2f %%   the same prediction on %d of %d photos\n", "agreement",
            percent(report->agreement.same, report->agreement.count), report->agreement.same,
            report->agreement.count);
+    printf("%-12s %14.2f to %.2f %%   of predictions are the same, with 95 %% confidence\n", "",
+           100 * report->same.low, 100 * report->same.high);
     printf("%-12s %33.5f   mean; worst %.4f (%s)\n", "divergence", report->agreement.mean,
            report->agreement.worst, a->set->photos[report->samples[report->agreement.worst_at]].name);
+    char english[300], french[300];
+    report_judge(report, english, french, sizeof english);
+    printf("\n%s\n", english);
     print_layers(report);
 }
 

@@ -31,12 +31,12 @@ static const char help[] =
     "  --to TYPE         Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, Q3_K_L,\n"
     "                    Q3_K_M, Q3_K_S, Q2_K, BF16 or F16\n"
     "  --text FILE       the text; may come several times (what the model writes by itself)\n"
-    "  --seed N          of what the model writes, and which of the text judges (0)\n"
+    "  --seed N          of what the model writes, and which of the text, or of the photos, judge (0)\n"
     "  --plain           round each weight by itself, without a text\n"
     "\n"
     "The first form is for networks that take photos, in ONNX. DIR has photos like those the model will see, "
     "right in it or in folders; labels are not\n"
-    "needed. Two thirds of them calibrate, the rest are held out for judging. Layers that change\n"
+    "needed. Half of them calibrate, a sixth choose, and the report is on the rest. Layers that change\n"
     "too many predictions stay in float. Writes model_int8.onnx (standard ONNX with\n"
     "QuantizeLinear and DequantizeLinear), report.json and report.html. Repeat an interrupted\n"
     "command to continue it.\n"
@@ -136,7 +136,6 @@ static bool copy_configuration(const struct quantize_paths *paths, struct error 
 
 static bool print_report(const struct quantize_settings *settings, const struct quantize_paths *paths,
                          const struct report *report, struct error *error) {
-    const struct search_result *search = &report->quant->search;
     if (settings->common.json) {
         json_t *json = report_json(report);
         return (json && cli_print_json(json)) ||
@@ -145,9 +144,11 @@ static bool print_report(const struct quantize_settings *settings, const struct 
 
     cli_report_print(report);
     printf("\nwritten: %s, report.json, report.html\n", paths->network);
-    if (!search->met)
-        cli_warn("--max-loss is exceeded: %d of %d predictions changed on the held-out photos, and %d may",
-                 search->after.count - search->after.same, search->after.count, search->allowed);
+    if (!report_target_is_met(report))
+        cli_warn("it is not certain that --max-loss is kept: at least %.1f %% of predictions are the same, "
+                 "with 95 %% "
+                 "confidence, by %d photos",
+                 100 * report->same.low, report->count);
     return true;
 }
 
@@ -234,8 +235,10 @@ out:
 
 /* False: a usage error was printed; *ret_exit is the exit code. */
 static bool read_options(const struct quantize_settings *settings, struct quant_options *ret, int *ret_exit) {
-    *ret = (struct quant_options){
-        .max_loss = settings->max_loss, .per_tensor = settings->per_tensor, .activations = DTYPE_U8};
+    *ret = (struct quant_options){.max_loss = settings->max_loss,
+                                  .per_tensor = settings->per_tensor,
+                                  .activations = DTYPE_U8,
+                                  .seed = (uint64_t)settings->language.seed};
     *ret_exit = EXIT_DONE;
 
     if (!settings->calibrate)

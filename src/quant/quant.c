@@ -12,8 +12,8 @@
 #include "quant/correct.h"
 #include "quant/load.h"
 
-#define HELD_OUT_EACH 3   /* every third photo is held out */
-#define MIRROR_BELOW 128  /* fewer held-out photos are also used mirrored */
+#define HELD_OUT_EACH 3   /* a third of the photos is reported on, and half as many choose */
+#define MIRROR_BELOW 128  /* fewer that choose are also used mirrored */
 #define TRIAL_SECONDS 3.0 /* for measuring one candidate */
 #define SENSITIVITY_SECONDS 8.0
 #define TRIAL_BATCH 8
@@ -25,8 +25,8 @@ struct quant_job {
     struct graph *graph, *equalized; /* equalized: a copy with other weights, or NULL */
     struct scheme scheme, scheme_equalized;
     struct observations observations, observations_equalized;
-    int *calibration, *judged; /* samples */
-    int calibration_count, judged_count, held_out;
+    int *calibration, *judged; /* samples; judged: those that choose */
+    int calibration_count, judged_count;
     struct trial trial;
     uint64_t key;
 };
@@ -41,7 +41,27 @@ int quant_photos_wanted(int count, double max_loss) {
     return count >= wanted ? 0 : wanted;
 }
 
-/* Every third photo is held out for judging, the others calibrate; of one or two photos, each does both. */
+/* A permutation of [0, count) by a seed (xorshift*, Vigna 2016). */
+static void shuffle(int *order, int count, uint64_t seed) {
+    uint64_t state = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
+    for (int i = 0; i < count; i++)
+        order[i] = i;
+    for (int i = count - 1; i > 0; i--) {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        int other = (int)((state * 0x2545f4914f6cdd1du >> 33) % (uint64_t)(i + 1)), held = order[i];
+        order[i] = order[other];
+        order[other] = held;
+    }
+}
+
+static int ascending(const void *a, const void *b) {
+    return *(const int *)a - *(const int *)b;
+}
+
+/* A third of the photos is reported on, a sixth chooses, half of them calibrate: what is chosen by photos
+ * looks better on them than it is. Fewer than six choose and calibrate; of one or two, each does all. */
 static bool split_photos(struct quant_job *job, struct quant_result *result, struct error *error) {
     int count = job->set->count;
     job->calibration = calloc((size_t)count + 1, sizeof *job->calibration);
@@ -50,21 +70,25 @@ static bool split_photos(struct quant_job *job, struct quant_result *result, str
     if (!job->calibration || !job->judged || !result->held_out_photos)
         return no_memory(error);
 
-    for (int i = 0; i < count; i++) {
-        bool held_out = i % HELD_OUT_EACH == HELD_OUT_EACH - 1;
-        if (held_out || count < HELD_OUT_EACH)
-            job->judged[job->held_out++] = i;
-        if (!held_out || count < HELD_OUT_EACH)
-            job->calibration[job->calibration_count++] = i;
+    int *order = result->held_out_photos, reported = count < HELD_OUT_EACH ? count : count / HELD_OUT_EACH,
+        choosing = reported / 2;
+    shuffle(order, count, job->options->seed);
+    for (int i = count < HELD_OUT_EACH ? 0 : reported; i < count; i++) {
+        if (i < reported + choosing || choosing == 0)
+            job->judged[result->choosing++] = order[i];
+        if (i >= reported + choosing || count < HELD_OUT_EACH)
+            job->calibration[job->calibration_count++] = order[i];
     }
+    qsort(order, (size_t)reported, sizeof *order, ascending);
+    qsort(job->calibration, (size_t)job->calibration_count, sizeof *order, ascending);
+    qsort(job->judged, (size_t)result->choosing, sizeof *order, ascending);
 
-    memcpy(result->held_out_photos, job->judged, (size_t)job->held_out * sizeof(int));
-    job->judged_count = job->held_out;
-    for (int i = 0; job->held_out < MIRROR_BELOW && i < job->held_out; i++)
+    job->judged_count = result->choosing;
+    for (int i = 0; result->choosing < MIRROR_BELOW && i < result->choosing; i++)
         job->judged[job->judged_count++] = job->judged[i] + count;
 
     result->calibrated = job->calibration_count;
-    result->held_out = job->held_out;
+    result->held_out = reported;
     return true;
 }
 
@@ -303,7 +327,7 @@ static bool compute_key(const char *network, const struct photo_set *set, const 
         return false;
 
     *ret = hash_bytes(hash_bytes(HASH_START, map.bytes, map.size), &set->key, sizeof set->key) +
-           (uint64_t)options->activations;
+           (uint64_t)options->activations + options->seed * 1000003;
     file_map_close(&map);
     return true;
 }

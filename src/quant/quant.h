@@ -11,6 +11,7 @@ struct quant_options {
     enum dtype activations; /* DTYPE_U8 or DTYPE_I8 */
     bool per_tensor;
     double max_loss; /* percentage points of agreement */
+    uint64_t seed;   /* of which photos calibrate, choose and are reported on */
     int threads;
     const char *state_path; /* keeps the statistics of an unfinished calibration; NULL: nothing is kept */
     progress_report progress;
@@ -26,12 +27,12 @@ struct quant_layer {
 };
 
 struct quant_result {
-    struct arena *arena;       /* of the strings */
-    enum quant_method method;  /* never QUANT_AUTO */
-    bool equalized, corrected; /* done, as it helped */
-    int pairs;                 /* equalised */
-    int calibrated, held_out;  /* photos */
-    int *held_out_photos;      /* [held_out] indices in the set */
+    struct arena *arena;                /* of the strings */
+    enum quant_method method;           /* never QUANT_AUTO */
+    bool equalized, corrected;          /* done, as it helped */
+    int pairs;                          /* equalised */
+    int calibrated, choosing, held_out; /* photos */
+    int *held_out_photos; /* [held_out] indices in the set: those that neither calibrated nor chose */
     struct search_result search;
     struct quant_layer *layers; /* [layer_count] convolutions and matrix products, in order */
     int layer_count, quantized_count;

@@ -1,10 +1,12 @@
 #include "quant/report.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "quant/processor.h"
 
@@ -15,16 +17,12 @@ static bool no_memory(struct error *error) {
     return error_set(error, ERROR_MEMORY, "not enough memory to compare the models");
 }
 
-static int by_value(const void *a, const void *b) {
-    double first = *(const double *)a, second = *(const double *)b;
-    return first < second ? -1 : first > second;
-}
-
 struct timed {
     struct model_classifier *classifier;
     const struct photo_set *set;
     double runs[MOST_RUNS];
     double *result;
+    struct estimate *estimate;
 };
 
 static bool time_once(struct timed *timed, int sample, int run, struct error *error) {
@@ -41,7 +39,7 @@ static bool time_once(struct timed *timed, int sample, int run, struct error *er
 
 /* In turns, so that other load on the machine affects all alike. */
 static bool time_all(struct timed *timed, int count, const struct report *report, double seconds,
-                     struct error *error) {
+                     struct estimate *ret_speedup, struct error *error) {
     enum { WARM_UP = 3 };
     int runs = 0;
     double end = clock_ms() + seconds * 1000;
@@ -52,9 +50,16 @@ static bool time_all(struct timed *timed, int count, const struct report *report
         runs = i < 0 ? 0 : i + 1;
     }
 
+    /* Run by run, since other load changes: the second side against the first as `auto` runs it. */
+    cleanup(freep) double *ratios = calloc((size_t)runs + 1, sizeof *ratios);
+    if (!ratios)
+        return no_memory(error);
+    for (int i = 0; i < runs; i++)
+        ratios[i] = timed[count == 3 ? 2 : 0].runs[i] / timed[1].runs[i];
+    *ret_speedup = estimate_median(ratios, (size_t)runs);
     for (int j = 0; j < count; j++) {
-        qsort(timed[j].runs, (size_t)runs, sizeof(double), by_value);
-        *timed[j].result = timed[j].runs[runs / 2];
+        *timed[j].estimate = estimate_median(timed[j].runs, (size_t)runs);
+        *timed[j].result = timed[j].estimate->value;
     }
     return true;
 }
@@ -63,6 +68,7 @@ static bool measure_speed(struct report *report, double seconds, struct error *e
     struct model *models[] = {report->sides[0].model, report->sides[1].model, report->fast};
     double *results[] = {&report->sides[0].milliseconds, &report->sides[1].milliseconds,
                          &report->fast_milliseconds};
+    struct estimate *estimates[] = {&report->sides[0].time, &report->sides[1].time, &report->fast_time};
     struct timed *timed = calloc(3, sizeof *timed);
     int count = report->fast ? 3 : 2;
     bool done = false;
@@ -72,12 +78,13 @@ static bool measure_speed(struct report *report, double seconds, struct error *e
 
     for (int i = 0; i < count; i++) {
         timed[i].result = results[i];
+        timed[i].estimate = estimates[i];
         timed[i].set = report->sides[i % 2].set;
         timed[i].classifier = model_classifier_create(models[i], error);
         if (!timed[i].classifier)
             goto out;
     }
-    done = time_all(timed, count, report, seconds, error);
+    done = time_all(timed, count, report, seconds, &report->speedup, error);
 
 out:
     for (int i = 0; i < count; i++)
@@ -165,6 +172,12 @@ static bool measure_predictions(struct report *report, progress_report progress,
 
     report->agreement = predictions_compare(&predictions[0], &predictions[1]);
     done = list_changes(report, &predictions[0], &predictions[1], error);
+    if (!done)
+        goto out;
+    report->same = estimate_share((double)report->agreement.same / fmax(report->agreement.count, 1),
+                                  report->agreement.count);
+    report->divergence = estimate_mean(report->divergences, (size_t)report->count);
+    report->divergence.low = fmax(report->divergence.low, 0);
 out:
     predictions_release(&predictions[0]);
     predictions_release(&predictions[1]);

@@ -4,14 +4,16 @@
 
 #include "base/buffer.h"
 #include "data/evaluator.h"
+#include "quant/estimate.h"
 #include "quant/quant.h"
 
 struct report_side {
     struct model *model;
     const struct photo_set *set; /* photos as this model wants them; the same ones on both sides */
     /* Set by report_measure: */
-    uint64_t bytes;      /* of the ONNX file */
-    double milliseconds; /* median of one photo */
+    uint64_t bytes;       /* of the ONNX file */
+    double milliseconds;  /* median of one photo */
+    struct estimate time; /* … with its interval */
     struct hits hits;
 };
 
@@ -27,7 +29,10 @@ struct report {
     double fast_milliseconds;
     const int *samples; /* [count] photos */
     int count;
-    struct agreement agreement;    /* of the second from the first */
+    struct agreement agreement; /* of the second from the first */
+    struct estimate same, divergence,
+        speedup; /* of all photos; speedup: against the first as `auto` runs it */
+    struct estimate fast_time;
     double *divergences;           /* [count] */
     struct report_change *changes; /* [change_count] photos with another best class */
     int change_count, threads;
@@ -42,6 +47,11 @@ struct report {
 bool report_measure(struct report *report, const int *samples, int count, double seconds,
                     progress_report progress, void *context, struct error *error);
 void report_release(struct report *report);
+
+/* "take", "maybe" or "leave", by the worse ends of the intervals, and why: [size] each. */
+const char *report_judge(const struct report *report, char *ret_english, char *ret_french, size_t size);
+/* Is the agreement that was asked for certain? */
+bool report_target_is_met(const struct report *report);
 
 /* The English name of a class of a side. */
 const char *report_label(const struct report_side *side, int index);

@@ -39,13 +39,14 @@ static json_t *quant_json(const struct report *report) {
     const struct quant_result *quant = report->quant;
     const struct quant_options *options = report->options;
     return json_pack(
-        "{s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:o, s:b, s:i, s:i, s:i, s:o}", "method",
+        "{s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:o, s:b, s:i, s:i, s:i, s:o}", "method",
         quant_method_name(quant->method), "activations", options->activations == DTYPE_I8 ? "int8" : "uint8",
         "per_channel", !options->per_tensor, "bias_correction", quant->corrected, "equalised_pairs",
-        quant->equalized ? quant->pairs : 0, "calibration_photos", quant->calibrated, "held_out_photos",
-        quant->held_out, "max_loss_points", real(options->max_loss, 3), "target_met", quant->search.met,
-        "layers_int8", quant->quantized_count, "layers_float", quant->layer_count - quant->quantized_count,
-        "kept_in_float", quant->search.kept, "layers", layers_json(quant));
+        quant->equalized ? quant->pairs : 0, "calibration_photos", quant->calibrated, "choosing_photos",
+        quant->choosing, "held_out_photos", quant->held_out, "max_loss_points", real(options->max_loss, 3),
+        "target_met", report_target_is_met(report), "layers_int8", quant->quantized_count, "layers_float",
+        quant->layer_count - quant->quantized_count, "kept_in_float", quant->search.kept, "layers",
+        layers_json(quant));
 }
 
 static json_t *changes_json(const struct report *report) {
@@ -85,6 +86,19 @@ json_t *report_json(const struct report *report) {
                              "skipped", skipped_json(a->set));
     if (root && report->fast)
         json_object_set_new(root, "a_bf16_median_ms", real(report->fast_milliseconds, 3));
+    json_t *measures =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "agreement", estimate_json(report->same), "kl_mean",
+                  estimate_json(report->divergence), "size_ratio",
+                  estimate_json(estimate_exact((double)b->bytes / (double)(a->bytes ? a->bytes : 1))),
+                  "speedup", estimate_json(report->speedup), "a_ms",
+                  estimate_json(report->fast ? report->fast_time : a->time), "b_ms", estimate_json(b->time));
+    char english[300], french[300];
+    const char *verdict = report_judge(report, english, french, sizeof english);
+    if (root && measures) {
+        json_object_set_new(root, "measures", measures);
+        json_object_set_new(root, "verdict", json_string(verdict));
+        json_object_set_new(root, "advice", json_pack("{s:s, s:s}", "en", english, "fr", french));
+    }
     if (root && report->quant)
         json_object_set_new(root, "quantisation", quant_json(report));
 

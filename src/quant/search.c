@@ -47,9 +47,6 @@ out:
 }
 
 bool agreement_is_better(const struct agreement *a, const struct agreement *b) {
-    enum { FEW = 200 };
-    if (a->same != b->same && a->count >= FEW)
-        return a->same > b->same;
     return a->mean < b->mean;
 }
 

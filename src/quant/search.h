@@ -20,7 +20,7 @@ struct trial {
 /* Settle the scheme, and compare its network with the reference on the first `count` samples. */
 bool trial_run(const struct trial *trial, struct scheme *scheme, int count, struct agreement *ret,
                struct error *error);
-/* Is `a` better: more equal predictions, then less divergence? With few photos, divergence alone decides. */
+/* Is `a` better? Divergence decides: it tells more of few photos than equal predictions do. */
 bool agreement_is_better(const struct agreement *a, const struct agreement *b);
 
 /* Set the damage of every layer: its divergence when it alone is quantised. In about `seconds`, on as many

@@ -62,8 +62,14 @@ def written(folder):
     made = report['quantisation']
     check('the report has sizes, times, answers and every layer',
           report['size_ratio'] < 1 and report['b']['median_ms'] > 0 and 0 <= report['agreement'] <= 1 and report['kl_worst'] >= 0
-          and len(made['layers']) == made['layers_int8'] + made['layers_float'] and made['calibration_photos'] == 16
-          and made['held_out_photos'] == 8, report)
+          and len(made['layers']) == made['layers_int8'] + made['layers_float'], report)
+    check('photos calibrate, choose, or are reported on',
+          (made['calibration_photos'], made['choosing_photos'], made['held_out_photos']) == (12, 4, 8), made)
+    check('each measure has an interval, and there is a verdict',
+          all(m['low'] <= m['value'] <= m['high'] for m in report['measures'].values()) and len(report['measures']) == 6
+          and report['verdict'] in ('take', 'maybe', 'leave') and report['advice']['fr'], report)
+    check('eight photos make nothing certain', not made['target_met'] and report['measures']['agreement']['low'] < 0.9, report)
+    check('the page speaks French, too', 'Ce qu’il gagne' in page and page.endswith('</html>\n'), page[-200:])
 
 
 def quantises(work, model):

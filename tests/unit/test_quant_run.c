@@ -148,7 +148,7 @@ static void a_complete_run(void **state) {
     assert_int_equal(access(unfinished, F_OK), -1);
 
     assert_int_equal(result.layer_count, 4);
-    assert_int_equal(result.calibrated + result.held_out, 60);
+    assert_int_equal(result.calibrated + result.choosing + result.held_out, 60);
     assert_true(result.search.met && result.layers[0].damage >= 0);
     assert_true(result.search.after.same >= result.search.after.count - result.search.allowed);
     quant_result_release(&result);
