@@ -1,8 +1,15 @@
 // The API's description (/openapi.json) laid out for reading, and a form at each operation to try it.
+import {french, frenchGist} from './docs_fr.js';
 import {element, fill, find} from './dom.js';
+import {language} from './texts.js';
 
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 let api = {};
+
+const inFrench = language() === 'fr';
+// A word of the page in the language that is spoken. What has no translation is English, and says so: englishOr.
+const say = (words) => (inFrench && french(words)) || words;
+const englishOr = (words) => (inFrench && french(words) === null ? {lang: 'en'} : {});
 
 // Follow a local reference: {"$ref": "#/components/schemas/Reply"}.
 function resolve(node) {
@@ -42,13 +49,13 @@ function mediaExample(media) {
 }
 
 function section(title, ...children) {
-  return element('div', {}, element('h3', {}, title), ...children);
+  return element('div', {}, element('h3', {}, say(title)), ...children);
 }
 
 function parameterRows(parameters) {
   return element('dl', {class: 'rows'}, ...parameters.flatMap((one) => [
     element('dt', {}, one.name),
-    element('dd', {}, one.description || '', ' ', element('small', {}, [one.in, typeName(one.schema || {}), one.required && 'required'].filter(Boolean).join(', '))),
+    element('dd', englishOr(one.description), one.description || '', ' ', element('small', {}, [one.in, typeName(one.schema || {}), one.required && say('required')].filter(Boolean).join(', '))),
   ]));
 }
 
@@ -57,7 +64,7 @@ function replyRows(responses) {
     const response = resolve(given);
     const [type, media] = Object.entries(response.content || {})[0] || [];
     const json = media && type.includes('json') && status < '300';
-    return [element('dt', {}, status), element('dd', {}, response.description || '', type ? element('small', {}, ` ${type}`) : null,
+    return [element('dt', {}, status), element('dd', englishOr(response.description), response.description || '', type ? element('small', {}, ` ${type}`) : null,
       json ? element('pre', {}, pretty(mediaExample(media))) : null)];
   }));
 }
@@ -65,7 +72,7 @@ function replyRows(responses) {
 function bodySection(content) {
   return section('Body', element('dl', {class: 'rows'}, ...Object.entries(content).flatMap(([type, media]) => [
     element('dt', {}, type),
-    element('dd', {}, type.includes('json') ? element('pre', {}, pretty(mediaExample(media))) : resolve(media.schema).description || 'the bytes'),
+    element('dd', {}, type.includes('json') ? element('pre', {}, pretty(mediaExample(media))) : resolve(media.schema).description || say('the bytes')),
   ])));
 }
 
@@ -97,7 +104,7 @@ function bodyInput(content) {
     if (photo) form.append('file', photo);
     return {body: form};
   };
-  return {nodes: [field('Body', choice), editor, file], read};
+  return {nodes: [field(say('Body'), choice), editor, file], read};
 }
 
 async function send(verb, path, inputs, body, output) {
@@ -140,22 +147,26 @@ function tryForm(verb, path, parameters, content) {
     event.preventDefault();
     send(verb, path, inputs, body, output);
   }}, ...inputs.map(({parameter, input}) => field(parameter.name, input)), ...(body ? body.nodes : []),
-  element('button', {type: 'submit', class: 'button primary'}, 'Send'), output);
+  element('button', {type: 'submit', class: 'button primary'}, say('Send')), output);
 }
 
 function operation(verb, path, shared, description) {
   const parameters = [...shared, ...(description.parameters || [])].map(resolve);
   const content = description.requestBody ? resolve(description.requestBody).content : null;
+  const gist = inFrench ? frenchGist(description.operationId) : description.summary;
   return element('details', {class: 'operation'}, element('summary', {}, element('span', {class: 'verb', 'data-verb': verb}, verb.toUpperCase()),
-    element('code', {}, path), element('span', {class: 'gist'}, description.summary || '')),
-  element('div', {class: 'operation-body'}, description.description ? element('p', {}, description.description) : null,
+    element('code', {}, path), element('span', {class: 'gist', lang: gist ? null : 'en'}, gist || description.summary || '')),
+  element('div', {class: 'operation-body'}, description.description ? element('p', englishOr(description.description), description.description) : null,
     parameters.length ? section('Parameters', parameterRows(parameters)) : null, content ? bodySection(content) : null,
     section('Replies', replyRows(description.responses || {})), tryForm(verb, path, parameters, content)));
 }
 
 function draw() {
-  document.title = `${api.info.title}: the API`;
-  find('lead').textContent = [`${api.info.title} ${api.info.version}.`, api.info.description].filter(Boolean).join(' ');
+  document.documentElement.lang = language();
+  document.title = `${api.info.title}: ${say('The API')}`;
+  find('title').textContent = say('The API');
+  find('back').textContent = say('Back to the counter');
+  find('lead').textContent = [`${api.info.title} ${api.info.version}.`, say(api.info.description || '')].join(' ');
   const groups = new Map((api.tags || []).map((tag) => [tag.name, []]));
   for (const [path, item] of Object.entries(api.paths)) {
     for (const verb of VERBS.filter((name) => item[name])) {
@@ -166,7 +177,7 @@ function draw() {
   }
   fill(find('operations'), ...[...groups].filter(([, list]) => list.length).flatMap(([name, list]) => {
     const about = (api.tags || []).find((tag) => tag.name === name);
-    return [element('h2', {}, name), about && about.description ? element('p', {class: 'lead'}, about.description) : null, ...list];
+    return [element('h2', {}, say(name)), about && about.description ? element('p', {class: 'lead', ...englishOr(about.description)}, say(about.description)) : null, ...list];
   }));
 }
 

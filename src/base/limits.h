@@ -58,6 +58,7 @@
 #define LIMIT_TENSOR_ELEMENTS (1ll << 31)
 #define LIMIT_PROTOBUF_DEPTH 32         /* nesting of protobuf messages */
 #define LIMIT_CONFIG_BYTES (4u << 20)   /* config.json and its neighbours */
+#define LIMIT_CARD_BYTES (128 * 1024)   /* a model's README.md */
 #define LIMIT_MODEL_FOLDERS 1000        /* in a model directory */
 #define LIMIT_CLASSES 100000            /* labels of a model */
 #define LIMIT_METADATA 256              /* properties of a network file */

@@ -1,12 +1,12 @@
 #include "quant/language_measure.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/team.h"
 #include "llm/memory.h"
 #include "quant/language_continue.h"
 #include "quant/processor.h"
@@ -295,7 +295,7 @@ static bool compare(struct counting *counting, const char *const paths[2], int t
 bool language_compare(const char *const paths[2], const struct language_text *judges, int threads,
                       progress_report progress, void *context, struct language_comparison *ret,
                       struct error *error) {
-    *ret = (struct language_comparison){.threads = threads > 0 ? threads : omp_get_num_procs()};
+    *ret = (struct language_comparison){.threads = threads > 0 ? threads : team_default_size()};
     struct counting counting = {.comparison = ret, .judges = judges};
     processor_name(ret->processor, sizeof ret->processor);
     bool done = compare(&counting, paths, threads, progress, context, error);

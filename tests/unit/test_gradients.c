@@ -278,7 +278,7 @@ static double loss_of(const struct built *built) {
 /* The gradients as the engine computes them, against differences. */
 static void check(const struct gradient_case *test) {
     struct built built = build(test, true), plain = build(test, false);
-    const struct engine_options options = {.precision = PRECISION_F32, .threads = 2};
+    const struct engine_options options = {.precision = PRECISION_F32, .threads = 1};
     struct tensor outputs[1 + INPUTS] = {0};
     struct error error;
     struct engine *engine = engine_load_graph(built.graph, &options, &error);

@@ -37,9 +37,9 @@ static void solutions_solve_the_system(void **state) {
         a[i] = number(&seed);
     for (int i = 0; i < ORDER * COLUMNS; i++)
         solution[i] = right[i] = number(&seed);
-    assert_true(gram_compute(a, ORDER, DEPTH, 2, gram));
+    assert_true(gram_compute(a, ORDER, DEPTH, 1, gram));
     memcpy(factor, gram, sizeof factor);
-    assert_true(cholesky_factor(factor, ORDER, 2, &definite) && definite);
+    assert_true(cholesky_factor(factor, ORDER, 1, &definite) && definite);
     cholesky_solve(factor, ORDER, solution, COLUMNS);
 
     for (int i = 0; i < ORDER; i++)
@@ -51,7 +51,7 @@ static void solutions_solve_the_system(void **state) {
         }
 
     /* Against the diagonal of the inverse, column by column. */
-    assert_true(cholesky_squares(factor, ORDER, NULL, ORDER, 2, squares));
+    assert_true(cholesky_squares(factor, ORDER, NULL, ORDER, 1, squares));
     for (int i = 0; i < ORDER; i++) {
         double one[ORDER] = {0};
         one[i] = 1;
@@ -135,7 +135,7 @@ static void check_left_out(int count, int width) {
     const struct ridge_samples samples = {features, classes, count, width, CLASSES};
     struct ridge_head head;
     struct error error;
-    assert_true(ridge_fit(&samples, 2, &head, &error));
+    assert_true(ridge_fit(&samples, 1, &head, &error));
 
     for (int i = 0; i < count; i++) {
         double scores[CLASSES], sum = 0;

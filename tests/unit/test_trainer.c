@@ -84,7 +84,7 @@ static struct trainer_options usual(enum train_method method, int parts) {
                                                     .steps = 60},
                                       .input = {4, {BATCH / parts, 3, SIDE, SIDE}},
                                       .parts = parts,
-                                      .threads = 2};
+                                      .threads = 1};
     return options;
 }
 
