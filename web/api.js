@@ -41,6 +41,8 @@ export function predict(photo, {model, language, signal} = {}) {
 export const listModels = async (signal) => (await call('/models?details=1', {signal})).map(
   (entry) => (typeof entry === 'string' ? {name: entry} : entry));
 
+export const readClasses = (name, lang) => call(`/model/${encodeURIComponent(name)}/classes?lang=${lang}`);
+
 export const readSession = () => call('/session');
 
 export const chooseModel = (name) => call(`/model/${encodeURIComponent(name)}`, {method: 'PUT'});

@@ -4,8 +4,10 @@ import {duration, percent, sentence, size} from './answer.js';
 import * as chat from './chat.js';
 import * as compare from './compare.js';
 import {bar, element, fill, find} from './dom.js';
+import * as knows from './knows.js';
 import * as models from './models.js';
-import {fromAddress, fromCamera, fromFile, fromSample, fromTransfer, hasCamera, PhotoError, thumbnail} from './photo.js';
+import * as grid from './grid.js';
+import {filesOf, fromAddress, fromCamera, fromFile, fromSample, fromTransfer, hasCamera, PhotoError, thumbnail} from './photo.js';
 import * as recent from './recent.js';
 import {errorSentence, language, setLanguage, text, translate} from './texts.js';
 
@@ -113,6 +115,7 @@ function drawAnswer() {
 
 // Where the photo itself is at fault it goes: to ask again would change nothing.
 function fail(error) {
+  recent.forgetShown();
   shown = {error, byAddress: Boolean(photo && photo.url)};
   if (error instanceof PhotoError || [400, 413, 415].includes(error.status)) {
     photo = null;
@@ -134,14 +137,16 @@ async function ask(given) {
   ticket('working');
   fill(find('stub'));
   work(text(photo.url ? 'fetching' : 'looking'));
-  const model = models.currentModel();
+  const model = models.modelNamed(given.model) ? given.model : models.currentModel();
+  drawLink(model);
   models.whileStarting(model, watching.signal, (name) => work(text('starting')(name)));
   const before = performance.now();
   try {
-    const reply = await predict(photo, {language: language(), signal});
+    const reply = await predict(photo, {language: language(), signal, model: given.model ? model : undefined});
     const took = performance.now() - before;
     if (signal.aborted) return;
     shown = {reply, model, took};
+    if (photo.url && reply.image && reply.image !== photo.url) showPhoto(reply.image); // a page's picture
     drawAnswer();
     recent.add({...shown, image: given.image || await thumbnail(given), url: given.url});
     if ((models.modelNamed(model) || {}).state !== 'ready') models.refresh().catch(() => {});
@@ -153,7 +158,21 @@ async function ask(given) {
 }
 
 // The same photo again, because the model or the language is another.
-const askAgain = () => photo && ask(photo);
+const askAgain = () => photo && ask({...photo, model: undefined});
+
+// One photo goes to the window, several to the grid.
+function takeFiles(files, one) {
+  if (isChatting()) return;
+  if (files.length > 1) {
+    grid.ask(files);
+    return;
+  }
+  if (files.length) {
+    ticket('working'); // before it was looked into
+    work(text('looking'));
+  }
+  take(one);
+}
 
 // `get` gives a photo, or null where there was none to be had.
 async function take(get) {
@@ -236,7 +255,7 @@ function watchDrops() {
   document.addEventListener('drop', (event) => {
     event.preventDefault();
     over(Boolean(depth = 0));
-    take(() => fromTransfer(event.dataTransfer));
+    takeFiles(filesOf(event.dataTransfer), () => fromTransfer(event.dataTransfer));
   });
 }
 
@@ -246,16 +265,16 @@ function watchPastes() {
     if (isChatting()) return;
     if (!files && event.target.matches('input, textarea')) return;
     event.preventDefault();
-    take(() => fromTransfer(event.clipboardData));
+    takeFiles(filesOf(event.clipboardData), () => fromTransfer(event.clipboardData));
   });
 }
 
 function watchFiles() {
   for (const id of ['file', 'capture']) {
     find(id).addEventListener('change', (event) => {
-      const [file] = event.target.files;
+      const files = [...event.target.files];
       event.target.value = '';
-      if (file) take(() => fromFile(file));
+      if (files.length) takeFiles(files, () => fromFile(files[0]));
     });
   }
   find('choose').addEventListener('click', () => find('file').click());
@@ -284,11 +303,26 @@ function watchLanguages() {
       models.draw();
       compare.draw();
       recent.draw();
+      recent.rename();
+      grid.again();
       drawSide();
       if (shown && shown.error) drawAnswer();
       else if (!isChatting()) askAgain(); // labels come from the service, in its language
     });
   }
+}
+
+// What a link asks about (/?url=…&model=…), else what was shown before a reload.
+async function comeBack() {
+  const link = new URLSearchParams(location.search);
+  if (link.get('url')) await take(async () => ({...await fromAddress(link.get('url')), model: link.get('model')}));
+  else if (recent.shown()) showRecent(recent.shown());
+}
+
+// A photo that has an address can be linked to; any other leaves none.
+function drawLink(model) {
+  const link = photo.url && photo.url.length < 2000 ? `?${new URLSearchParams({url: photo.url, model})}` : '';
+  history.replaceState(null, '', `${location.pathname}${link}`);
 }
 
 async function start() {
@@ -302,20 +336,26 @@ async function start() {
   watchSides();
   find('retry').addEventListener('click', askAgain);
   recent.start(showRecent);
+  grid.start();
   compare.start(() => photo);
+  knows.start();
   chat.start();
   try {
     await models.start({
       onFailed: (error) => (isChatting() ? chat.fail(error) : fail(error)),
       onChosen: (name) => {
         find('live').textContent = text('modelChosen')(name);
+        compare.modelChosen();
         drawSide();
         chat.modelChosen();
-        if (!isChatting()) askAgain();
+        if (isChatting()) return;
+        askAgain();
+        grid.again();
       },
     });
     compare.draw();
     drawSide();
+    if (!isChatting()) await comeBack();
   } catch (error) {
     fail(error);
   }

@@ -2,13 +2,14 @@
 import {predict} from './api.js';
 import {duration, percent} from './answer.js';
 import {bar, element, fill, find} from './dom.js';
+import {identity} from './knows.js';
 import {currentModel, explained, facts, isUsable, modelList, modelNamed, refresh, talks} from './models.js';
 import {errorSentence, language, text} from './texts.js';
 
 const picked = new Set();
 let getPhoto = () => null;
 let running = null; // AbortController of the comparison under way
-let results = []; // [{name, reply | error | null}]
+let results = []; // [{name, reply | error | null, id}]; id: what its first answer is, whatever it is called
 
 const usable = () => modelList().filter((model) => isUsable(model) && !talks(model));
 
@@ -33,10 +34,10 @@ function card({name, reply, error}, fastest) {
 }
 
 function verdict() {
-  const answers = results.filter((result) => result.reply).map((result) => result.reply.predictions[0].label);
+  const answers = results.filter((result) => result.reply);
   if (answers.length < 2 || results.some((result) => !result.reply && !result.error)) return '';
-  const different = new Set(answers);
-  return different.size === 1 ? text('agree')(answers[0], answers.length) : text('disagree')(different.size);
+  const different = new Set(answers.map((result) => result.id));
+  return different.size === 1 ? text('agree')(answers[0].reply.predictions[0].label, answers.length) : text('disagree')(different.size);
 }
 
 function drawResults() {
@@ -53,9 +54,20 @@ export function draw() {
   if (!picked.size) {
     const first = models.filter((model) => model.name === currentModel());
     for (const model of [...first, ...models].slice(0, 3)) picked.add(model.name);
+    followed = currentModel();
   }
   fill(find('compare-picks'), ...models.map(pick));
   drawResults();
+}
+
+// Another model answers: it is compared, too, and the one before it no longer, unless that was picked by hand.
+let followed = '';
+export function modelChosen() {
+  if (!talks(modelNamed(currentModel()))) {
+    if (!picked.has(currentModel())) picked.delete(followed);
+    picked.add(followed = currentModel());
+  }
+  draw();
 }
 
 // A new photo: older opinions go.
@@ -81,7 +93,9 @@ async function run() {
     try {
       // A first answer pays for waking up; the second one tells the time.
       if ((modelNamed(result.name) || {}).state !== 'ready') await predict(photo, {model: result.name, signal});
-      result.reply = await predict(photo, {model: result.name, language: language(), signal});
+      const reply = await predict(photo, {model: result.name, language: language(), signal});
+      result.id = await identity(result.name, reply.predictions[0]);
+      result.reply = reply;
     } catch (error) {
       if (signal.aborted) return;
       result.error = await explained(error, result.name);

@@ -149,7 +149,7 @@ function table(lines) {
   const head = cells(lines.shift());
   const sides = cells(lines.shift()).map((cell) => (/^:-+:$/.test(cell) ? 'center' : /-:$/.test(cell) ? 'right' : null));
   const row = (tag, words) => element('tr', {}, ...head.map((_, index) =>
-    element(tag, {'data-side': sides[index]}, ...inline(words[index] || ''))));
+    element(words[index] ? tag : 'td', {'data-side': sides[index]}, ...inline(words[index] || ''))));
   const body = [];
   while (lines.length && lines[0].includes('|')) body.push(row('td', cells(lines.shift())));
   return element('div', {class: 'table', tabindex: '0'}, element('table', {}, element('thead', {}, row('th', head)), element('tbody', {}, ...body)));

@@ -44,6 +44,19 @@ export async function choose(name) {
   }
   draw();
   chosen(current);
+  if (tabs) tabs.postMessage(current);
+}
+
+// Other tabs share the session: what is chosen in one is chosen in all.
+const tabs = 'BroadcastChannel' in globalThis ? new BroadcastChannel('guichet-model') : null;
+
+async function follow() {
+  const name = (await readSession().catch(() => ({}))).model;
+  if (!name || name === current) return;
+  if (!modelNamed(name)) await refresh().catch(() => {});
+  current = name;
+  draw();
+  chosen(current);
 }
 
 function pick(name) {
@@ -139,6 +152,8 @@ export async function start({onChosen, onFailed}) {
   menu.addEventListener('focusout', (event) => {
     if (event.relatedTarget && !menu.contains(event.relatedTarget)) open(false);
   });
+  if (tabs) tabs.addEventListener('message', follow);
+  document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && current && follow());
   const [session] = await Promise.all([readSession(), refresh()]);
   current = session.model || (models[0] || {}).name || '';
   draw();

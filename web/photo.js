@@ -2,8 +2,10 @@
 // there is one already.
 import {find} from './dom.js';
 
-const READABLE = ['image/jpeg', 'image/png', 'image/webp']; // what the service decodes
+const READABLE = ['image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/bmp', 'image/tiff']; // what the service decodes
 const MAX_BYTES = 20 * 1024 * 1024;
+const MAX_PIXELS = 24e6;
+const SIDE = 2000; // of a photo that is made smaller here: more than any model looks at
 
 export class PhotoError extends Error {
   constructor(kind) {
@@ -31,16 +33,37 @@ async function toCanvas(blob, side = Infinity) {
 
 const toBlob = (canvas, type, quality) => new Promise((resolve) => canvas.toBlob(resolve, type, quality));
 
-// What the browser can read and the service cannot (GIF, AVIF, HEIC on some) is made a PNG here.
-export async function fromFile(file) {
-  if (READABLE.includes(file.type)) {
-    if (file.size > MAX_BYTES) throw new PhotoError('large');
-    return {blob: file};
-  }
+// How many pixels the browser finds in it; 0 where it cannot read it.
+async function pixels(blob) {
+  const image = new Image();
+  image.src = URL.createObjectURL(blob);
   try {
-    return {blob: await toBlob(await toCanvas(file), 'image/png')};
+    await new Promise((resolve, reject) => {
+      image.onload = resolve;
+      image.onerror = reject;
+    });
+    return image.naturalWidth * image.naturalHeight;
   } catch {
-    throw new PhotoError('file');
+    return 0;
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
+}
+
+// Of a phone: formats that the service does not decode.
+const isPhoneFormat = (file) => /hei[cf]|avif/.test(file.type) || /\.(heic|heif|avif)$/i.test(file.name || '');
+
+// What is too large for the service is made smaller here, and what only the browser can read (AVIF, SVG, HEIC on some)
+// becomes a JPEG or a PNG.
+export async function fromFile(file) {
+  const readable = READABLE.includes(file.type);
+  if (readable && file.size <= MAX_BYTES && await pixels(file) <= MAX_PIXELS) return {blob: file};
+  try {
+    const type = file.type === 'image/svg+xml' || file.type === 'image/png' ? 'image/png' : 'image/jpeg';
+    return {blob: await toBlob(await toCanvas(file, SIDE), type, 0.95)};
+  } catch {
+    if (readable && file.size > MAX_BYTES) throw new PhotoError('large');
+    throw new PhotoError(isPhoneFormat(file) ? 'phone' : 'file');
   }
 }
 
@@ -51,9 +74,24 @@ export async function fromSample(address) {
   return {blob: await response.blob()};
 }
 
-export function fromAddress(text) {
+// "data:image/…;base64,…", as some pages give their pictures.
+async function fromData(address) {
+  const [, type, data] = /^data:(image\/[\w.+-]+)(?:;[\w=-]+)*;base64,([^]*)$/i.exec(address) || [];
+  if (!type) throw new PhotoError('address');
   try {
-    const url = new URL(text.trim());
+    const bytes = Uint8Array.from(atob(decodeURIComponent(data).replace(/\s/g, '')), (letter) => letter.charCodeAt(0));
+    return fromFile(new Blob([bytes], {type: type.toLowerCase()}));
+  } catch {
+    throw new PhotoError('address');
+  }
+}
+
+// An address, also without its https://, or the photo itself as a data: address.
+export async function fromAddress(words) {
+  const address = words.trim();
+  if (/^data:/i.test(address)) return fromData(address);
+  try {
+    const url = new URL(/^[\w-]+(\.[\w-]+)+([/?#]|$)/.test(address) ? `https://${address}` : address);
     if (url.protocol === 'http:' || url.protocol === 'https:') return {url: url.href};
   } catch {
     // no address at all
@@ -61,12 +99,19 @@ export function fromAddress(text) {
   throw new PhotoError('address');
 }
 
+// The image files of a dropped or pasted DataTransfer; any files where none says that it is one.
+export function filesOf(transfer) {
+  const files = [...transfer.files];
+  const images = files.filter((item) => item.type.startsWith('image/'));
+  return images.length ? images : files;
+}
+
 // A dropped or pasted DataTransfer: an image file before an address. Null where it holds neither.
 export async function fromTransfer(transfer) {
-  const file = [...transfer.files].find((item) => item.type.startsWith('image/')) || transfer.files[0];
+  const [file] = filesOf(transfer);
   if (file) return fromFile(file);
   const address = (transfer.getData('text/uri-list') || transfer.getData('text/plain')).split('\n')[0];
-  return /^https?:\/\//.test(address) ? fromAddress(address) : null;
+  return /^(https?:\/\/|data:image\/)/.test(address) ? fromAddress(address) : null;
 }
 
 // A small JPEG as a data: address, for the list of last photos. Null where the browser cannot draw it.

@@ -1,6 +1,7 @@
 // The last photos of this tab, small, with their answers. They live in sessionStorage and nowhere else.
 import {percent} from './answer.js';
 import {element, fill, find} from './dom.js';
+import {labelOf} from './knows.js';
 import {text} from './texts.js';
 
 const KEY = 'guichet-recent';
@@ -39,9 +40,40 @@ export function draw() {
   }));
 }
 
+// The answers that are kept, in the language that is spoken now.
+export async function rename() {
+  for (const entry of entries) {
+    for (const one of entry.reply.predictions) one.label = await labelOf(entry.reply.model || entry.model, one);
+  }
+  write();
+  draw();
+}
+
+// What the window shows outlives a reload: the newest answer, until something else is shown there.
+const SHOWN = 'guichet-shown';
+
+function remember(value) {
+  try {
+    sessionStorage.setItem(SHOWN, value);
+  } catch {
+    // not remembered, then
+  }
+}
+
+export function shown() {
+  try {
+    return sessionStorage.getItem(SHOWN) === 'yes' ? entries[0] : null;
+  } catch {
+    return null;
+  }
+}
+
+export const forgetShown = () => remember('no');
+
 export function add(entry) {
   entries = [entry, ...entries.filter((other) => (other.image || other.url) !== (entry.image || entry.url)
     || other.model !== entry.model)].slice(0, MOST);
+  remember('yes');
   write();
   draw();
 }

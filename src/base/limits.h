@@ -58,6 +58,7 @@
 #define LIMIT_TENSOR_ELEMENTS (1ll << 31)
 #define LIMIT_PROTOBUF_DEPTH 32         /* nesting of protobuf messages */
 #define LIMIT_CONFIG_BYTES (4u << 20)   /* config.json and its neighbours */
+#define LIMIT_CARD_BYTES (128 * 1024)   /* a model's README.md */
 #define LIMIT_MODEL_FOLDERS 1000        /* in a model directory */
 #define LIMIT_CLASSES 100000            /* labels of a model */
 #define LIMIT_METADATA 256              /* properties of a network file */
@@ -81,6 +82,8 @@
 /* Language models */
 #define LIMIT_GGUF_BYTES (512ull << 30) /* one file; it is mapped, not read */
 #define LIMIT_GGUF_PARTS 1000           /* files of one model */
+#define LIMIT_SAFETENSORS_HEADER_BYTES (100u << 20)
+#define LIMIT_TOKENIZER_BYTES (128u << 20) /* tokenizer.json */
 #define LIMIT_LAYERS 1000
 #define LIMIT_LAYER_WIDTH (1 << 20) /* numbers of a layer's input or of its MLP */
 #define LIMIT_HEADS 1024

@@ -2,12 +2,14 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/progress.h"
 #include "cli/engine_options.h"
 #include "cli/verbs.h"
+#include "data/photo_list.h"
 #include "model/document.h"
 
 enum { TOP_DEFAULT = 5, TOP_LIMIT = 1000, BAR_WIDTH = 24 };
@@ -17,7 +19,8 @@ static const char help[] =
     "\n"
     "Usage: guichet classify [OPTION…] IMAGE…\n"
     "\n"
-    "IMAGE is a file (JPEG, PNG, WebP, GIF, BMP or TIFF), an http or https URL, or - for standard input.\n"
+    "IMAGE is a file (JPEG, PNG, WebP, GIF, BMP or TIFF), an http or https URL, a folder with photos in it\n"
+    "or in its folders, or - for standard input.\n"
     "\n"
     "  --model MODEL      a folder, an .onnx file or a name ('guichet models' lists them);\n"
     "                     MODEL:int8 is the quantised variant (animals)\n"
@@ -27,10 +30,13 @@ static const char help[] =
     "  --threads N        threads of the network (all processors)\n"
     "  --json             one JSON object per line: image, model, category, predictions,\n"
     "                     timing_ms\n"
+    "  --csv              a table with a line per photo: image, model, known, label, probability,\n"
+    "                     error\n"
     "\n"
     "Examples:\n"
     "  guichet classify cat.jpg\n"
     "  guichet classify --top 1 --json *.jpg\n"
+    "  guichet classify --csv Pictures/holidays > holidays.csv\n"
     "  guichet classify --model ~/models/resnet152 https://example.org/dog.jpg\n"
     "  curl -s https://example.org/dog.jpg | guichet classify -\n"
     "\n"
@@ -39,7 +45,7 @@ static const char help[] =
 struct classify_settings {
     const char *model, *language, *precision;
     int top, threads;
-    bool json;
+    bool json, csv;
 };
 
 /* A text that ends in a newline; released. */
@@ -70,6 +76,38 @@ static void print_json_failure(const char *image, const struct error *reason) {
     buffer_append_string(&text, "}\n");
     if (!print_text(&text, &error))
         cli_fail(&error);
+}
+
+/* A cell as RFC 4180 has it, and a comma. What a spreadsheet would take for a formula is made plain text. */
+static void append_cell(struct buffer *text, const char *value) {
+    bool is_formula = *value && strchr("=+-@\t\r", *value);
+    bool is_quoted = strpbrk(value, ",\"\r\n");
+    buffer_append_string(text, is_quoted ? "\"" : "");
+    buffer_append_string(text, is_formula ? "'" : "");
+    for (; *value; value++) {
+        buffer_append_string(text, *value == '"' ? "\"" : "");
+        buffer_append(text, value, 1);
+    }
+    buffer_append_string(text, is_quoted ? "\"," : ",");
+}
+
+/* `best`: NULL where there is none, as `reason` says. */
+static bool print_csv(const char *image, const struct classify_settings *settings, const struct model *model,
+                      const struct prediction *best, const struct error *reason, struct error *error) {
+    struct buffer text = {0};
+    const char *known = best ? model_knows_name(best->knows) : NULL;
+    append_cell(&text, image);
+    append_cell(&text, model_name(model));
+    append_cell(&text, known ? known : "");
+    append_cell(&text, best ? model_label(model, best->index, settings->language) : "");
+    if (best)
+        buffer_printf(&text, "%.6f", (double)best->probability);
+    buffer_append_string(&text, ",");
+    append_cell(&text, reason ? reason->message : "");
+    if (text.size)
+        text.size--; /* the last comma */
+    buffer_append_string(&text, "\r\n");
+    return print_text(&text, error);
 }
 
 /* Columns that a UTF-8 text takes, for Latin letters. */
@@ -145,9 +183,16 @@ static void print_document(const struct prediction_document *document, bool blan
            engine_precision_used(model_engine(document->model)), plain);
 }
 
-static void report_failure(const struct classify_settings *settings, const char *image, struct error *error) {
+static void report_failure(const struct classify_settings *settings, const struct model *model,
+                           const char *image, struct error *error) {
+    struct error failure;
     if (settings->json) {
         print_json_failure(image, error);
+        return;
+    }
+    if (settings->csv) {
+        if (!print_csv(image, settings, model, NULL, error, &failure))
+            cli_fail(&failure);
         return;
     }
 
@@ -173,12 +218,54 @@ static bool classify_one(const struct classify_settings *settings, const struct 
 
     if (done && settings->json)
         done = print_json(&document, &error);
+    else if (done && settings->csv)
+        done = print_csv(image, settings, model, &predictions[0], NULL, &error);
     else if (done)
         print_document(&document, blank_line_before);
 
     if (!done)
-        report_failure(settings, image, &error);
+        report_failure(settings, model, image, &error);
     return done;
+}
+
+/* What is classified, and how that went. */
+struct classify_run {
+    const struct classify_settings *settings;
+    const struct model *model;
+    struct model_classifier *classifier;
+    struct prediction *predictions; /* [settings->top] */
+    int classified, failed;
+};
+
+static void run_one(struct classify_run *run, const char *image) {
+    bool done = classify_one(run->settings, run->model, run->classifier, image, run->predictions,
+                             run->classified > 0);
+    run->classified += done;
+    run->failed += !done;
+}
+
+static void run_folder(struct classify_run *run, const char *folder) {
+    const struct photo_source source = {.folder = folder};
+    struct photo_list list;
+    struct error error;
+    if (!photo_list_read(&source, NULL, &list, &error)) {
+        report_failure(run->settings, run->model, folder, &error);
+        run->failed++;
+        return;
+    }
+
+    for (size_t i = 0; i < list.count; i++) {
+        cleanup(freep) char *path = photo_list_path(&list, i);
+        if (path)
+            run_one(run, path);
+        run->failed += !path;
+    }
+    photo_list_release(&list);
+}
+
+static bool is_folder(const char *path) {
+    struct stat info;
+    return !photo_is_url(path) && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 static int classify_all(const struct classify_settings *settings, const struct engine_options *options,
@@ -187,18 +274,21 @@ static int classify_all(const struct classify_settings *settings, const struct e
     struct model *model = cli_model_load(settings->model, options, &error);
     struct model_classifier *classifier = model ? model_classifier_create(model, &error) : NULL;
     struct prediction *predictions = calloc((size_t)settings->top, sizeof *predictions);
-    int failed = 0;
+    struct classify_run run = {settings, model, classifier, predictions, 0, 0};
 
     if (!classifier || !predictions) {
         if (classifier)
             error_set(&error, ERROR_MEMORY, "not enough memory for %d predictions", settings->top);
-        failed = cli_fail(&error);
+        run.failed = cli_fail(&error);
+    } else if (settings->csv) {
+        fputs("image,model,known,label,probability,error\r\n", stdout);
     }
 
-    for (int i = 0, classified = 0; classifier && predictions && i < count; i++) {
-        bool done = classify_one(settings, model, classifier, images[i], predictions, classified > 0);
-        classified += done;
-        failed += !done;
+    for (int i = 0; classifier && predictions && i < count; i++) {
+        if (is_folder(images[i]))
+            run_folder(&run, images[i]);
+        else
+            run_one(&run, images[i]);
     }
 
     free(predictions);
@@ -207,7 +297,7 @@ static int classify_all(const struct classify_settings *settings, const struct e
     model_classifier_free(classifier);
     model_free(model);
 
-    return failed ? EXIT_FAILED : EXIT_DONE;
+    return run.failed ? EXIT_FAILED : EXIT_DONE;
 }
 
 static const struct command self = {"classify", help};
@@ -221,6 +311,7 @@ int verb_classify(int argc, char **argv) {
         {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
         {.name = "threads", .kind = OPTION_INT, .value = &settings.threads, .minimum = 1, .maximum = 1024},
         {.name = "json", .kind = OPTION_FLAG, .value = &settings.json},
+        {.name = "csv", .kind = OPTION_FLAG, .value = &settings.csv},
         {0},
     };
     int images, code;
@@ -229,5 +320,7 @@ int verb_classify(int argc, char **argv) {
     if (!options_parse(&self, argc, argv, options, 1, -1, &images, &code) ||
         !cli_engine_options(&self, settings.precision, settings.threads, &engine, &code))
         return code;
+    if (settings.json && settings.csv)
+        return cli_usage(&self, "--json and --csv: one of the two");
     return classify_all(&settings, &engine, argv + 1, images);
 }

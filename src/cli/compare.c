@@ -5,9 +5,11 @@
 #include <errno.h>
 
 #include "base/cleanup.h"
+#include "cli/compare_language.h"
 #include "cli/comparison.h"
 #include "cli/engine_options.h"
 #include "cli/verbs.h"
+#include "model/find.h"
 
 enum { PHOTOS_MOST = 100000 };
 #define SPEED_SECONDS 2.0
@@ -16,7 +18,14 @@ static const char help[] =
     "Compare two models: size, speed on this machine, and how their predictions differ.\n"
     "\n"
     "Usage: guichet compare MODEL_A MODEL_B --data DIR [OPTION…]\n"
+    "       guichet compare MODEL_A MODEL_B --text FILE [OPTION…]\n"
     "\n"
+    "The second form is for language models: the report of guichet quantize, for any two that have\n"
+    "the same vocabulary. MODEL_B may be a folder that guichet quantize has written.\n"
+    "\n"
+    "  --text FILE         what both foretell; may come several times\n"
+    "\n"
+    "The first form is for models of photos.\n"
     "Both models must have the same classes; each photo is preprocessed as each model wants it.\n"
     "DIR has photos, right in it or in folders. With labels (folders named after classes,\n"
     "labels.tsv or --labels), accuracy is measured too.\n"
@@ -43,6 +52,7 @@ static const struct command command = {"compare", help};
 struct compare_settings {
     struct comparison_arguments common;
     const char *data, *precision;
+    struct option_list texts;
 };
 
 /* The photos as the second model wants them: the same ones as the first has. */
@@ -137,11 +147,48 @@ static struct model *load(const char *name, const char *precision, struct engine
     return cli_model_load(name, &options, error);
 }
 
+static bool is_language(const char *name) {
+    struct model_files files;
+    struct error ignored;
+    if (!model_find_files(name, &files, &ignored))
+        return false;
+    bool language = files.kind == MODEL_LANGUAGE;
+    model_files_release(&files);
+    return language;
+}
+
+/* What guichet quantize has written: DIR with model_int8.onnx alone is DIR:int8. malloc'ed. */
+static char *name_of_output(const char *name) {
+    cleanup(freep) char *whole = NULL;
+    cleanup(freep) char *small = NULL;
+    char *result = NULL;
+    struct stat status;
+    if (asprintf(&whole, "%s/model.onnx", name) < 0)
+        whole = NULL;
+    if (asprintf(&small, "%s/model_int8.onnx", name) < 0)
+        small = NULL;
+    if (!whole || !small || stat(whole, &status) == 0 || stat(small, &status) < 0)
+        return strdup(name);
+    return asprintf(&result, "%s:int8", name) < 0 ? NULL : result;
+}
+
+static int compare_language_models(const struct compare_settings *settings, char **words) {
+    const struct compare_language_arguments arguments = {{words[1], words[2]},
+                                                         settings->texts,
+                                                         settings->common.output,
+                                                         settings->common.threads,
+                                                         settings->common.json};
+    if (settings->data || settings->precision || settings->common.labels || !settings->texts.count)
+        return cli_usage(&command, "language models are compared by --text FILE, not by photos");
+    return compare_language(&arguments);
+}
+
 int verb_compare(int argc, char **argv) {
     struct compare_settings settings = {.common = {.offset = LABEL_OFFSET_AUTO}};
     const struct option_spec specs[] = {
         {.name = "data", .kind = OPTION_TEXT, .value = &settings.data},
         {.name = "precision", .kind = OPTION_TEXT, .value = &settings.precision},
+        {.name = "text", .kind = OPTION_LIST, .value = &settings.texts},
         COMPARISON_SPECS(&settings.common),
         {0},
     };
@@ -151,14 +198,20 @@ int verb_compare(int argc, char **argv) {
 
     if (!options_parse(&command, argc, argv, specs, 2, 2, &words, &status))
         return status;
+    if (settings.texts.count || is_language(argv[1])) {
+        status = compare_language_models(&settings, argv);
+        free(settings.texts.words);
+        return status;
+    }
     if (!settings.data)
         return cli_usage(&command, "--data DIR is needed: the photos to compare on");
     if (!cli_engine_options(&command, settings.precision, settings.common.threads, &options, &status))
         return status;
 
+    cleanup(freep) char *second = name_of_output(argv[2]);
     struct model *models[2] = {load(argv[1], settings.precision, options, &error), NULL};
     if (models[0])
-        models[1] = cli_model_load(argv[2], &options, &error);
+        models[1] = cli_model_load(second ? second : argv[2], &options, &error);
     bool done = models[1] && compare(&settings, models, &error);
     model_free(models[0]);
     model_free(models[1]);

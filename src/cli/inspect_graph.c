@@ -69,7 +69,8 @@ static double count_node_work(const struct node *node) {
 }
 
 bool inspect_work(struct graph *graph, const struct shaped_inputs *inputs, double *ret, struct error *error) {
-    if (!passes_expand_qoperators(graph, error) || !operators_bind(graph, error) ||
+    if (!passes_expand_fused(graph, error) || !passes_expand_dynamic(graph, error) ||
+        !passes_expand_qoperators(graph, error) || !operators_bind(graph, error) ||
         !passes_specialize(graph, inputs->inputs, inputs->count, error))
         return false;
 

@@ -43,6 +43,7 @@ static const struct verb {
      .run = verb_teach,
      .summary = "teach classes of your own from photos",
      .runs_networks = true},
+    {.name = "convert", .run = verb_convert, .summary = "make a GGUF file of a folder of Hugging Face's"},
     {.name = "run", .run = verb_run, .summary = "run a network on a raw tensor", .runs_networks = true},
     {.name = "chat", .run = verb_chat, .summary = "talk with a language model", .runs_networks = true},
     {.name = "template", .run = verb_template, .summary = "render a conversation with a chat template"},

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/comparison.h"
 #include "cli/language.h"
+#include "gguf/convert.h"
 #include "model/language_files.h"
 #include "quant/language.h"
 #include "quant/language_report.h"
@@ -55,9 +56,8 @@ static bool name_output(struct quantize_language *run, struct error *error) {
     return true;
 }
 
-static bool read_texts(const struct quantize_language *run, const struct llm_model *model, int window,
-                       struct language_text *ret, struct error *error) {
-    const struct option_list *texts = &run->arguments->texts;
+bool language_texts_read(const struct option_list *texts, const struct llm_model *model, int window,
+                         struct language_text *ret, struct error *error) {
     struct token_list tokens = {0};
     bool done = true;
 
@@ -83,7 +83,7 @@ static bool find_text(struct quantize_language *run, struct error *error) {
     int64_t context = llm_model_config(model)->context;
     int window = context > 0 && context < WINDOW ? (int)context : WINDOW;
     bool done = run->arguments->texts.count
-                    ? read_texts(run, model, window, &all, error)
+                    ? language_texts_read(&run->arguments->texts, model, window, &all, error)
                     : language_text_sample(model, window, CHOOSERS + JUDGES / 2, run->arguments->threads,
                                            seed, stages_show, &run->stages, &all, error);
     done = done && language_text_part(&all, CHOOSERS, JUDGES, seed, &run->choosers, &run->judges, error);
@@ -172,11 +172,37 @@ static bool report_price(struct quantize_language *run, struct error *error) {
     return done;
 }
 
+/* A folder of Hugging Face's becomes a GGUF file first, FOLDER/NAME-BF16.gguf, which stays. */
+static bool convert_first(struct quantize_language *run, struct error *error) {
+    cleanup(freep) char *folder = strdup(run->arguments->model);
+    cleanup(freep) char *path = NULL;
+    const char *type, *output = run->arguments->output;
+    size_t length = folder ? strlen(folder) : 0;
+    while (length > 1 && folder[length - 1] == '/')
+        folder[--length] = 0;
+    const char *slash = folder ? strrchr(folder, '/') : NULL, *name = slash ? slash + 1 : folder;
+    if (!folder || !convert_folder_type(folder, &type, error))
+        return folder ? false : error_set(error, ERROR_MEMORY, "not enough memory for the name of a file");
+
+    output = output ? output : folder;
+    if (mkdir(output, 0777) < 0 && errno != EEXIST)
+        return error_set_errno(error, ERROR_IO, errno, "%s", output);
+    if (asprintf(&path, "%s/%s-%s.gguf", output, name, type) < 0) {
+        path = NULL;
+        return error_set(error, ERROR_MEMORY, "not enough memory for the name of a file");
+    }
+    return convert_folder(folder, path, name, stages_show, &run->stages, error) &&
+           language_find(path, &run->files, error);
+}
+
 static bool run_all(struct quantize_language *run, struct error *error) {
-    if (!language_find(run->arguments->model, &run->files, error) || !name_output(run, error))
+    const char *model = run->arguments->model;
+    stages_begin(&run->stages);
+    if (!(model && convert_is_folder(model) ? convert_first(run, error)
+                                            : language_find(model, &run->files, error)) ||
+        !name_output(run, error))
         return false;
 
-    stages_begin(&run->stages);
     if (!find_text(run, error))
         return false;
     const struct language_request options = {.target = run->target,

@@ -21,6 +21,9 @@ struct quantize_language_arguments {
 /* The exit status. */
 int quantize_language(const struct command *command, const struct quantize_language_arguments *arguments);
 
+/* The files' tokens, as windows. */
+bool language_texts_read(const struct option_list *texts, const struct llm_model *model, int window,
+                         struct language_text *ret, struct error *error);
 /* On standard output; as report.json and report.html into a folder. */
 void language_report_print(const struct language_report *report);
 bool language_report_write(const struct language_report *report, const char *folder, struct error *error);

@@ -191,13 +191,15 @@ bool cli_inputs_prepare(const struct model *model, struct engine_context *contex
                         const struct shape_wishes *wishes, struct shaped_inputs *ret, struct error *error) {
     struct engine *engine = model_engine(model);
     struct shaped_inputs inputs = {.count = engine_input_count(engine)};
-    int guesses[GUESSES] = {wishes->size ? wishes->size : 224}, count = 1;
+    int length = wishes->size ? wishes->size : model_length(model);
+    int guesses[GUESSES] = {length ? length : 224}, count = 1;
     inputs.inputs = calloc((size_t)inputs.count + 1, sizeof *inputs.inputs);
     if (!inputs.inputs)
         return error_set(error, ERROR_MEMORY, "not enough memory for %d inputs", inputs.count);
 
     bool done = cli_shapes_check(engine, &wishes->shapes, error) &&
                 try_length(engine, context, wishes, guesses[0], &inputs, error);
+    inputs.guess = length ? 0 : inputs.guess;
     if (!done && inputs.guess)
         count = list_guesses(model_path(model), guesses);
     for (int i = 1; !done && i < count; i++) {

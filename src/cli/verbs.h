@@ -19,6 +19,7 @@ int verb_logits(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_perplexity(int argc, char **argv);
 int verb_pull(int argc, char **argv);
+int verb_convert(int argc, char **argv);
 int verb_quantize(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_serve(int argc, char **argv);

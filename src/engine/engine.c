@@ -65,8 +65,10 @@ static bool choose_precision(struct engine *engine, struct error *error) {
 /* From the operators of the file to those of the precision. */
 static bool engine_prepare_graph(struct engine *engine, struct error *error) {
     struct graph *graph = engine->graph;
+    if (!passes_expand_fused(graph, error) || !passes_expand_dynamic(graph, error))
+        return false;
     engine->quantized = passes_is_quantized(graph);
-    if (!passes_expand_fused(graph, error) || (engine->quantized && !passes_expand_qoperators(graph, error)))
+    if (engine->quantized && !passes_expand_qoperators(graph, error))
         return false;
     if (!operators_bind(graph, error) || !choose_precision(engine, error))
         return false;

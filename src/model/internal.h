@@ -15,7 +15,9 @@ struct model {
     const char *preprocessing_source; /* the file and field, or "assumed" */
     struct head head;
     struct rejection rejection;
+    const char *card; /* the folder's README.md; NULL: there is none */
     struct onnx_metadata metadata;
     int output;               /* the one that scores the classes */
+    int length;               /* model_length */
     struct error not_a_photo; /* .code ERROR_NONE: the network takes photos; else why it does not */
 };

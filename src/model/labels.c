@@ -283,13 +283,15 @@ bool labels_load(const char *folder, int classes, struct arena *arena, struct la
     labels.names = arena_allocate_array(arena, (size_t)classes, sizeof *labels.names);
     labels.full = arena_allocate_array(arena, (size_t)classes, sizeof *labels.full);
     labels.wnids = arena_allocate_array(arena, (size_t)classes, sizeof *labels.wnids);
-    if (!labels.names || !labels.full || !labels.wnids) {
+    labels.imagenet = arena_allocate_array(arena, (size_t)classes, sizeof *labels.imagenet);
+    if (!labels.names || !labels.full || !labels.wnids || !labels.imagenet) {
         no_memory(error);
         goto out;
     }
 
     done = read_own_names(path, config, arena, &labels, error) &&
            read_indexed(path, config, "id2wnid", labels.count, arena, labels.wnids, error) &&
+           read_indexed(path, config, "id2imagenet", labels.count, arena, labels.imagenet, error) &&
            fill_names(arena, &labels, error) && load_languages(folder, arena, &labels, error) &&
            add_imagenet_french(arena, &labels, error);
     if (done)

@@ -20,15 +20,17 @@ struct labels {
                            list of synonyms, and no other class has the same short one */
     const char **full;  /* [count] as id2label has them, NULL where there is none */
     const char **wnids; /* [count] WordNet ids, NULL where there is none */
+    const char *
+        *imagenet; /* [count] numbers of ImageNet's classes by id2imagenet, NULL where there is none */
     struct label_language *languages; /* [language_count] */
     int language_count;
     int imagenet_shift; /* classes before ImageNet's 1000 (0, or 1: "background"); -1: they are others */
 };
 
-/* From id2label (an object or a list), else timm's label_names, a list `labels` or label2id, and id2wnid of
- * the folder's config.json, and its labels_<language>.json. Without labels, 1000 classes (or 1001, the first
- * being "background") are ImageNet's, and others "class 17". ImageNet's classes have French names in any
- * case. ERROR_MODEL names the file and a field that is wrong. */
+/* From id2label (an object or a list), else timm's label_names, a list `labels` or label2id, and id2wnid and
+ * id2imagenet of the folder's config.json, and its labels_<language>.json. Without labels, 1000 classes (or
+ * 1001, the first being "background") are ImageNet's, and others "class 17". ImageNet's classes have French
+ * names in any case. ERROR_MODEL names the file and a field that is wrong. */
 bool labels_load(const char *folder, int classes, struct arena *arena, struct labels *ret,
                  struct error *error);
 

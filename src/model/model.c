@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
+#include "base/limits.h"
 #include "model/folder.h"
 #include "model/internal.h"
 #include "model/outputs.h"
@@ -38,6 +40,10 @@ static bool understand_input(struct model *model, struct error *error) {
     model->input.height = dims[last ? 1 : 2];
     model->input.width = dims[last ? 2 : 3];
     return true;
+}
+
+int model_length(const struct model *model) {
+    return model->length;
 }
 
 /* Preprocessing must give the size that the input takes; where it keeps the photo's aspect, a crop is added.
@@ -155,6 +161,16 @@ static bool find_form(struct model *model, int *ret_classes, struct error *error
             error_prefix(error, "%s", model->path));
 }
 
+/* The model's card, for people. One that cannot be read is left out: nothing depends on it. */
+static void load_card(struct model *model, const char *folder) {
+    struct error ignored;
+    size_t size;
+    const char *path = arena_printf(model->arena, "%s/README.md", folder);
+    cleanup(freep) char *text = path ? file_read(path, LIMIT_CARD_BYTES, &size, &ignored) : NULL;
+    if (text)
+        model->card = arena_copy_string(model->arena, text, size);
+}
+
 /* What its folder says of scores and classes. */
 static bool understand_scores(struct model *model, const char *folder, int classes, struct error *error) {
     return head_find(folder, &model->metadata, model->engine, model->output, classes, model->arena,
@@ -189,6 +205,7 @@ static bool understand(struct model *model, const char *folder, bool any_network
         return false;
     if (has_form && classes < 0)
         has_form = plan_classes(model, &classes, &problem);
+    load_card(model, folder);
     if (has_form)
         return understand_scores(model, folder, classes, error);
 
@@ -222,6 +239,9 @@ static bool load_parts(struct model *model, const char *folder, const struct mod
 
     if (options.precision == PRECISION_AUTO)
         options.precision = settings.precision;
+    if (!options.threads)
+        options.threads = settings.threads;
+    model->length = settings.length;
     model->engine = engine_load(model->path, &options, error);
     return model->engine && understand(model, folder, given->any_network, error) &&
            settle_precision(model, &options, error);
@@ -303,6 +323,27 @@ const char *model_label(const struct model *model, int index, const char *langua
         if (strcmp(model->labels.languages[i].code, language) == 0 && model->labels.languages[i].names[index])
             return model->labels.languages[i].names[index];
     return model->labels.names[index];
+}
+
+const char *model_class_identity(const struct model *model, int index, char ret[24]) {
+    const struct labels *labels = &model->labels;
+    if (labels->imagenet_shift >= 0 && index >= labels->imagenet_shift)
+        snprintf(ret, 24, "imagenet:%d", index - labels->imagenet_shift);
+    else if (labels->imagenet[index])
+        snprintf(ret, 24, "imagenet:%.14s", labels->imagenet[index]);
+    else if (labels->wnids[index])
+        snprintf(ret, 24, "%.23s", labels->wnids[index]);
+    else
+        return NULL;
+    return ret;
+}
+
+const char *model_card(const struct model *model) {
+    return model->card;
+}
+
+bool model_has_rejection(const struct model *model) {
+    return model->rejection.weights != NULL;
 }
 
 int model_class_find(const struct model *model, const char *name) {

@@ -37,6 +37,8 @@ void model_free(struct model *model);
 const char *model_name(const struct model *model);
 /* The ONNX file that was loaded. */
 const char *model_path(const struct model *model);
+/* What guichet.json has free dimensions taken for, where nobody says; 0: nothing. */
+int model_length(const struct model *model);
 struct engine *model_engine(const struct model *model);
 /* False, with the reason, for a network that was loaded with any_network and takes no photo, or whose folder
  * does not say how: nothing below is for it. */
@@ -64,6 +66,13 @@ enum model_knows {
 };
 /* "no", "perhaps", "yes"; NULL where it was not judged. */
 const char *model_knows_name(enum model_knows knows);
+
+/* What a class is, whatever it is called: "imagenet:281" for a class of ImageNet (its list, or config.json's
+ * id2imagenet), else its WordNet id. Two models mean the same by the same identity. NULL: not known. */
+const char *model_class_identity(const struct model *model, int index, char ret[24]);
+/* The text of the folder's README.md; NULL where there is none. */
+const char *model_card(const struct model *model);
+bool model_has_rejection(const struct model *model);
 
 struct prediction {
     int index;

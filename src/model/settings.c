@@ -7,7 +7,13 @@
 #include "base/text.h"
 #include "model/config.h"
 
-enum { MOST_CONTEXT = 1 << 24, MOST_PARALLEL = 1024 };
+enum {
+    MOST_CONTEXT = 1 << 24,
+    MOST_PARALLEL = 1024,
+    MOST_THREADS = 1024,
+    MOST_BATCH = 256,
+    MOST_LENGTH = 1 << 24
+};
 
 /* A whole number from 1 on. */
 static bool read_count(const json_t *value, int most, int *ret) {
@@ -36,6 +42,38 @@ static bool read_variant(const json_t *value, struct model_settings *settings) {
     return true;
 }
 
+/* Text of one line that fits. */
+static bool read_text(const json_t *value, char *ret, size_t size) {
+    const char *text = json_string_value(value);
+    if (!text || strlen(text) >= size || strlen(text) != json_string_length(value))
+        return false;
+    for (const char *at = text; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            return false;
+    text_copy(ret, size, text);
+    return true;
+}
+
+static bool read_title(const json_t *value, struct model_settings *settings) {
+    return read_text(value, settings->title, sizeof settings->title);
+}
+
+static bool read_description(const json_t *value, struct model_settings *settings) {
+    return read_text(value, settings->description, sizeof settings->description);
+}
+
+static bool read_threads(const json_t *value, struct model_settings *settings) {
+    return read_count(value, MOST_THREADS, &settings->threads);
+}
+
+static bool read_batch(const json_t *value, struct model_settings *settings) {
+    return read_count(value, MOST_BATCH, &settings->batch);
+}
+
+static bool read_length(const json_t *value, struct model_settings *settings) {
+    return read_count(value, MOST_LENGTH, &settings->length);
+}
+
 static bool read_context(const json_t *value, struct model_settings *settings) {
     return read_count(value, MOST_CONTEXT, &settings->context);
 }
@@ -58,8 +96,21 @@ struct key {
     const char *values; /* for messages */
 };
 
-static const struct key network_keys[] = {{"precision", read_precision, "auto, f32, bf16 or int8"}, {0}};
+#define KEYS_OF_BOTH                                                   \
+    {"title", read_title, "a line of at most 127 bytes"}, {            \
+        "description", read_description, "a line of at most 399 bytes" \
+    }
+
+static const struct key network_keys[] = {
+    KEYS_OF_BOTH,
+    {"precision", read_precision, "auto, f32, bf16 or int8"},
+    {"threads", read_threads, "a number of threads, at most 1024"},
+    {"batch", read_batch, "a number of rows, at most 256"},
+    {"length", read_length, "a whole number from 1 on"},
+    {0},
+};
 static const struct key language_keys[] = {
+    KEYS_OF_BOTH,
     {"precision", read_language_precision, "auto or f32"},
     {"variant", read_variant, "the name of one of the model's files, as Q4_K_M"},
     {"context", read_context, "a number of tokens"},
@@ -69,7 +120,7 @@ static const struct key language_keys[] = {
 };
 
 static bool refuse_key(const char *path, const char *name, const struct key *keys, struct error *error) {
-    char known[100] = "";
+    char known[160] = "";
     for (size_t used = 0; keys->name; keys++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", keys->name);
     return error_set(error, ERROR_MODEL, "%s: unknown key '%.60s'; there is %s", path, name, known);

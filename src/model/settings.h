@@ -7,7 +7,12 @@
 #include "model/folder.h"
 
 struct model_settings {
-    enum precision precision; /* PRECISION_AUTO: it asks for none */
+    char title[128], description[400]; /* for people; "" */
+    enum precision precision;          /* PRECISION_AUTO: it asks for none */
+    /* Of networks; 0: not said. */
+    int threads; /* of one run */
+    int batch;   /* the most rows that the service runs at once */
+    int length;  /* what free dimensions are taken for where nobody says: inspect, bench, bake */
     /* Of language models: */
     char variant[MODEL_NAME_PART + 1]; /* where none is named; "": the usual one (language_files.h) */
     int context;                       /* tokens of a sequence; 0: the model's own */

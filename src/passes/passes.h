@@ -57,6 +57,9 @@ void passes_plan_inputs(const struct graph *graph, bool *ret);
 bool passes_expand_qoperators(struct graph *graph, struct error *error);
 /* com.microsoft FusedConv and FusedGemm as ONNX's operators. Before operators_bind. */
 bool passes_expand_fused(struct graph *graph, struct error *error);
+/* com.microsoft DynamicQuantizeMatMul, MatMulIntegerToFloat and QAttention as others. Before operators_bind.
+ */
+bool passes_expand_dynamic(struct graph *graph, struct error *error);
 /* A bound float16 network computes in float32 from here on; inputs and outputs keep their type. Others, and
  * those with branches or loops, stay as they are. */
 bool passes_widen_halves(struct graph *graph, struct error *error);

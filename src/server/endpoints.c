@@ -35,6 +35,7 @@ const struct endpoint endpoints[] = {
     {"POST", "/predict", "predict", .scope = SCOPE_MODEL, .right = RIGHT_PREDICT, .model = MODEL_IN_QUERY,
      .frontend = frontend_predict, .gateway = gateway_predict, .backend = backend_predict},
     {"POST", "/model/*/predict", "predict", MODEL, .backend = backend_predict},
+    {"GET",  "/model/*/classes", "metadata", MODEL, .backend = backend_classes},
     {"GET",  "/model/*/metrics", "metrics", MODEL_LOOK, .right = RIGHT_METRICS, .backend = backend_metrics},
 
     /* The Open Inference Protocol V2. */

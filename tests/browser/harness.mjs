@@ -1,6 +1,6 @@
 // What the browser tests stand on: a real `guichet serve` (or the mock), Debian's Chromium, TAP.
 import {spawn, spawnSync} from 'node:child_process';
-import {existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync} from 'node:fs';
+import {existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, readFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {createRequire} from 'node:module';
 import {createServer as createSocket} from 'node:net';
@@ -37,6 +37,15 @@ export const freePort = () => new Promise((resolve) => {
     socket.close(() => resolve(port));
   });
 });
+
+// The source of axe-core, which finds what people who do not see or use a mouse would stumble over; null where it is not installed.
+export function axe() {
+  try {
+    return readFileSync(createRequire(join(ROOT, '.cache', 'browser', 'package.json')).resolve('axe-core/axe.min.js'), 'utf8');
+  } catch {
+    return null;
+  }
+}
 
 export async function until(what, condition, seconds = 30) {
   const end = Date.now() + seconds * 1000;

@@ -1,6 +1,7 @@
 // The page in a real browser, over a real `guichet serve`:  node page.mjs PROGRAM   (PROGRAM `mock`: the stand-in)
+import {readFile} from 'node:fs/promises';
 import assert from 'node:assert/strict';
-import {drawPhoto, launch, photoSite, runTests, serve, until} from './harness.mjs';
+import {axe, drawPhoto, launch, photoSite, runTests, serve, until} from './harness.mjs';
 import {choose, closing, opener} from './pages.mjs';
 
 const program = process.argv[2] || 'mock';
@@ -47,6 +48,15 @@ async function transfer(page, kind, bytes, type) {
       : new ClipboardEvent('paste', {...init, clipboardData: data});
     (event === 'drop' ? document.getElementById('pane') : document.body).dispatchEvent(made);
   }, [kind, bytes.toString('base64'), type]);
+}
+
+const source = axe();
+if (!source) console.log('# axe-core is not installed (make test does): its tests are left out');
+
+async function assertAccessible(page, state) {
+  await page.evaluate(source);
+  const found = await page.evaluate(async () => (await window.axe.run()).violations.map(({id, nodes}) => [id, ...nodes.slice(0, 3).map((node) => node.html)]));
+  assert.deepEqual(found, [], state);
 }
 
 async function tabTo(page, selector) {
@@ -143,6 +153,86 @@ const tests = [
     await answer(page);
     await choose(page, second);
     await until('its answer', async () => (await page.textContent('#stub')).includes(second), 60);
+  }),
+  test('what a model knows is one click away, and can be searched, in both languages', async (page) => {
+    await page.click('#knows-open');
+    await until('the classes', async () => (await page.locator('#knows-list li').count()) === 59);
+    assert.match(await page.textContent('#knows-licence'), /mit/);
+    await page.fill('#knows-search', 'CHIMPANZÉ');
+    assert.deepEqual(await page.locator('#knows-list li').allTextContents(), ['chimpanzee']);
+    assert.match(await page.textContent('#knows-count'), /^1 of 59/);
+    assert.match(await page.textContent('#knows-card'), /Tiny ImageNet/);
+    await page.click('#knows-close');
+    await page.click('[data-language="fr"]');
+    await page.click('#knows-open');
+    await page.fill('#knows-search', 'etoile');
+    await until('the French list', async () => /^0 cat/.test(await page.textContent('#knows-count')));
+    await page.fill('#knows-search', 'elephant');
+    assert.deepEqual(await page.locator('#knows-list li').allTextContents(), ['éléphant d\'Afrique']);
+  }),
+  test('the last photos are renamed with the language', async (page) => {
+    await page.click('#sample');
+    await answer(page);
+    await until('the English name', async () => /cat/.test(await page.textContent('.shot-label')));
+    const english = await page.textContent('.shot-label');
+    await page.click('[data-language="fr"]');
+    await until('the French name', async () => /chat/.test(await page.textContent('.shot-label')));
+    await page.click('[data-language="en"]');
+    await until('the English name again', async () => (await page.textContent('.shot-label')) === english);
+  }),
+  test('many photos are answered in a grid, and kept as a table', async (page) => {
+    await page.setInputFiles('#file', [{name: 'a,b.jpg', mimeType: 'image/jpeg', buffer: photo}, {name: 'c.png', mimeType: 'image/png', buffer: png},
+      {name: 'letter.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no photo')}]);
+    await until('the answers', async () => (await page.textContent('#grid-count')).startsWith('3 of 3'));
+    assert.equal(await page.locator('#grid-list li').count(), 3);
+    assert.equal(await page.locator('#grid-list li[data-state="error"]').count(), 1);
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#grid-csv')]);
+    const lines = (await readFile(await download.path(), 'utf8')).split('\r\n');
+    assert.equal(lines[0], '\ufeffimage,model,known,label,probability,error');
+    assert.match(lines[1], /^"a,b.jpg",animals,(yes|perhaps|no),.+,0\.\d+,$/);
+    assert.match(lines[3], /^letter.jpg,,,,,.+/);
+    const cells = await page.evaluate(async () => (await import('/assets/grid.js')).cell('=1+"2"'));
+    assert.equal(cells, `"'=1+""2"""`);
+    await page.click('#grid-clear');
+    assert.equal(await page.isVisible('#grid'), false);
+  }, {expected: [400, 415]}),
+  test('what is too large is made smaller, and a data: address is a photo', async (page) => {
+    const sizes = await page.evaluate(async () => {
+      const {fromFile, fromAddress} = await import('/assets/photo.js');
+      const canvas = Object.assign(document.createElement('canvas'), {width: 6100, height: 4000});
+      const large = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg'));
+      const measure = async ({blob}) => createImageBitmap(blob).then((bitmap) => [blob.type, bitmap.width, bitmap.height]);
+      const small = Object.assign(document.createElement('canvas'), {width: 30, height: 20}).toDataURL('image/png');
+      const heavy = new File([large, new Uint8Array(21e6)], 'heavy.jpg', {type: 'image/jpeg'});
+      const refused = await fromFile(new File(['x'], 'IMG_1.HEIC', {type: ''})).catch((error) => error.kind);
+      return [await measure(await fromFile(large)), await measure(await fromFile(heavy)), await measure(await fromAddress(small)),
+        (await fromAddress(' www.example.org/cat.jpg')).url, await fromAddress('data:text/html,x').catch((error) => error.kind), refused];
+    });
+    assert.deepEqual(sizes, [['image/jpeg', 2000, 1311], ['image/jpeg', 2000, 1311], ['image/png', 30, 20],
+      'https://www.example.org/cat.jpg', 'address', 'phone']);
+  }),
+  test('a reload keeps the answer, and a photo that has an address has a link', async (page) => {
+    await give(page);
+    const sentence = await answer(page);
+    await page.reload();
+    assert.equal(await answer(page), sentence);
+    await page.fill('#url', `${site.base}/photo.jpg`);
+    await page.press('#url', 'Enter');
+    await until('the link', async () => page.url().includes('?url='));
+    await answer(page);
+    const link = page.url();
+    await page.goto(base);
+    await page.goto(link);
+    await assertAnswers(page, await category(photo));
+    assert.equal(page.url(), link);
+  }),
+  test('a choice in one tab is a choice in all', async (page) => {
+    const [first, second] = await names();
+    const other = await page.context().newPage();
+    await other.goto(base);
+    await until('the models', async () => (await other.textContent('#models-name')) === first);
+    await choose(page, second);
+    await until('the choice there', async () => (await other.textContent('#models-name')) === second);
   }),
   test('models are compared side by side', async (page) => {
     await give(page);
@@ -245,6 +335,27 @@ const tests = [
       .map((node) => node.outerHTML));
     assert.deepEqual(nameless, []);
   }),
+  ...(source ? ['light', 'dark'] : []).flatMap((colorScheme) => [{width: 1280, height: 800}, {width: 390, height: 844}].map((viewport) =>
+    test(`axe finds nothing: ${colorScheme}, ${viewport.width} px`, async (page) => {
+      await assertAccessible(page, 'before a photo');
+      await page.setInputFiles('#file', ['a.jpg', 'b.jpg'].map((name) => ({name, mimeType: 'image/jpeg', buffer: photo})));
+      await until('the grid', async () => (await page.textContent('#grid-count')).startsWith('2 of 2'));
+      await give(page);
+      await answer(page);
+      await assertAccessible(page, 'with an answer and a grid');
+      await page.click('#models-button');
+      await assertAccessible(page, 'with the menu');
+      await page.keyboard.press('Escape');
+      await page.click('#knows-open');
+      await page.waitForSelector('#knows-list li');
+      await page.click('#knows-card-box summary');
+      await assertAccessible(page, 'with what the model knows');
+      await page.click('#knows-close');
+      await page.fill('#url', 'tabby cat');
+      await page.press('#url', 'Enter');
+      await page.waitForSelector('#ticket[data-state="error"]');
+      await assertAccessible(page, 'with an error');
+    }, {colorScheme, viewport, reducedMotion: 'reduce'}))),
   ['no console error, and nothing asked of anyone else', async () => assert.deepEqual(complaints, [])],
 ];
 

@@ -2,13 +2,14 @@
 """The operators of transformers, ONNX's and ONNX Runtime's, against plain sums in float64."""
 import math
 import random
+import struct
 import sys
 
 import case
 import tiny
 
 MICROSOFT = 'com.microsoft'
-KINDS = {'<f4': 1, '<i8': 7, '<i4': 6, '|b1': 9, '|u1': 2}
+KINDS = {'<f4': 1, '<i8': 7, '<i4': 6, '|b1': 9, '|u1': 2, '|i1': 3}
 draw = random.Random(3)
 
 
@@ -18,7 +19,7 @@ def floats(*dims):
 
 
 def whole(*numbers, dims=None, code='<i4'):
-    return code, dims or (len(numbers),), list(numbers)
+    return code, (len(numbers),) if dims is None else dims, list(numbers)
 
 
 def at(array, *index):
@@ -190,6 +191,37 @@ def root_mean_square(guichet):
                        {'y': ((2, 3, 4), [a / (1 + math.exp(-a / 2)) for a in x[2]])}))
 
 
+def products_of_integers(guichet):
+    """What the dynamic quantiser writes: numbers quantised by their own range, with a scale for each column; and QAttention."""
+    a, bias = floats(2, 6), floats(4)
+    b, scales = whole(*(draw.randrange(-60, 61) for _ in range(24)), dims=(6, 4), code='|i1'), floats(4)
+    low, high = min(0, *a[2]), max(0, *a[2])
+    step = struct.unpack('<f', struct.pack('<f', (high - low) / 255))[0]
+    zero = round(-low / step)
+    packed = [min(255, max(0, round(v / step) + zero)) for v in a[2]]
+
+    def product(first, scale):
+        return [sum((first[i * 6 + k]) * at(b, k, j) for k in range(6)) * scale * scales[2][j] + bias[2][j] for i in range(2) for j in range(4)]
+    got = run(guichet, 'DynamicQuantizeMatMul', [('a', a), ('b', b), ('s', scales), ('z', None), ('bias', bias)], {'y': 2}, domain=MICROSOFT)
+    fault = compare(got, {'y': ((2, 4), product([p - zero for p in packed], step))})
+    whole_a = whole(*packed, dims=(2, 6), code='|u1')
+    got = run(guichet, 'MatMulIntegerToFloat', [('a', whole_a), ('b', b), ('sa', ('<f4', (), [0.5])), ('s', scales),
+                                                ('za', whole(7, dims=(), code='|u1')), ('zb', None), ('bias', bias)], {'y': 2}, domain=MICROSOFT)
+    fault = fault or compare(got, {'y': ((2, 4), product([p - 7 for p in packed], 0.5))})
+
+    x = whole(*(draw.randrange(256) for _ in range(12)), dims=(1, 2, 6), code='|u1')
+    w = whole(*(draw.randrange(-60, 61) for _ in range(72)), dims=(6, 12), code='|i1')
+    made = [[sum((at(x, 0, i, d) - 100) * at(w, d, c) for d in range(6)) * 2 ** -12 for c in range(12)] for i in range(2)]
+
+    def column(first):
+        return lambda b_, h, i, e: made[i][first + h * 2 + e]
+    result = attend((column(0), 1, 2, 2, 2), (column(4), 2, 2), (column(8), 2), 1 / math.sqrt(2))
+    got = run(guichet, 'QAttention', [('x', x), ('w', w), ('b', ('<f4', (12,), [0.0] * 12)), ('sx', ('<f4', (), [2 ** -6])),
+                                      ('sw', ('<f4', (), [2 ** -6])), ('m', None), ('zx', whole(100, dims=(), code='|u1')),
+                                      ('zw', whole(0, dims=(), code='|i1'))], {'y': 3}, case.integer('num_heads', 2), domain=MICROSOFT)
+    return fault or compare(got, {'y': ((1, 2, 4), rows_of_heads(result, 1, 2, 2))})
+
+
 def few_bits(guichet):
     """MatMulNBits: two blocks a column, the second half empty."""
     fault = ''
@@ -215,4 +247,4 @@ def few_bits(guichet):
 
 if __name__ == '__main__':
     sys.exit(case.check([(test.__name__.replace('_', ' '), test(sys.argv[1])) for test in (
-        onnx_attention, onnx_attention_in_rows, multi_head, one_product, grouped, rotary, root_mean_square, few_bits)]))
+        onnx_attention, onnx_attention_in_rows, multi_head, one_product, grouped, rotary, root_mean_square, products_of_integers, few_bits)]))

@@ -3,7 +3,9 @@
 
 Argument: the program.
 """
+import csv
 import http.server
+import io
 import json
 import math
 import os
@@ -187,8 +189,7 @@ def test_bad_input():
     text, cut = write(f'{DIR}/text.jpg', 'hello'), write(f'{DIR}/cut.png', whole[:-9])
     huge = write(f'{DIR}/huge.png', whole[:16] + struct.pack('>II', 100000, 100000) + whole[24:])
     for name, path, part in (('not an image', text, 'not an image'), ('a truncated one', cut, 'truncated'),
-                             ('a huge one', huge, '100000x100000'), ('a missing one', f'{DIR}/no.png', 'No such file'),
-                             ('a folder', DIR, 'regular file')):
+                             ('a huge one', huge, '100000x100000'), ('a missing one', f'{DIR}/no.png', 'No such file')):
         fails(name, 1, part, 'classify', '--model', 'colours', path)
         check(f'{name} is named', path in Done('classify', '--model', 'colours', path).err)
     fails('a model that is not there', 1, "'lynx'", 'classify', '--model', 'lynx', red)
@@ -266,6 +267,26 @@ def test_rejection():
     for member, value in (('weights', [1, 2]), ('weights', [1, 2, 'x']), ('odds', None), ('method', 'magic'), ('sure_from', 3)):
         write(f'{folder}/rejection.json', json.dumps(dict(rule, **{member: value})))
         fails(f'a rule whose {member} is wrong', 1, f"rejection.json: '{member}'", 'classify', '--model', folder, photo)
+
+
+def test_table():
+    """a folder of photos, as a table"""
+    folder = f'{DIR}/album'
+    for name, colour in (('a.png', png(255, 0, 0)), ('inner/b, "c".png', png(0, 0, 255)), ('=d.png', png(0, 255, 0)), ('e.jpg', 'x')):
+        write(f'{folder}/{name}', colour)
+    done = Done('classify', '--csv', '--model', 'colours', folder)
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    check('a row a photo', done.code == 1 and len(rows) == 4 and list(rows[0]) == ['image', 'model', 'known', 'label', 'probability', 'error'], done)
+    found = {os.path.basename(row['image']): row for row in rows}
+    check('their labels', found['a.png']['label'] == 'red' and found['b, "c".png']['label'].startswith('blue')
+          and float(found['a.png']['probability']) > 0.99 and found['a.png']['model'] == 'colours', done)
+    check('what is no photo says why', 'e.jpg' in found['e.jpg']['image'] and found['e.jpg']['error'] and not found['e.jpg']['label'], done)
+    os.chdir(folder)
+    check('a name is no formula', "'=d.png" in Done('classify', '--csv', '--model', f'{DIR}/models/colours', '=d.png').out)
+    os.chdir('/')
+    fails('two forms at once', 2, '--json and --csv', 'classify', '--json', '--csv', folder)
+    os.makedirs(f'{DIR}/nothing', exist_ok=True)
+    fails('a folder without photos', 1, 'nothing', 'classify', f'{DIR}/nothing')
 
 
 def test_evaluate():
@@ -451,6 +472,7 @@ test_addresses()
 test_bad_input()
 test_networks()
 test_rejection()
+test_table()
 test_evaluate()
 test_run()
 test_bench()

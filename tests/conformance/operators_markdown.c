@@ -113,6 +113,10 @@ static void write_page(struct buffer *text, struct test_case *cases, int case_co
               "from label to probability,\ngives the table of probabilities, a column for each "
               "label. ONNX's tests hold none of these; `tests/unit/test_ml.c` does.\n");
     write_table(text, entries, count, "com.microsoft", passed);
+    buffer_append_string(
+        text, "\nRewritten as others when the file is read, and so in no table: FusedConv, FusedGemm, "
+              "QGemm, QLinearAveragePool,\nQLinearSoftmax, DynamicQuantizeMatMul, "
+              "MatMulIntegerToFloat, QAttention.\n");
     free(passed);
 }
 

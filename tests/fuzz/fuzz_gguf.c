@@ -1,8 +1,9 @@
-/* GGUF files, and the tokenizers in them: the last bytes of the input are a text. */
+/* GGUF files, and the tokenizers in them: the last bytes of the input are a text. And safetensors. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gguf/safetensors.h"
 #include "llm/config.h"
 #include "tokenizer/tokenizer.h"
 
@@ -58,9 +59,26 @@ static void encode(const struct gguf *gguf, const uint8_t *text, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+/* What does not begin as GGUF does: tensors of a safetensors file. */
+static void read_safetensors(const uint8_t *bytes, size_t size) {
+    struct error error;
+    struct safetensors *tensors = safetensors_open_memory("fuzz", bytes, size, &error);
+    volatile int sum = 0;
+    if (!tensors)
+        return;
+
+    for (size_t i = 0; i < safetensors_count(tensors); i++) {
+        const struct safetensor *tensor = safetensors_get(tensors, i);
+        sum += tensor->bytes[0] + tensor->bytes[tensor->size - 1];
+    }
+    safetensors_free(tensors);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     struct error error;
     struct llm_config config;
+    if (size < 4 || memcmp(bytes, "GGUF", 4) != 0)
+        read_safetensors(bytes, size);
     struct gguf *gguf = gguf_open_memory("fuzz", bytes, size, &error);
     if (!gguf)
         return 0;

@@ -57,6 +57,13 @@ class Photos:
                 name = self.path.split('?')[0].strip('/')
                 if name == 'photo.jpg':
                     self.send(200, JPEG)
+                elif name == 'page':
+                    self.send(200, b'<!DOCTYPE html><html><head><meta charset=utf-8><meta content="/photo.jpg?a=1&amp;b=2" property="og:image">',
+                              Content_Type='text/html')
+                elif name == 'page-to-page':
+                    self.send(200, b'<html><meta property=og:image content=page>')
+                elif name == 'page-to-file':
+                    self.send(200, b'<html><meta property="og:image" content="file:///etc/passwd">')
                 elif name == 'text':
                     self.send(200, b'no photo at all')
                 elif name == 'empty':
@@ -111,6 +118,7 @@ def check_answer(reply, model='animals'):
     answer = reply.json()
     assert answer['category'] == answer['predictions'][0]['label'] and answer['model'] == model
     assert set(answer['timing_ms']) >= {'fetch', 'decode', 'preprocess', 'infer'}
+    assert answer.get('known', 'yes') in ('yes', 'perhaps', 'no')
     shares = [prediction['probability'] for prediction in answer['predictions']]
     assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1.001
     return answer
@@ -122,6 +130,9 @@ def test_good():
         client = Client(service.port)
         assert client.ask('GET', '/hello').body.strip() == b'"Hello!"'
         assert client.ask('GET', '/models').json() == ['animals']
+        knows = client.ask('GET', '/model/animals/classes?lang=fr').json()
+        assert knows['says_unknown'] and len(knows['classes']) == 59 and knows['card'].startswith('---\nlicense: mit'), knows
+        assert knows['classes'][30] == {'index': 30, 'label': 'chat tigré', 'id': 'imagenet:281'}, knows['classes'][30]
         assert client.ask('GET', '/healthz').status == client.ask('GET', '/readyz').status == 200
         first = check_answer(client.ask('POST', '/predict', JPEG, Content_Type='image/jpeg'))
         assert len(first['predictions']) == 5
@@ -192,10 +203,11 @@ def test_fetch():
         answer = check_answer(by_url(service, photos.url + '/photo.jpg'))
         assert answer['timing_ms']['fetch'] > 0 and answer['image'].endswith('photo.jpg')
         assert all(agent.startswith('guichet/') for agent in photos.agents)
+        assert check_answer(by_url(service, photos.url + '/page'))['image'] == f'{photos.url}/photo.jpg?a=1&b=2'
         check_answer(ask(service.port, 'POST', '/predict', form(url=(photos.url + '/photo.jpg').encode()), Content_Type=FORM))
         check_answer(by_url(service, photos.url + '/hop3'))
         check_answer(by_url(service, photos.url + '/slow'))
-        for name, wanted in (('hop9', 502), ('to-file', 400), ('missing', 502), ('text', 400), ('empty', 502),
+        for name, wanted in (('hop9', 502), ('to-file', 400), ('missing', 502), ('text', 400), ('page-to-page', 400), ('page-to-file', 400), ('empty', 502),
                              ('large', 413), ('endless', 413), ('lying', 502)):
             reply = by_url(service, f'{photos.url}/{name}')
             assert reply.status == wanted and reply.json()['error'], (name, reply.status, reply.body)

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import struct
+import subprocess
 import sys
 import tempfile
 import zlib
@@ -14,7 +15,7 @@ import zlib
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'cases'))
 import case
 import tiny
-from tiers import ask, backend, gateway, run_tests
+from tiers import GUICHET, ask, backend, gateway, run_tests
 
 # Datatype: ONNX's number, struct's letter, values that only that type holds.
 TYPES = {'FP32': (1, 'f', [1.5, -2, 3e38, 0]), 'UINT8': (2, 'B', [0, 1, 128, 255]), 'INT8': (3, 'b', [-128, -1, 0, 127]),
@@ -138,6 +139,29 @@ def test_compressed_answers():
         reply = infer(port, request, Accept_Encoding='gzip')
         split = int(reply.header('Inference-Header-Content-Length'))
         assert gzip.decompress(reply.body)[split:] == struct.pack('<4000f', *values)
+
+
+def test_what_the_folder_asks_for():
+    """guichet.json: title and description in the listing, threads, rows of one run, a length; what is wrong is said"""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.write(f'{folder}/m/model.onnx', row(['n', 'length']))
+        tiny.write(f'{folder}/m/guichet.json', json.dumps({'title': 'Rows', 'description': 'What goes in comes out.', 'threads': 1, 'batch': 3,
+                                                           'length': 77}))
+        with backend('--access-log', 'off', model=f'{folder}/m') as service:
+            entry = ask(service.port, 'GET', '/models?details=1').json()[0]
+            assert entry['title'] == 'Rows' and entry['description'] == 'What goes in comes out.' and entry['kind'] == 'tensor', entry
+            values = list(range(14))
+            reply = infer(service.port, {'inputs': [{'name': 'x', 'datatype': 'FP32', 'shape': [7, 2], 'data': values}]})
+            assert reply.json()['outputs'][0]['data'] == values, reply.body
+            told = ask(service.port, 'GET', '/v2/models/m/stats').json()['model_stats'][0]
+            assert told['execution_count'] == 1 and told['inference_count'] == 1, told
+        run = subprocess.run([GUICHET, 'inspect', '--json', f'{folder}/m'], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                             check=True)
+        plan = json.loads(run.stdout)['plan']
+        assert plan['shapes'] == {'x': [1, 77]} and plan['guessed'] is None, plan
+        tiny.write(f'{folder}/m/guichet.json', '{"batch": 1000}')
+        run = subprocess.run([GUICHET, 'inspect', f'{folder}/m'], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        assert run.returncode == 1 and "'batch' is not a number of rows, at most 256" in run.stderr, run.stderr
 
 
 def test_configuration_and_statistics():

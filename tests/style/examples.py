@@ -24,8 +24,7 @@ HANDLER = """
 #include "model/model.h"
 #include "server/backend/handlers.h"
 #include "server/edge/respond.h"
-bool check_loaded(const struct backend *backend, struct http_request *request);
-void backend_classes(struct backend *backend, struct http_request *request);
+void backend_count(struct backend *backend, struct http_request *request);
 """
 # The rows' shorthands are those of the table itself.
 ROW = HANDLER + """

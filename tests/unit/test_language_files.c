@@ -224,10 +224,25 @@ static void guichet_json_is_read_by_kind(void **state) {
     assert_false(model_settings_read(in_folder("set"), MODEL_NETWORK, &settings, &error));
     assert_int_equal(error.code, ERROR_MODEL);
 
+    write_text("set/guichet.json",
+               "{\"title\": \"Été\", \"description\": \"Seasons\", \"threads\": 2, \"batch\": 16, "
+               "\"length\": 128}");
+    assert_true(model_settings_read(in_folder("set"), MODEL_NETWORK, &settings, &error));
+    assert_string_equal(settings.title, "Été");
+    assert_string_equal(settings.description, "Seasons");
+    assert_int_equal(settings.threads, 2);
+    assert_int_equal(settings.batch, 16);
+    assert_int_equal(settings.length, 128);
+    assert_false(model_settings_read(in_folder("set"), MODEL_LANGUAGE, &settings, &error));
+
     static const struct {
         const char *json, *expected;
     } bad[] = {
-        {"{\"contxt\": 1}", "unknown key 'contxt'; there is precision, variant, context, parallel, kv"},
+        {"{\"title\": \"a\\nb\"}", "'title' is not a line of at most 127 bytes"},
+        {"{\"title\": \"a\\u0000b\"}", "guichet.json"},
+        {"{\"description\": 3}", "'description' is not a line of at most 399 bytes"},
+        {"{\"contxt\": 1}",
+         "unknown key 'contxt'; there is title, description, precision, variant, context, parallel, kv"},
         {"{\"context\": 0}", "'context' is not a number of tokens"},
         {"{\"context\": 1e3}", "'context' is not a number of tokens"},
         {"{\"context\": 99999999999}", "'context' is not a number of tokens"},

@@ -49,6 +49,8 @@ static struct model_status *list_models(void *state, const struct http_request *
 
     strcpy(status->name, backend->name);
     strcpy(status->state, ready ? "ready" : "starting");
+    text_copy(status->meaning.title, sizeof status->meaning.title, backend->settings.title);
+    text_copy(status->meaning.description, sizeof status->meaning.description, backend->settings.description);
     if (ready)
         backend->kind->describe(backend, status);
 
@@ -114,13 +116,13 @@ static bool start_parts(struct backend *backend, struct error *error) {
     return backend->workers && backend->kind->start(backend, error) && start_server(backend, error);
 }
 
-static void set_defaults(struct backend_options *options) {
+static void set_defaults(struct backend_options *options, const struct model_settings *settings) {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
     if (!options->decode_threads)
         options->decode_threads = processors < 1 ? 1 : processors > 16 ? 16 : (int)processors;
     if (!options->max_batch)
-        options->max_batch = 8;
+        options->max_batch = settings->batch ? settings->batch : 8;
     if (options->max_batch > BATCHER_LARGEST)
         options->max_batch = BATCHER_LARGEST;
     if (!options->queue_limit)
@@ -138,6 +140,9 @@ static bool find_model(struct backend *backend, struct error *error) {
         return false;
 
     backend->kind = files.kind == MODEL_LANGUAGE ? &backend_language_model : &backend_network;
+    /* What is wrong with it is told when the model is loaded. */
+    struct error ignored;
+    model_settings_read(files.folder, files.kind, &backend->settings, &ignored);
     text_copy(backend->name, sizeof backend->name, options->name ? options->name : files.name);
     model_files_release(&files);
     return true;
@@ -161,9 +166,11 @@ struct backend *backend_create(struct http_loops *loops, const struct backend_op
         .write_metrics = write_metrics,
     };
 
-    set_defaults(&backend->options);
-    if (find_model(backend, error) && start_parts(backend, error))
-        return backend;
+    if (find_model(backend, error)) {
+        set_defaults(&backend->options, &backend->settings);
+        if (start_parts(backend, error))
+            return backend;
+    }
 
     backend_free(backend);
     return NULL;

@@ -8,6 +8,7 @@
 #include "model/model.h"
 #include "server/backend/language/language.h"
 #include "server/backend/protocol/inference.h"
+#include "server/edge/accept_language.h"
 #include "server/edge/context.h"
 #include "server/edge/respond.h"
 #include "server/edge/service.h"
@@ -45,6 +46,40 @@ void backend_status_tensorflow(struct backend *backend, struct http_request *req
         json_object_update_new(status, json_pack("{s:s, s:s, s:i, s:s}", "id", backend_name(backend),
                                                  "object", "model", "created", 0, "owned_by", "guichet"));
     respond_json(request, 200, status);
+}
+
+/* ---- What a classifier knows ---- */
+
+static json_t *describe_class(const struct model *model, int index, const char *language) {
+    char identity[24];
+    const char *known = model_class_identity(model, index, identity);
+    return json_pack("{s:i, s:o, s:s*}", "index", index, "label",
+                     json_string(model_label(model, index, language)), "id", known);
+}
+
+void backend_classes(struct backend *backend, struct http_request *request) {
+    const struct model *model;
+    struct error error;
+    char language[LANGUAGE_BYTES];
+    if (!backend_check_loaded(backend, request))
+        return;
+
+    model = backend_language(backend) ? NULL : backend_model(backend);
+    if (!model || !model_check_classifier(model, &error)) {
+        if (!model)
+            error_set(&error, ERROR_INVALID, "the model \"%s\" is a language model: it has no classes",
+                      backend_name(backend));
+        respond_error(request, &error);
+        return;
+    }
+
+    request_find_language(request, language);
+    json_t *classes = json_array();
+    for (int i = 0; i < model_class_count(model); i++)
+        json_array_append_new(classes, describe_class(model, i, language));
+    respond_json(request, 200,
+                 json_pack("{s:s, s:b, s:o, s:s*}", "model", backend_name(backend), "says_unknown",
+                           model_has_rejection(model), "classes", classes, "card", model_card(model)));
 }
 
 /* ---- Language models ---- */

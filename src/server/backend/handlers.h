@@ -13,6 +13,7 @@ bool backend_check_loaded(const struct backend *backend, struct http_request *re
 /* What needs no run of the model. */
 void backend_confirm_model(struct backend *backend, struct http_request *request);
 void backend_metrics(struct backend *backend, struct http_request *request);
+void backend_classes(struct backend *backend, struct http_request *request);
 void backend_describe(struct backend *backend, struct http_request *request);
 void backend_ready(struct backend *backend, struct http_request *request);
 void backend_status_tensorflow(struct backend *backend, struct http_request *request);

@@ -30,6 +30,7 @@ struct job {
     const char *photo;
     size_t photo_size; /* bytes */
     char *url;         /* where it came from; NULL: the request */
+    bool from_page;    /* it is the picture of a page that stood at the address first */
     int top;
     char language[16];
     struct prepared_photo prepared;

@@ -7,6 +7,7 @@
 #include "http/fetch.h"
 #include "model/name.h"
 #include "server/backend/backend.h"
+#include "model/settings.h"
 #include "server/backend/counts.h"
 #include "server/backend/jobs.h"
 #include "server/backend/language/language.h"
@@ -34,6 +35,7 @@ struct backend {
     const struct backend_kind *kind;
     struct backend_options options;
     char *model_path, *variant, name[MODEL_NAME_BYTES], description[768];
+    struct model_settings settings; /* of the model's folder */
     struct http_loops *loops;
     struct server *server;
     struct service service;

@@ -68,6 +68,10 @@ static json_t *describe_name(const struct model_status *status) {
 static void add_meaning(json_t *entry, const struct model_meaning *meaning) {
     if (meaning->kind[0])
         json_object_set_new(entry, "kind", json_string(meaning->kind));
+    if (meaning->title[0])
+        json_object_set_new(entry, "title", json_string(meaning->title));
+    if (meaning->description[0])
+        json_object_set_new(entry, "description", json_string(meaning->description));
     if (!meaning->head[0])
         return;
     json_object_set_new(entry, "head", json_string(meaning->head));
@@ -88,6 +92,8 @@ void model_meaning_read(const json_t *entry, struct model_meaning *ret) {
     copy_string(json_object_get(sources, "head"), ret->head_source, sizeof ret->head_source);
     copy_string(json_object_get(sources, "preprocessing"), ret->preprocessing, sizeof ret->preprocessing);
     copy_string(json_object_get(sources, "labels"), ret->labels, sizeof ret->labels);
+    copy_string(json_object_get(entry, "title"), ret->title, sizeof ret->title);
+    copy_string(json_object_get(entry, "description"), ret->description, sizeof ret->description);
     ret->independent = json_is_true(json_object_get(entry, "independent"));
 }
 

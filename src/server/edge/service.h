@@ -17,8 +17,9 @@
 struct model_meaning {
     char kind[12]; /* "classifier", "tensor" (any other network) or "language" */
     char preprocessing[128], labels[128];
-    char head[128], head_source[128]; /* how scores become probabilities, or why there are none */
-    bool independent;                 /* each label has a probability of its own */
+    char head[128], head_source[128];  /* how scores become probabilities, or why there are none */
+    bool independent;                  /* each label has a probability of its own */
+    char title[128], description[400]; /* of its guichet.json */
 };
 
 /* What a listing says of a model. */

@@ -8,9 +8,11 @@
 #include "base/limits.h"
 #include "base/url.h"
 #include "http/multipart.h"
+#include "http/page_image.h"
 #include "model/document.h"
 #include "server/backend/handlers.h"
 #include "server/backend/jobs.h"
+#include "server/edge/accept_language.h"
 
 #define TOP 5 /* predictions where ?top= says nothing */
 
@@ -63,6 +65,31 @@ static bool decode(struct job *job, struct error *error) {
     return done;
 }
 
+static void run_decode(struct work *work);
+
+/* Where a web page stands at the address, its picture is taken, once. False: there is none. */
+static bool follow_page(struct job *job, struct error *error) {
+    char image[LIMIT_URL_BYTES];
+    if (!job->fetched || job->from_page || !page_is_html(job->photo, job->photo_size))
+        return false;
+    if (!page_find_image(job->photo, job->photo_size, job->url, image))
+        return error_set(error, ERROR_INVALID,
+                         "there is a web page at this address, and it names no picture (og:image): give the "
+                         "address of the photo itself");
+
+    char *url = strdup(image);
+    if (!url)
+        return error_set(error, ERROR_MEMORY, "not enough memory for a URL");
+    free(job->url);
+    job->url = url;
+    job->from_page = true;
+    http_body_release(job->fetched);
+    job->fetched = NULL;
+    job->photo = NULL;
+    job_fetch(job, run_decode);
+    return true;
+}
+
 static void run_decode(struct work *work) {
     struct job *job = job_of_work(work);
     struct error error = {0};
@@ -71,7 +98,8 @@ static void run_decode(struct work *work) {
         return;
 
     if (!decode(job, &error)) {
-        job_fail(job, &error);
+        if (error.code != ERROR_INVALID || !follow_page(job, &error))
+            job_fail(job, &error);
         return;
     }
 
@@ -194,30 +222,6 @@ static bool read_top(struct job *job, struct error *error) {
            error_set(error, ERROR_MEMORY, "not enough memory for %d predictions", job->top);
 }
 
-/* ?lang=fr, else the language that Accept-Language wants most, else English. */
-static void read_language(struct job *job) {
-    strcpy(job->language, "en");
-    if (http_request_query(job->request, "lang", job->language, sizeof job->language))
-        return;
-
-    const char *header = http_request_header(job->request, "Accept-Language");
-    double best = 0;
-
-    while (header && *header) {
-        header += strspn(header, " \t,");
-        size_t item = strcspn(header, ","), tag = strcspn(header, "-;, \t");
-        const char *weight = memmem(header, item, "q=", 2);
-        double q = weight ? strtod(weight + 2, NULL) : 1;
-        if (q > best && tag >= 2 && tag < sizeof job->language && *header != '*') {
-            best = q;
-            for (size_t i = 0; i < tag; i++)
-                job->language[i] = (char)(header[i] | 0x20);
-            job->language[tag] = 0;
-        }
-        header += item;
-    }
-}
-
 static void begin(struct job *job) {
     struct error error = {0};
     if (!read_photo(job, &error) || !read_top(job, &error)) {
@@ -244,7 +248,7 @@ void backend_predict(struct backend *backend, struct http_request *request) {
     if (!job)
         return;
 
-    read_language(job);
+    request_find_language(request, job->language);
     if (!model_check_classifier(backend_model(backend), &error))
         job_fail(job, &error);
     else if (job_is_encoded(job))
