@@ -162,8 +162,7 @@ static bool report_price(struct quantize_language *run, struct error *error) {
     const struct language_report report = {.comparison = &comparison,
                                            .result = &run->result,
                                            .target = run->target->name,
-                                           .choosers = run->arguments->plain ? 0 : run->choosers.windows,
-                                           .is_sampled = run->judges.is_sampled};
+                                           .choosers = run->arguments->plain ? 0 : run->choosers.windows};
     bool done = language_compare(paths, &run->judges, run->arguments->threads, stages_show, &run->stages,
                                  &comparison, error);
     stages_end(&run->stages);

@@ -295,7 +295,8 @@ static bool compare(struct counting *counting, const char *const paths[2], int t
 bool language_compare(const char *const paths[2], const struct language_text *judges, int threads,
                       progress_report progress, void *context, struct language_comparison *ret,
                       struct error *error) {
-    *ret = (struct language_comparison){.threads = threads > 0 ? threads : team_default_size()};
+    *ret = (struct language_comparison){.threads = threads > 0 ? threads : team_default_size(),
+                                        .is_sampled = judges->is_sampled};
     struct counting counting = {.comparison = ret, .judges = judges};
     processor_name(ret->processor, sizeof ret->processor);
     bool done = compare(&counting, paths, threads, progress, context, error);

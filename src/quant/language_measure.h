@@ -28,7 +28,8 @@ struct language_comparison {
     struct language_continuation continuations[LANGUAGE_CONTINUATIONS];
     int continuation_count;
     int windows;
-    size_t tokens; /* counted */
+    size_t tokens;   /* counted */
+    bool is_sampled; /* the text that judged is the model's own */
     int threads;
     char processor[96];
 };
@@ -41,7 +42,8 @@ bool language_compare(const char *const paths[2], const struct language_text *ju
 void language_comparison_release(struct language_comparison *comparison);
 
 enum language_verdict { LANGUAGE_TAKE, LANGUAGE_MAYBE, LANGUAGE_LEAVE };
-/* By what is certain: the far ends of the intervals. The sentences say why; [sizes]. */
+/* By what is certain: the far ends of the intervals. The sentences say why, and
+ * where the text that judged is the model's own; [size]. */
 enum language_verdict language_judge(const struct language_comparison *comparison, char *ret_english,
                                      char *ret_french, size_t size);
 const char *language_verdict_name(enum language_verdict verdict); /* "take", "maybe", "leave" */

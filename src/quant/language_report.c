@@ -63,7 +63,7 @@ json_t *language_report_json(const struct language_report *report) {
         "processor", c->processor, "threads", c->threads, "verdict", language_verdict_name(verdict), "advice",
         "en", english, "fr", french, "models", sides_json(c), "measures", measures, "judged_windows",
         c->windows, "judged_tokens", (json_int_t)c->tokens, "text",
-        report->is_sampled ? "written by the model" : "given", "continuations", continuations_json(c));
+        c->is_sampled ? "written by the model" : "given", "continuations", continuations_json(c));
     if (root && report->result) {
         json_object_set_new(root, "type", json_string(report->target));
         json_object_set_new(root, "chosen_by_windows", json_integer(report->choosers));
@@ -188,12 +188,12 @@ static void put_distance(struct buffer *out, const struct language_report *repor
     snprintf(english, sizeof english,
              "Measured at %zu tokens in %d windows of %s, which chose nothing. Perplexity grew %.3f times "
              "(%.3f to %.3f).",
-             c->tokens, c->windows, report->is_sampled ? "a text that the model wrote" : "the text",
+             c->tokens, c->windows, c->is_sampled ? "a text that the model wrote" : "the text",
              c->ratio.value, c->ratio.low, c->ratio.high);
     snprintf(french, sizeof french,
              "Mesuré sur %zu jetons de %d fenêtres %s, qui n’ont rien choisi. Perplexité multipliée par %.3f "
              "(%.3f à %.3f).",
-             c->tokens, c->windows, report->is_sampled ? "d’un texte écrit par le modèle" : "du texte",
+             c->tokens, c->windows, c->is_sampled ? "d’un texte écrit par le modèle" : "du texte",
              c->ratio.value, c->ratio.low, c->ratio.high);
     page_say(out, english, french);
     buffer_append_string(out, "</p>\n");

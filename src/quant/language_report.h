@@ -11,7 +11,6 @@ struct language_report {
     const struct language_result *result; /* what became of each tensor; NULL: not by this run */
     const char *target;                   /* "Q4_K_M"; NULL with result */
     int choosers;                         /* windows of text that chose; 0: none did */
-    bool is_sampled;                      /* the judges' text is the model's own */
 };
 
 /* NULL when memory is out. */

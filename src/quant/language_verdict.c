@@ -1,6 +1,7 @@
 /* One sentence of advice, from the ends of the intervals that are worse. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "quant/language_measure.h"
 
@@ -16,8 +17,8 @@ const char *language_verdict_name(enum language_verdict verdict) {
     return names[verdict];
 }
 
-enum language_verdict language_judge(const struct language_comparison *c, char *ret_english, char *ret_french,
-                                     size_t size) {
+static enum language_verdict judge(const struct language_comparison *c, char *ret_english, char *ret_french,
+                                   size_t size) {
     double part = (double)c->sides[1].bytes / (double)(c->sides[0].bytes ? c->sides[0].bytes : 1);
     bool smaller = part<WORTH_SIZE, faster = c->step_speedup.low> 1.05, slower = c->step_speedup.high < 0.95;
     bool good = c->divergence.high <= GOOD_DIVERGENCE && c->ratio.high <= GOOD_RATIO,
@@ -75,4 +76,20 @@ enum language_verdict language_judge(const struct language_comparison *c, char *
              "Prenez-le : %.0f %% de la taille%s, et des textes presque identiques (confiance 95 %%).",
              100 * part, faster ? ", plus rapide" : "");
     return LANGUAGE_TAKE;
+}
+
+static void append(char *sentence, size_t size, const char *more) {
+    size_t length = strlen(sentence);
+    snprintf(sentence + length, size - length, "%s", more);
+}
+
+enum language_verdict language_judge(const struct language_comparison *c, char *ret_english, char *ret_french,
+                                     size_t size) {
+    enum language_verdict verdict = judge(c, ret_english, ret_french, size);
+    if (c->is_sampled) {
+        append(ret_english, size, " Judged by texts that the model wrote itself; --text judges by yours.");
+        append(ret_french, size,
+               " Jugé sur des textes que le modèle a écrits lui-même ; --text juge sur les vôtres.");
+    }
+    return verdict;
 }

@@ -411,6 +411,18 @@ static void verdicts_go_by_what_is_certain(void **state) {
     assert_int_equal(verdict_of(same), LANGUAGE_LEAVE);
 }
 
+static void the_verdict_says_whose_text_judged(void **state) {
+    char english[300], french[300];
+    struct language_comparison c = comparison_of(0.01, 0.5, 1.01, 1.5);
+    c.tokens = SIZE_MAX; /* the longest sentence */
+    language_judge(&c, english, french, sizeof english);
+    assert_null(strstr(english, "wrote itself"));
+    c.is_sampled = true;
+    language_judge(&c, english, french, sizeof english);
+    assert_non_null(strstr(english, "wrote itself; --text judges by yours."));
+    assert_non_null(strstr(french, "lui-même ; --text juge sur les vôtres."));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_near_what_they_were),
@@ -426,6 +438,7 @@ int main(void) {
         cmocka_unit_test(intervals_hold),
         cmocka_unit_test(differing_words_are_found),
         cmocka_unit_test(verdicts_go_by_what_is_certain),
+        cmocka_unit_test(the_verdict_says_whose_text_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
