@@ -61,6 +61,7 @@ struct bench_result {
     struct plan_times times; /* with profile */
     char *shapes;            /* of the inputs; malloc'ed */
     int guess;               /* what free dimensions were taken for; 0: nothing was left to guess */
+    int64_t batch;           /* the first dimension of the first input: photos a run */
 };
 
 static int compare_doubles(const void *a, const void *b) {
@@ -171,6 +172,8 @@ static bool measure_model(struct model *model, double started, const struct benc
     result->threads = engine_threads(engine);
     result->guess = bench.inputs.guess;
     result->shapes = shaped_inputs_text(engine, &bench.inputs);
+    const struct shape *first = bench.inputs.count ? &bench.inputs.inputs[0].shape : NULL;
+    result->batch = first && first->rank > 0 ? first->dims[0] : 1;
     done = measure_runs(&bench, settings, result, error);
 
 out:
@@ -184,11 +187,11 @@ out:
 static json_t *result_to_json(const struct bench_result *result, const struct bench_settings *settings,
                               double rate) {
     json_t *json =
-        json_pack("{s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "model", result->name, "batch",
-                  settings->batch, "threads", result->threads, "precision", result->precision, "load_ms",
-                  cli_json_real(result->load_ms, 3), "min_ms", cli_json_real(result->min_ms, 6), "median_ms",
-                  cli_json_real(result->median_ms, 6), "p99_ms", cli_json_real(result->p99_ms, 6),
-                  "images_per_s", cli_json_real(rate, 2));
+        json_pack("{s:s, s:I, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "model", result->name, "batch",
+                  (json_int_t)result->batch, "threads", result->threads, "precision", result->precision,
+                  "load_ms", cli_json_real(result->load_ms, 3), "min_ms", cli_json_real(result->min_ms, 6),
+                  "median_ms", cli_json_real(result->median_ms, 6), "p99_ms",
+                  cli_json_real(result->p99_ms, 6), "images_per_s", cli_json_real(rate, 2));
     if (result->guess)
         json_object_set_new(json, "guessed", json_integer(result->guess));
     if (settings->profile)
@@ -198,13 +201,13 @@ static json_t *result_to_json(const struct bench_result *result, const struct be
 }
 
 static void print_result(const struct bench_result *result, const struct bench_settings *settings) {
-    double rate = settings->batch * 1000.0 / result->median_ms;
+    double rate = (double)result->batch * 1000.0 / result->median_ms;
     if (settings->json) {
         cli_print_json(result_to_json(result, settings, rate));
         return;
     }
 
-    printf("%s, %s, batch %d, %d thread%s\n", result->name, result->precision, settings->batch,
+    printf("%s, %s, batch %lld, %d thread%s\n", result->name, result->precision, (long long)result->batch,
            result->threads, result->threads == 1 ? "" : "s");
     if (result->guess)
         printf("  %s: free dimensions were taken for %d, --shape NAME=… gives them\n",

@@ -19,11 +19,22 @@ static bool is_name(const json_t *value) {
     return json_is_string(value) || json_is_number(value) || json_is_boolean(value);
 }
 
+/* A name for terminals, too: what would move the cursor there, or worse, becomes blanks. */
+static const char *copy_name(struct arena *arena, const char *name, size_t length) {
+    char *copy = arena_copy_string(arena, name, length);
+    for (unsigned char *at = (unsigned char *)copy; at && *at; at++)
+        if (*at < ' ' || *at == 127)
+            *at = ' ';
+        else if (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) /* U+0080 to U+009F */
+            at[0] = at[1] = ' ';
+    return copy;
+}
+
 static bool store_name(const json_t *value, int index, int count, struct arena *arena, const char **names) {
     if (index >= count)
         return true; /* more labels than the network has classes */
     if (json_is_string(value))
-        names[index] = arena_copy_string(arena, json_string_value(value), json_string_length(value));
+        names[index] = copy_name(arena, json_string_value(value), json_string_length(value));
     else if (json_is_integer(value))
         names[index] = arena_printf(arena, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))

@@ -220,6 +220,11 @@ static void labels_are_short_and_have_languages(void **state) {
     assert_true(labels_load(folder, 1001, arena, &labels, &error));
     assert_string_equal(labels.names[0], "background");
     assert_string_equal(labels.names[1000], "toilet tissue");
+    write_text("config.json", "{\"id2label\": [\"c\\u001b[31mt\", \"d\\u009bg\\n\", \"far\"]}");
+    assert_true(labels_load(folder, 3, arena, &labels, &error));
+    assert_string_equal(labels.names[0], "c [31mt");
+    assert_string_equal(labels.names[1], "d  g ");
+
     write_text("config.json", "{\"id2label\": [\"cat\", \"dog\", \"far\"]}");
     assert_true(labels_load(folder, 2, arena, &labels, &error));
     assert_string_equal(labels.names[1], "dog");
