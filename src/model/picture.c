@@ -99,13 +99,13 @@ static void fill_mask(const struct grid *grid, const float *values, struct pictu
 
 static void fill_picture(const struct grid *grid, const float *values, struct value_range range,
                          struct picture *picture) {
-    float span = range.high - range.low, scale = span > 0 ? 255 / span : 0;
+    double span = (double)range.high - (double)range.low, scale = span > 0 ? 255 / span : 0;
     uint8_t *to = picture->pixels;
     for (int64_t y = 0; y < grid->height; y++)
         for (int64_t x = 0; x < grid->width; x++)
             for (int64_t c = 0; c < grid->channels; c++) {
-                float value = values[y * grid->row_step + x * grid->pixel_step + c * grid->channel_step];
-                *to++ = (uint8_t)lrintf(fminf(fmaxf((value - range.low) * scale, 0), 255));
+                double value = values[y * grid->row_step + x * grid->pixel_step + c * grid->channel_step];
+                *to++ = (uint8_t)lrint(fmin(fmax((value - (double)range.low) * scale, 0), 255));
             }
 }
 
