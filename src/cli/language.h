@@ -45,3 +45,10 @@ struct language_next {
     int32_t token;
 };
 void language_pick(void *next, size_t index, float *logits);
+
+struct stages;
+/* convert_folder, and the result is loaded once before it takes its name: a folder that lacks tensors, or has
+ * them in other shapes, is an error and leaves no file. A file at `output` that is no GGUF file is not
+ * replaced. */
+bool cli_convert(const char *folder, const char *output, const char *name, struct stages *stages,
+                 struct error *error);

@@ -190,8 +190,7 @@ static bool convert_first(struct quantize_language *run, struct error *error) {
         path = NULL;
         return error_set(error, ERROR_MEMORY, "not enough memory for the name of a file");
     }
-    return convert_folder(folder, path, name, stages_show, &run->stages, error) &&
-           language_find(path, &run->files, error);
+    return cli_convert(folder, path, name, &run->stages, error) && language_find(path, &run->files, error);
 }
 
 static bool run_all(struct quantize_language *run, struct error *error) {

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "cli/engine_options.h"
+#include "cli/run_image.h"
 #include "cli/run_tensors.h"
 #include "cli/shapes.h"
 #include "cli/verbs.h"
@@ -16,6 +17,7 @@ static const char help[] =
     "Run a network on tensors.\n"
     "\n"
     "Usage: guichet run MODEL --input NAME=FILE… [OPTION…]\n"
+    "       guichet run MODEL --image PHOTO --output X.png [OPTION…]\n"
     "       guichet run MODEL IN.f32 OUT.f32 --shape 1x3x224x224 [OPTION…]\n"
     "\n"
     "MODEL is a folder, an .onnx file or a name; 'guichet inspect' names its inputs. FILE is numpy's .npy,\n"
@@ -28,14 +30,22 @@ static const char help[] =
     "  --check WHAT       compare outputs with NAME=FILE, or with all files of a folder (NAME.npy, NAME.pb,\n"
     "                     or ONNX's output_0.pb …); exit code 1 where one differs\n"
     "  --tolerance X      how far values may be off, as a part of the largest (0.0001)\n"
+    "  --image PHOTO      a file, URL or '-' for a network that makes a picture of a photo (a mask, a larger "
+    "or\n"
+    "                     changed photo, depth), which is written to --output X.png\n"
     "  --precision P      auto, f32, bf16 or int8 (auto)\n"
     "  --threads N        threads of the network (all processors)\n"
     "\n"
-    "The second form takes one input as float32 and writes the first output so.\n"
+    "With --image the first output that is a picture is written: [1, 1 or 3, h, w], [1, h, w, 1 or 3], [1, "
+    "h, w],\n"
+    "or a mask [1, classes, h, w] in a color for each class. How photo and values were taken is printed.\n"
+    "\n"
+    "The last form takes one input as float32 and writes the first output so.\n"
     "\n"
     "Examples:\n"
     "  guichet run detector.onnx --input image=photo.npy --output boxes\n"
     "  guichet run encoder --input ids=ids.npy --input mask=mask.npy --check expected\n"
+    "  guichet run upscaler.onnx --image photo.jpg --output larger.png\n"
     "  guichet run resnet50.onnx photo.f32 logits.f32 --shape 1x3x224x224 --precision f32\n";
 
 static const struct command self = {"run", help};
@@ -44,6 +54,7 @@ struct tensor_run {
     struct engine *engine;
     struct option_list inputs, shapes, checks;
     const char *in, *out; /* of the form with one float32 input; NULL: the other */
+    const char *image;    /* NULL: tensors go in */
     const char *output;
     double tolerance;
     struct tensor *tensors, *results; /* [engine_input_count], [engine_output_count] */
@@ -249,10 +260,19 @@ static bool run_network(struct tensor_run *run, struct error *error) {
     return done;
 }
 
-/* Do the words and options make one of the two forms? Else a usage error was printed. */
+static bool ends_in_png(const char *path) {
+    size_t length = path ? strlen(path) : 0;
+    return length > 4 && strcasecmp(path + length - 4, ".png") == 0;
+}
+
+/* Do the words and options make one of the forms? Else a usage error was printed. */
 static bool check_form(const struct tensor_run *run, int words, int *ret_exit) {
     struct shape shape;
-    if (words == 2)
+    if (run->image && (words != 1 || run->inputs.count || run->checks.count || run->shapes.count))
+        *ret_exit = cli_usage(&self, "--image goes with --output X.png, and with no other input or check");
+    else if (run->image && !ends_in_png(run->output))
+        *ret_exit = cli_usage(&self, "--image needs --output X.png, the picture to write");
+    else if (words == 2)
         *ret_exit = cli_usage(&self, "IN.f32 needs OUT.f32 behind it; or give --input NAME=FILE");
     else if (words == 3 && (run->inputs.count || run->checks.count || run->output))
         *ret_exit = cli_usage(&self, "--input, --output and --check do not go with IN.f32 and OUT.f32");
@@ -260,8 +280,8 @@ static bool check_form(const struct tensor_run *run, int words, int *ret_exit) {
         *ret_exit = cli_usage(&self, "--shape is needed, once");
     else if (words == 3 && !cli_shape_parse(run->shapes.words[0], &shape))
         *ret_exit = cli_usage(&self, "'%s' is not a shape like 1x3x224x224", run->shapes.words[0]);
-    else if (words == 1 && !run->inputs.count)
-        *ret_exit = cli_usage(&self, "--input NAME=FILE is needed");
+    else if (words == 1 && !run->inputs.count && !run->image)
+        *ret_exit = cli_usage(&self, "--input NAME=FILE is needed, or --image PHOTO");
     else
         return true;
     return false;
@@ -273,6 +293,7 @@ static int run_verb(struct tensor_run *run, int argc, char **argv) {
     const struct option_spec options[] = {
         {.name = "input", .kind = OPTION_LIST, .value = &run->inputs},
         {.name = "shape", .kind = OPTION_LIST, .value = &run->shapes},
+        {.name = "image", .kind = OPTION_TEXT, .value = &run->image},
         {.name = "output", .kind = OPTION_TEXT, .value = &run->output},
         {.name = "check", .kind = OPTION_LIST, .value = &run->checks},
         {.name = "tolerance", .kind = OPTION_REAL, .value = &run->tolerance, .minimum = 0, .maximum = 1e9},
@@ -293,7 +314,8 @@ static int run_verb(struct tensor_run *run, int argc, char **argv) {
 
     struct model *model = cli_network_load(argv[1], &engine_options, &error);
     run->engine = model ? model_engine(model) : NULL;
-    bool done = model && run_network(run, &error);
+    bool done =
+        model && (run->image ? run_image(model, run->image, run->output, &error) : run_network(run, &error));
     model_free(model);
     return done ? EXIT_DONE : cli_fail(&error);
 }

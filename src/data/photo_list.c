@@ -93,7 +93,7 @@ char *photo_list_path(const struct photo_list *list, size_t index) {
 /* ---- Folders ---- */
 
 static bool is_image_name(const char *name) {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
+    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && dot != name && i < sizeof endings / sizeof *endings; i++)
         if (strcasecmp(dot, endings[i]) == 0)
@@ -290,7 +290,7 @@ bool photo_list_read(const struct photo_source *source, const struct model *mode
         goto fail;
 
     if (listing.list.count == 0) {
-        error_set(error, ERROR_NOT_FOUND, "%s: contains no photos (.jpg, .jpeg, .png or .webp)",
+        error_set(error, ERROR_NOT_FOUND, "%s: contains no photos (.jpg, .png, .webp, .gif, .bmp or .tif)",
                   source->folder);
         goto fail;
     }

@@ -332,8 +332,15 @@ static bool convert(struct converting *c, const char *output, const char *name, 
     const struct safetensor *embedding = safetensors_find(c->tensors, "model.embed_tokens.weight");
     if (!embedding || embedding->rank != 2 || embedding->dims[0] > LIMIT_TOKENS)
         return error_set(error, ERROR_MODEL, "%s lacks the tensor 'model.embed_tokens.weight'", c->folder);
-    if (!safetensors_find(c->tensors, "lm_head.weight"))
+    if (!safetensors_find(c->tensors, "lm_head.weight")) {
+        if (json_is_false(json_object_get(c->config, "tie_word_embeddings")))
+            return error_set(
+                error, ERROR_MODEL,
+                "%s lacks the tensor 'lm_head.weight', and config.json says that the embedding does "
+                "not stand for it",
+                c->folder);
         c->is_tied = true;
+    }
     return convert_tokenizer(c->writer, c->folder, c->config, (size_t)embedding->dims[0], error) &&
            write_tensors(c, error);
 }

@@ -150,6 +150,34 @@ static bool open_file(struct safetensors *tensors, const char *folder, const cha
     return read_file(tensors, path, map.bytes, map.size, error);
 }
 
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct safetensor *)a)->name, ((const struct safetensor *)b)->name);
+}
+
+static int by_place(const void *a, const void *b) {
+    const uint8_t *first = ((const struct safetensor *)a)->bytes,
+                  *second = ((const struct safetensor *)b)->bytes;
+    return (first > second) - (first < second);
+}
+
+/* Sort them by name. No bytes belong to two tensors, and no name. */
+static bool settle(struct safetensors *tensors, const char *name, struct error *error) {
+    if (tensors->count)
+        qsort(tensors->all, tensors->count, sizeof *tensors->all, by_place);
+    for (size_t i = 1; i < tensors->count; i++)
+        if (tensors->all[i - 1].bytes + tensors->all[i - 1].size > tensors->all[i].bytes)
+            return error_set(error, ERROR_MODEL, "%s: the tensors '%.80s' and '%.80s' overlap", name,
+                             tensors->all[i - 1].name, tensors->all[i].name);
+
+    if (tensors->count)
+        qsort(tensors->all, tensors->count, sizeof *tensors->all, by_name);
+    for (size_t i = 1; i < tensors->count; i++)
+        if (by_name(&tensors->all[i - 1], &tensors->all[i]) == 0)
+            return error_set(error, ERROR_MODEL, "%s: the tensor '%.80s' comes twice", name,
+                             tensors->all[i].name);
+    return true;
+}
+
 /* Each file that the index names once; none may lie elsewhere. */
 static bool open_indexed(struct safetensors *tensors, const char *folder, const json_t *index,
                          struct error *error) {
@@ -176,21 +204,13 @@ static bool open_indexed(struct safetensors *tensors, const char *folder, const 
         done = done && open_file(tensors, folder, tensor, error);
     }
     json_decref(files);
+    done = done && settle(tensors, folder, error);
+    json_object_foreach(json_object_get(index, "weight_map"), tensor, file) {
+        if (done && !safetensors_find(tensors, tensor))
+            done = error_set(error, ERROR_MODEL, "%s/%s lacks the tensor '%.80s', which the index has in it",
+                             folder, json_string_value(file), tensor);
+    }
     return done;
-}
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(((const struct safetensor *)a)->name, ((const struct safetensor *)b)->name);
-}
-
-static bool settle(struct safetensors *tensors, const char *name, struct error *error) {
-    if (tensors->count)
-        qsort(tensors->all, tensors->count, sizeof *tensors->all, by_name);
-    for (size_t i = 1; i < tensors->count; i++)
-        if (by_name(&tensors->all[i - 1], &tensors->all[i]) == 0)
-            return error_set(error, ERROR_MODEL, "%s: the tensor '%.80s' comes twice", name,
-                             tensors->all[i].name);
-    return true;
 }
 
 static bool open_folder(struct safetensors *tensors, const char *folder, struct error *error) {

@@ -66,6 +66,14 @@ static bool inflate_all(z_stream *zlib, bool members, struct http_body *to, size
     }
 }
 
+bool http_request_check_plain(const struct http_request *request, struct error *error) {
+    const char *encoding = http_request_header(request, "Content-Encoding");
+    return !http_encoding_is_set(encoding) ||
+           error_set(error, ERROR_MEDIA,
+                     "Content-Encoding: %.40s is not read on this path: send the body uncompressed",
+                     encoding);
+}
+
 struct http_body *http_body_decode_content(struct http_body *body, const char *encoding, size_t limit,
                                            struct error *error) {
     int window;

@@ -7,6 +7,9 @@
 /* Is there an encoding to undo? NULL, "" and "identity" are none. */
 bool http_encoding_is_set(const char *encoding);
 
+/* Whether the request's body is as it is, for paths that undo no encoding; ERROR_MEDIA where it is not. */
+bool http_request_check_plain(const struct http_request *request, struct error *error);
+
 /* The body as it was before it was encoded; one reference for the caller, the body itself where `encoding` is
  * none. ERROR_MEDIA: another encoding than those; ERROR_INVALID: damaged or truncated; ERROR_TOO_LARGE: more
  * than `limit` bytes come out; ERROR_MEMORY. */

@@ -80,3 +80,8 @@ int64_t image_preprocess_cost(const struct image_info *info, const struct prepro
 bool image_preprocess(const uint8_t *bytes, size_t size, const struct image_info *info,
                       const struct preprocessing *config, const struct image_geometry *geometry,
                       bool channels_last, float *tensor, double *decode_ms, struct error *error);
+
+/* Write pixels [height, width, channels], 1 (grey) or 3 (RGB), as a PNG; an old file is replaced at once.
+ * ERROR_INVALID: beyond the limits of an image; ERROR_MEMORY, ERROR_IO. */
+bool image_write_png(const char *path, const uint8_t *pixels, int width, int height, int channels,
+                     struct error *error);

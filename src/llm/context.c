@@ -317,6 +317,17 @@ bool llm_context_begin(struct llm_context *context, const struct llm_row *rows, 
     return true;
 }
 
+/* What is no number in a hidden state is in each of its logits. */
+static bool check_logits(const struct llm_context *context, size_t wanted, struct error *error) {
+    size_t vocabulary = (size_t)context->model->weights.output.outputs;
+    for (size_t i = 0; i < wanted; i++)
+        if (!isfinite(context->logits[i * vocabulary]))
+            return error_set(
+                error, ERROR_MODEL,
+                "the model's scores are not numbers: its weights are damaged, or too large to compute with");
+    return true;
+}
+
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
                      struct error *error) {
     size_t wanted = 0;
@@ -327,7 +338,7 @@ bool llm_context_run(struct llm_context *context, const struct llm_row *rows, in
     llm_layers_run(context, rows, count, (int64_t)wanted, context->scratch[omp_get_thread_num()]);
 
     *ret_logits = context->logits;
-    return true;
+    return check_logits(context, wanted, error);
 }
 
 const double *llm_context_times(const struct llm_context *context) {

@@ -49,8 +49,8 @@ void llm_context_free(struct llm_context *context);
 
 /* Run the rows; each sequence grows by its rows. *ret_logits: [rows that want them, vocabulary], in the
  * context until the next run. What a row gives does not depend on the others of the run, but for those before
- * it in its sequence. ERROR_INVALID: a token that the vocabulary lacks; ERROR_UNAVAILABLE: the cache has no
- * room; sequences are as they were then. */
+ * it in its sequence. ERROR_INVALID: a token that the vocabulary lacks; ERROR_MODEL: scores that are not
+ * numbers; ERROR_UNAVAILABLE: the cache has no room; sequences are as they were then. */
 bool llm_context_run(struct llm_context *context, const struct llm_row *rows, int count, float **ret_logits,
                      struct error *error);
 

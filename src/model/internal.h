@@ -9,6 +9,7 @@
 struct model {
     struct arena *arena;
     char *name, *path;
+    const char *folder; /* of its configuration */
     struct engine *engine;
     struct photo_input input;
     struct labels labels;

@@ -242,6 +242,9 @@ static bool load_parts(struct model *model, const char *folder, const struct mod
     if (!options.threads)
         options.threads = settings.threads;
     model->length = settings.length;
+    model->folder = arena_printf(model->arena, "%s", folder);
+    if (!model->folder)
+        return error_set(error, ERROR_MEMORY, "not enough memory for a model");
     model->engine = engine_load(model->path, &options, error);
     return model->engine && understand(model, folder, given->any_network, error) &&
            settle_precision(model, &options, error);
@@ -308,6 +311,33 @@ bool model_takes_photos(const struct model *model, struct error *error) {
 
 const struct photo_input *model_input(const struct model *model) {
     return &model->input;
+}
+
+bool model_picture_input(struct model *model, struct photo_input *ret, const char **ret_source,
+                         struct error *error) {
+    struct model trial = *model;
+    struct photo_input *input = &trial.input;
+    trial.preprocessing_source = NULL;
+    if (!understand_input(&trial, error) || !load_preprocessing(&trial, model->folder, error))
+        return false;
+
+    if (strncmp(trial.preprocessing_source, "assumed", 7) == 0) {
+        bool fixed = input->width > 0 && input->height > 0, bytes = input->dtype == DTYPE_U8;
+        input->preprocessing = (struct preprocessing){
+            .do_resize = fixed,
+            .resize_width = fixed ? (int)input->width : 0,
+            .resize_height = fixed ? (int)input->height : 0,
+            .filter = IMAGE_BICUBIC,
+            .do_rescale = !bytes,
+            .rescale_factor = 1.0 / 255,
+        };
+        trial.preprocessing_source =
+            bytes ? "assumed: the whole photo, values 0 to 255" : "assumed: the whole photo, values 0 to 1";
+    }
+
+    *ret = *input;
+    *ret_source = trial.preprocessing_source;
+    return true;
 }
 
 int model_output(const struct model *model) {

@@ -45,6 +45,12 @@ struct engine *model_engine(const struct model *model);
 bool model_takes_photos(const struct model *model, struct error *error);
 /* What the network takes for photos. */
 const struct photo_input *model_input(const struct model *model);
+/* The same for a network that makes pictures of photos, whether or not it classifies them: where no file says
+ * how, the whole photo with values from 0 to 1 (uint8: 0 to 255), in the network's size, or in its own where
+ * that is free. *ret_source: the file, or what is assumed; the model's. One thread. ERROR_MODEL: it takes no
+ * photo. */
+bool model_picture_input(struct model *model, struct photo_input *ret, const char **ret_source,
+                         struct error *error);
 int model_class_count(const struct model *model);
 /* The network's output that scores the classes: [n, class_count]. */
 int model_output(const struct model *model);

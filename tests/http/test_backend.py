@@ -174,6 +174,7 @@ def test_bad():
         (400, '/predict', b'--XX\r\nrubbish', {'Content_Type': FORM}), (400, '/predict', form(other=b'a'), {'Content_Type': FORM}),
         (400, '/predict', form(file=b''), {'Content_Type': FORM}), (400, '/predict', JPEG, {'Content_Type': 'multipart/form-data'}),
         (400, '/predict?top=0', JPEG, {'Content_Type': 'image/jpeg'}), (400, '/predict?top=x', JPEG, {'Content_Type': 'image/jpeg'}),
+        (400, '/predict?top=99999999999999999999', JPEG, {'Content_Type': 'image/jpeg'}),
         (415, '/predict', b'hello', {'Content_Type': 'text/plain'}), (415, '/predict', b'<a/>', {'Content_Type': 'application/xml'}),
         (404, '/model/unknown/predict', JPEG, {'Content_Type': 'image/jpeg'}), (404, '/nowhere', b'', {}),
         (405, '/hello', b'', {}), (405, '/model/animals', b'', {}),

@@ -238,6 +238,8 @@ def test_refusals():
                          ('prompt', [99999]), ('prompt', ['x', 1]), ('user', 1)]:
         one.refused(f'"{field}"', **{field: value})
     one.refused('"stream_options"', stream=True, stream_options={'foo': True})
+    for target in (CHAT, COMPLETION, '/tokenize'):
+        one.refused('uncompressed', target, status=415, headers={'Content_Encoding': 'gzip'})
     one.refused('there is no "prompt"', prompt=None)
     for field, value in [('top_logprobs', 3), ('tools', [{}]), ('tool_choice', 'required'), ('parallel_tool_calls', 1), ('response_format', {'type': 'xml'}),
                          ('response_format', {'type': 'json_schema'}),

@@ -190,8 +190,26 @@ def check_refusals(folder):
         with open(weights, 'wb') as file:
             file.write(struct.pack('<Q', len(text)) + text + whole[8 + length:])
         fails(f'{name} {value}', 'model.norm.weight', folder)
+    norm = header['model.norm.weight']['data_offsets']
+    for name, part, text in (
+            ('two tensors of the same bytes', 'overlap', header | {'model.layers.0.input_layernorm.weight':
+                                                                  header['model.norm.weight'] | {'data_offsets': norm}}),
+            ('a tensor of a layer missing', 'not a whole model', {key: value for key, value in header.items() if 'layers.1.self_attn.q_proj' not in key}),
+            ('a matrix on its side', 'not a whole model', {
+                key: value | {'shape': value['shape'][::-1]} if key == 'model.layers.0.mlp.down_proj.weight' else value
+                for key, value in header.items()}),
+            ('no last layer', 'lm_head.weight', {key: value for key, value in header.items() if key != 'lm_head.weight'})):
+        change(folder, 'config.json', tie_word_embeddings=name != 'no last layer')
+        text = json.dumps(text).encode()
+        with open(weights, 'wb') as file:
+            file.write(struct.pack('<Q', len(text)) + text + whole[8 + length:])
+        fails(name, part, folder)
+    change(folder, 'config.json', tie_word_embeddings=True)
     with open(weights, 'wb') as file:
         file.write(whole)
+    done = run('convert', folder, '--output', weights)
+    with open(weights, 'rb') as file:
+        check('weights are not written over', done[0] == 1 and 'no GGUF file' in done[2] and file.read() == whole, done)
     change(folder, 'config.json', model_type='gpt_bigcode')
     fails('an architecture that is not read', 'gpt_bigcode', folder)
     change(folder, 'config.json', model_type='qwen2', rope_scaling={'rope_type': 'yarn'})

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/url.h"
+#include "http/inflate.h"
 #include "server/edge/links.h"
 #include "server/edge/respond.h"
 
@@ -58,6 +59,8 @@ static bool read_body(const struct http_request *request, char ret[MODEL_NAME_BY
     struct context *context = context_of(request);
     const struct http_body *body = request->body;
     struct memory_charge charge = {0};
+    if (!http_request_check_plain(request, error))
+        return false;
     json_t *json = json_parse(body->bytes ? body->bytes : "", body->size, NULL, &charge, error);
     if (!json) {
         memory_charge_release(&charge);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "http/inflate.h"
 #include "base/text.h"
 #include "server/edge/context.h"
 #include "server/edge/forwarding.h"
@@ -330,6 +331,8 @@ static bool prepare(struct call *call, struct error *error) {
     int64_t expires_ns = call->request->started_ns + (int64_t)call->language->options.timeout_ms * 1000000;
     const struct memory_wait wait = {.deadline_ns = expires_ns};
 
+    if (!http_request_check_plain(call->request, error))
+        return false;
     call->json = json_parse(body->bytes ? body->bytes : "", body->size, &wait, &call->tree, error);
     if (!call->json)
         return false;

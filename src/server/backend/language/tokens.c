@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "http/inflate.h"
 #include "server/backend/language/messages.h"
 #include "server/backend/language/question.h"
 #include "server/edge/respond.h"
@@ -29,7 +30,9 @@ static void run_answer(struct work *work) {
     struct error error = {0};
 
     const struct http_body *body = request->body;
-    json_t *json = json_parse(body->bytes ? body->bytes : "", body->size, &wait, &tree, &error);
+    json_t *json = http_request_check_plain(request, &error)
+                       ? json_parse(body->bytes ? body->bytes : "", body->size, &wait, &tree, &error)
+                       : NULL;
     bool done = json && memory_charge_wait(&work_charge, tree.bytes + body->size * 8, &wait, &error) &&
                 question->answer(language, json, &text, &error);
     if ((done && text.failed) || (!done && error.code == ERROR_NONE))

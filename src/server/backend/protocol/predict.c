@@ -209,7 +209,9 @@ static bool read_top(struct job *job, struct error *error) {
     char text[16];
     int classes = model_class_count(backend_model(job->backend));
     job->top = TOP;
-    if (http_request_query(job->request, "top", text, sizeof text)) {
+    if (url_query_has(job->request->query, "top")) {
+        if (!http_request_query(job->request, "top", text, sizeof text))
+            strcpy(text, "…"); /* longer than any such number */
         char *end;
         long top = strtol(text, &end, 10);
         if (end == text || *end || top < 1 || top > classes)
