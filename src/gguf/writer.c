@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -49,8 +51,8 @@ void gguf_writer_free(struct gguf_writer *writer) {
         return;
 
     if (writer->file >= 0) {
+        unlink(writer->temporary); /* before the lock ends: afterwards it may be another's */
         close(writer->file);
-        unlink(writer->temporary);
     }
     buffer_release(&writer->keys);
     buffer_release(&writer->tensors);
@@ -210,6 +212,36 @@ static bool write_all(const struct gguf_writer *writer, const void *bytes, size_
     return true;
 }
 
+/* Open the temporary file, and lock it: one writer at a time. What a run that was killed left is written
+ * over; its lock ended with it. */
+static bool open_temporary(struct gguf_writer *writer, struct error *error) {
+    for (;;) {
+        int file = open(writer->temporary, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (file < 0)
+            return io_failed(writer, error);
+        if (flock(file, LOCK_EX | LOCK_NB) < 0) {
+            int code = errno;
+            close(file);
+            errno = code;
+            return code == EWOULDBLOCK
+                       ? error_set(error, ERROR_IO,
+                                   "%s is being written by another run: wait for its end, or give another "
+                                   "--output",
+                                   writer->path)
+                       : io_failed(writer, error);
+        }
+
+        /* Between the opening and the lock, another run may have renamed or removed it. */
+        struct stat opened, named;
+        if (fstat(file, &opened) == 0 && stat(writer->temporary, &named) == 0 &&
+            opened.st_dev == named.st_dev && opened.st_ino == named.st_ino) {
+            writer->file = file;
+            return ftruncate(file, 0) == 0 || io_failed(writer, error);
+        }
+        close(file);
+    }
+}
+
 bool gguf_writer_begin(struct gguf_writer *writer, struct error *error) {
     struct buffer head = {0};
     buffer_append(&head, "GGUF", 4);
@@ -224,9 +256,7 @@ bool gguf_writer_begin(struct gguf_writer *writer, struct error *error) {
     }
 
     writer->data = size_align(head.size, ALIGNMENT);
-    writer->file = open(writer->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool done =
-        writer->file >= 0 ? write_all(writer, head.bytes, head.size, 0, error) : io_failed(writer, error);
+    bool done = open_temporary(writer, error) && write_all(writer, head.bytes, head.size, 0, error);
     buffer_release(&head);
     if (!done)
         return false;

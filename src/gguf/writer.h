@@ -22,7 +22,7 @@ void gguf_writer_element(struct gguf_writer *writer, enum gguf_type type, const 
 /* A tensor's description: its name, dimensions and type count. Returns its index. */
 size_t gguf_writer_tensor(struct gguf_writer *writer, const struct gguf_tensor *tensor);
 
-/* Write the head, and take room for the weights. */
+/* Write the head, and take room for the weights. ERROR_IO where another writer is at the same path. */
 bool gguf_writer_begin(struct gguf_writer *writer, struct error *error);
 /* Bytes [offset, offset + size) of a tensor. Any thread. */
 bool gguf_writer_put(struct gguf_writer *writer, size_t tensor, size_t offset, const void *bytes, size_t size,

@@ -116,7 +116,8 @@ def main():
     kind, shape, content = broken.tensors['blk.0.ffn_up.weight']
     broken.tensors['blk.0.ffn_up.weight'] = (kind, shape, b'\xff' * len(content))
     broken.write(path('broken-F32.gguf'))
-    fails('weights that are not numbers', 1, 'ffn_up', 'quantize', path('broken-F32.gguf'), '--to', 'Q8_0', '--plain')
+    fails('weights that are not numbers', 1, 'ffn_up', 'quantize', path('broken-F32.gguf'), '--to', 'Q8_0', '--plain', '--text', text)
+    fails('nor can such a model write a text', 1, 'not numbers', 'quantize', path('broken-F32.gguf'), '--to', 'Q8_0', '--plain')
     check('nothing is left of it', not [name for name in os.listdir(HOME.name) if 'broken-Q' in name], os.listdir(HOME.name))
     print(f'1..{len(results)}')
     sys.exit(not all(results))

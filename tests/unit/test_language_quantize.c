@@ -3,10 +3,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -319,6 +321,35 @@ static void an_unfinished_file_leaves_nothing(void **state) {
     assert_int_equal(access(part, F_OK), -1);
 }
 
+static void a_path_has_one_writer(void **state) {
+    char path[] = "/tmp/guichet-gguf-XXXXXX", part[64];
+    struct error error;
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    unlink(path);
+
+    /* What a run that was killed left: longer than the file, and not locked. */
+    snprintf(part, sizeof part, "%s.part", path);
+    file = open(part, O_WRONLY | O_CREAT, 0666);
+    assert_true(file >= 0 && ftruncate(file, 100000) == 0);
+    close(file);
+
+    struct gguf_writer *first = gguf_writer_create(path, &error), *second = gguf_writer_create(path, &error);
+    assert_true(gguf_writer_begin(first, &error));
+    assert_false(gguf_writer_begin(second, &error));
+    assert_non_null(strstr(error.message, "by another run"));
+    gguf_writer_free(second);
+    assert_int_equal(access(part, F_OK), 0);
+    assert_true(gguf_writer_finish(first, &error));
+    gguf_writer_free(first);
+    assert_int_equal(access(part, F_OK), -1);
+
+    struct stat written;
+    assert_true(stat(path, &written) == 0 && written.st_size < 100000);
+    unlink(path);
+}
+
 /* --- Types --- */
 
 static enum block_type type_of(const char *target, const char *name, uint64_t columns, bool tied) {
@@ -434,6 +465,7 @@ int main(void) {
         cmocka_unit_test(wide_matrices_are_cut_into_groups),
         cmocka_unit_test(a_file_has_what_was_written),
         cmocka_unit_test(an_unfinished_file_leaves_nothing),
+        cmocka_unit_test(a_path_has_one_writer),
         cmocka_unit_test(mixes_are_the_usual_ones),
         cmocka_unit_test(intervals_hold),
         cmocka_unit_test(differing_words_are_found),
