@@ -1,6 +1,9 @@
 /* guichet chat: a conversation with a language model on the terminal. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -52,17 +55,39 @@ static const char commands[] = "  /again            another answer to what was s
 /* ---- Ctrl-C ---- */
 
 static volatile sig_atomic_t interrupted;
+static int
+    interrupts[2]; /* a pipe with a byte for each, for poll: any thread may take the signal, at any time */
 
 static void on_interrupt(int signal) {
     (void)signal;
+    int number = errno;
     interrupted = 1;
+    if (write(interrupts[1], "", 1) < 0)
+        errno = number; /* it is full of them */
 }
 
-/* Reads are interrupted, too. */
-static void watch_interrupts(void) {
+static bool watch_interrupts(struct error *error) {
     struct sigaction action = {.sa_handler = on_interrupt};
+    if (pipe2(interrupts, O_CLOEXEC | O_NONBLOCK) < 0)
+        return error_set_errno(error, ERROR_IO, errno, "a pipe for Ctrl-C");
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+    return true;
+}
+
+static void forget_interrupts(void) {
+    char bytes[64];
+    while (read(interrupts[0], bytes, sizeof bytes) > 0)
+        continue;
+    interrupted = 0;
+}
+
+/* Until there is something to read; false where Ctrl-C came first. */
+static bool wait_for_input(void) {
+    struct pollfd files[] = {{.fd = interrupts[0], .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    while (poll(files, 2, -1) < 0 && errno == EINTR)
+        continue;
+    return !files[0].revents;
 }
 
 /* ---- The terminal ---- */
@@ -109,12 +134,12 @@ static void answer(struct terminal *terminal, const char *words) {
     struct printed printed = {.stream = {.file = stdout, .is_plain = isatty(STDOUT_FILENO)}};
     struct error error;
     enum talk_end end;
-    interrupted = 0;
+    forget_interrupts();
     bool done = words ? talk_say(terminal->talk, words, print_piece, &printed, &end, &error)
                       : talk_again(terminal->talk, print_piece, &printed, &end, &error);
 
     text_stream_end(&printed.stream);
-    interrupted = 0;
+    forget_interrupts();
     if (!done) {
         fail(terminal, &error);
         return;
@@ -183,9 +208,11 @@ static bool read_message(const struct terminal *terminal, struct buffer *message
             fputs(prompt, stdout);
         fflush(stdout);
         errno = 0;
-        ssize_t length = getline(&line, &capacity, stdin);
-        if (length < 0 && errno == EINTR) {
+        bool is_input = !terminal->is_person || wait_for_input();
+        ssize_t length = is_input ? getline(&line, &capacity, stdin) : -1;
+        if (!is_input || (length < 0 && errno == EINTR)) {
             clearerr(stdin);
+            forget_interrupts();
             printf("\n(Ctrl-D or /quit ends)\n");
             buffer_release(message);
             return true;
@@ -250,7 +277,8 @@ static int chat(const char *name, const struct chat_arguments *arguments) {
         return cli_usage(&self, "--system is not UTF-8");
 
     struct terminal terminal = {.talk = talk, .is_person = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)};
-    watch_interrupts();
+    if (!watch_interrupts(&error))
+        return cli_fail(&error);
     converse(&terminal);
     return terminal.failed && !terminal.is_person ? EXIT_FAILED : EXIT_DONE;
 }
