@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "cli/comparison.h"
 #include "cli/engine_options.h"
 #include "cli/verbs.h"
+#include "model/find.h"
 #include "model/directory.h"
 #include "model/name.h"
 #include "teach/folder.h"
@@ -69,6 +71,29 @@ static void name_of(const char *path, char ret[MODEL_NAME_PART + 1]) {
 }
 
 /* malloc'ed; NULL with an error. */
+/* The name is not that of a model in another of the searched directories, whose place the new one would take.
+ */
+static bool name_is_free(const char *name, const char *directory, struct error *error) {
+    struct model_roots roots;
+    bool is_free = true;
+    model_roots_find(&roots);
+    for (int i = 0; is_free && i < roots.count; i++) {
+        cleanup(freep) char *path = NULL;
+        if (strcmp(roots.paths[i], directory) == 0)
+            continue;
+        if (asprintf(&path, "%s/%s", roots.paths[i], name) < 0) {
+            path = NULL;
+            is_free = error_set(error, ERROR_MEMORY, "not enough memory for the name of a folder");
+        } else if (access(path, F_OK) == 0) {
+            is_free =
+                error_set(error, ERROR_INVALID,
+                          "there is a model called %s: %s; give --output DIR with another name", name, path);
+        }
+    }
+    model_roots_release(&roots);
+    return is_free;
+}
+
 static char *default_output(const char *photos, struct error *error) {
     char name[MODEL_NAME_PART + 1], *path;
     cleanup(freep) char *directory = model_directory_default();
@@ -81,6 +106,8 @@ static char *default_output(const char *photos, struct error *error) {
         return NULL;
     }
 
+    if (!name_is_free(name, directory, error))
+        return NULL;
     for (char *slash = directory + 1; (slash = strchr(slash, '/')); slash++) {
         *slash = 0;
         mkdir(directory, 0777);

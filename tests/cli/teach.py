@@ -75,6 +75,7 @@ def test_teach():
     done = Done('teach', photos, '--from', base, '--output', output, '--force', '--json')
     check('--force replaces it', done.code == 0 and done.json()['left_out']['right'] == 8, done)
     fails('what teach did not make stays', 'taught.json', 'teach', photos, '--from', base, '--output', base, '--force')
+    fails('a name that a model has already', 'there is a model called animals', 'teach', f'{DIR}/teach/animals', '--from', base)
     fails('one class is too few', 'one class alone', 'teach', f'{DIR}/teach/single', '--from', base, '--output', f'{DIR}/teach/x')
     fails('a quantised network', 'already quantised', 'teach', photos, '--from',
           f'{ANIMALS}:int8', '--output', f'{DIR}/teach/x')
