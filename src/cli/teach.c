@@ -10,8 +10,8 @@
 #include "cli/comparison.h"
 #include "cli/engine_options.h"
 #include "cli/verbs.h"
-#include "model/find.h"
 #include "model/directory.h"
+#include "model/find.h"
 #include "model/name.h"
 #include "teach/folder.h"
 
@@ -70,16 +70,16 @@ static void name_of(const char *path, char ret[MODEL_NAME_PART + 1]) {
     ret[size] = 0;
 }
 
-/* malloc'ed; NULL with an error. */
 /* The name is not that of a model in another of the searched directories, whose place the new one would take.
  */
 static bool name_is_free(const char *name, const char *directory, struct error *error) {
     struct model_roots roots;
+    cleanup(freep) char *own = realpath(directory, NULL); /* as the roots are; NULL: there is none yet */
     bool is_free = true;
     model_roots_find(&roots);
     for (int i = 0; is_free && i < roots.count; i++) {
         cleanup(freep) char *path = NULL;
-        if (strcmp(roots.paths[i], directory) == 0)
+        if (own && strcmp(roots.paths[i], own) == 0)
             continue;
         if (asprintf(&path, "%s/%s", roots.paths[i], name) < 0) {
             path = NULL;
@@ -94,6 +94,7 @@ static bool name_is_free(const char *name, const char *directory, struct error *
     return is_free;
 }
 
+/* malloc'ed; NULL with an error. */
 static char *default_output(const char *photos, struct error *error) {
     char name[MODEL_NAME_PART + 1], *path;
     cleanup(freep) char *directory = model_directory_default();
