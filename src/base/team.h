@@ -1,4 +1,4 @@
-/* How many threads a computation gets where nobody says: as many as the process may run at once, or fewer
+/* How many threads a computation gets by default: as many as the process may run at once, or fewer
  * where OMP_NUM_THREADS says so. */
 #pragma once
 #include <omp.h>

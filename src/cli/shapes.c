@@ -143,7 +143,7 @@ static bool add_noise(struct tensor *input, const char *name, struct error *erro
     return true;
 }
 
-/* The shape of one input. Sets ret->guess where `length` takes the place of a dimension that nobody knows. */
+/* The shape of one input. Sets ret->guess where `length` is taken for a free dimension. */
 static bool settle_shape(const struct engine *engine, int input, const struct shape_wishes *wishes,
                          int length, struct shaped_inputs *ret, struct error *error) {
     const struct engine_port *port = engine_input(engine, input);

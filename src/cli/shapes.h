@@ -25,7 +25,7 @@ bool cli_shape_given(const struct engine *engine, const struct option_list *shap
 bool cli_shapes_check(const struct engine *engine, const struct option_list *shapes, struct error *error);
 
 /* Find shapes that the network takes, and prepare the context's plan for them. Where the file leaves a
- * dimension free and nobody says what it is, lengths are tried until one fits: usual ones, then those of the
+ * dimension free and no option gives it, lengths are tried until one fits: usual ones, then those of the
  * network's constants. */
 bool cli_inputs_prepare(const struct model *model, struct engine_context *context,
                         const struct shape_wishes *wishes, struct shaped_inputs *ret, struct error *error);

@@ -41,7 +41,7 @@ struct llm_context {
     size_t logit_rows;
     float **scratch; /* [threads] */
     double times[LLM_PARTS];
-    const struct llm_tap *tap; /* told the inputs of products; NULL: nobody is */
+    const struct llm_tap *tap; /* gets the inputs of products; may be NULL */
 };
 
 /* Before the layers: places of the rows, their angles, and their embeddings in context->x. */

@@ -37,7 +37,7 @@ void model_free(struct model *model);
 const char *model_name(const struct model *model);
 /* The ONNX file that was loaded. */
 const char *model_path(const struct model *model);
-/* What guichet.json has free dimensions taken for, where nobody says; 0: nothing. */
+/* The default length of free dimensions, from guichet.json; 0: none. */
 int model_length(const struct model *model);
 struct engine *model_engine(const struct model *model);
 /* False, with the reason, for a network that was loaded with any_network and takes no photo, or whose folder

@@ -12,7 +12,7 @@ struct model_settings {
     /* Of networks; 0: not said. */
     int threads; /* of one run */
     int batch;   /* the most rows that the service runs at once */
-    int length;  /* what free dimensions are taken for where nobody says: inspect, bench, bake */
+    int length;  /* default length of free dimensions, for inspect, bench and bake */
     /* Of language models: */
     char variant[MODEL_NAME_PART + 1]; /* where none is named; "": the usual one (language_files.h) */
     int context;                       /* tokens of a sequence; 0: the model's own */

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "llm/sampler.h"
+#include "quant/shuffle.h"
 
 static bool allocate(struct language_text *text, struct error *error) {
     text->tokens = calloc((size_t)text->windows * (size_t)text->window, sizeof *text->tokens);
@@ -112,21 +113,6 @@ bool language_text_sample(const struct llm_model *model, int window, int windows
     else
         language_text_release(&text);
     return done;
-}
-
-/* A permutation of [0, count) by a seed (xorshift*, Vigna 2016). */
-static void shuffle(int *order, int count, uint64_t seed) {
-    uint64_t state = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
-    for (int i = 0; i < count; i++)
-        order[i] = i;
-    for (int i = count - 1; i > 0; i--) {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        int other = (int)((state * 0x2545f4914f6cdd1du >> 33) % (uint64_t)(i + 1)), held = order[i];
-        order[i] = order[other];
-        order[other] = held;
-    }
 }
 
 static bool take(const struct language_text *text, const int *order, int count, struct language_text *ret,

@@ -71,7 +71,7 @@ void page_heading(struct buffer *out, const char *english, const char *french) {
     buffer_append_string(out, "</h2>\n");
 }
 
-/* The language of whoever runs this; anybody else turns the switch. */
+/* The page opens in the language of the locale; a switch changes it. */
 static bool prefers_french(void) {
     static const char *const names[] = {"LC_ALL", "LC_MESSAGES", "LANG"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -11,6 +11,7 @@
 #include "onnx/onnx.h"
 #include "quant/correct.h"
 #include "quant/load.h"
+#include "quant/shuffle.h"
 
 #define HELD_OUT_EACH 3   /* a third of the photos is reported on, and half as many choose */
 #define MIRROR_BELOW 128  /* fewer that choose are also used mirrored */
@@ -39,21 +40,6 @@ int quant_photos_wanted(int count, double max_loss) {
     int wanted = max_loss > 0 ? (int)ceil(100 / max_loss) * HELD_OUT_EACH / 2 : 300;
     wanted = wanted > 1200 ? 1200 : wanted < 100 ? 100 : wanted;
     return count >= wanted ? 0 : wanted;
-}
-
-/* A permutation of [0, count) by a seed (xorshift*, Vigna 2016). */
-static void shuffle(int *order, int count, uint64_t seed) {
-    uint64_t state = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
-    for (int i = 0; i < count; i++)
-        order[i] = i;
-    for (int i = count - 1; i > 0; i--) {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        int other = (int)((state * 0x2545f4914f6cdd1du >> 33) % (uint64_t)(i + 1)), held = order[i];
-        order[i] = order[other];
-        order[other] = held;
-    }
 }
 
 static int ascending(const void *a, const void *b) {

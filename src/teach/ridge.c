@@ -136,7 +136,8 @@ static bool solve(struct ridge_work *work, double penalty, struct error *error) 
     if (!cholesky_factor(work->factor, work->order, work->threads, &definite))
         return no_memory(error);
     if (!definite)
-        return error_set(error, ERROR_INVALID, "the photos cannot be told apart by what the network sees");
+        return error_set(error, ERROR_INVALID,
+                         "all photos give the same features: check that they differ, or take another --from");
 
     if (!cholesky_squares(work->factor, work->order, work->dual ? NULL : work->matrix, count, work->threads,
                           work->leverage))
