@@ -1,4 +1,5 @@
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ops/heads.h"
@@ -150,8 +151,10 @@ struct heads heads_by_head(const float *data, int64_t heads, int64_t rows, int64
     return (struct heads){data, heads * rows * size, rows * size, size};
 }
 
-void heads_join(const float *past, int64_t past_rows, const struct heads *now,
-                const struct head_layout *layout, float *ret, int64_t capacity) {
+/* past [batch, heads, past_rows, size] (NULL where past_rows is 0), then the rows of `now`, into `ret`
+ * [batch, heads, past_rows + now_rows, size], whose rows are `capacity` apart (>= their number). */
+static void heads_join(const float *past, int64_t past_rows, const struct heads *now,
+                       const struct head_layout *layout, float *ret, int64_t capacity) {
     int64_t size = layout->size;
     for (int64_t i = 0; i < layout->batches * layout->heads; i++) {
         const float *rows = now->data + i / layout->heads * now->batch + i % layout->heads * now->head;
@@ -161,6 +164,23 @@ void heads_join(const float *past, int64_t past_rows, const struct heads *now,
         for (int64_t row = 0; row < layout->rows; row++)
             memcpy(to + (past_rows + row) * size, rows + row * now->row, (size_t)size * sizeof *to);
     }
+}
+
+bool heads_with_past(const float *past, int64_t past_rows, const struct heads *now,
+                     const struct head_layout *layout, float *to, struct heads *ret, float **ret_copy) {
+    int64_t rows = past_rows + layout->rows;
+    if (!past_rows && !to) {
+        *ret = *now;
+        return true;
+    }
+    if (!to)
+        to = *ret_copy =
+            malloc((size_t)(layout->batches * layout->heads * rows * layout->size) * sizeof *to + 64);
+    if (!to)
+        return false;
+    heads_join(past, past_rows, now, layout, to, rows);
+    *ret = heads_by_head(to, layout->heads, rows, layout->size);
+    return true;
 }
 
 bool pair_view_make(const struct shape *shape, const void *data, const int64_t dims[4],

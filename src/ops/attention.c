@@ -87,21 +87,8 @@ static bool join_past(const struct tensor *inputs, const struct node *node, int 
                       const struct tensor *outputs, const struct head_layout *layout, int64_t past_rows,
                       struct heads *ret, float **ret_copy) {
     struct heads view = head_layout_view(layout, inputs[now].data);
-    int64_t rows = past_rows + layout->rows;
     float *to = node->output_count > output ? outputs[output].data : NULL;
-    if (!past_rows && !to) {
-        *ret = view;
-        return true;
-    }
-
-    if (!to)
-        to = *ret_copy =
-            malloc((size_t)(layout->batches * layout->heads * rows * layout->size) * sizeof *to + 64);
-    if (!to)
-        return false;
-    heads_join(past_rows ? inputs[past].data : NULL, past_rows, &view, layout, to, rows);
-    *ret = heads_by_head(to, layout->heads, rows, layout->size);
-    return true;
+    return heads_with_past(past_rows ? inputs[past].data : NULL, past_rows, &view, layout, to, ret, ret_copy);
 }
 
 /* Each batch's count of keys, and where its queries stand among them. */

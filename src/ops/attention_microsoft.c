@@ -85,24 +85,6 @@ static struct attend attend_of(const struct node *node, const struct attention_p
                            .hidden = node_float(node, "mask_filter_value", -10000)};
 }
 
-/* The keys or values with the past before them, in `to`, or else in *ret_copy. */
-static bool join(const float *past, int64_t past_rows, const struct heads *now,
-                 const struct head_layout *layout, float *to, struct heads *ret, float **ret_copy) {
-    int64_t rows = past_rows + layout->rows;
-    if (!past_rows && !to) {
-        *ret = *now;
-        return true;
-    }
-    if (!to)
-        to = *ret_copy =
-            malloc((size_t)(layout->batches * layout->heads * rows * layout->size) * sizeof *to + 64);
-    if (!to)
-        return false;
-    heads_join(past, past_rows, now, layout, to, rows);
-    *ret = heads_by_head(to, layout->heads, rows, layout->size);
-    return true;
-}
-
 static void offsets_set(struct attend *attend, int64_t *offsets, int64_t past) {
     for (int64_t b = 0; b < attend->batches; b++)
         offsets[b] = past;
@@ -227,10 +209,10 @@ static bool multi_wide(const struct node *node, const struct tensor *inputs, con
     if (!offsets || !with_bias(&inputs[QUERY], &parts.query, bias, &attend.query, &q) ||
         !with_bias(&inputs[KEY], &parts.key, bias ? bias + width : NULL, &key, &k) ||
         !with_bias(&inputs[VALUE], &parts.value, bias ? bias + 2 * width : NULL, &value, &v) ||
-        !join(data[PAST_KEY], parts.past, &key, &parts.key, output_data(node, outputs, 1), &attend.key,
-              &keys) ||
-        !join(data[PAST_VALUE], parts.past, &value, &parts.value, output_data(node, outputs, 2),
-              &attend.value, &values))
+        !heads_with_past(data[PAST_KEY], parts.past, &key, &parts.key, output_data(node, outputs, 1),
+                         &attend.key, &keys) ||
+        !heads_with_past(data[PAST_VALUE], parts.past, &value, &parts.value, output_data(node, outputs, 2),
+                         &attend.value, &values))
         return node_memory_error(node, error);
 
     offsets_set(&attend, offsets, parts.past);
@@ -351,9 +333,9 @@ static bool single_wide(const struct node *node, const struct tensor *inputs, co
     int64_t present_half = attend.batches * attend.heads * attend.keys * attend.size;
     const float *past = with_past ? inputs[PAST].data : NULL;
     float *present = output_data(node, outputs, 1);
-    if (!join(past, parts.past, &key, &parts.key, present, &attend.key, &keys) ||
-        !join(past ? past + half : NULL, parts.past, &value, &parts.value,
-              present ? present + present_half : NULL, &attend.value, &values))
+    if (!heads_with_past(past, parts.past, &key, &parts.key, present, &attend.key, &keys) ||
+        !heads_with_past(past ? past + half : NULL, parts.past, &value, &parts.value,
+                         present ? present + present_half : NULL, &attend.value, &values))
         return node_memory_error(node, error);
 
     offsets_set(&attend, offsets, parts.past);

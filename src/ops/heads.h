@@ -57,10 +57,11 @@ struct heads head_layout_view(const struct head_layout *layout, const float *dat
 /* The same for a tensor [batch, heads, rows, size]. */
 struct heads heads_by_head(const float *data, int64_t heads, int64_t rows, int64_t size);
 
-/* past [batch, heads, past_rows, size] (NULL where past_rows is 0), then the rows of `now`, into `ret`
- * [batch, heads, past_rows + now_rows, size], whose rows are `capacity` apart (>= their number). */
-void heads_join(const float *past, int64_t past_rows, const struct heads *now,
-                const struct head_layout *layout, float *ret, int64_t capacity);
+/* The rows of `now` behind those of past [batch, heads, past_rows, size] (may be NULL where past_rows is 0).
+ * *ret is a view of `now` where there is neither past nor `to`; else of `to` [batch, heads, past_rows +
+ * now_rows, size], or where that is NULL of *ret_copy, the caller's to free. False where memory is out. */
+bool heads_with_past(const float *past, int64_t past_rows, const struct heads *now,
+                     const struct head_layout *layout, float *to, struct heads *ret, float **ret_copy);
 /* Strides over a tensor that broadcasts to [batches, heads, queries, keys]; false where it does not. */
 bool pair_view_make(const struct shape *shape, const void *data, const int64_t dims[4],
                     struct pair_view *ret);
